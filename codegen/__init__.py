@@ -1,0 +1,1 @@
+"""What is emitted: tables, the storage image and the fixed C runtime."""

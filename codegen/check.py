@@ -1,0 +1,504 @@
+"""Proof about tables, from the tables alone: order, addresses, and that reads find what they need.
+
+Durations are unknown on the chip, so nothing here is about time. A command happens before
+another if the order of streams and the waits say so (vector clocks). If every two commands
+of different streams that touch a common byte, one writing, are ordered this way, every
+execution computes what one execution in a fixed order computes. That one is replayed with
+labels instead of values: a label names one byte of one tensor, weight record or partial
+sum, and whatever a kernel reads must carry the labels that the tables say it needs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from ooc_solve.codegen.decode import (
+    SRAM,
+    Access,
+    Content,
+    DecodeError,
+    Move,
+    Subject,
+    accesses,
+    move_of,
+    stored_tensor,
+)
+from ooc_solve.codegen.tables import COMPUTE_CHANNEL, FORMAT, HEADER_BYTES, REGIONS, BindingRow, Tables
+from ooc_solve.models.vocabulary import Footprint, RegionName
+
+Position = tuple[int, int]
+"""Stream and number of a command in it."""
+
+Labels = NDArray[Any]
+"""What bytes hold; 0: nothing was written."""
+
+NO_COMMAND: Position = (-1, -1)
+IMAGE, INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT))
+
+
+class Rule(Enum):
+    """What tables must satisfy; the value is the name used in messages."""
+
+    MALFORMED = "malformed"  # a command or binding refers to rows that are not there
+    OUTSIDE_BANK = "outside-bank"  # bytes beyond the arena, or across the wall of a bank
+    OUTSIDE_REGION = "outside-region"
+    OFF_GRANULE = "off-granule"  # a transfer that storage cannot address
+    MISALIGNED = "misaligned"  # an address or bank size that is no multiple of the unit
+    DEADLOCK = "deadlock"
+    UNORDERED = "unordered"  # two streams race for a byte
+    UNWRITTEN = "unwritten"  # a read of what was never written
+    WRONG_DATA = "wrong-data"  # a read that finds other data than the operator needs
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold: at which command (-1: none), for which bytes of what."""
+
+    rule: Rule
+    stream: int
+    command: int
+    space: str
+    first_byte: int
+    end_byte: int
+    detail: str
+
+    def __str__(self) -> str:
+        where = f"stream {self.stream}, command {self.command}" if self.stream >= 0 else "tables"
+        return f"{self.rule.value}: {where}: {self.detail} ({self.space} bytes {self.first_byte}:{self.end_byte})"
+
+
+def check_tables(tables: Tables) -> tuple[Violation, ...]:
+    """Everything that is wrong with tables; nothing if every execution of them is right."""
+    return tuple(_Checker(tables).run())
+
+
+def _space_name(space: int) -> str:
+    return "SRAM" if space == SRAM else REGIONS[space].value
+
+
+class _Checker:
+    """One check of one set of tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.found: list[Violation] = []
+        self.touched: dict[Position, tuple[Access, ...]] = {}
+
+    def run(self) -> list[Violation]:
+        self._model()
+        for stream, row in enumerate(self.tables.stream):
+            for number in range(len(row.commands)):
+                self._decode((stream, number))
+        self._records()
+        bound = [self._binding(k, row) for k, row in enumerate(self.tables.bindings)]
+        order = self._order()
+        self._races(order)
+        if all(bound):
+            self._replay(order)
+        return self.found
+
+    def _report(self, rule: Rule, at: Position, space: int, span: tuple[int, int], detail: str) -> None:
+        self.found.append(Violation(rule, *at, _space_name(space), *span, detail))
+
+    # ------------------------------------------------------------ single commands
+
+    def _model(self) -> None:
+        tables = self.tables
+        if tables.format != FORMAT:
+            self._report(Rule.MALFORMED, NO_COMMAND, SRAM, (0, 0), f"format {tables.format} is not {FORMAT}")
+        for size in tables.bank_bytes:
+            if size % tables.unit:
+                detail = f"a bank must be a multiple of {tables.unit} bytes"
+                self._report(Rule.MISALIGNED, NO_COMMAND, SRAM, (0, size), detail)
+        for space, row in enumerate(tables.region):
+            span = (row.base, row.base + row.bytes)
+            for other in tables.region[:space]:
+                if other.store == row.store and row.base < other.base + other.bytes and other.base < span[1]:
+                    detail = "two regions of a store overlap"
+                    self._report(Rule.OUTSIDE_REGION, NO_COMMAND, space, span, detail)
+            if row.bytes and row.base % tables.granule_bytes[space]:
+                detail = f"a region must start on a granule of {tables.granule_bytes[space]} bytes"
+                self._report(Rule.OFF_GRANULE, NO_COMMAND, space, span, detail)
+
+    def _decode(self, at: Position) -> None:
+        command = self.tables.stream[at[0]].commands[at[1]]
+        if not command.is_transfer and self.tables.stream[at[0]].channel != COMPUTE_CHANNEL:
+            self._report(Rule.MALFORMED, at, SRAM, (0, 0), "an IO channel cannot compute")
+            return
+        try:
+            self.touched[at] = accesses(self.tables, command)
+        except DecodeError as error:
+            self._report(Rule.MALFORMED, at, SRAM, (0, 0), str(error))
+            return
+        for access in self.touched[at]:
+            self._inside(at, access)
+        if command.is_transfer:
+            self._granules(at, move_of(self.tables, command))
+
+    def _inside(self, at: Position, access: Access) -> None:
+        span = access.footprint.span
+        if access.space == SRAM:
+            if not self._in_one_bank(access.base, span[1]):
+                self._report(Rule.OUTSIDE_BANK, at, SRAM, span, "a buffer must lie in one bank")
+        elif span[1] > self.tables.region[access.space].bytes:
+            size = self.tables.region[access.space].bytes
+            detail = f"a transfer must stay in its region of {size} bytes"
+            self._report(Rule.OUTSIDE_REGION, at, access.space, span, detail)
+        if access.write and access.space in (IMAGE, INPUT):
+            self._report(Rule.OUTSIDE_REGION, at, access.space, span, "this region is read only")
+
+    def _records(self) -> None:
+        """Weight records fill the image behind its header, one after the other."""
+        found: dict[tuple[int, int], Position] = {}
+        for at, touched in self.touched.items():
+            command = self.tables.stream[at[0]].commands[at[1]]
+            if command.is_transfer and command.word[2] == IMAGE:
+                found.setdefault(touched[0].footprint.span, at)
+        end = -(-HEADER_BYTES // self.tables.granule_bytes[IMAGE]) * self.tables.granule_bytes[IMAGE]
+        for span, at in sorted(found.items()):
+            if span[0] != end:
+                detail = f"a weight record must start where the one before ends, at {end}"
+                self._report(Rule.WRONG_DATA, at, IMAGE, span, detail)
+            end = span[1]
+        if end != self.tables.region[IMAGE].bytes:
+            span = (end, self.tables.region[IMAGE].bytes)
+            self._report(Rule.WRONG_DATA, NO_COMMAND, IMAGE, span, "the image must end with its last record")
+
+    def _in_one_bank(self, low: int, high: int) -> bool:
+        start = 0
+        for size in self.tables.bank_bytes:
+            if start <= low and high <= start + size:
+                return True
+            start += size
+        return False
+
+    def _granules(self, at: Position, move: Move) -> None:
+        granule = self.tables.granule_bytes[move.region]
+        pitch = move.pitch if move.segments > 1 else 0
+        if move.offset % granule or move.segment_bytes % granule or pitch % granule:
+            span = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch).span
+            detail = f"offset, size and pitch must be multiples of {granule} bytes"
+            self._report(Rule.OFF_GRANULE, at, move.region, span, detail)
+
+    def _binding(self, number: int, binding: BindingRow) -> bool:
+        """Report a binding that does not fit; whether it can be replayed."""
+        tables, operand = self.tables, binding.operand
+        before = len(self.found)
+        span = (binding.offset, binding.offset + binding.bytes)
+        if (
+            operand.tensor >= len(tables.tensors)
+            or tables.tensors[operand.tensor].size_bytes != binding.bytes
+        ):
+            detail = f"binding {number} is not of the size of its tensor"
+            self._report(Rule.MALFORMED, NO_COMMAND, SRAM, span, detail)
+        elif not operand.streamed:
+            if not self._in_one_bank(*span):
+                self._report(
+                    Rule.OUTSIDE_BANK, NO_COMMAND, SRAM, span, f"binding {number} must lie in one bank"
+                )
+            if binding.offset % tables.unit:
+                detail = f"binding {number} must start on a unit of {tables.unit} bytes"
+                self._report(Rule.MISALIGNED, NO_COMMAND, SRAM, span, detail)
+        else:
+            self._streamed_binding(number, binding)
+        return len(self.found) == before
+
+    def _streamed_binding(self, number: int, binding: BindingRow) -> None:
+        tables, operand = self.tables, binding.operand
+        region = INPUT if number < tables.inputs else OUTPUT
+        if min(operand.plane_channels, operand.record_rows, operand.granule) < 1:
+            detail = f"binding {number} has records without elements"
+            self._report(Rule.MALFORMED, NO_COMMAND, region, (0, 0), detail)
+            return
+        parts = stored_tensor(tables, operand, region, binding.offset)
+        end = max(access.footprint.span[1] for access in parts)
+        span = (binding.offset, end)
+        if end > tables.region[region].bytes:
+            detail = f"binding {number} must stay in its region"
+            self._report(Rule.OUTSIDE_REGION, NO_COMMAND, region, span, detail)
+        if binding.offset % operand.granule:
+            detail = f"binding {number} must start on a granule"
+            self._report(Rule.OFF_GRANULE, NO_COMMAND, region, span, detail)
+
+    # ---------------------------------------------------------------------- order
+
+    def _order(self) -> list[tuple[Position, tuple[int, ...]]]:
+        """One possible sequence of all commands, each with its vector clock.
+
+        Entry ``r`` of a clock counts the commands of stream ``r`` that surely come before.
+        """
+        streams = self.tables.stream
+        clocks: list[list[tuple[int, ...]]] = [[] for _ in streams]
+        required = [required_counts(self.tables, s) for s in range(len(streams))]
+        sequence = []
+        progress = True
+        while progress:
+            progress = False
+            for s in range(len(streams)):
+                while len(clocks[s]) < len(streams[s].commands):
+                    clock = _clock(s, clocks, required[s][len(clocks[s])])
+                    if clock is None:
+                        break
+                    sequence.append(((s, len(clocks[s])), clock))
+                    clocks[s].append(clock)
+                    progress = True
+        self._deadlocks([len(done) for done in clocks], required)
+        return sequence
+
+    def _deadlocks(self, done: list[int], required: list[list[tuple[int, ...]]]) -> None:
+        for s, row in enumerate(self.tables.stream):
+            if done[s] < len(row.commands):
+                need = required[s][done[s]]
+                missing = [
+                    f"{need[r]} commands of stream {r} (which ends or stops after {done[r]})"
+                    for r in range(len(done))
+                    if r != s and need[r] > done[r]
+                ]
+                detail = f"waits for ever for {', '.join(missing)}"
+                self._report(Rule.DEADLOCK, (s, done[s]), SRAM, (0, 0), detail)
+
+    def _races(self, order: list[tuple[Position, tuple[int, ...]]]) -> None:
+        history: dict[int, _History] = {}
+        told: set[tuple[Position, Position]] = set()
+        for at, clock in order:
+            for access in self.touched.get(at, ()):
+                spans = history.setdefault(access.space, _History())
+                for other, low, high in spans.visit(access.footprint.span, at, access.write):
+                    if other[0] != at[0] and other[1] >= clock[other[0]] and (other, at) not in told:
+                        told.add((other, at))
+                        detail = f"not ordered against stream {other[0]}, command {other[1]}"
+                        self._report(Rule.UNORDERED, at, access.space, (low, high), detail)
+
+    # --------------------------------------------------------------------- replay
+
+    def _replay(self, order: list[tuple[Position, tuple[int, ...]]]) -> None:
+        """Execute the commands on labels."""
+        images = (a for touched in self.touched.values() for a in touched if a.space == IMAGE)
+        memory = _Memory(self.tables, {access.base for access in images})
+        for at, _ in order:
+            touched = self.touched.get(at, ())
+            if not all(memory.holds(access) for access in touched):
+                continue  # outside of memory: reported before
+            command = self.tables.stream[at[0]].commands[at[1]]
+            if command.is_transfer:
+                self._transfer(at, memory, move_of(self.tables, command))
+                continue
+            for access in touched:
+                if access.write:
+                    memory.write(access)
+                else:
+                    self._expect(at, memory, access, "a kernel reads")
+        for k, binding in enumerate(self.tables.bindings[self.tables.inputs :]):
+            for access in bound_bytes(self.tables, binding, OUTPUT):
+                self._expect(NO_COMMAND, memory, access, f"output {k} has")
+
+    def _expect(self, at: Position, memory: _Memory, access: Access, what: str) -> None:
+        found = memory.view(access).reshape(-1)
+        wanted = memory.labels(access, found)
+        if wanted is not None and np.array_equal(found, wanted):
+            return
+        missing = int(found.size - np.count_nonzero(found))
+        rule = Rule.UNWRITTEN if missing else Rule.WRONG_DATA
+        subject = access.content.subject.value if access.content is not None else "bytes"
+        detail = f"{what} {missing} bytes that nothing wrote" if missing else f"{what} other {subject}"
+        self._report(rule, at, access.space, access.footprint.span, detail)
+
+    def _transfer(self, at: Position, memory: _Memory, move: Move) -> None:
+        """Padding travels along with data, but no granule may be padding only."""
+        there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        stored = memory.view(Access(move.region, move.offset, there, move.store))
+        flat = memory.view(Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store))
+        sram = flat.reshape(stored.shape)
+        source, target = (sram, stored) if move.store else (stored, sram)
+        granule = self.tables.granule_bytes[move.region]
+        if source.size % granule == 0 and not source.reshape(-1, granule).any(axis=1).all():
+            access = self.touched[at][0]
+            detail = "a transfer takes granules that nothing wrote"
+            self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
+        if not move.store or move.region not in (IMAGE, INPUT):
+            target[...] = source
+
+
+def required_counts(tables: Tables, stream: int) -> list[tuple[int, ...]]:
+    """For each command of a stream how many of every stream must be complete (own: before it)."""
+    count = len(tables.stream)
+    need = [0] * count
+    rows = []
+    for number, command in enumerate(tables.stream[stream].commands):
+        others = [r for r in range(count) if r != stream]
+        for k, r in enumerate(others):
+            need[r] += command.wait[k]
+        need[stream] = number
+        rows.append(tuple(need))
+    return rows
+
+
+def _clock(s: int, clocks: list[list[tuple[int, ...]]], need: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Vector clock of the next command of stream ``s``, None if it cannot start yet."""
+    if any(need[r] > len(clocks[r]) for r in range(len(clocks)) if r != s):
+        return None
+    clock = list(need)
+    for r, count in enumerate(need):
+        if count:
+            clock = [max(pair) for pair in zip(clock, clocks[r][count - 1], strict=True)]
+    return tuple(clock)
+
+
+def bound_bytes(tables: Tables, binding: BindingRow, region: int) -> Iterator[Access]:
+    """Where the elements of a network input or output lie, before or after a run."""
+    operand = binding.operand
+    if operand.streamed:
+        yield from stored_tensor(tables, operand, region, binding.offset)
+        return
+    content = Content(Subject.TENSOR, (operand.tensor,), Footprint(0, binding.bytes))
+    yield Access(SRAM, binding.offset, Footprint(binding.offset, binding.bytes), False, content)
+
+
+# -------------------------------------------------------------------- byte histories
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Bytes with one history: last writer, and the last reader of each stream since."""
+
+    writer: Position | None = None
+    readers: dict[int, Position] = field(default_factory=dict)
+
+
+class _History:
+    """Bytes of one space cut into pieces of equal history."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = [0]
+        self.pieces: list[_Piece] = [_Piece()]
+
+    def visit(self, span: tuple[int, int], at: Position, write: bool) -> list[tuple[Position, int, int]]:
+        """Record an access; the earlier commands it conflicts with and the common bytes.
+
+        Only the last writer and each stream's last reader since are named: whoever is
+        ordered after them is ordered after all before.
+        """
+        first, last = self._cut(span[0]), self._cut(span[1])
+        found = []
+        for k in range(first, last):
+            piece, low, high = self.pieces[k], self.starts[k], self.starts[k + 1]
+            others = [] if piece.writer is None else [piece.writer]
+            others += piece.readers.values() if write else ()
+            found += [(other, low, high) for other in others]
+            piece.readers[at[0]] = at
+        if write:
+            self.starts[first:last] = [span[0]]
+            self.pieces[first:last] = [_Piece(at)]
+        return found
+
+    def _cut(self, position: int) -> int:
+        at = bisect_right(self.starts, position) - 1
+        if self.starts[at] == position:
+            return at
+        piece = self.pieces[at]
+        self.starts.insert(at + 1, position)
+        self.pieces.insert(at + 1, _Piece(piece.writer, dict(piece.readers)))
+        return at + 1
+
+
+class _Memory:
+    """A label per byte of SRAM and of every region.
+
+    Labels are numbered through: bytes of the image from 1, then each tensor densely, then
+    partial sums as they appear.
+    """
+
+    def __init__(self, tables: Tables, records: set[int]) -> None:
+        self.record_starts = records
+        self.tensor_start = []
+        self.free = 1 + tables.region[IMAGE].bytes
+        for tensor in tables.tensors:
+            self.tensor_start.append(self.free)
+            self.free += tensor.size_bytes
+        self.sums: dict[tuple[int, ...], int] = {}
+        self.records: dict[tuple[int, ...], int] = {}
+        self.owners: dict[int, tuple[int, ...]] = {}
+        self.form = np.dtype(np.uint32 if self.free + _sum_bytes(tables) < 1 << 32 else np.uint64)
+        sizes = {SRAM: tables.arena_bytes} | {k: row.bytes for k, row in enumerate(tables.region)}
+        self.cells = {
+            space: np.zeros(size if space != IMAGE else 0, self.form) for space, size in sizes.items()
+        }
+        self.sizes = sizes
+        for binding in tables.bindings[: tables.inputs]:
+            for access in bound_bytes(tables, binding, INPUT):
+                self.write(access)
+
+    def holds(self, access: Access) -> bool:
+        """Whether all bytes exist."""
+        return access.footprint.span[1] <= self.sizes[access.space]
+
+    def view(self, access: Access) -> Labels:
+        """The labels of a footprint, by rows, columns and runs; those of the image are made here."""
+        f = access.footprint
+        if access.space == IMAGE:
+            return self.positions(f, 1)
+        cells = self.cells[access.space][f.start :]
+        step = cells.itemsize
+        if f.rows == f.columns == 1:
+            return cells[: f.run]
+        strides = (f.row_stride * step, f.column_stride * step, step)
+        view: Labels = as_strided(cells, (f.rows, f.columns, f.run), strides)
+        return view[:, 0] if f.columns == 1 else view
+
+    def write(self, access: Access) -> None:
+        """Label what a kernel or the host writes."""
+        view = self.view(access)
+        content = access.content
+        if content is None:
+            raise ValueError("only transfers write unnamed bytes")
+        if content.subject is Subject.SUMS:
+            self.sums[content.key] = self.free
+            self.free += content.dense.run
+            view[...] = self.positions(content.dense, self.sums[content.key]).reshape(view.shape)
+        else:
+            view[...] = self.positions(content.dense, self.tensor_start[content.key[0]]).reshape(view.shape)
+
+    def labels(self, access: Access, found: Labels) -> Labels | None:
+        """What an access must find, flat; None if there is no such data."""
+        content = access.content
+        if content is None:
+            return None
+        if content.subject is Subject.TENSOR:
+            start = self.tensor_start[content.key[0]]
+        elif content.subject is Subject.SUMS:
+            if content.key not in self.sums:
+                return None
+            start = self.sums[content.key]
+        else:
+            start = self.records.setdefault(content.key, int(found[0]))
+            foreign = self.owners.setdefault(start, content.key) != content.key
+            if foreign or start - 1 not in self.record_starts:
+                return None
+        return self.positions(content.dense, start).reshape(-1)
+
+    def positions(self, f: Footprint, start: int) -> Labels:
+        """``start`` plus the position of each byte of a footprint, by rows, columns and runs."""
+        run = np.arange(start + f.start, start + f.start + f.run, dtype=self.form)
+        if f.rows == f.columns == 1:
+            return run
+        rows = np.arange(f.rows, dtype=self.form) * self.form.type(f.row_stride)
+        columns = np.arange(f.columns, dtype=self.form) * self.form.type(f.column_stride)
+        positions: Labels = rows[:, None, None] + columns[None, :, None] + run
+        return positions[:, 0] if f.columns == 1 else positions
+
+
+def _sum_bytes(tables: Tables) -> int:
+    """Bytes of partial sums over a whole run, or more."""
+    total = 0
+    for stage in tables.stages:
+        source, out = (tables.tensors[k] for k in (stage.operand[0].tensor, stage.operand[2].tensor))
+        total += 4 * out.size_bytes * -(-source.channels // max(1, stage.split_channels))
+    return total

@@ -1,0 +1,401 @@
+"""What a command touches, from the tables alone.
+
+This repeats the arithmetic of ``runtime/ooc_tile.c`` on rows; nothing of the plan or the
+network is used, so that a mistake on the way to the tables cannot hide here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from ooc_solve.codegen.tables import (
+    FLAG_STORE,
+    FLAG_TABLE_PER_CHANNEL,
+    KINDS,
+    NOWHERE,
+    CommandRow,
+    OperandRow,
+    StageRow,
+    Tables,
+    TensorRow,
+)
+from ooc_solve.models.footprint import PERMUTE_AXES
+from ooc_solve.models.vocabulary import Footprint, OpKind
+
+SRAM = -1
+"""Number of SRAM among the spaces; regions have numbers from 0."""
+
+SOFTMAX_BYTES = 4 * 256 + 4
+"""Exponentials and the number of output steps per unit."""
+
+Interval = tuple[int, int]
+
+
+class DecodeError(ValueError):
+    """A command that means nothing: it refers to rows that are not there."""
+
+
+class Subject(Enum):
+    """What kind of data an operand holds."""
+
+    TENSOR = "tensor"
+    WEIGHTS = "weights"
+    SUMS = "partial sums"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the bytes of an access are, in the order of the access.
+
+    TENSOR: ``key`` is the tensor, ``dense`` the same bytes in the dense tensor. WEIGHTS: the
+    record of ``(stage, group, split)``. SUMS: the sums of ``(stage, tile without split)``
+    after ``split`` more splits.
+    """
+
+    subject: Subject
+    key: tuple[int, ...]
+    dense: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Bytes of one space that a command reads or writes.
+
+    ``base`` is the address it was given; ``content`` is None for transfers, which move what
+    is there.
+    """
+
+    space: int
+    base: int
+    footprint: Footprint
+    write: bool
+    content: Content | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transfer: as many bytes from the same positions of both sides."""
+
+    sram: int
+    region: int
+    offset: int
+    segment_bytes: int
+    pitch: int
+    segments: int
+    store: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes moved."""
+        return self.segment_bytes * self.segments
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Output box of a compute command, its input channels and its splits.
+
+    ``position`` is the number of the box without splits, and its channel group.
+    """
+
+    rows: Interval
+    columns: Interval
+    channels: Interval
+    depth: Interval
+    position: tuple[int, int]
+    split: int
+    splits: int
+
+    @property
+    def first(self) -> bool:
+        """Whether there are no partial sums yet."""
+        return self.split == 0
+
+    @property
+    def last(self) -> bool:
+        """Whether the output is due."""
+        return self.split == self.splits - 1
+
+    @property
+    def elements(self) -> int:
+        """Output elements."""
+        return _width(self.rows) * _width(self.columns) * _width(self.channels)
+
+
+def move_of(tables: Tables, command: CommandRow) -> Move:
+    """Decode a transfer command."""
+    sram, shape_number, region, flags, _, _ = command.word
+    if shape_number >= len(tables.shapes):
+        raise DecodeError(f"shape {shape_number} of {len(tables.shapes)} does not exist")
+    if region >= len(tables.region):
+        raise DecodeError(f"region {region} of {len(tables.region)} does not exist")
+    shape = tables.shapes[shape_number]
+    if shape.bytes < 1 or shape.segments < 1:
+        raise DecodeError(f"shape {shape_number} moves nothing")
+    return Move(
+        sram * tables.unit,
+        region,
+        command.offset,
+        shape.bytes,
+        shape.pitch,
+        shape.segments,
+        bool(flags & FLAG_STORE),
+    )
+
+
+def accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
+    """All bytes that a command touches, reads first.
+
+    Raises
+    ------
+    DecodeError
+        If the command refers to what is not there.
+    """
+    if command.is_transfer:
+        move = move_of(tables, command)
+        sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store)
+        stored = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        region = Access(move.region, move.offset, stored, move.store)
+        return (sram, region) if move.store else (region, sram)
+    return _compute_accesses(tables, command)
+
+
+def _compute_accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
+    if command.stage >= len(tables.stages):
+        raise DecodeError(f"stage {command.stage} of {len(tables.stages)} does not exist")
+    stage = tables.stages[command.stage]
+    tile = tile_of(tables, stage, command.word[0])
+    found: list[Access] = []
+    for k in range(stage.inputs):
+        at = _address(tables, command.word[1 + k], f"input {k}")
+        found += [_sram(at, f, False, content) for f, content in _input(tables, stage, k, tile)]
+    if (size := weight_bytes(tables, stage, tile)) > 0:
+        at = _address(tables, command.word[3], "weights")
+        key = (command.stage, *_weight_key(stage, tile))
+        content = Content(Subject.WEIGHTS, key, Footprint(0, size))
+        found.append(_sram(at, Footprint(0, size), False, content))
+    if tile.splits > 1:
+        found += _sums(_address(tables, command.word[5], "partial sums"), command.stage, tile)
+    if tile.last:
+        at = _address(tables, command.word[4], "output")
+        found.append(_output(tables, stage, tile, at))
+    return tuple(sorted(found, key=lambda access: access.write))
+
+
+def _sums(at: int, stage: int, tile: Tile) -> list[Access]:
+    """Sums of the splits before, and those with this one."""
+    dense = Footprint(0, 4 * tile.elements)
+    before = Content(Subject.SUMS, (stage, tile.position[0], tile.split), dense)
+    after = Content(Subject.SUMS, (stage, tile.position[0], tile.split + 1), dense)
+    return [
+        *([] if tile.first else [_sram(at, dense, False, before)]),
+        *([] if tile.last else [_sram(at, dense, True, after)]),
+    ]
+
+
+def _sram(at: int, inside: Footprint, write: bool, content: Content) -> Access:
+    """Access to a footprint of the buffer at an address."""
+    f = inside
+    moved = Footprint(f.start + at, f.run, f.rows, f.row_stride, f.columns, f.column_stride)
+    return Access(SRAM, at, moved, write, content)
+
+
+def _address(tables: Tables, word: int, what: str) -> int:
+    if word == NOWHERE:
+        raise DecodeError(f"the address of the {what} is missing")
+    return word * tables.unit
+
+
+# ---------------------------------------------------------------------------- tiles
+
+
+def tile_of(tables: Tables, stage: StageRow, number: int) -> Tile:
+    """The tile with a number: ``((row * columns + column) * groups + group) * splits + split``."""
+    source, out = _tensors(tables, stage)
+    rows = _count(out.height, stage.tile_rows)
+    columns = _count(out.width, stage.tile_columns)
+    groups = _count(out.channels, stage.tile_channels)
+    splits = _count(source.channels, stage.split_channels) if KINDS[stage.kind] is OpKind.CONV else 1
+    if number >= rows * columns * groups * splits:
+        raise DecodeError(f"tile {number} of {rows * columns * groups * splits} does not exist")
+    rest, split = divmod(number, splits)
+    rest, group = divmod(rest, groups)
+    row, column = divmod(rest, columns)
+    channels = _range(group, stage.tile_channels, out.channels)
+    depth = (0, source.channels)
+    if KINDS[stage.kind] is OpKind.CONV:
+        depth = _range(split, stage.split_channels, source.channels)
+    elif KINDS[stage.kind] not in (OpKind.SOFTMAX, OpKind.PERMUTE):
+        depth = channels
+    return Tile(
+        _range(row, stage.tile_rows, out.height),
+        _range(column, stage.tile_columns, out.width),
+        channels,
+        depth,
+        (number // splits, group),
+        split,
+        splits,
+    )
+
+
+def _tensors(tables: Tables, stage: StageRow) -> tuple[TensorRow, TensorRow]:
+    """First input and output of a stage."""
+    operands = (*stage.operand[: stage.inputs], stage.operand[2])
+    if stage.kind >= len(KINDS) or not 1 <= stage.inputs <= 2:
+        raise DecodeError(f"a stage of kind {stage.kind} with {stage.inputs} inputs does not exist")
+    if max(operand.tensor for operand in operands) >= len(tables.tensors):
+        raise DecodeError("a stage refers to a tensor that does not exist")
+    if min(stage.tile_rows, stage.tile_columns, stage.tile_channels, stage.split_channels) < 1:
+        raise DecodeError("a stage has tiles without elements")
+    return tables.tensors[stage.operand[0].tensor], tables.tensors[stage.operand[2].tensor]
+
+
+def _count(size: int, tile: int) -> int:
+    return -(-size // tile)
+
+
+def _range(index: int, tile: int, size: int) -> Interval:
+    return index * tile, min(size, (index + 1) * tile)
+
+
+def _width(interval: Interval) -> int:
+    return interval[1] - interval[0]
+
+
+def weight_bytes(tables: Tables, stage: StageRow, tile: Tile) -> int:
+    """Bytes that the kernel reads at its weights address, 0 if it has none."""
+    kind, channels = KINDS[stage.kind], _width(tile.channels)
+    taps = stage.kernel[0] * stage.kernel[1]
+    if kind is OpKind.CONV:
+        depth = _width(tile.depth) // stage.conv_groups
+        return channels * taps * depth + (8 * channels if tile.last else 0)
+    if kind is OpKind.DEPTHWISE:
+        return channels * (taps + 8)
+    if kind is OpKind.LOOKUP:
+        return 256 * (channels if stage.flags & FLAG_TABLE_PER_CHANNEL else 1)
+    return {OpKind.SOFTMAX: SOFTMAX_BYTES, OpKind.PAD: 1}.get(kind, 0)
+
+
+def _weight_key(stage: StageRow, tile: Tile) -> tuple[int, int]:
+    """Group and split whose record the tile uses; all tiles share one where it says so."""
+    kind = KINDS[stage.kind]
+    shared = kind is OpKind.SOFTMAX or (kind is OpKind.LOOKUP and not stage.flags & FLAG_TABLE_PER_CHANNEL)
+    return (0, 0) if shared else (tile.position[1], tile.split)
+
+
+# ------------------------------------------------------------------------- operands
+
+
+def _output(tables: Tables, stage: StageRow, tile: Tile, at: int) -> Access:
+    operand = stage.operand[2]
+    tensor = tables.tensors[operand.tensor]
+    dense = dense_footprint(tensor, tile.rows, tile.columns, tile.channels)
+    inside = dense
+    if operand.streamed or KINDS[stage.kind] is OpKind.PERMUTE:
+        inside = Footprint(0, tile.elements * tensor.element_bytes)
+    return _sram(at, inside, True, Content(Subject.TENSOR, (operand.tensor,), dense))
+
+
+def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tuple[Footprint, Content]]:
+    """Where in its buffer an input lies, part by part, and what each part is."""
+    operand = stage.operand[k]
+    tensor = tables.tensors[operand.tensor]
+    rows = _window(stage, 0, tile.rows, tensor.height)
+    columns = _window(stage, 1, tile.columns, tensor.width)
+    channels = tile.depth
+    if KINDS[stage.kind] is OpKind.PERMUTE:
+        _check_axes(tables, stage, tensor)
+        whole = Footprint(0, tensor.size_bytes)
+        yield whole, Content(Subject.TENSOR, (operand.tensor,), whole)
+    elif not operand.streamed:
+        dense = dense_footprint(tensor, rows, columns, channels)
+        yield dense, Content(Subject.TENSOR, (operand.tensor,), dense)
+    else:
+        for part, inside in streamed_footprints(operand, tensor, rows, columns, channels):
+            dense = dense_footprint(tensor, part, columns, channels)
+            yield inside, Content(Subject.TENSOR, (operand.tensor,), dense)
+
+
+def _check_axes(tables: Tables, stage: StageRow, tensor: TensorRow) -> None:
+    """A permutation reads its input densely, whatever the layout says."""
+    axes = tables.axes[stage.permutation : stage.permutation + PERMUTE_AXES]
+    if len(axes) < PERMUTE_AXES:
+        raise DecodeError(f"axis {stage.permutation} of {len(tables.axes)} does not exist")
+    reach = sum((axis.size - 1) * axis.stride for axis in axes) + 1
+    if reach * tensor.element_bytes > tensor.size_bytes:
+        raise DecodeError("a permutation reads beyond its input")
+
+
+def _window(stage: StageRow, axis: int, out: Interval, size: int) -> Interval:
+    """Input rows (axis 0) or columns (1) that the windows of output rows reach, at least one."""
+    stride, pad = stage.stride[axis], stage.pad[axis]
+    reach = stage.dilation[axis] * (stage.kernel[axis] - 1) + 1
+    low = min(max(out[0] * stride - pad, 0), size - 1)
+    high = min((out[1] - 1) * stride - pad + reach, size)
+    return low, max(high, low + 1)
+
+
+def dense_footprint(tensor: TensorRow, rows: Interval, columns: Interval, channels: Interval) -> Footprint:
+    """A box of a buffer that holds the whole tensor."""
+    pixel = tensor.channels * tensor.element_bytes
+    row = tensor.width * pixel
+    start = rows[0] * row + columns[0] * pixel + channels[0] * tensor.element_bytes
+    run = _width(channels) * tensor.element_bytes
+    return Footprint(start, run, _width(rows), row, _width(columns), pixel)
+
+
+def streamed_footprints(
+    operand: OperandRow, tensor: TensorRow, rows: Interval, columns: Interval, channels: Interval
+) -> Iterator[tuple[Interval, Footprint]]:
+    """Rows of a box and where they lie in the buffer that one transfer filled, record by record."""
+    plane, skip = divmod(channels[0], operand.plane_channels)
+    pixel = plane_width(operand, tensor, plane) * tensor.element_bytes
+    row = tensor.width * pixel
+    if skip + _width(channels) > plane_width(operand, tensor, plane):
+        raise DecodeError("the input channels of a tile lie in several planes")
+    first = plane * operand.plane_pitch + row_offset(operand, rows[0], row)
+    head = (first + columns[0] * pixel) % operand.granule
+    run, count = _width(channels) * tensor.element_bytes, _width(columns)
+    inner = head + skip * tensor.element_bytes
+    if count < tensor.width:
+        pitch = _align(head + count * pixel, operand.granule)
+        yield rows, Footprint(inner, run, _width(rows), pitch, count, pixel)
+        return
+    base = row_offset(operand, rows[0], row)
+    y = rows[0]
+    while y < rows[1]:
+        end = min(rows[1], (y // operand.record_rows + 1) * operand.record_rows)
+        start = inner + row_offset(operand, y, row) - base
+        yield (y, end), Footprint(start, run, end - y, row, count, pixel)
+        y = end
+
+
+def stored_tensor(tables: Tables, operand: OperandRow, region: int, offset: int) -> Iterator[Access]:
+    """All elements of a tensor in its region, record by record of each plane."""
+    tensor = tables.tensors[operand.tensor]
+    for plane in range(_count(tensor.channels, operand.plane_channels)):
+        width = plane_width(operand, tensor, plane)
+        row = tensor.width * width * tensor.element_bytes
+        low = plane * operand.plane_channels
+        for y in range(0, tensor.height, operand.record_rows):
+            rows = (y, min(y + operand.record_rows, tensor.height))
+            start = offset + plane * operand.plane_pitch + row_offset(operand, y, row)
+            dense = dense_footprint(tensor, rows, (0, tensor.width), (low, low + width))
+            content = Content(Subject.TENSOR, (operand.tensor,), dense)
+            yield Access(region, offset, Footprint(start, _width(rows) * row), False, content)
+
+
+def plane_width(operand: OperandRow, tensor: TensorRow, plane: int) -> int:
+    """Channels in a plane; the last may be narrower."""
+    return min(operand.plane_channels, tensor.channels - plane * operand.plane_channels)
+
+
+def row_offset(operand: OperandRow, y: int, row_bytes: int) -> int:
+    """Offset of row ``y`` from the start of its plane."""
+    record, inside = divmod(y, operand.record_rows)
+    return record * _align(operand.record_rows * row_bytes, operand.granule) + inside * row_bytes
+
+
+def _align(value: int, granule: int) -> int:
+    return -(-value // granule) * granule

@@ -1,0 +1,119 @@
+"""The storage image: header and weight records as the runtime reads them.
+
+Everything is little-endian. Records are made one at a time, so that a network of
+hundreds of megabytes never lies in memory twice.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, Tables
+from ooc_solve.models.cost import align_up
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_range
+from ooc_solve.models.vocabulary import InternalError, Op, OpKind, Plan, RegionName
+
+MAGIC = b"OOCI"
+CHECKSUM_BYTES = 4
+
+
+def image_chunks(problem: Problem, plan: Plan, tables: Tables) -> Iterator[bytes]:
+    """The image from its first to its last byte: the header, then one record after the other."""
+    granule = problem.granule_bytes(RegionName.IMAGE)
+    total = tables.region[0].bytes
+    header = image_header(tables.digest, total)
+    position = align_up(len(header), granule)
+    yield header.ljust(position, b"\0")
+    for (stage, group, split), offset in sorted(plan.graph.weight_records, key=lambda record: record[1]):
+        if offset != position:
+            raise InternalError(
+                f"Weight records must follow each other (record at {offset}, not {position})."
+            )
+        op = problem.network.ops[stage]
+        geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[stage])
+        record = sealed(weight_payload(geometry, group, split), granule)
+        position += len(record)
+        yield record
+    if position != total:
+        raise InternalError(f"The image must be as long as its region ({total} bytes; it has {position}).")
+
+
+def write_image(path: Path, problem: Problem, plan: Plan, tables: Tables) -> int:
+    """Write the image to a file and return its size in bytes."""
+    with path.open("wb") as file:
+        return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables))
+
+
+def image_header(digest: bytes, total_bytes: int) -> bytes:
+    """The first 64 bytes of an image."""
+    body = digest.ljust(HEADER_BYTES - 16, b"\0")
+    return struct.pack("<4sHHII", MAGIC, FORMAT, 0, total_bytes, zlib.crc32(body)) + body
+
+
+def sealed(payload: bytes, granule_bytes: int) -> bytes:
+    """A record: payload, zeros up to the granule, and a CRC-32 of both in the last four bytes."""
+    size = align_up(len(payload) + CHECKSUM_BYTES, granule_bytes)
+    body = payload.ljust(size - CHECKSUM_BYTES, b"\0")
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def weight_payload(geometry: StageGeometry, group: int, split: int) -> bytes:
+    """What a kernel finds at its weights address for one channel group and split."""
+    index: TileIndex = (0, 0, group, split)
+    channels = tile_range(group, geometry.tiling.channels, geometry.output.channels)
+    op = geometry.op
+    if op.kind is OpKind.CONV:
+        parameters = _parameters(op, channels) if split == geometry.grid[3] - 1 else b""
+        payload = parameters + _conv_weights(geometry, index, channels)
+    elif op.kind is OpKind.DEPTHWISE:
+        weights = _array(op)[:, :, channels[0] : channels[1]]
+        payload = _parameters(op, channels) + _bytes(weights, "i1")
+    elif op.kind is OpKind.LOOKUP:
+        tables = _array(op)
+        payload = _bytes(tables if tables.ndim == 1 else tables[channels[0] : channels[1]], "u1")
+    elif op.kind is OpKind.SOFTMAX:
+        payload = _bytes(_array(op), "<f4") + (b"" if op.multiplier is None else _bytes(op.multiplier, "<f4"))
+    else:
+        payload = _bytes(_array(op), "i1")
+    if len(payload) != geometry.weight_bytes(index):
+        raise InternalError(
+            f"'{op.name}': a weight record must have {geometry.weight_bytes(index)} bytes (got {len(payload)})."
+        )
+    return payload
+
+
+def _conv_weights(geometry: StageGeometry, index: TileIndex, channels: tuple[int, int]) -> bytes:
+    """``[output channel][row][column][input channel]`` of a tile; a grouped one is never split."""
+    weights = _array(geometry.op)[channels[0] : channels[1]]
+    if geometry.op.groups == 1:
+        low, high = geometry.split_channels(index)
+        weights = weights[..., low:high]
+    return _bytes(weights, "i1")
+
+
+def _parameters(op: Op, channels: tuple[int, int]) -> bytes:
+    """Bias and multiplier of some output channels."""
+    low, high = channels
+    bias = np.zeros(high - low, "<i4") if op.bias is None else op.bias[low:high]
+    if op.multiplier is None:
+        raise InternalError(f"'{op.name}': a quantised layer must have multipliers.")
+    return _bytes(bias, "<i4") + _bytes(op.multiplier[low:high], "<f4")
+
+
+def _array(op: Op) -> NDArray[np.generic]:
+    if op.weights is None:
+        raise InternalError(f"'{op.name}' has a weight record but no weights.")
+    return op.weights
+
+
+def _bytes(array: NDArray[np.generic], form: str) -> bytes:
+    """The array densely in one byte order, its values unchanged."""
+    kept = array.view("u1") if form == "u1" and array.dtype == "int8" else array
+    return np.ascontiguousarray(kept, dtype=form).tobytes()

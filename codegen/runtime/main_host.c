@@ -1,0 +1,415 @@
+/* main_host.c - run an emitted network on a PC.
+ *
+ *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats]
+ *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
+ *          [--fail N] [--flip N] [--short N] [--cut N]
+ *
+ * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
+ * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
+ * changed. INPUT holds all network inputs one after the other, dense, in the order of
+ * the tables; OUTPUT receives the outputs likewise, and appears only if all went well.
+ *
+ * --seed 0 (default): transfers take latency + bytes / rate of a virtual clock that stands
+ * still while kernels run. Other seeds: unpredictable completion (port_host.h). --runs N:
+ * N runs with seeds N, N+1, ..., each with a new storage and arena full of garbage; all
+ * outputs must be equal. --granule N: what the emulated storage insists on (default 1).
+ * --block N: bytes of a block in worst_block_writes (default 4096). The last four inject one
+ * fault into every run: the number of the transfer (from 1), or of the write.
+ *
+ * Exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
+ */
+#include "ooc.h"
+#include "port_host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include OOC_MODEL_HEADER
+
+#define GUARD 64u
+#define GUARD_BYTE 0xC5u
+
+struct bytes {
+    uint8_t *data;
+    uint32_t size;
+};
+
+struct options {
+    const char *image;
+    const char *input;
+    const char *output;
+    uint64_t runs;
+    int stats;
+    struct host_port host; /* settings only, without faults */
+    struct host_port fault; /* faults only */
+};
+
+/* -------------------------------------------------------------------------- files */
+
+static int complain(const char *what, const char *which) {
+    fprintf(stderr, "ooc: %s%s%s\n", what, *which ? ": " : "", which);
+    return 1;
+}
+
+static int read_file(const char *path, struct bytes *file) {
+    FILE *stream = fopen(path, "rb");
+    long size = -1;
+    file->data = NULL;
+    if (stream == NULL) {
+        return complain("cannot open", path);
+    }
+    if (fseek(stream, 0, SEEK_END) == 0) {
+        size = ftell(stream);
+    }
+    if (size >= 0 && size <= 0x7FFFFFFF && fseek(stream, 0, SEEK_SET) == 0) {
+        file->size = (uint32_t)size;
+        file->data = malloc((size_t)size + 1);
+    }
+    if (file->data == NULL || fread(file->data, 1, file->size, stream) != file->size) {
+        free(file->data);
+        file->data = NULL;
+        fclose(stream);
+        return complain("cannot read", path);
+    }
+    fclose(stream);
+    return 0;
+}
+
+/* Write beside the target, then rename: a reader never sees half an output. */
+static int write_file(const char *path, const struct bytes *content) {
+    size_t length = strlen(path);
+    char *temporary = malloc(length + 5);
+    FILE *stream;
+    int sound;
+    if (temporary == NULL) {
+        return complain("out of memory", "");
+    }
+    memcpy(temporary, path, length);
+    memcpy(temporary + length, ".tmp", 5);
+    stream = fopen(temporary, "wb");
+    sound = stream != NULL && fwrite(content->data, 1, content->size, stream) == content->size;
+    if (stream != NULL && fclose(stream) != 0) {
+        sound = 0;
+    }
+    sound = sound && rename(temporary, path) == 0;
+    if (!sound) {
+        remove(temporary);
+        complain("cannot write", path);
+    }
+    free(temporary);
+    return !sound;
+}
+
+/* --------------------------------------------------------------------------- arena */
+
+static int arena_new(uint8_t *blocks[], uint8_t *banks[], struct host_port *host) {
+    unsigned k;
+    uint32_t i;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        uint32_t size = OOC_MODEL.bank_bytes[k];
+        blocks[k] = malloc((size_t)size + 2 * GUARD);
+        if (blocks[k] == NULL) {
+            return complain("out of memory", "");
+        }
+        memset(blocks[k], GUARD_BYTE, (size_t)size + 2 * GUARD);
+        banks[k] = blocks[k] + GUARD;
+        for (i = 0; i < size; i++) {
+            banks[k][i] = (uint8_t)host_port_random(host);
+        }
+    }
+    return 0;
+}
+
+static int arena_is_intact(uint8_t *const banks[]) {
+    unsigned k, i;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        for (i = 0; i < GUARD; i++) {
+            if (banks[k][OOC_MODEL.bank_bytes[k] + i] != GUARD_BYTE || *(banks[k] - 1 - i) != GUARD_BYTE) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+static void arena_free(uint8_t *blocks[]) {
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        free(blocks[k]);
+    }
+}
+
+/* ----------------------------------------------------------------------------- run */
+
+static uint32_t tensors_bytes(unsigned first, unsigned count) {
+    uint32_t sum = 0;
+    unsigned k;
+    for (k = first; k < first + count; k++) {
+        sum += OOC_MODEL.bindings[k].bytes;
+    }
+    return sum;
+}
+
+static void store_sizes(uint32_t size[HOST_STORES], uint32_t image_bytes) {
+    unsigned k;
+    size[0] = image_bytes;
+    size[1] = 0;
+    for (k = 0; k < 4; k++) {
+        const struct ooc_region *region = &OOC_MODEL.region[k];
+        if (region->store < HOST_STORES && region->base + region->bytes > size[region->store]) {
+            size[region->store] = region->base + region->bytes;
+        }
+    }
+}
+
+static uint32_t scratch_size(void) {
+    uint32_t most = 4096;
+    unsigned k;
+    for (k = 0; k < (unsigned)OOC_MODEL.inputs + OOC_MODEL.outputs; k++) {
+        uint32_t granule = OOC_MODEL.bindings[k].operand.granule;
+        most = granule > most ? granule : most;
+    }
+    return most;
+}
+
+static int report(const struct ooc *state, int result) {
+    fprintf(stderr, "ooc: error %d, %s", result, ooc_message(result));
+    if (state->task_stream != 0xFF) {
+        fprintf(stderr, " (stream %u, command %lu)", (unsigned)state->task_stream,
+                (unsigned long)state->task_index);
+    }
+    if (result == OOC_ERROR_PORT) {
+        fprintf(stderr, " (port error %ld)", (long)state->port_error);
+    }
+    fprintf(stderr, "\n");
+    return 1;
+}
+
+static void print_stats(const struct ooc *state, const struct host_port *host) {
+    unsigned long tasks = 0, arena = 0;
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.streams; k++) {
+        tasks += state->stream[k].done;
+    }
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        arena += OOC_MODEL.bank_bytes[k];
+    }
+    printf("tasks %lu\nreads %lu\nwrites %lu\n", tasks, (unsigned long)host->reads,
+           (unsigned long)host->writes);
+    printf("bytes_read %.0f\nbytes_written %.0f\n", (double)host->bytes_read, (double)host->bytes_written);
+    printf("arena_bytes %lu\nstate_bytes %lu\n", arena, (unsigned long)sizeof(struct ooc));
+    printf("max_polls %lu\nworst_block_writes %lu\n", (unsigned long)host->max_polls,
+           (unsigned long)host_port_worst_block(host));
+    printf("virtual_ns %.0f\n", (double)host->clock_ns);
+}
+
+/* Counters and faults concern the schedule alone, not ooc_open or the copies of inputs and
+ * outputs. */
+static int run_measured(struct ooc *state, struct host_port *host, const struct options *options, int stats) {
+    int result;
+    host_port_reset(host);
+    host->fail_transfer = options->fault.fail_transfer;
+    host->flip_transfer = options->fault.flip_transfer;
+    host->short_transfer = options->fault.short_transfer;
+    host->cut_write = options->fault.cut_write;
+    result = ooc_run(state);
+    if (stats && result == OOC_DONE) {
+        print_stats(state, host);
+    }
+    host->fail_transfer = host->flip_transfer = host->short_transfer = host->cut_write = 0;
+    return result;
+}
+
+static int infer(struct ooc *state, struct host_port *host, const struct options *options,
+                 const struct bytes *input,
+                 struct bytes *output, int stats) {
+    uint32_t scratch_bytes = scratch_size();
+    uint8_t *scratch = malloc(scratch_bytes);
+    const uint8_t *from = input->data;
+    uint8_t *to = output->data;
+    int result = scratch != NULL ? OOC_DONE : OOC_ERROR_ARGUMENT;
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.inputs && result == OOC_DONE; k++) {
+        result = ooc_input_write(state, k, from, OOC_MODEL.bindings[k].bytes, scratch, scratch_bytes);
+        from += OOC_MODEL.bindings[k].bytes;
+    }
+    if (result == OOC_DONE) {
+        result = run_measured(state, host, options, stats);
+    }
+    for (k = 0; k < OOC_MODEL.outputs && result == OOC_DONE; k++) {
+        uint32_t bytes = OOC_MODEL.bindings[OOC_MODEL.inputs + k].bytes;
+        result = ooc_output_read(state, k, to, bytes, scratch, scratch_bytes);
+        to += bytes;
+    }
+    free(scratch);
+    return result;
+}
+
+static int run_once(const struct options *options, uint64_t seed, const struct bytes *image,
+                    const struct bytes *input,
+                    struct bytes *output, int stats) {
+    struct host_port host = options->host;
+    struct ooc_port port;
+    struct ooc state;
+    uint8_t *blocks[OOC_MAX_BANKS] = {NULL, NULL, NULL, NULL};
+    uint8_t *banks[OOC_MAX_BANKS] = {NULL, NULL, NULL, NULL};
+    uint32_t size[HOST_STORES];
+    int result, failed;
+
+    store_sizes(size, image->size);
+    host.seed = seed;
+    if (host_port_init(&host, size) != 0 || arena_new(blocks, banks, &host) != 0) {
+        host_port_free(&host);
+        arena_free(blocks);
+        return complain("out of memory", "");
+    }
+    memcpy(host.bytes[0], image->data, image->size);
+    host_port_bind(&port, &host);
+    result = ooc_open(&state, &OOC_MODEL, banks, &port);
+    if (result == OOC_DONE) {
+        result = infer(&state, &host, options, input, output, stats);
+    }
+    failed = result == OOC_DONE ? 0 : report(&state, result);
+    if (!arena_is_intact(banks)) {
+        failed = complain("the arena was overrun", "");
+    }
+    arena_free(blocks);
+    host_port_free(&host);
+    return failed;
+}
+
+static int run_all(const struct options *options, const struct bytes *image, const struct bytes *input,
+                   struct bytes *output) {
+    struct bytes again = {NULL, 0};
+    uint64_t k;
+    int failed = run_once(options, options->host.seed, image, input, output, options->stats);
+    again.size = output->size;
+    again.data = malloc((size_t)again.size + 1);
+    if (again.data == NULL) {
+        return complain("out of memory", "");
+    }
+    for (k = 1; k < options->runs && !failed; k++) {
+        failed = run_once(options, options->host.seed + k, image, input, &again, 0);
+        if (!failed && memcmp(again.data, output->data, output->size) != 0) {
+            fprintf(stderr, "ooc: outputs differ between seeds %.0f and %.0f\n", (double)options->host.seed,
+                    (double)(options->host.seed + k));
+            failed = 1;
+        }
+    }
+    free(again.data);
+    return failed;
+}
+
+/* -------------------------------------------------------------------- command line */
+
+static int usage(const char *what, const char *which) {
+    complain(what, which);
+    fprintf(stderr,
+            "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
+            "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N] [--cut N]\n");
+    return 2;
+}
+
+static int number(const char *text, uint64_t *value) {
+    *value = 0;
+    if (*text == '\0' || strlen(text) > 18) {
+        return 0;
+    }
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9') {
+            return 0;
+        }
+        *value = *value * 10 + (uint64_t)(*text - '0');
+    }
+    return 1;
+}
+
+/* Store the value of an option; 0 if there is no such option. */
+static int set_option(struct options *options, const char *name, uint64_t value) {
+    struct host_port *host = &options->host;
+    if (strcmp(name, "--seed") == 0) {
+        host->seed = value;
+    } else if (strcmp(name, "--runs") == 0) {
+        options->runs = value;
+    } else if (strcmp(name, "--latency-ns") == 0) {
+        host->setup_ns = (uint32_t)value;
+    } else if (strcmp(name, "--read-bps") == 0) {
+        host->read_bytes_per_s = value;
+    } else if (strcmp(name, "--write-bps") == 0) {
+        host->write_bytes_per_s = value;
+    } else if (strcmp(name, "--granule") == 0) {
+        host->granule[0] = host->granule[1] = (uint32_t)value;
+    } else if (strcmp(name, "--block") == 0) {
+        host->block_bytes = (uint32_t)value;
+    } else if (strcmp(name, "--fail") == 0) {
+        options->fault.fail_transfer = (uint32_t)value;
+    } else if (strcmp(name, "--flip") == 0) {
+        options->fault.flip_transfer = (uint32_t)value;
+    } else if (strcmp(name, "--short") == 0) {
+        options->fault.short_transfer = (uint32_t)value;
+    } else if (strcmp(name, "--cut") == 0) {
+        options->fault.cut_write = (uint32_t)value;
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+static int parse(int argc, char *argv[], struct options *options) {
+    const char **file[] = {&options->image, &options->input, &options->output};
+    unsigned files = 0;
+    int k;
+    for (k = 1; k < argc; k++) {
+        uint64_t value;
+        if (strcmp(argv[k], "--stats") == 0) {
+            options->stats = 1;
+        } else if (strncmp(argv[k], "--", 2) != 0) {
+            if (files == 3) {
+                return usage("too many files", argv[k]);
+            }
+            *file[files++] = argv[k];
+        } else if (k + 1 == argc || !number(argv[k + 1], &value)) {
+            return usage("a whole number must follow", argv[k]);
+        } else if (!set_option(options, argv[k], value)) {
+            return usage("unknown option", argv[k]);
+        } else {
+            k++;
+        }
+    }
+    return files == 3 ? 0 : usage("three files are needed", "IMAGE INPUT OUTPUT");
+}
+
+int main(int argc, char *argv[]) {
+    static struct options options;
+    struct bytes image, input, output;
+    int failed = parse(argc, argv, &options);
+    if (failed) {
+        return failed;
+    }
+    if (read_file(options.image, &image) != 0) {
+        return 1;
+    }
+    if (read_file(options.input, &input) != 0) {
+        free(image.data);
+        return 1;
+    }
+    output.size = tensors_bytes(OOC_MODEL.inputs, OOC_MODEL.outputs);
+    output.data = malloc((size_t)output.size + 1);
+    if (output.data == NULL) {
+        failed = complain("out of memory", "");
+    } else if (input.size != tensors_bytes(0, OOC_MODEL.inputs)) {
+        fprintf(stderr, "ooc: %s must hold %lu bytes (got %lu)\n", options.input,
+                (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input.size);
+        failed = 1;
+    } else {
+        failed = run_all(&options, &image, &input, &output);
+    }
+    if (!failed) {
+        failed = write_file(options.output, &output);
+    }
+    free(image.data);
+    free(input.data);
+    free(output.data);
+    return failed;
+}

@@ -1,0 +1,154 @@
+/* ooc.h - run a network whose weights and activations do not fit into SRAM.
+ *
+ * ooc-solve turned the network into const tables (NAME.c, NAME.h) and a storage image
+ * (NAME.bin). The tables are a schedule: one list of commands for the CPU and one for
+ * each IO channel. This runtime walks through the lists, starts transfers and runs
+ * kernels; it decides nothing.
+ *
+ *     static struct ooc state;
+ *     static uint8_t arena[NAME_BANK0_BYTES];    aligned to 16 bytes
+ *     uint8_t *banks[] = {arena};
+ *
+ *     int status = ooc_open(&state, &NAME_model, banks, &port);
+ *     if (status == OOC_DONE)
+ *         status = ooc_input_write(&state, 0, image, sizeof image, scratch, sizeof scratch);
+ *     if (status == OOC_DONE)
+ *         status = ooc_run(&state);
+ *     if (status == OOC_DONE)
+ *         status = ooc_output_read(&state, 0, result, sizeof result, scratch, sizeof scratch);
+ *     if (status != OOC_DONE) printf("%s\n", ooc_message(status));
+ *
+ * There are no globals, no heap, no recursion: the caller owns state and arena, and
+ * several networks may run side by side with a state, an arena and a port each. One
+ * state must not be used by two threads or by an interrupt at the same time.
+ *
+ * Files: ooc.c, ooc_tile.c, ooc_kernels.c; ooc_check.c unless OOC_NO_TABLE_CHECK;
+ * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
+ * for floating point: ooc_config.h.
+ *
+ * Trust: tables are believed after ooc_open (counts, addresses and ranges of
+ * transfers checked once), the arena is as large as the tables say, and everything
+ * that comes from storage is checked (header, CRC-32 of each record of weights).
+ */
+#ifndef OOC_H
+#define OOC_H
+
+#include "ooc_config.h"
+#include "ooc_port.h"
+#include "ooc_tables.h"
+
+#if OOC_FORMAT != 1
+#error "ooc: this runtime reads table format 1; take the runtime that came with ooc_tables.h"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What every function returns: done, busy, or a negative error. */
+enum ooc_status { OOC_DONE = 0, OOC_BUSY = 1 };
+
+enum ooc_error {
+    OOC_ERROR_FORMAT = -1, /* tables are of another format, damaged, or need a kernel left out */
+    OOC_ERROR_IMAGE = -2, /* the storage does not hold the image that belongs to the tables */
+    OOC_ERROR_PORT = -3, /* the port refused or failed a transfer: see ooc.port_error */
+    OOC_ERROR_RECORD = -4, /* a record of weights arrived with a wrong CRC-32 */
+    OOC_ERROR_DEADLOCK = -5, /* every stream waits for another: the tables are wrong */
+    OOC_ERROR_TIMEOUT = -6, /* a transfer took longer than ooc_port.timeout */
+    OOC_ERROR_ARGUMENT = -7, /* null pointer, unknown tensor number, wrong size, small scratch */
+    OOC_ERROR_STATE = -8 /* called at the wrong time, such as ooc_step before ooc_start */
+};
+
+/* How far one stream has come. */
+struct ooc_progress {
+    uint32_t done; /* completed commands */
+    uint32_t need[OOC_MAX_STREAMS - 1]; /* completed commands required of the others */
+    uint32_t since; /* port clock when the request under way was started */
+    uint16_t segment; /* of the transfer under way */
+    uint8_t busy; /* a transfer is under way */
+    uint8_t waiting; /* the waits of the next command are already in `need` */
+};
+
+/* The state of one network. Its contents may be read, but only the runtime writes them. */
+struct ooc {
+    const struct ooc_model *model;
+    const struct ooc_port *port;
+    uint8_t *bank[OOC_MAX_BANKS];
+    struct ooc_progress stream[OOC_MAX_STREAMS];
+    int32_t status; /* what ooc_step returned last */
+    int32_t port_error; /* after OOC_ERROR_PORT: what the port returned */
+    uint32_t task_index; /* after an error: the command it happened in ... */
+    uint8_t task_stream; /* ... and its stream; 0xFF: in no command */
+    uint8_t idle; /* the last step could do nothing but wait for a transfer */
+    uint8_t reserved[2];
+};
+
+typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 256 ? 1 : -1];
+
+/* Prepare a state. Checks tables and port, then reads the header of the image from
+ * store 0 into the first bank large enough for 64 bytes rounded up to the granule, and
+ * compares format and digest. Blocks for that one transfer.
+ *
+ * Called first, once; before inputs are placed, since it overwrites part of the arena.
+ * banks: one address for each of model->banks, each of bank_bytes[k] bytes, aligned to
+ * 4 bytes and to what the port needs. State, model and port must outlive the use.
+ * Errors: ARGUMENT, FORMAT, IMAGE, PORT, TIMEOUT. */
+int ooc_open(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
+             const struct ooc_port *port);
+
+/* Begin a run from the first commands. Inputs must be in place. Also the way to start
+ * again after an error: waits for transfers still under way, whatever their result.
+ * Errors: STATE (not opened), TIMEOUT. */
+int ooc_start(struct ooc *state);
+
+/* Do what can be done now: ask for completed transfers, start those that may start,
+ * run at most one kernel. Returns OOC_BUSY (call again), OOC_DONE (outputs are in
+ * place) or an error, which further calls repeat until ooc_start. When ooc.idle is set
+ * after OOC_BUSY, nothing will happen before a transfer completes.
+ * Errors: STATE, PORT, RECORD, DEADLOCK, TIMEOUT. */
+int ooc_step(struct ooc *state);
+
+/* ooc_start, then ooc_step until it is done; calls ooc_port.idle while it waits. */
+int ooc_run(struct ooc *state);
+
+/* Move bytes between a store and SRAM and wait for it. For the caller's own use while
+ * no run is under way. offset, bytes: multiples of the granule; sram: where the port
+ * can reach it. to_store: 0 reads, otherwise writes.
+ * Errors: STATE, PORT, TIMEOUT. */
+int ooc_transfer(struct ooc *state, uint8_t store, uint32_t offset, uint8_t *sram, uint32_t bytes,
+                 int to_store);
+
+/* Address of a byte of the arena, counted over all banks laid end to end. Null if
+ * outside, or if fewer than `bytes` bytes follow in that bank. */
+uint8_t *ooc_address(const struct ooc *state, uint32_t offset, uint32_t bytes);
+
+/* Copy a network input from `data` to where the tables want it: arena or storage.
+ * Storage is written through `scratch`, which the port must reach; it holds at least one
+ * granule and may be null for an input in the arena. `data`: height x width x channels,
+ * dense, `bytes` exactly its size. Between runs only. (ooc_tensor_io.c)
+ * Errors: ARGUMENT, STATE, PORT, TIMEOUT. */
+int ooc_input_write(struct ooc *state, unsigned input, const void *data, uint32_t bytes, uint8_t *scratch,
+                    uint32_t scratch_bytes);
+
+/* Copy a network output to `data`; after a run that returned OOC_DONE. Otherwise as
+ * ooc_input_write. (ooc_tensor_io.c) */
+int ooc_output_read(struct ooc *state, unsigned output, void *data, uint32_t bytes, uint8_t *scratch,
+                    uint32_t scratch_bytes);
+
+/* CRC-32 (IEEE 802.3, reflected, as in zlib) of some bytes. Start with crc 0 and hand
+ * the result in again to go on. */
+uint32_t ooc_crc32(uint32_t crc, const uint8_t *data, uint32_t bytes);
+
+/* A sentence for a status or error; "" with OOC_NO_MESSAGES. */
+const char *ooc_message(int status);
+
+/* Used by ooc_open: walk through the tables and see that every index, address and range
+ * is inside what it refers to. Returns OOC_DONE or OOC_ERROR_FORMAT with the command in
+ * the state. (ooc_check.c, absent with OOC_NO_TABLE_CHECK) */
+int ooc_check(struct ooc *state);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

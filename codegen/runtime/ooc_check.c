@@ -1,0 +1,230 @@
+/* ooc_check.c - walk through the tables once, so that the rest may trust them. */
+#include "ooc.h"
+
+#include "ooc_kernels.h"
+
+#include <stddef.h>
+
+#define COMPUTE_CHANNEL 0xFFu
+
+/* ----------------------------------------------------------------------- stages */
+
+static int operand_is_sound(const struct ooc_model *model, const struct ooc_operand *operand) {
+    return operand->tensor < model->tensor_count
+           && (!operand->streamed
+               || (operand->plane_channels > 0 && operand->record_rows > 0 && operand->granule > 0));
+}
+
+static int tensors_are_sound(const struct ooc_model *model) {
+    unsigned k;
+    for (k = 0; k < model->tensor_count; k++) {
+        const struct ooc_tensor *tensor = &model->tensors[k];
+        if (tensor->height == 0 || tensor->width == 0 || tensor->channels == 0
+            || (tensor->element_bytes != 1 && tensor->element_bytes != 4)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int window_is_sound(const struct ooc_stage *stage) {
+    int axis;
+    for (axis = 0; axis < 2; axis++) {
+        if (stage->kernel[axis] == 0 || stage->stride[axis] == 0 || stage->dilation[axis] == 0) {
+            return 0;
+        }
+    }
+    return stage->tile_rows > 0 && stage->tile_columns > 0 && stage->tile_channels > 0
+           && stage->split_channels > 0 && stage->conv_groups > 0;
+}
+
+static int elements_are_sound(const struct ooc_stage *stage, const struct ooc_tensor *in,
+                              const struct ooc_tensor *out) {
+    if (stage->kind == OOC_PERMUTE) {
+        return in->element_bytes == out->element_bytes;
+    }
+    return in->element_bytes == (stage->kind == OOC_QUANTIZE ? 4 : 1)
+           && out->element_bytes == (stage->kind == OOC_DEQUANTIZE ? 4 : 1);
+}
+
+static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_tensor *in,
+                              const struct ooc_tensor *out) {
+    if (stage->kind == OOC_PERMUTE) {
+        return 1;
+    }
+    if (stage->kind != OOC_CONV) {
+        return in->channels == out->channels;
+    }
+    return in->channels % stage->conv_groups == 0
+           && out->channels % stage->conv_groups == 0
+           && (stage->conv_groups == 1 || stage->split_channels >= in->channels);
+}
+
+static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage *stage) {
+    const struct ooc_tensor *in, *out;
+    int k;
+    if (!ooc_has_kernel(stage->kind) || stage->inputs != (stage->kind == OOC_ADD ? 2 : 1)
+        || !window_is_sound(stage)) {
+        return 0;
+    }
+    for (k = 0; k < 3; k++) {
+        if (k != 1 || stage->inputs == 2) {
+            if (!operand_is_sound(model, &stage->operand[k])) {
+                return 0;
+            }
+        }
+    }
+    in = &model->tensors[stage->operand[0].tensor];
+    out = &model->tensors[stage->operand[2].tensor];
+    if (!elements_are_sound(stage, in, out) || !channels_are_sound(stage, in, out)) {
+        return 0;
+    }
+    return stage->kind != OOC_PERMUTE || stage->permutation + OOC_PERMUTE_AXES <= model->axis_count;
+}
+
+/* --------------------------------------------------------------------- commands */
+
+static uint64_t count_tiles(const struct ooc_model *model, const struct ooc_stage *stage) {
+    const struct ooc_tensor *in = &model->tensors[stage->operand[0].tensor];
+    const struct ooc_tensor *out = &model->tensors[stage->operand[2].tensor];
+    uint64_t count = (uint64_t)((out->height + stage->tile_rows - 1) / stage->tile_rows);
+    count *= (uint64_t)((out->width + stage->tile_columns - 1) / stage->tile_columns);
+    count *= (uint64_t)((out->channels + stage->tile_channels - 1) / stage->tile_channels);
+    if (stage->kind == OOC_CONV) {
+        count *= (uint64_t)((in->channels + stage->split_channels - 1) / stage->split_channels);
+    }
+    return count;
+}
+
+static int needs_weights(uint8_t kind) {
+    return kind == OOC_CONV || kind == OOC_DEPTHWISE || kind == OOC_LOOKUP || kind == OOC_SOFTMAX;
+}
+
+static int compute_is_sound(const struct ooc *o, const struct ooc_command *command) {
+    const struct ooc_model *model = o->model;
+    const struct ooc_stage *stage;
+    unsigned k;
+    if (command->stage >= model->stage_count) {
+        return 0;
+    }
+    stage = &model->stages[command->stage];
+    if (command->word[0] >= count_tiles(model, stage)) {
+        return 0;
+    }
+    for (k = 1; k < 6; k++) { /* input 0, input 1, weights, output, sums */
+        uint16_t word = command->word[k];
+        int needed = k == 1 || (k == 2 && stage->inputs == 2) || (k == 3 && needs_weights(stage->kind))
+                     || (k == 4 && stage->kind != OOC_CONV);
+        if (word == OOC_NOWHERE ? needed : ooc_address(o, (uint32_t)word * model->unit, 1) == NULL) {
+            return 0;
+        }
+    }
+    if (stage->kind == OOC_CONV) {
+        uint32_t in = model->tensors[stage->operand[0].tensor].channels;
+        uint32_t splits = (in + stage->split_channels - 1) / stage->split_channels;
+        int last = command->word[0] % splits == splits - 1;
+        return (!last || command->word[4] != OOC_NOWHERE) && (splits == 1 || command->word[5] != OOC_NOWHERE);
+    }
+    return 1;
+}
+
+static int transfer_is_sound(const struct ooc *o, const struct ooc_command *command) {
+    const struct ooc_model *model = o->model;
+    const struct ooc_shape *shape;
+    const struct ooc_region *region;
+    uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
+    uint64_t bytes;
+    uint32_t granule;
+    if (command->word[1] >= model->shape_count || command->word[2] >= 4) {
+        return 0;
+    }
+    shape = &model->shapes[command->word[1]];
+    region = &model->region[command->word[2]];
+    bytes = (uint64_t)shape->bytes * shape->segments;
+    if (bytes == 0 || bytes > UINT32_MAX || region->store > 1
+        || ooc_address(o, (uint32_t)command->word[0] * model->unit, (uint32_t)bytes) == NULL
+        || offset + (shape->segments - 1u) * (uint64_t)shape->pitch + shape->bytes > region->bytes
+        || region->bytes > UINT32_MAX - region->base) {
+        return 0;
+    }
+    granule = o->port->granule[region->store] > 1 ? o->port->granule[region->store] : 1;
+    if ((region->base + offset) % granule || shape->bytes % granule
+        || (shape->segments > 1 && shape->pitch % granule)) {
+        return 0;
+    }
+    if (command->word[3] & OOC_STORE) {
+        return command->word[2] != OOC_REGION_IMAGE && o->port->write_start != NULL;
+    }
+    return !(command->word[3] & OOC_CHECKED) || bytes > 4;
+}
+
+/* Only the compute stream computes; it transfers over channel 0 if nobody else does. */
+static int command_is_sound(const struct ooc *o, unsigned stream, const struct ooc_command *command) {
+    const struct ooc_model *model = o->model;
+    unsigned other;
+    if (command->stage != OOC_TRANSFER) {
+        return model->stream[stream].channel == COMPUTE_CHANNEL && compute_is_sound(o, command);
+    }
+    for (other = 0; other < model->streams; other++) {
+        if (other != stream && model->stream[stream].channel == COMPUTE_CHANNEL
+            && model->stream[other].channel == 0) {
+            return 0;
+        }
+    }
+    return transfer_is_sound(o, command);
+}
+
+/* -------------------------------------------------------------------- everything */
+
+static int streams_are_sound(struct ooc *o) {
+    const struct ooc_model *model = o->model;
+    unsigned stream, other;
+    for (stream = 0; stream < model->streams; stream++) {
+        for (other = 0; other < stream; other++) {
+            if (model->stream[other].channel == model->stream[stream].channel) {
+                return 0;
+            }
+        }
+        o->task_stream = (uint8_t)stream;
+        for (o->task_index = 0; o->task_index < model->stream[stream].count; o->task_index++) {
+            if (!command_is_sound(o, stream, &model->stream[stream].commands[o->task_index])) {
+                return 0;
+            }
+        }
+    }
+    o->task_stream = 0xFF;
+    o->task_index = 0;
+    return 1;
+}
+
+static int bindings_are_sound(const struct ooc *o) {
+    const struct ooc_model *model = o->model;
+    unsigned k;
+    for (k = 0; k < (unsigned)model->inputs + model->outputs; k++) {
+        const struct ooc_binding *binding = &model->bindings[k];
+        const struct ooc_tensor *tensor;
+        uint64_t bytes;
+        if (!operand_is_sound(model, &binding->operand)) {
+            return 0;
+        }
+        tensor = &model->tensors[binding->operand.tensor];
+        bytes = (uint64_t)tensor->height * tensor->width * tensor->channels * tensor->element_bytes;
+        if (binding->bytes != bytes) {
+            return 0;
+        }
+        if (!binding->operand.streamed && ooc_address(o, binding->offset, binding->bytes) == NULL) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int ooc_check(struct ooc *o) {
+    const struct ooc_model *model = o->model;
+    unsigned k;
+    int sound = model->unit > 0 && tensors_are_sound(model);
+    for (k = 0; k < model->stage_count && sound; k++) {
+        sound = stage_is_sound(model, &model->stages[k]);
+    }
+    return sound && bindings_are_sound(o) && streams_are_sound(o) ? OOC_DONE : OOC_ERROR_FORMAT;
+}

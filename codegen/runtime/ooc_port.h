@@ -1,0 +1,56 @@
+/* ooc_port.h - what a board supplies: asynchronous transfers between storage and SRAM.
+ *
+ * A port is one const struct of functions. The runtime calls them only from ooc_open,
+ * ooc_start, ooc_step, ooc_run, ooc_transfer and the functions built on these, never
+ * from an interrupt. A port may complete transfers in an interrupt of its own.
+ */
+#ifndef OOC_PORT_H
+#define OOC_PORT_H
+
+#include <stdint.h>
+
+/* What ooc_port.event is told. */
+#define OOC_EVENT_START 0u
+#define OOC_EVENT_END 1u
+
+struct ooc_port {
+    /* Handed to every function as it is. */
+    void *context;
+
+    /* Granule of store 0 and 1 in bytes (1, 512, 2048 ...; 0 counts as 1). Storage
+     * offsets and lengths of all transfers are multiples of it: tables made for a
+     * smaller granule are refused by ooc_open(). */
+    uint16_t granule[2];
+
+    /* Longest time, in ticks of `now`, that one request may take; 0: no limit. */
+    uint32_t timeout;
+
+    /* Begin to move `bytes` bytes from `offset` of a store to SRAM. At most one request
+     * is outstanding per channel; the target stays untouched by the runtime until
+     * `poll` says done. Returns 0, or a negative number of the port's choosing, which
+     * the runtime keeps in ooc.port_error. */
+    int (*read_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *target,
+                      uint32_t bytes);
+
+    /* The other direction, same rules. May be null if the model stores nothing. */
+    int (*write_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset,
+                       const uint8_t *source, uint32_t bytes);
+
+    /* Is the outstanding request of a channel finished? 1: yes, the bytes are where they
+     * should be (visible to the CPU: a port with a data cache has invalidated it);
+     * 0: not yet; negative: it failed and is no longer outstanding. Must not block. */
+    int (*poll)(void *context, uint8_t channel);
+
+    /* A clock that wraps around; null if there is none. Only used with `timeout`. */
+    uint32_t (*now)(void *context);
+
+    /* Called when nothing can be done before a transfer completes: sleep until an
+     * interrupt. May return at any time. May be null. */
+    void (*idle)(void *context);
+
+    /* Told when command `index` of a stream starts and ends, for traces and tests. May
+     * be null. */
+    void (*event)(void *context, uint8_t stream, uint32_t index, uint8_t what);
+};
+
+#endif

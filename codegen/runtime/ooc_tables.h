@@ -1,0 +1,189 @@
+/* ooc_tables.h - the shape of the tables that ooc-solve emits for one model.
+ *
+ * Everything that varies from model to model is in const tables of these types;
+ * the runtime (ooc.c, ooc_kernels.c) is the same for all. codegen/SPEC.md describes
+ * the format for those who write another runtime or another generator.
+ *
+ * Tensors are height x width x channels, channels innermost. Intervals are half-open.
+ * All multi-byte values are in the byte order of the machine that runs the tables;
+ * the storage image is little-endian.
+ */
+#ifndef OOC_TABLES_H
+#define OOC_TABLES_H
+
+#include <stdint.h>
+
+/* Raised whenever a table or image written for an older runtime would be misread. */
+#define OOC_FORMAT 1
+
+#define OOC_MAX_STREAMS 4 /* one compute stream and up to three IO channels */
+#define OOC_MAX_BANKS 4
+#define OOC_NOWHERE 0xFFFFu /* an address field that the command does not use */
+#define OOC_TRANSFER 0xFFFFu /* in ooc_command.stage: the command is a transfer */
+
+/* Number of bytes of an on-storage image header, before padding to the granule. */
+#define OOC_HEADER_BYTES 64u
+
+enum ooc_kind {
+    OOC_CONV = 0,
+    OOC_DEPTHWISE = 1,
+    OOC_MAX_POOL = 2,
+    OOC_AVERAGE_POOL = 3,
+    OOC_ADD = 4,
+    OOC_LOOKUP = 5,
+    OOC_QUANTIZE = 6,
+    OOC_DEQUANTIZE = 7,
+    OOC_SOFTMAX = 8,
+    OOC_PAD = 9,
+    OOC_PERMUTE = 10,
+    OOC_CONCAT = 11
+};
+
+/* A tensor: logical shape and quantisation (real = scale * (stored - zero_point)). */
+struct ooc_tensor {
+    uint16_t height;
+    uint16_t width;
+    uint16_t channels;
+    int16_t zero_point;
+    float scale;
+    uint8_t element_bytes;
+    uint8_t reserved[3];
+};
+
+/* How a stage sees one operand.
+ *
+ * Resident: the buffer holds the whole tensor, rows of width * channels elements.
+ * Streamed: the buffer holds what one transfer moves. In storage the tensor is cut
+ * into planes of plane_channels channels (the last may be narrower), each plane into
+ * records of record_rows rows; a record is dense and starts on a granule:
+ *
+ *     bytes(row in plane p)    = width * channels(p) * element_bytes
+ *     bytes(record in plane p) = record_rows * bytes(row), rounded up to the granule
+ *     offset(p, y)             = p * plane_pitch + (y / record_rows) * bytes(record)
+ *                                + (y % record_rows) * bytes(row)
+ *
+ * A streamed input buffer begins with the granule that contains the first byte of
+ * the tile's input box; when the box is narrower than the tensor each of its rows is
+ * a segment of its own, of equal length, one after the other in SRAM.
+ * A streamed output buffer holds the tile densely.
+ */
+struct ooc_operand {
+    uint16_t tensor; /* index into ooc_model.tensors */
+    uint16_t plane_channels;
+    uint16_t record_rows;
+    uint16_t granule; /* bytes */
+    uint32_t plane_pitch;
+    uint8_t streamed;
+    uint8_t reserved[3];
+};
+
+/* One operator and its tiling. Tile number of (row, column, group, split):
+ *     ((row * columns + column) * groups + group) * splits + split
+ */
+struct ooc_stage {
+    uint8_t kind; /* enum ooc_kind */
+    uint8_t inputs; /* number of activation operands */
+    uint8_t flags; /* OOC_FLAG_* */
+    uint8_t reserved;
+    uint8_t kernel[2]; /* vertical, horizontal; likewise below */
+    uint8_t stride[2];
+    uint8_t dilation[2];
+    uint8_t pad[2]; /* top, left */
+    uint16_t conv_groups;
+    uint16_t permutation; /* index into ooc_model.axes of the first axis */
+    uint16_t tile_rows;
+    uint16_t tile_columns;
+    uint16_t tile_channels;
+    uint16_t split_channels; /* input channels per partial sum; all of them if not split */
+    int16_t clamp_low;
+    int16_t clamp_high;
+    struct ooc_operand operand[3]; /* input 0, input 1, output */
+};
+
+#define OOC_FLAG_COUNT_PAD 1u /* average pool: padding counts in the divisor */
+#define OOC_FLAG_TABLE_PER_CHANNEL 2u /* lookup: one table of 256 bytes per channel */
+
+/* One axis of a permutation, outermost first; five per permutation, unused ones have size 1. */
+#define OOC_PERMUTE_AXES 5
+struct ooc_axis {
+    uint32_t size;
+    uint32_t stride; /* input elements */
+};
+
+/* What a transfer moves: `segments` times `bytes`, `pitch` bytes apart in storage,
+ * one after the other in SRAM. */
+struct ooc_shape {
+    uint32_t bytes;
+    uint32_t pitch;
+    uint16_t segments;
+    uint16_t reserved;
+};
+
+/* One command of one stream.
+ *
+ * wait[k]: by how much the number of completed commands required of the k-th other
+ * stream rises with this command (streams in ascending order, own one left out).
+ * The command may start when every other stream has completed its required number.
+ *
+ * compute:  stage = index, word = {tile, input 0, input 1, weights, output, accumulator}
+ * transfer: stage = OOC_TRANSFER, word = {sram, shape, region, flags, offset low, offset high}
+ *
+ * SRAM addresses count units of ooc_model.unit bytes over all banks laid end to end;
+ * offsets count bytes from the start of the region.
+ */
+struct ooc_command {
+    uint16_t wait[OOC_MAX_STREAMS - 1];
+    uint16_t stage;
+    uint16_t word[6];
+};
+
+#define OOC_STORE 1u /* transfer flag: SRAM to storage; otherwise storage to SRAM */
+#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes before the padding hold a CRC-32 */
+
+/* A part of a store. */
+enum ooc_region_id { OOC_REGION_IMAGE = 0, OOC_REGION_INPUT = 1, OOC_REGION_OUTPUT = 2, OOC_REGION_SCRATCH = 3 };
+struct ooc_region {
+    uint32_t base; /* bytes from the start of the store */
+    uint32_t bytes;
+    uint8_t store; /* 0: weights, 1: activations, if that is another part */
+    uint8_t reserved[3];
+};
+
+/* Where a network input or output lies: in a region (operand.streamed) or in the arena. */
+struct ooc_binding {
+    struct ooc_operand operand;
+    uint32_t offset; /* bytes from the start of the region, or SRAM address in bytes */
+    uint32_t bytes; /* dense size of the tensor */
+};
+
+struct ooc_stream {
+    const struct ooc_command *commands;
+    uint32_t count;
+    uint8_t channel; /* IO channel number given to the port; 0xFF: the compute stream */
+    uint8_t store; /* store behind the channel */
+    uint8_t reserved[2];
+};
+
+struct ooc_model {
+    uint16_t format; /* OOC_FORMAT */
+    uint16_t unit; /* bytes per SRAM address unit */
+    uint8_t streams;
+    uint8_t banks;
+    uint8_t inputs;
+    uint8_t outputs;
+    uint32_t bank_bytes[OOC_MAX_BANKS]; /* arena bytes needed in each bank */
+    uint8_t digest[32]; /* must equal the one in the image header */
+    struct ooc_region region[4];
+    struct ooc_stream stream[OOC_MAX_STREAMS];
+    const struct ooc_tensor *tensors;
+    const struct ooc_stage *stages;
+    const struct ooc_shape *shapes;
+    const struct ooc_axis *axes;
+    const struct ooc_binding *bindings; /* inputs, then outputs */
+    uint16_t tensor_count;
+    uint16_t stage_count;
+    uint16_t shape_count;
+    uint16_t axis_count;
+};
+
+#endif

@@ -1,0 +1,704 @@
+"""From a plan to rows of the constant tables, one frozen class per C struct.
+
+Field names, order and meaning are those of ``runtime/ooc_tables.h``; ``SPEC.md`` has the
+prose. What does not fit the fields is refused here, with the layer and the limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ooc_solve.models.cost import align_up
+from ooc_solve.models.footprint import (
+    AXIS_BYTES,
+    BINDING_BYTES,
+    COMMAND_BYTES,
+    MODEL_BYTES,
+    PERMUTE_AXES,
+    SHAPE_BYTES,
+    STAGE_BYTES,
+    TENSOR_BYTES,
+    transfer_shape,
+)
+from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry, StorageLayout
+from ooc_solve.models.vocabulary import (
+    DType,
+    InputError,
+    InternalError,
+    Network,
+    Op,
+    OpKind,
+    Plan,
+    RegionName,
+    Task,
+    TaskKind,
+    Tensor,
+)
+
+FORMAT = 1
+HEADER_BYTES = 64
+MAX_STREAMS = 4
+MAX_BANKS = 4
+NOWHERE = 0xFFFF
+TRANSFER = 0xFFFF
+COMPUTE_CHANNEL = 0xFF
+
+FLAG_COUNT_PAD = 1
+FLAG_TABLE_PER_CHANNEL = 2
+FLAG_STORE = 1
+FLAG_CHECKED = 2
+
+REGIONS = (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT, RegionName.SCRATCH)
+"""Regions by their number in the tables."""
+
+KINDS = (
+    OpKind.CONV,
+    OpKind.DEPTHWISE,
+    OpKind.MAX_POOL,
+    OpKind.AVERAGE_POOL,
+    OpKind.ADD,
+    OpKind.LOOKUP,
+    OpKind.QUANTIZE,
+    OpKind.DEQUANTIZE,
+    OpKind.SOFTMAX,
+    OpKind.PAD,
+    OpKind.PERMUTE,
+)
+"""Kinds of operators by their number in the tables."""
+
+BYTEWISE = (OpKind.LOOKUP, OpKind.PERMUTE)
+"""Kinds that take bytes as they are, signed or not."""
+
+UINT8, UINT16, UINT32 = (1 << 8) - 1, (1 << 16) - 1, (1 << 32) - 1
+
+
+# ----------------------------------------------------------------------------- rows
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """``struct ooc_tensor``."""
+
+    height: int
+    width: int
+    channels: int
+    zero_point: int
+    scale: float
+    element_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Dense size."""
+        return self.height * self.width * self.channels * self.element_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OperandRow:
+    """``struct ooc_operand``."""
+
+    tensor: int = 0
+    plane_channels: int = 0
+    record_rows: int = 0
+    granule: int = 0
+    plane_pitch: int = 0
+    streamed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """``struct ooc_stage``."""
+
+    kind: int
+    inputs: int
+    flags: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    conv_groups: int
+    permutation: int
+    tile_rows: int
+    tile_columns: int
+    tile_channels: int
+    split_channels: int
+    clamp_low: int
+    clamp_high: int
+    operand: tuple[OperandRow, OperandRow, OperandRow]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisRow:
+    """``struct ooc_axis``."""
+
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRow:
+    """``struct ooc_shape``."""
+
+    bytes: int
+    pitch: int
+    segments: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes moved."""
+        return self.bytes * self.segments
+
+    @property
+    def reach_bytes(self) -> int:
+        """Distance from the first to after the last byte in storage."""
+        return (self.segments - 1) * self.pitch + self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """``struct ooc_command``."""
+
+    wait: tuple[int, int, int]
+    stage: int
+    word: tuple[int, int, int, int, int, int]
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it moves bytes between storage and SRAM."""
+        return self.stage == TRANSFER
+
+    @property
+    def offset(self) -> int:
+        """Offset of a transfer in its region."""
+        return self.word[4] | self.word[5] << 16
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """``struct ooc_region``."""
+
+    base: int
+    bytes: int
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRow:
+    """``struct ooc_binding``."""
+
+    operand: OperandRow
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """``struct ooc_stream``."""
+
+    commands: tuple[CommandRow, ...]
+    channel: int
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """``struct ooc_model`` and all that it points to.
+
+    ``granule_bytes`` (per region) is not in the structs; the header tells it to people,
+    and the checker holds transfers to it.
+    """
+
+    format: int
+    unit: int
+    inputs: int
+    outputs: int
+    bank_bytes: tuple[int, ...]
+    digest: bytes
+    region: tuple[RegionRow, RegionRow, RegionRow, RegionRow]
+    stream: tuple[StreamRow, ...]
+    tensors: tuple[TensorRow, ...]
+    stages: tuple[StageRow, ...]
+    shapes: tuple[ShapeRow, ...]
+    axes: tuple[AxisRow, ...]
+    bindings: tuple[BindingRow, ...]
+    granule_bytes: tuple[int, int, int, int]
+
+    @property
+    def arena_bytes(self) -> int:
+        """SRAM that the addresses reach, over all banks."""
+        return sum(self.bank_bytes)
+
+    def store_bytes(self, store: int) -> int:
+        """Bytes of a store from its start to the end of the last region on it."""
+        return max((r.base + r.bytes for r in self.region if r.store == store), default=0)
+
+    def store_granule(self, store: int) -> int:
+        """Granule that suits every region in use on a store, 1 if there is none."""
+        sizes = [
+            granule
+            for region, granule in zip(self.region, self.granule_bytes, strict=True)
+            if region.store == store and region.bytes
+        ]
+        return min(sizes, default=1)
+
+
+def table_bytes(tables: Tables) -> int:
+    """Bytes of all constant structs on a chip with 32-bit pointers."""
+    return (
+        MODEL_BYTES
+        + COMMAND_BYTES * sum(len(stream.commands) for stream in tables.stream)
+        + STAGE_BYTES * len(tables.stages)
+        + TENSOR_BYTES * len(tables.tensors)
+        + SHAPE_BYTES * len(tables.shapes)
+        + AXIS_BYTES * len(tables.axes)
+        + BINDING_BYTES * len(tables.bindings)
+    )
+
+
+def build_tables(problem: Problem, plan: Plan) -> Tables:
+    """Build the tables of a plan.
+
+    Raises
+    ------
+    InputError
+        If the network or the plan does not fit the fields of the tables.
+    """
+    return _Builder(problem, plan).run()
+
+
+def table_digest(network: Network, tables: Tables) -> bytes:
+    """SHA-256 over the network and the tables, what ties an image to its tables."""
+    text = json.dumps(replace(tables, digest=b""), default=_plain, separators=(",", ":"))
+    return hashlib.sha256(_network_digest(network) + b"\n" + text.encode()).digest()
+
+
+def _plain(value: object) -> object:
+    """A row as the list of its fields, bytes as hexadecimal digits."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a row of the tables holds a {type(value).__name__}")
+
+
+def _network_digest(network: Network) -> bytes:
+    """The digest of the reader, or one of the parameters where there is none."""
+    if network.digest:
+        return network.digest.encode()
+    state = hashlib.sha256()
+    for op in network.ops:
+        for array in (op.weights, op.bias, op.multiplier):
+            state.update(b"-" if array is None else array.tobytes())
+    return state.hexdigest().encode()
+
+
+# -------------------------------------------------------------------------- layouts
+
+
+def storage_layouts(problem: Problem, plan: Plan) -> dict[str, tuple[RegionName, StorageLayout]]:
+    """Where each tensor that is ever in storage lies, in the order in which space was given out.
+
+    Raises
+    ------
+    InternalError
+        If the regions of the task graph have other sizes.
+    """
+    network = problem.network
+    used = {RegionName.INPUT: 0, RegionName.OUTPUT: 0, RegionName.SCRATCH: 0}
+    found: dict[str, tuple[RegionName, StorageLayout]] = {}
+    for tensor, channels, rows in _stored(problem, plan):
+        name = tensor.name
+        region = RegionName.SCRATCH
+        if name in network.inputs:
+            region = RegionName.INPUT
+        elif name in network.outputs:
+            region = RegionName.OUTPUT
+        granule = problem.granule_bytes(region)
+        layout = StorageLayout(tensor, channels, rows, granule, used[region])
+        used[region] += layout.size_bytes
+        found[name] = region, layout
+    for region_row in plan.graph.regions:
+        if region_row.name in used and used[region_row.name] != region_row.size_bytes:
+            raise InternalError(
+                f"Region '{region_row.name.value}' must be as large as the tensors laid out in it "
+                f"({used[region_row.name]} bytes; the task graph says {region_row.size_bytes})."
+            )
+    return found
+
+
+def _stored(problem: Problem, plan: Plan) -> Iterator[tuple[Tensor, int, int]]:
+    """Tensors in storage with their plane channels and record rows."""
+    network = problem.network
+    for name in network.inputs:
+        tensor = network.tensors[name]
+        if problem.io is IoPlace.STORAGE:
+            yield tensor, tensor.channels, tensor.height
+    for op, tiling in zip(network.ops, plan.selection.tilings, strict=True):
+        tensor = network.tensors[op.output]
+        if op.output not in dict(plan.graph.resident):
+            yield tensor, min(tiling.channels, tensor.channels), tiling.rows
+        elif problem.stored_at_end(tensor):
+            yield tensor, tensor.channels, tensor.height
+
+
+# --------------------------------------------------------------------------- limits
+
+
+def _fit(value: int, most: int, what: str, where: str, advice: str) -> int:
+    """The value, if it fits its field."""
+    if not 0 <= value <= most:
+        raise InputError(f"{where}: {what} must be at most {most} to fit the tables (got {value}); {advice}.")
+    return value
+
+
+SMALLER_LAYER = "change the layer"
+FEWER_TILES = "allow more SRAM, so that tiles are larger"
+
+
+# -------------------------------------------------------------------------- builder
+
+
+class _Builder:
+    """Builds the rows of one plan; one instance per plan."""
+
+    def __init__(self, problem: Problem, plan: Plan) -> None:
+        self.problem, self.plan = problem, plan
+        self.network, self.graph = problem.network, plan.graph
+        self.number = {name: k for k, name in enumerate(self._tensor_order())}
+        self.layouts = storage_layouts(problem, plan)
+        self.resident = dict(self.graph.resident)
+        self.shapes: dict[tuple[int, int, int], int] = {}
+        self.axes: list[AxisRow] = []
+        self.walls = self._bank_walls()
+        self.bank_bytes = self._bank_bytes()
+
+    def run(self) -> Tables:
+        stages = tuple(self._stage(k, op) for k, op in enumerate(self.network.ops))
+        streams = self._streams()
+        if len(stages) >= TRANSFER:
+            raise InputError(f"Network '{self.network.name}': at most {TRANSFER - 1} layers fit the tables.")
+        regions = self._regions()
+        tables = Tables(
+            format=FORMAT,
+            unit=_fit(self.problem.unit_bytes, UINT16, "the SRAM address unit", "The board", "use less SRAM"),
+            inputs=_fit(len(self.network.inputs), UINT8, "the inputs", "The network", SMALLER_LAYER),
+            outputs=_fit(len(self.network.outputs), UINT8, "the outputs", "The network", SMALLER_LAYER),
+            bank_bytes=self.bank_bytes,
+            digest=bytes(32),
+            region=regions,
+            stream=streams,
+            tensors=tuple(self._tensor(self.network.tensors[name]) for name in self.number),
+            stages=stages,
+            shapes=tuple(ShapeRow(*shape) for shape in self.shapes),
+            axes=tuple(self.axes),
+            bindings=self._bindings(),
+            granule_bytes=self._granules(),
+        )
+        return replace(tables, digest=table_digest(self.network, tables))
+
+    def _tensor_order(self) -> tuple[str, ...]:
+        return (*self.network.inputs, *(op.output for op in self.network.ops))
+
+    # ------------------------------------------------------------------ SRAM banks
+
+    def _bank_walls(self) -> tuple[tuple[int, int], ...]:
+        """First byte and end of each bank, as the addresses of the plan count them."""
+        walls, start = [], 0
+        for _, size in self.problem.banks:
+            walls.append((start, start + size))
+            start += size
+        return tuple(walls)
+
+    def _bank_bytes(self) -> tuple[int, ...]:
+        """What the plan uses of each bank; banks after the last used one are left out.
+
+        The first one has room for the image header, which is read before a run.
+        """
+        unit = self.problem.unit_bytes
+        used = [unit] * len(self.walls)
+        used[0] = align_up(align_up(HEADER_BYTES, self.problem.granule_bytes(RegionName.IMAGE)), unit)
+        last = 0
+        for buffer, address in zip(self.graph.buffers, self.plan.schedule.address, strict=True):
+            bank = self._bank_of(address)
+            used[bank] = max(used[bank], align_up(address + buffer.size_bytes - self.walls[bank][0], unit))
+            last = max(last, bank)
+        if last >= MAX_BANKS:
+            raise InputError(
+                f"Board '{self.problem.target.board.name}': a plan may use at most {MAX_BANKS} SRAM banks "
+                f"(got {last + 1}); join banks at consecutive addresses in the board file."
+            )
+        return tuple(used[: last + 1])
+
+    def _bank_of(self, address: int) -> int:
+        for bank, (low, high) in enumerate(self.walls):
+            if low <= address < high:
+                return bank
+        raise InternalError(f"Every buffer must lie in a bank of SRAM (got address {address}).")
+
+    def _address(self, buffer: int) -> int:
+        """Byte address of a buffer over the used parts of the banks laid end to end."""
+        address = self.plan.schedule.address[buffer]
+        bank = self._bank_of(address)
+        return sum(self.bank_bytes[:bank]) + address - self.walls[bank][0]
+
+    def _units(self, buffer: int) -> int:
+        """Address field of a buffer, NOWHERE for -1."""
+        if buffer < 0:
+            return NOWHERE
+        units, rest = divmod(self._address(buffer), self.problem.unit_bytes)
+        if rest:
+            raise InternalError(
+                f"Buffer '{self.graph.buffers[buffer].label}' must start on a unit of "
+                f"{self.problem.unit_bytes} bytes (got address {self._address(buffer)})."
+            )
+        label = f"Buffer '{self.graph.buffers[buffer].label}'"
+        return _fit(units, MAX_UNITS, "the address in units", label, "use less SRAM")
+
+    # --------------------------------------------------------------------- regions
+
+    def _granules(self) -> tuple[int, int, int, int]:
+        a, b, c, d = (self.problem.granule_bytes(name) for name in REGIONS)
+        return a, b, c, d
+
+    def _regions(self) -> tuple[RegionRow, RegionRow, RegionRow, RegionRow]:
+        """Regions one after the other on each store, on granules and erase blocks."""
+        size = {region.name: region.size_bytes for region in self.graph.regions}
+        end = [0] * len(self.problem.target.stores)
+        rows = []
+        for name in REGIONS:
+            store = self.problem.store_index(name)
+            base = align_up(end[store], self._region_alignment(store))
+            part = self.problem.target.stores[store].storage
+            label = f"Storage '{part.name}'"
+            end[store] = _fit(
+                base + size[name], UINT32, "the end of a region in bytes", label, "use a smaller network"
+            )
+            rows.append(RegionRow(base, size[name], store))
+        a, b, c, d = rows
+        return a, b, c, d
+
+    def _region_alignment(self, store: int) -> int:
+        granules = [self.problem.granule_bytes(n) for n in REGIONS if self.problem.store_index(n) == store]
+        erase = self.problem.target.stores[store].storage.erase
+        return max(*granules, erase.block_bytes if erase is not None and erase.required else 1)
+
+    # ------------------------------------------------------------ tensors and stages
+
+    def _tensor(self, tensor: Tensor) -> TensorRow:
+        where = f"Tensor '{tensor.name}'"
+        for axis, size in (("height", tensor.height), ("width", tensor.width), ("channels", tensor.channels)):
+            _fit(size, UINT16, f"the {axis}", where, SMALLER_LAYER)
+        _fit(tensor.size_bytes, UINT32, "the size in bytes", where, SMALLER_LAYER)
+        if tensor.dtype is DType.INT32:
+            raise InputError(f"{where}: the runtime has no int32 tensors; quantise the network to int8.")
+        quantization = tensor.quantization
+        return TensorRow(
+            tensor.height,
+            tensor.width,
+            tensor.channels,
+            quantization.zero_point if quantization else 0,
+            quantization.scale if quantization else 1.0,
+            tensor.dtype.size_bytes,
+        )
+
+    def _stage(self, number: int, op: Op) -> StageRow:
+        where = f"{op.kind.value} '{op.name}'"
+        geometry = StageGeometry.of(self.network, op, self.plan.selection.tilings[number])
+        _check_op(op, geometry, where)
+        window, tiling, out = op.window, geometry.tiling, geometry.output
+        for what in (window.kernel, window.stride, window.dilation, window.pads[:2]):
+            for value in what:
+                _fit(value, UINT8, "kernel, stride, dilation and padding", where, SMALLER_LAYER)
+        rows, columns, groups, splits = geometry.grid
+        _fit(rows * columns * groups * splits, UINT16, "the number of tiles", where, FEWER_TILES)
+        channels = geometry.inputs[0].channels
+        flags = FLAG_COUNT_PAD if op.count_include_pad else 0
+        if op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2:
+            flags |= FLAG_TABLE_PER_CHANNEL
+        return StageRow(
+            kind=KINDS.index(op.kind),
+            inputs=len(op.inputs),
+            flags=flags,
+            kernel=window.kernel,
+            stride=window.stride,
+            dilation=window.dilation,
+            pad=(window.pads[0], window.pads[1]),
+            conv_groups=_fit(op.groups, UINT16, "the number of groups", where, SMALLER_LAYER),
+            permutation=self._permutation(op, where),
+            tile_rows=min(tiling.rows, out.height),
+            tile_columns=min(tiling.columns, out.width),
+            tile_channels=min(tiling.channels, out.channels),
+            split_channels=min(tiling.split, channels) if op.kind is OpKind.CONV else channels,
+            clamp_low=op.clamp[0],
+            clamp_high=op.clamp[1],
+            operand=(
+                self._operand(op.inputs[0]),
+                self._operand(op.inputs[1]) if len(op.inputs) > 1 else OperandRow(),
+                self._operand(op.output),
+            ),
+        )
+
+    def _permutation(self, op: Op, where: str) -> int:
+        """Index of the first axis; unused axes come first."""
+        if op.kind is not OpKind.PERMUTE:
+            return 0
+        if len(op.permutation) > PERMUTE_AXES:
+            raise InputError(
+                f"{where}: a permutation may have at most {PERMUTE_AXES} axes (got {len(op.permutation)}); "
+                "split it into two nodes."
+            )
+        first = _fit(len(self.axes), UINT16 - PERMUTE_AXES, "the number of axes", where, SMALLER_LAYER)
+        unused = [AxisRow(1, 0)] * (PERMUTE_AXES - len(op.permutation))
+        self.axes += [*unused, *(AxisRow(size, stride) for size, stride in op.permutation)]
+        return first
+
+    def _operand(self, name: str) -> OperandRow:
+        """How a stage sees a tensor: resident, or streamed by the rules of its layout."""
+        tensor = self.network.tensors[name]
+        if name in self.resident:
+            return OperandRow(self.number[name], tensor.channels, tensor.height, 1, 0, 0)
+        return self._streamed(self.layouts[name][1])
+
+    def _streamed(self, layout: StorageLayout) -> OperandRow:
+        where = f"Tensor '{layout.tensor.name}'"
+        return OperandRow(
+            self.number[layout.tensor.name],
+            layout.plane_channels,
+            min(layout.record_rows, layout.tensor.height),
+            _fit(layout.granule_bytes, UINT16, "the storage granule", where, "use another storage part"),
+            _fit(layout.plane_pitch, UINT32, "the distance of planes", where, SMALLER_LAYER),
+            1,
+        )
+
+    # -------------------------------------------------------------------- bindings
+
+    def _bindings(self) -> tuple[BindingRow, ...]:
+        return tuple(
+            self._binding(name, region)
+            for names, region in (
+                (self.network.inputs, RegionName.INPUT),
+                (self.network.outputs, RegionName.OUTPUT),
+            )
+            for name in names
+        )
+
+    def _binding(self, name: str, region: RegionName) -> BindingRow:
+        tensor = self.network.tensors[name]
+        if self.problem.io is IoPlace.SRAM:
+            return BindingRow(self._operand(name), self._address(self.resident[name]), tensor.size_bytes)
+        place, layout = self.layouts[name]
+        if place is not region:
+            raise InputError(
+                f"Output '{name}': a network output in storage must be computed by a layer (it is an input "
+                "of the network); use --io sram."
+            )
+        return BindingRow(self._streamed(layout), layout.base, tensor.size_bytes)
+
+    # --------------------------------------------------------------------- streams
+
+    def _streams(self) -> tuple[StreamRow, ...]:
+        resources = self.graph.resources
+        if len(resources) > MAX_STREAMS:
+            raise InputError(
+                f"Target '{self.problem.target.name}': at most {MAX_STREAMS - 1} IO channels fit the tables "
+                f"(got {len(resources) - 1}); let ports share an exclusive_group."
+            )
+        return tuple(self._stream(k) for k in range(len(resources)))
+
+    def _stream(self, number: int) -> StreamRow:
+        required = [0] * MAX_STREAMS
+        commands = []
+        for index in self.plan.streams.order[number]:
+            need = [*self.plan.streams.required[index]]
+            need += [0] * (MAX_STREAMS - len(need))
+            rise = [need[k] - required[k] for k in range(MAX_STREAMS) if k != number]
+            required = need
+            commands.append(self._command(self.graph.tasks[index], rise))
+        channel = COMPUTE_CHANNEL if number == 0 else number - 1
+        return StreamRow(tuple(commands), channel, self._store_behind(number))
+
+    def _store_behind(self, stream: int) -> int:
+        resource = self.graph.resources[stream]
+        for k, store in enumerate(self.problem.target.stores):
+            if self.problem.resource_of(store) == resource:
+                return k
+        return 0
+
+    def _command(self, task: Task, rise: list[int]) -> CommandRow:
+        where = self._where(task)
+        if min(rise) < 0:
+            raise InternalError(f"{where}: required counts must never fall along a stream.")
+        a, b, c = (_fit(r, UINT16, "the commands waited for at once", where, FEWER_TILES) for r in rise)
+        if task.kind is TaskKind.COMPUTE:
+            x0, x1, weights, out, sums = (self._units(buffer) for buffer in task.operands)
+            return CommandRow((a, b, c), task.stage, (task.tile, x0, x1, weights, out, sums))
+        if task.kind not in (TaskKind.LOAD, TaskKind.STORE) or task.transfer is None:
+            raise InternalError(f"{where}: the tables hold loads, stores and computations only.")
+        return CommandRow((a, b, c), TRANSFER, self._transfer_words(task, where))
+
+    def _transfer_words(self, task: Task, where: str) -> tuple[int, int, int, int, int, int]:
+        transfer = task.transfer
+        if transfer is None:
+            raise InternalError(f"{where}: a transfer must say what it moves.")
+        store = task.kind is TaskKind.STORE
+        offset = _fit(transfer.offset, UINT32, "the storage offset", where, "use a smaller network")
+        touch = task.reads[0] if store else task.writes[0]
+        if touch.footprint.start:
+            raise InternalError(f"{where}: a transfer must start at the start of its buffer.")
+        flags = (FLAG_STORE if store else 0) | (FLAG_CHECKED if transfer.checked else 0)
+        return (
+            self._units(touch.buffer),
+            self._shape(transfer_shape(transfer), where),
+            REGIONS.index(transfer.region),
+            flags,
+            offset & UINT16,
+            offset >> 16,
+        )
+
+    def _shape(self, shape: tuple[int, int, int], where: str) -> int:
+        size, pitch, segments = shape
+        _fit(size, UINT32, "the bytes of a transfer", where, "use smaller tiles")
+        _fit(pitch, UINT32, "the pitch of a transfer", where, SMALLER_LAYER)
+        _fit(segments, UINT16, "the segments of a transfer", where, "use smaller tiles")
+        number = self.shapes.setdefault(shape, len(self.shapes))
+        return _fit(number, UINT16 - 1, "the number of different transfers", where, FEWER_TILES)
+
+    def _where(self, task: Task) -> str:
+        if 0 <= task.stage < len(self.network.ops):
+            op = self.network.ops[task.stage]
+            return f"{op.kind.value} '{op.name}'"
+        return f"{task.kind.value.capitalize()} {task.index}"
+
+
+# ------------------------------------------------------------------- checks of layers
+
+
+def _check_op(op: Op, geometry: StageGeometry, where: str) -> None:
+    """Refuse what the kernels of this format do not compute."""
+    if op.kind not in KINDS:
+        raise InputError(f"{where}: the runtime has no kernel for this kind of layer; replace the layer.")
+    for value in op.clamp:
+        if abs(value) >= 1 << 15:
+            raise InputError(f"{where}: clamp bounds must fit 16 bits (got {value}); {SMALLER_LAYER}.")
+    if op.kind not in BYTEWISE and DType.UINT8 in {t.dtype for t in (*geometry.inputs, geometry.output)}:
+        raise InputError(f"{where}: the kernel computes on int8 (got uint8); quantise the network to int8.")
+    if op.kind in (OpKind.CONV, OpKind.DEPTHWISE):
+        _check_parameters(op, where)
+    if op.kind is OpKind.CONV and op.groups > 1 and geometry.grid[3] > 1:
+        raise InternalError(f"{where}: a grouped convolution must not be split along input channels.")
+
+
+def _check_parameters(op: Op, where: str) -> None:
+    if op.weights is None or op.weights.dtype != "int8":
+        found = "none" if op.weights is None else op.weights.dtype
+        raise InputError(f"{where}: weights must be int8 (got {found}); quantise the network to int8.")
+    if op.multiplier is None:
+        raise InputError(f"{where}: a quantised layer needs a multiplier per output channel; quantise it.")

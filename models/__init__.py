@@ -1,0 +1,1 @@
+"""What is given: the vocabulary, networks, boards, tilings and their costs."""

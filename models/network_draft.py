@@ -1,0 +1,247 @@
+"""A network in the making: tensors whose shape may still settle, and the operators so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.layout import Index, View, is_sequential, sequential, strides_of
+from ooc_solve.models.op_fusion import fold_pads, fuse_clamps, without_unused
+from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization, Tensor
+
+Size = tuple[int, int, int]
+
+_ELEMENTWISE = (OpKind.LOOKUP, OpKind.QUANTIZE, OpKind.DEQUANTIZE, OpKind.ADD)
+
+# Loops that a PERMUTE may nest; more occur in no network met.
+_PERMUTE_LOOPS = 5
+
+IDENTITY_TABLE: NDArray[np.uint8] = np.arange(256, dtype=np.uint8)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A tensor whose height, width and channels stay open until an operator needs them."""
+
+    size: Size
+    dtype: DType
+    quantization: Quantization | None
+    settled: bool
+    graph_shape: tuple[int, ...]
+
+
+class NetworkDraft:
+    """Collects operators and tensors; ``finish`` turns them into a ``Network``.
+
+    Elementwise operators do not care how their elements are arranged, so the arrangement of
+    their tensors is settled by the first neighbour that does.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, _Draft] = {}
+        self._ops: list[Op] = []
+        self._op_names: set[str] = set()
+
+    # ------------------------------------------------------------------ tensors
+
+    def add_tensor(
+        self,
+        name: str,
+        size: Size,
+        dtype: DType = DType.INT8,
+        quantization: Quantization | None = None,
+        *,
+        settled: bool = True,
+        graph_shape: tuple[int, ...] = (),
+    ) -> str:
+        """Add a tensor and return its name, made unique."""
+        unique = _unique(name, self._tensors)
+        self._tensors[unique] = _Draft(size, dtype, quantization, settled, graph_shape)
+        return unique
+
+    def size(self, tensor: str) -> Size:
+        """Height, width and channels as they stand."""
+        return self._tensors[tensor].size
+
+    def quantization(self, tensor: str) -> Quantization | None:
+        """Quantisation, None while no operator has told it."""
+        return self._tensors[tensor].quantization
+
+    def settle(self, tensor: str, size: Size | None = None) -> bool:
+        """Fix the arrangement of a tensor and of its elementwise neighbours, if they allow it."""
+        size = size or self.size(tensor)
+        group = self._group(tensor)
+        if any(self._tensors[name].settled and self._tensors[name].size != size for name in group):
+            return False
+        for name in group:
+            self._tensors[name].size = size
+            self._tensors[name].settled = True
+        return True
+
+    def read_as(self, view: View, quantization: Quantization) -> View:
+        """Return the view with the quantisation a reader assumes.
+
+        The first reader tells what a graph input means. A later one that disagrees (the file may
+        say anything) gets a copy of its own.
+        """
+        tensor = self._tensors[view.tensor]
+        if tensor.quantization is None:
+            tensor.quantization = quantization
+        if tensor.quantization == quantization:
+            return view
+        return self.lookup(view, IDENTITY_TABLE, quantization, f"{view.tensor}_reread")
+
+    # ---------------------------------------------------------------- operators
+
+    def add_op(self, op: Op) -> None:
+        """Append an operator whose output tensor is already added; its name is made unique."""
+        name = _unique(op.name, self._op_names)
+        self._op_names.add(name)
+        self._ops.append(replace(op, name=name))
+
+    def elementwise(self, op: Op, quantization: Quantization | None, dtype: DType = DType.INT8) -> str:
+        """Append an operator that leaves the arrangement as it is, and return its output tensor.
+
+        All inputs must be arranged alike.
+        """
+        source = self._tensors[op.inputs[0]]
+        output = self.add_tensor(op.output, source.size, dtype, quantization, settled=source.settled)
+        self.add_op(replace(op, output=output))
+        return output
+
+    def lookup(
+        self,
+        view: View,
+        table: NDArray[np.uint8],
+        quantization: Quantization | None,
+        name: str,
+        *,
+        tensor: str = "",
+        dtype: DType = DType.INT8,
+    ) -> View:
+        """Map every byte by a table of 256, or of ``[channels, 256]``."""
+        if table.ndim == 2:
+            self.settle(view.tensor)
+        op = Op(name, OpKind.LOOKUP, (view.tensor,), tensor or name, weights=table)
+        return View(self.elementwise(op, quantization, dtype), view.index)
+
+    def stored_as(self, view: View, order: Index, name: str) -> str:
+        """Return a tensor that holds the view's elements in the memory order ``order``.
+
+        ``order`` is ``[height, width, channels]`` of offsets. That is the view's own tensor if it
+        happens to be arranged so, else a permuted copy.
+        """
+        height, width, channels = order.shape
+        size = (height, width, channels)
+        if is_sequential(order) and self.settle(view.tensor, size):
+            return view.tensor
+        loops = strides_of(order)
+        if loops is None or len(loops) > _PERMUTE_LOOPS:
+            raise InputError(
+                f"'{name}': its input must be a plain reordering of stored data, but combines Transpose and "
+                "Reshape in a way no nest of strides can read; export the model without the Reshape."
+            )
+        source = self._tensors[view.tensor]
+        output = self.add_tensor(f"{name}_input", size, source.dtype, source.quantization)
+        self.add_op(Op(f"{name}_permute", OpKind.PERMUTE, (view.tensor,), output, permutation=loops))
+        return output
+
+    def channels_last(self, view: View, name: str) -> str:
+        """Return the tensor that holds a ``1 x channels x height x width`` view channels innermost."""
+        return self.stored_as(view, view.index[0].transpose(1, 2, 0), name)
+
+    def aligned(self, left: View, right: View, name: str) -> tuple[str, str]:
+        """Return tensors of two views in which the same elements lie at the same places.
+
+        The left one stays; the right one is permuted if it must be.
+        """
+        size = self.size(left.tensor)
+        if np.array_equal(left.index, right.index):
+            if self.settle(right.tensor, size) or self.settle(left.tensor, self.size(right.tensor)):
+                return left.tensor, right.tensor
+            order = sequential(size)
+        else:
+            order = np.asarray(left.scatter(right.index), np.int64).reshape(size)
+        self.settle(left.tensor)
+        return left.tensor, self.stored_as(right, order, name)
+
+    # ------------------------------------------------------------------- result
+
+    def finish(
+        self, name: str, inputs: Sequence[str], outputs: dict[str, str], digest: str
+    ) -> tuple[Network, dict[str, str]]:
+        """Build the network.
+
+        ``outputs`` maps names of graph outputs to tensors. The second result maps tensors of the
+        draft to their names in the network (an output takes the graph's name).
+        """
+        kept = set(outputs.values())
+        ops = fold_pads(self._ops, self._zero_points(), kept)
+        ops = fuse_clamps(ops, {key: draft.quantization for key, draft in self._tensors.items()}, kept)
+        ops = without_unused(ops, kept)
+        names = self._final_names({tensor: graph_name for graph_name, tensor in outputs.items()})
+        used = {*inputs, *kept, *(tensor for op in ops for tensor in (*op.inputs, op.output))}
+        network = Network(
+            name=name,
+            tensors={names[key]: self._tensor(key, names[key]) for key in self._tensors if key in used},
+            ops=tuple(_renamed(op, names) for op in ops),
+            inputs=tuple(names[key] for key in inputs),
+            outputs=tuple(outputs),
+            digest=digest,
+        )
+        return network, {key: value for key, value in names.items() if key in used}
+
+    def set_graph_shape(self, tensor: str, shape: tuple[int, ...]) -> None:
+        """Record the shape under which the graph shows a tensor."""
+        self._tensors[tensor].graph_shape = shape
+
+    def dtype(self, tensor: str) -> DType:
+        """Element type of a tensor."""
+        return self._tensors[tensor].dtype
+
+    def _tensor(self, key: str, name: str) -> Tensor:
+        draft = self._tensors[key]
+        return Tensor(name, *draft.size, draft.dtype, draft.quantization, graph_shape=draft.graph_shape)
+
+    def _zero_points(self) -> dict[str, int]:
+        return {
+            name: draft.quantization.zero_point
+            for name, draft in self._tensors.items()
+            if draft.quantization is not None
+        }
+
+    def _final_names(self, wanted: dict[str, str]) -> dict[str, str]:
+        """Give outputs their graph names; a tensor that had such a name by chance steps aside."""
+        taken = set(wanted.values())
+        names: dict[str, str] = dict(wanted)
+        for key in self._tensors:
+            if key not in wanted:
+                names[key] = _unique(key, taken)
+                taken.add(names[key])
+        return names
+
+    def _group(self, tensor: str) -> set[str]:
+        """Return all tensors joined to one by elementwise operators."""
+        group, changed = {tensor}, True
+        while changed:
+            changed = False
+            for op in self._ops:
+                members = {*op.inputs, op.output}
+                if op.kind in _ELEMENTWISE and members & group and not members <= group:
+                    group |= members
+                    changed = True
+        return group
+
+
+def _renamed(op: Op, names: dict[str, str]) -> Op:
+    return replace(op, inputs=tuple(names[key] for key in op.inputs), output=names[op.output])
+
+
+def _unique(name: str, taken: Sequence[str] | dict[str, _Draft] | set[str]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}#{number}", number + 1
+    return candidate

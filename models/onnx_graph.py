@@ -1,0 +1,203 @@
+"""ONNX files: reading, binding the batch, and folding what is constant.
+
+The only module that imports ``onnx`` (the other ``onnx_*`` modules work on what it returns). It hands out plain nodes and arrays; what the
+operators mean is the business of ``onnx_reader``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import external_data_helper, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ooc_solve.models.vocabulary import DType, InputError
+
+Array = NDArray[Any]
+
+_INPUT_TYPES: dict[int, DType] = {
+    onnx.TensorProto.FLOAT: DType.FLOAT32,
+    onnx.TensorProto.UINT8: DType.UINT8,
+    onnx.TensorProto.INT8: DType.INT8,
+}
+# Far above what any microcontroller stores; a damaged file must not exhaust the host.
+_MAX_ELEMENTS = 2**28
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An operator of the graph. ``inputs`` holds "" where an optional input is absent."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    has_subgraph: bool
+    proto: onnx.NodeProto = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """An input of the graph with its shape after the batch is bound."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A model file as it is met: nodes in the file's (topological) order."""
+
+    name: str
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: dict[str, Array]
+    opset: int
+    digest: str
+
+
+def load_graph(path: Path) -> Graph:
+    """Read an ONNX file.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, is not ONNX, misses its external data, or has inputs
+        of unknown size or unsupported type.
+    """
+    model, digest = _load_model(path)
+    graph = model.graph
+    constants = {item.name: _array_of(item, path) for item in graph.initializer}
+    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
+    return Graph(
+        name=path.stem,
+        inputs=tuple(_input_of(item) for item in graph.input if item.name not in constants),
+        outputs=tuple(item.name for item in graph.output),
+        nodes=tuple(_node_of(item, opset) for item in graph.node),
+        constants=constants,
+        opset=opset,
+        digest=digest,
+    )
+
+
+def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:
+    """Compute one node of the standard domain on arrays with ONNX's own reference evaluator.
+
+    Raises ``InputError`` when the evaluator cannot.
+    """
+    values = {name: array for name, array in zip(node.inputs, inputs, strict=True) if array is not None}
+    arguments = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in values.items()
+    ]
+    results = [helper.make_empty_tensor_value_info(name) for name in node.outputs]
+    graph = helper.make_graph([node.proto], "folded", arguments, results)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, values)]
+    except Exception as error:  # the evaluator raises whatever its numpy code raises
+        raise InputError(f"{node}: its constant inputs cannot be evaluated ({error}).") from error
+
+
+def _load_model(path: Path) -> tuple[onnx.ModelProto, str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"'{path}': the model file cannot be read ({error.strerror}).") from error
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise InputError(
+            f"'{path}': must be an ONNX model, but its {len(content)} bytes do not parse as one; "
+            "it may be cut short or of another format."
+        ) from error
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise InputError(
+            f"'{path}': must be an ONNX model, but lacks operators, outputs or the operator set's version."
+        )
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(f"'{path}': its external weight data cannot be read ({error}).") from error
+    return model, hashlib.sha256(content).hexdigest()
+
+
+def _array_of(item: onnx.TensorProto, path: Path) -> Array:
+    try:
+        return np.asarray(numpy_helper.to_array(item))
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"'{path}': initialiser '{item.name}' cannot be decoded ({error}).") from error
+
+
+def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
+    tensor = item.type.tensor_type
+    dtype = _INPUT_TYPES.get(tensor.elem_type)
+    if dtype is None:
+        name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise InputError(f"Graph input '{item.name}': must be float32, uint8 or int8 (got {name}).")
+    if not tensor.HasField("shape"):
+        raise InputError(f"Graph input '{item.name}': must have a shape, but the file gives none.")
+    shape = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        # A batch is free in most exported files; everything is planned for one sample.
+        size = 1 if dim.dim_value < 1 and axis == 0 else dim.dim_value
+        if size < 1:
+            raise InputError(
+                f"Graph input '{item.name}': dimension {axis} ('{dim.dim_param or '?'}') must have a fixed size; "
+                "export the model again with that size."
+            )
+        shape.append(size)
+    if np.prod(shape, dtype=float) > _MAX_ELEMENTS:
+        raise InputError(
+            f"Graph input '{item.name}': must have at most {_MAX_ELEMENTS} elements (got {shape})."
+        )
+    return GraphInput(item.name, tuple(shape), dtype)
+
+
+def _node_of(proto: onnx.NodeProto, opset: int) -> Node:
+    texts = (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)
+    if not all(isinstance(text, str) for text in texts):  # what is not UTF-8 comes as bytes
+        raise InputError(f"Node '{texts[2]!r}': its names must be UTF-8 text; the file is damaged.")
+    attributes: dict[str, Any] = {}
+    expected = _attribute_types(proto, opset)
+    for item in proto.attribute:
+        if item.type != expected.get(item.name, item.type):
+            raise InputError(
+                f"{proto.op_type} '{proto.name}': attribute '{item.name}' must be of the type ONNX gives it; "
+                "the file is damaged."
+            )
+        value = helper.get_attribute_value(item)
+        attributes[item.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+    graph_types = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    return Node(
+        name=proto.name or (proto.output[0] if proto.output else proto.op_type),
+        kind=proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}",
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes=attributes,
+        has_subgraph=any(item.type in graph_types for item in proto.attribute),
+        proto=proto,
+    )
+
+
+def _attribute_types(proto: onnx.NodeProto, opset: int) -> dict[str, int]:
+    """Return the types of an operator's attributes, empty where ONNX does not define the operator."""
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, opset, proto.domain)
+    except onnx.defs.SchemaError:
+        return {}
+    types = {name: attribute.type for name, attribute in schema.attributes.items()}
+    return {name: int(kind.value) for name, kind in types.items()}  # type: ignore[attr-defined]

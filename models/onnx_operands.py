@@ -1,0 +1,169 @@
+"""What nodes of an ONNX graph find at their inputs, checked for what they need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.layout import View
+from ooc_solve.models.network_draft import NetworkDraft
+from ooc_solve.models.onnx_graph import Graph, Node
+from ooc_solve.models.onnx_values import (
+    Constant,
+    FloatInput,
+    Pending,
+    QuantizedConstant,
+    Real,
+    Scale,
+    Value,
+)
+from ooc_solve.models.vocabulary import InputError
+
+Array = NDArray[Any]
+
+
+class FloatNetwork(InputError):
+    """A float32 operator that has to compute: the whole file is of a kind not read."""
+
+
+class Operands:
+    """All values of a graph by name, and the network being drafted from them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.opset = graph.opset
+        self.draft = NetworkDraft()
+        self.values: dict[str, Value] = {name: Constant(array) for name, array in graph.constants.items()}
+
+    def value(self, node: Node, position: int) -> Value | None:
+        """Return an input, None where it is absent."""
+        if position >= len(node.inputs) or not node.inputs[position]:
+            return None
+        return self.values[node.inputs[position]]
+
+    def operand(self, node: Node, position: int = 0) -> Value:
+        """Return an input that must be there."""
+        value = self.value(node, position)
+        if value is None:
+            raise InputError(f"{node}: input {position} must be given.")
+        return value
+
+    def array(self, node: Node, position: int) -> Array | None:
+        """Return a constant input, None where it is absent."""
+        value = self.value(node, position)
+        if value is None:
+            return None
+        if isinstance(value, Constant):
+            return value.array
+        if isinstance(value, QuantizedConstant):
+            return value.real()
+        raise InputError(f"{node}: input '{node.inputs[position]}' must be a constant.")
+
+    def integers(self, node: Node, position: int, attribute: str) -> list[int] | None:
+        """Return a list of integers that is an attribute in old opsets and an input in new ones."""
+        found = self.array(node, position)
+        if found is not None:
+            return [int(item) for item in found.reshape(-1)]
+        return node.attributes.get(attribute)
+
+    def stored(self, node: Node, position: int) -> View:
+        """Return an input that must be a quantised activation."""
+        value = self.operand(node, position)
+        if not isinstance(value, View):
+            raise InputError(f"{node}: input '{node.inputs[position]}' must be a quantised activation.")
+        return value
+
+    def real(self, node: Node, position: int = 0) -> Real:
+        """Return an input that must be the dequantised form of stored data."""
+        value = self.operand(node, position)
+        if isinstance(value, FloatInput):
+            raise FloatNetwork(
+                f"{node}: computes in float32, but float32 networks are not supported yet; quantise the model first "
+                "(for example with onnxruntime.quantization.quantize_static, QDQ or QOperator)."
+            )
+        if isinstance(value, Pending):
+            raise InputError(f"{node}: the result of {value.node} must be quantised before it is used here.")
+        if not isinstance(value, Real):
+            raise InputError(f"{node}: input '{node.inputs[position]}' must come from a DequantizeLinear.")
+        return value
+
+    def dequantized(self, node: Node, position: int = 0) -> tuple[View, Scale]:
+        """Return an input that must come straight from a DequantizeLinear, with its scale."""
+        value = self.real(node, position)
+        if value.scale is None:
+            raise InputError(
+                f"{node}: input '{node.inputs[position]}' must be quantised again after the elementwise operators "
+                "before it."
+            )
+        return value.view, value.scale
+
+    def weights(self, node: Node, position: int) -> QuantizedConstant:
+        """Return constant int8 weights behind a DequantizeLinear."""
+        value = self.operand(node, position)
+        if not isinstance(value, QuantizedConstant):
+            raise InputError(
+                f"{node}: weights '{node.inputs[position]}' must be constant int8 behind a DequantizeLinear; "
+                "quantise activations and weights."
+            )
+        return value
+
+    def bias(self, node: Node, position: int) -> Constant | QuantizedConstant | None:
+        """Return a constant bias, None without one."""
+        value = self.value(node, position)
+        if value is not None and not isinstance(value, Constant | QuantizedConstant):
+            raise InputError(f"{node}: its bias '{node.inputs[position]}' must be a constant.")
+        return value
+
+    def scale(self, node: Node, position: int, default: np.dtype[Any] | None = None) -> Scale:
+        """Return the scale and zero point of an activation, at two neighbouring inputs."""
+        scale, zero = self.array(node, position), self.array(node, position + 1)
+        if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+            raise InputError(f"{node}: an activation must have a single scale and zero point.")
+        if zero is None:
+            zero = np.zeros(1, default or np.dtype(np.uint8))
+        if zero.dtype not in (np.int8, np.uint8) or scale.dtype != np.float32:
+            raise InputError(
+                f"{node}: activations must be int8 or uint8 with a float32 scale (got {zero.dtype}, {scale.dtype})."
+            )
+        offset = 128 if zero.dtype == np.uint8 else 0
+        factor = np.float32(scale.reshape(-1)[0])
+        if not (factor > 0 and np.isfinite(factor)):
+            raise InputError(f"{node}: a scale must be positive and finite (got {factor}).")
+        return Scale(factor, int(zero.reshape(-1)[0]) - offset, offset)
+
+    def activation(self, node: Node, position: int) -> tuple[View, Scale]:
+        """Return a QLinear operand: data, scale and zero point at three neighbouring inputs."""
+        view, scale = self.stored(node, position), self.scale(node, position + 1)
+        self.check_sign(node, view, scale)
+        return self.draft.read_as(view, scale.quantization), scale
+
+    def constant(self, node: Node, position: int, axis: int) -> QuantizedConstant:
+        """Return a QLinear constant: integers, scale and zero point at three neighbouring inputs."""
+        array, scale, zero = (self.array(node, position + step) for step in range(3))
+        if array is None or scale is None:
+            raise InputError(f"{node}: input {position} must be a constant with a scale.")
+        zero = np.zeros(1, array.dtype) if zero is None else zero
+        return QuantizedConstant(array, scale.reshape(-1), zero.reshape(-1), axis)
+
+    def check_sign(self, node: Node, view: View, scale: Scale) -> None:
+        """Refuse a zero point of another type than the data."""
+        if view.offset != scale.offset:
+            raise InputError(f"{node}: data and zero point must have one type; repair the file.")
+
+    def shape_of(self, value: Value, name: str) -> tuple[int, ...]:
+        """Return the graph's shape of a value."""
+        if isinstance(value, View):
+            return value.shape
+        if isinstance(value, Real | FloatInput):
+            return value.view.shape
+        if isinstance(value, Pending):
+            return value.index.shape
+        if isinstance(value, Constant | QuantizedConstant):
+            return value.array.shape
+        raise InputError(f"'{name}': its shape is not known.")
+
+    def round_to(self, pending: Pending, scale: Scale, name: str) -> View:
+        """Give a pending result its scale, which adds the operator."""
+        tensor = pending.emit(scale, pending.clamp(scale), name)
+        return View(tensor, pending.index, scale.offset)

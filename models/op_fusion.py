@@ -1,0 +1,90 @@
+"""Rewrites of a list of operators that save an operator and change no result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.vocabulary import Op, OpKind, Quantization
+
+_CLAMPING = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.ADD, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
+
+
+def fold_pads(ops: Iterable[Op], zero_points: Mapping[str, int], kept: set[str]) -> list[Op]:
+    """Let convolutions do the padding of a PAD that feeds them alone.
+
+    Convolutions pad with the zero point, so only pads by the zero point (real 0) can go.
+    ``kept`` names the tensors that must survive.
+    """
+    ops = list(ops)
+    convolutions = (OpKind.CONV, OpKind.DEPTHWISE)
+    pads = {
+        op.output: op
+        for op in ops
+        if op.kind is OpKind.PAD and op.output not in kept and pad_value(op) == zero_points.get(op.inputs[0])
+    }
+    for op in ops:
+        if op.kind not in convolutions:
+            for name in op.inputs:
+                pads.pop(name, None)
+    return [_with_pad(op, pads.get(op.inputs[0])) for op in ops if op.output not in pads]
+
+
+def _with_pad(op: Op, pad: Op | None) -> Op:
+    if pad is None:
+        return op
+    top, left, bottom, right = (a + b for a, b in zip(op.window.pads, pad.window.pads, strict=True))
+    return replace(op, inputs=pad.inputs, window=replace(op.window, pads=(top, left, bottom, right)))
+
+
+def pad_value(op: Op) -> int:
+    """Return the stored value a PAD fills with."""
+    assert op.weights is not None
+    return int(op.weights[0])
+
+
+def fuse_clamps(
+    ops: Iterable[Op], quantizations: Mapping[str, Quantization | None], kept: set[str]
+) -> list[Op]:
+    """Merge a LOOKUP that only clamps (a Relu or Clip between equal scales) into its producer."""
+    ops = list(ops)
+    readers = Counter(name for op in ops for name in op.inputs)
+    place = {op.output: position for position, op in enumerate(ops)}
+    merged: set[int] = set()
+    for position, op in enumerate(ops):
+        if op.kind is not OpKind.LOOKUP or op.weights is None or op.inputs[0] not in place:
+            continue
+        before = place[op.inputs[0]]
+        producer = ops[before]
+        limits = clamp_of(op.weights)
+        fits = producer.kind in _CLAMPING and readers[producer.output] == 1 and producer.output not in kept
+        if fits and limits and quantizations[op.output] == quantizations[producer.output]:
+            low, high = (min(max(bound, limits[0]), limits[1]) for bound in producer.clamp)
+            ops[before] = replace(producer, output=op.output, clamp=(low, high))
+            place[op.output] = before
+            merged.add(position)
+    return [op for position, op in enumerate(ops) if position not in merged]
+
+
+def clamp_of(table: NDArray[np.generic]) -> tuple[int, int] | None:
+    """Return the limits if a LOOKUP table maps every int8 value to itself, but limited; else None."""
+    if table.ndim != 1:
+        return None
+    values = np.arange(-128, 128)
+    mapped = table.view(np.int8)[values.astype(np.uint8)].astype(int)
+    low, high = int(mapped.min()), int(mapped.max())
+    return (low, high) if np.array_equal(mapped, np.clip(values, low, high)) else None
+
+
+def without_unused(ops: Iterable[Op], kept: set[str]) -> list[Op]:
+    """Drop operators from which no kept tensor follows."""
+    needed, used = set(kept), []
+    for op in reversed(list(ops)):
+        if op.output in needed:
+            needed.update(op.inputs)
+            used.append(op)
+    return used[::-1]

@@ -1,0 +1,133 @@
+"""The problem a scheduler gets: network, target, SRAM, where input and output live, budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ooc_solve.models.cost import align_down, align_up
+from ooc_solve.models.vocabulary import (
+    InputError,
+    Network,
+    Objective,
+    RegionName,
+    Store,
+    Target,
+    Tensor,
+)
+
+STATE_BYTES = 256
+"""SRAM for the runtime's state; the emitted C asserts that ``struct ooc`` fits."""
+
+STACK_BYTES = 768
+"""Stack reserve for the runtime and its kernels; a test measures what they use."""
+
+RESERVED_BYTES = STATE_BYTES + STACK_BYTES
+
+MAX_UNITS = 0xFFFE
+"""Address fields of the tables have 16 bits; the largest value means "none"."""
+
+
+class IoPlace(Enum):
+    """Where the network's input and output live."""
+
+    SRAM = "sram"  # in the arena from the start to the end of the run
+    STORAGE = "storage"  # in storage at the start, written there at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Everything a plan must satisfy.
+
+    ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
+    ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound.
+    """
+
+    network: Network
+    target: Target
+    sram_bytes: int
+    io: IoPlace
+    objective: Objective = Objective.LATENCY
+    write_budget_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sram_bytes <= RESERVED_BYTES:
+            raise InputError(
+                f"The SRAM budget must exceed the {RESERVED_BYTES} bytes that the runtime's state and stack "
+                f"take (got {self.sram_bytes} bytes)."
+            )
+        if self.io is IoPlace.STORAGE and self.target.activations is None:
+            raise InputError(
+                f"Target '{self.target.name}' has no storage that takes writes, so its output cannot be "
+                "placed there; use --io sram."
+            )
+
+    @property
+    def unit_bytes(self) -> int:
+        """Alignment of every SRAM address: the smallest that 16-bit fields can reach with.
+
+        It depends on the board only, so that a plan for little SRAM stays valid with more.
+        """
+        unit = 8
+        while self.target.board.usable_bytes > unit * MAX_UNITS:
+            unit *= 2
+        return unit
+
+    @property
+    def banks(self) -> tuple[tuple[str, int], ...]:
+        """Name and arena bytes of each bank, largest first, reserve taken off.
+
+        The order does not depend on the budget: less SRAM is a prefix of more.
+        """
+        left = align_down(self.sram_bytes - RESERVED_BYTES, self.unit_bytes)
+        banks = []
+        for bank in sorted(self.target.board.banks, key=lambda b: -b.size_bytes):
+            usable = self.target.board.dma_channels == 0 or bank.dma
+            if usable and left > 0:
+                banks.append((bank.name, min(left, bank.size_bytes)))
+                left -= banks[-1][1]
+        return tuple(banks)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of all arena banks together."""
+        return sum(size for _, size in self.banks)
+
+    @property
+    def compute_resource(self) -> str:
+        """Name of the unit that runs the kernels."""
+        return "cpu"
+
+    def resource_of(self, store: Store) -> str:
+        """Resource that transfers to a store occupy: its channel, or the CPU without DMA."""
+        return store.channel if self.target.board.overlaps_cpu else self.compute_resource
+
+    @property
+    def activation_store(self) -> Store:
+        """Where spilled activations, input and output live."""
+        return self.target.activations or self.target.weights
+
+    def store_index(self, region: RegionName) -> int:
+        """Index into ``target.stores`` of the store that holds a region."""
+        store = self.target.weights if region is RegionName.IMAGE else self.activation_store
+        return self.target.stores.index(store)
+
+    def granule_bytes(self, region: RegionName) -> int:
+        """Alignment of transfers to and from a region."""
+        store = self.target.stores[self.store_index(region)]
+        sizes = [store.storage.read.granularity_bytes]
+        if region is not RegionName.IMAGE:
+            sizes += [store.storage.write.granularity_bytes, store.storage.write.page_bytes or 1]
+        return max(sizes)
+
+    def in_storage_at_start(self, tensor: Tensor) -> bool:
+        """Whether a network input is read from storage."""
+        return self.io is IoPlace.STORAGE and tensor.name in self.network.inputs
+
+    def stored_at_end(self, tensor: Tensor) -> bool:
+        """Whether a network output is written to storage."""
+        return self.io is IoPlace.STORAGE and tensor.name in self.network.outputs
+
+    def buffer_bytes(self, size_bytes: int) -> int:
+        """SRAM that a buffer of this size takes."""
+        return align_up(size_bytes, self.unit_bytes)

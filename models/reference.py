@@ -1,0 +1,276 @@
+"""What every operator computes, exactly: the executor that kernels and ports are checked against.
+
+All arithmetic is int32 and float32, every float32 operation rounded on its own (no fused
+multiply-add), ``rint`` rounding halves to even. ``x``, ``y`` are stored values, ``s`` and ``z``
+scale and zero point of input (``sx``, ``zx``; ``sa``, ``za``, ``sb``, ``zb`` for ADD) and output
+(``sy``, ``zy``), ``clamp`` the closed range of the operator. Parts in ``float()`` are conversions
+to float32.
+
+========== =====================================================================================
+CONV       ``y = clamp(rint(float(sum((x - zx) * w) + bias) * multiplier) + zy)``, sums in int32,
+DEPTHWISE  ``multiplier = (sx * sw) / sy`` per output channel, padding contributes 0
+ADD        ``y = clamp(rint((float(a - za) * (sa / sy) + float(b - zb) * (sb / sy)) + float(zy)))``
+AVERAGE    ``y = clamp(rint(float(sum(x - zx)) * (sx / (sy * float(count)))) + zy)``; ``count`` is
+_POOL      the number of elements of the window inside the input, or all of the window with
+           ``count_include_pad``
+MAX_POOL   ``y = clamp(max(x))`` over the elements inside the input
+SOFTMAX    per pixel: ``t = weights[255 + x - max(x)]``, ``total`` the float32 sum of ``t`` in
+           channel order, ``y = clamp(rint((t * multiplier[0]) / total) + zy)``; ``weights`` from
+           ``exponentials``, ``multiplier[0]`` the output steps per unit
+CONCAT     the inputs one behind the other along the channels; all have the output's scale
+LOOKUP     ``y = weights[byte of x]``, or ``weights[channel, byte of x]``
+QUANTIZE   ``y = clamp(rint(x / sy) + zy)`` to int8
+DEQUANTIZE ``y = float(x - zx) * sx``
+PAD        ``y = x`` inside, ``weights[0]`` in the pads of the window
+PERMUTE    the input read by the nested loops of ``permutation``
+========== =====================================================================================
+
+Sources: CONV, ADD, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
+(QLinearConv, QLinearAdd, QLinearSoftmax, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
+follow the ONNX operators.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization, Tensor, Window
+
+Array = NDArray[Any]
+Kernel = Callable[[Op, list[Array], list[Tensor], Tensor], Array]
+
+_NUMPY_TYPES: dict[DType, np.dtype[Any]] = {
+    DType.INT8: np.dtype("<i1"),
+    DType.UINT8: np.dtype("<u1"),
+    DType.INT32: np.dtype("<i4"),
+    DType.FLOAT32: np.dtype("<f4"),
+}
+
+
+def run(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Execute a network.
+
+    ``inputs`` are in the graph's shape and type. Returns every tensor as stored,
+    ``[height, width, channels]`` (``[channels, height, width]`` where planar).
+    """
+    values = {
+        name: _checked_input(network, name, inputs).reshape(stored_shape(network.tensors[name]))
+        for name in network.inputs
+    }
+    for op in network.ops:
+        values[op.output] = run_op(network, op, values)
+    return values
+
+
+def run_op(network: Network, op: Op, values: Mapping[str, Array]) -> Array:
+    """Execute one operator on the stored tensors in ``values``, and return its output as stored."""
+    inputs = [network.tensors[name] for name in op.inputs]
+    output = network.tensors[op.output]
+    data = [values[tensor.name].reshape(stored_shape(tensor)) for tensor in inputs]
+    result = _KERNELS[op.kind](op, data, inputs, output)
+    return np.ascontiguousarray(result.reshape(stored_shape(output)), dtype=_NUMPY_TYPES[output.dtype])
+
+
+def stored_shape(tensor: Tensor) -> tuple[int, int, int]:
+    """Return the shape of a tensor as it lies in memory."""
+    if tensor.planar:
+        return (tensor.channels, tensor.height, tensor.width)
+    return (tensor.height, tensor.width, tensor.channels)
+
+
+def pack_input(network: Network, name: str, array: Array) -> bytes:
+    """Return the bytes of a network input, little-endian, from an array in the graph's shape and type."""
+    return _checked_input(network, name, {name: array}).tobytes()
+
+
+def unpack_output(network: Network, name: str, content: bytes) -> Array:
+    """Return a network output in the graph's shape and type from its bytes."""
+    tensor = network.tensors[name]
+    if len(content) != tensor.size_bytes:
+        raise InputError(f"Output '{name}': must be {tensor.size_bytes} bytes (got {len(content)}).")
+    array = np.frombuffer(content, _NUMPY_TYPES[tensor.dtype])
+    return array.reshape(tensor.graph_shape or stored_shape(tensor))
+
+
+def graph_output(network: Network, name: str, values: Mapping[str, Array]) -> Array:
+    """Return a network output in the graph's shape from the result of ``run``."""
+    tensor = network.tensors[name]
+    return values[name].reshape(tensor.graph_shape or stored_shape(tensor))
+
+
+def _checked_input(network: Network, name: str, inputs: Mapping[str, Array]) -> Array:
+    tensor = network.tensors[name]
+    if name not in inputs:
+        raise InputError(f"Input '{name}': must be given (got {', '.join(inputs) or 'none'}).")
+    array, dtype = np.asarray(inputs[name]), _NUMPY_TYPES[tensor.dtype]
+    shape = tensor.graph_shape or stored_shape(tensor)
+    if array.shape != shape or array.dtype != dtype:
+        raise InputError(
+            f"Input '{name}': must be {tensor.dtype.value} of shape {shape} (got {array.dtype}, {array.shape})."
+        )
+    return np.ascontiguousarray(array, dtype)
+
+
+# ----------------------------------------------------------------------- kernels
+
+
+def _scale(tensor: Tensor) -> Quantization:
+    if tensor.quantization is None:
+        raise ValueError(f"tensor '{tensor.name}' needs a quantisation")
+    return tensor.quantization
+
+
+def _clamped(steps: Array, op: Op) -> Array:
+    return np.clip(steps, *op.clamp)
+
+
+def _centred(data: Array, tensor: Tensor) -> NDArray[np.int32]:
+    return data.astype(np.int32) - np.int32(_scale(tensor).zero_point)
+
+
+def _taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]:
+    """Return for each tap of a window the ``[height, width, channels]`` input under it."""
+    top, left, bottom, right = window.pads
+    padded = np.pad(data, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
+    (down, across), (row_step, column_step) = window.stride, window.dilation
+    return [
+        padded[
+            row * row_step : row * row_step + (output.height - 1) * down + 1 : down,
+            column * column_step : column * column_step + (output.width - 1) * across + 1 : across,
+        ]
+        for row in range(window.kernel[0])
+        for column in range(window.kernel[1])
+    ]
+
+
+def _requantized(op: Op, sums: Array, output: Tensor) -> Array:
+    assert op.multiplier is not None
+    bias = 0 if op.bias is None else op.bias.astype(np.int32)
+    steps = np.rint((sums.astype(np.int32) + bias).astype(np.float32) * op.multiplier)
+    return _clamped(steps.astype(np.int64) + _scale(output).zero_point, op)
+
+
+def _conv(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    assert op.weights is not None
+    # Sums stay below 2^31, so products in float64 are exact whatever the order of addition.
+    taps = _taps(_centred(data[0], inputs[0]).astype(np.float64), op.window, output, 0)
+    outputs, channels = op.weights.shape[0], op.weights.shape[3]
+    weights = op.weights.reshape(op.groups, outputs // op.groups, -1, channels).astype(np.float64)
+    sums = [
+        np.concatenate([tap[..., group * channels : (group + 1) * channels] for tap in taps], axis=-1)
+        @ weights[group].reshape(outputs // op.groups, -1).T
+        for group in range(op.groups)
+    ]
+    total = np.concatenate(sums, axis=-1)
+    return _requantized(op, total, output)
+
+
+def _depthwise(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    assert op.weights is not None
+    taps = _taps(_centred(data[0], inputs[0]), op.window, output, 0)
+    weights = op.weights.reshape(-1, output.channels).astype(np.int32)
+    total = np.zeros((output.height, output.width, output.channels), np.int32)
+    for tap, weight in zip(taps, weights, strict=True):
+        total += tap * weight
+    return _requantized(op, total, output)
+
+
+def _add(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    scale, zero = np.float32(_scale(output).scale), np.float32(_scale(output).zero_point)
+    left, right = (
+        _centred(part, tensor).astype(np.float32) * (np.float32(_scale(tensor).scale) / scale)
+        for part, tensor in zip(data, inputs, strict=True)
+    )
+    return _clamped(np.rint((left + right) + zero), op)
+
+
+def _max_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    return _clamped(np.max(_taps(data[0], op.window, output, -128), axis=0), op)
+
+
+def _average_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    total = np.sum(_taps(_centred(data[0], inputs[0]), op.window, output, 0), axis=0, dtype=np.int32)
+    inside = np.sum(_taps(np.ones_like(data[0], np.int32), op.window, output, 0), axis=0, dtype=np.int32)
+    count = np.full_like(inside, op.window.taps) if op.count_include_pad else inside
+    scale, zero = np.float32(_scale(output).scale), _scale(output).zero_point
+    factor = np.float32(_scale(inputs[0]).scale) / (scale * count.astype(np.float32))
+    return _clamped(np.rint(total.astype(np.float32) * factor) + zero, op)
+
+
+def exponentials(scale: float, length: int) -> NDArray[np.float32]:
+    """Return the 256 exponentials of a SOFTMAX, entry ``255 - d`` for a value ``d`` steps below the maximum.
+
+    ``scale`` is the input's, ``length`` the number of values that share a sum. The common factor,
+    which cancels, is the largest power that leaves the sum room in float32. Source: onnxruntime,
+    qlinear_softmax.cc; another factor would round differently.
+    """
+    # Alone, a value times 256 output steps would overflow: the room is for two at least.
+    room = math.log(float(np.finfo(np.float32).max) / max(length, 2)) - 5
+    shift = max(0.0, room) / float(scale)
+    return np.array([math.exp((step - 255 + shift) * float(scale)) for step in range(256)], np.float32)
+
+
+def _concat(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    return np.concatenate(data, axis=-1)
+
+
+def _softmax(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    if op.weights is None or op.multiplier is None:
+        raise ValueError(f"softmax '{op.name}' needs its exponentials and output steps per unit")
+    values = data[0].astype(np.int32)
+    powers = op.weights[255 + values - values.max(axis=-1, keepdims=True)]
+    # cumsum adds one channel after the other, as the kernels do; sum would add in pairs.
+    total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
+    return _clamped(np.rint((powers * op.multiplier[0]) / total) + _scale(output).zero_point, op)
+
+
+def _lookup(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    assert op.weights is not None
+    index = np.ascontiguousarray(data[0]).view(np.uint8)
+    channel = np.arange(output.channels)
+    found = op.weights[index] if op.weights.ndim == 1 else op.weights[channel, index]
+    return np.ascontiguousarray(found).view(_NUMPY_TYPES[output.dtype])
+
+
+def _quantize(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    scale = _scale(output)
+    return _clamped(np.rint(data[0] / np.float32(scale.scale)) + np.float32(scale.zero_point), op)
+
+
+def _dequantize(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    real = _centred(data[0], inputs[0]).astype(np.float32) * np.float32(_scale(inputs[0]).scale)
+    return np.asarray(real)
+
+
+def _pad(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    assert op.weights is not None
+    top, left, bottom, right = op.window.pads
+    return np.pad(data[0], ((top, bottom), (left, right), (0, 0)), constant_values=op.weights[0])
+
+
+def _permute(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    source = np.ascontiguousarray(data[0]).reshape(-1)
+    sizes = [size for size, _ in op.permutation]
+    steps = [stride * source.itemsize for _, stride in op.permutation]
+    return np.lib.stride_tricks.as_strided(source, sizes, steps, writeable=False)
+
+
+_KERNELS: dict[OpKind, Kernel] = {
+    OpKind.CONV: _conv,
+    OpKind.DEPTHWISE: _depthwise,
+    OpKind.ADD: _add,
+    OpKind.MAX_POOL: _max_pool,
+    OpKind.AVERAGE_POOL: _average_pool,
+    OpKind.SOFTMAX: _softmax,
+    OpKind.LOOKUP: _lookup,
+    OpKind.QUANTIZE: _quantize,
+    OpKind.DEQUANTIZE: _dequantize,
+    OpKind.PAD: _pad,
+    OpKind.PERMUTE: _permute,
+    OpKind.CONCAT: _concat,
+}

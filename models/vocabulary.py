@@ -1,0 +1,757 @@
+"""The words every other module speaks: network, hardware, tiles, tasks, plans.
+
+Nothing here imports another module of the package. All classes are frozen; after
+construction everything they say about themselves is true. Intervals are half-open
+``[start, end)``. Integers carry their unit in the name. A violated invariant raises
+``ValueError`` with one sentence; the readers turn it into an input error that names
+the node or the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+# --------------------------------------------------------------------------- errors
+
+
+class OocError(Exception):
+    """Root of all errors the user may see; ``exit_code`` is what the command returns."""
+
+    exit_code = 1
+
+
+class InputError(OocError):
+    """A model, board file or option that cannot be used as it is (exit code 1)."""
+
+
+class UsageError(OocError):
+    """A command line that does not make sense (exit code 2)."""
+
+    exit_code = 2
+
+
+class InternalError(OocError):
+    """A check of our own that failed; the plan is withheld (exit code 4)."""
+
+    exit_code = 4
+
+
+# -------------------------------------------------------------------------- network
+
+
+class DType(Enum):
+    """Element types of tensors; the value is the name used in reports and tables."""
+
+    INT8 = "int8"
+    UINT8 = "uint8"
+    INT32 = "int32"
+    FLOAT32 = "float32"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one element."""
+        return 1 if self in (DType.INT8, DType.UINT8) else 4
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """Affine quantisation: ``real = scale * (stored - zero_point)``, one pair per tensor."""
+
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and np.isfinite(self.scale)):
+            raise ValueError(f"a quantisation scale must be positive and finite (got {self.scale})")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An activation: ``height x width x channels``, stored row by row, channels innermost.
+
+    A vector is ``1 x 1 x n``. ``planar`` marks a network input or output that the graph
+    keeps channel by channel (``channels x height x width``).
+    ``graph_shape`` is the shape the ONNX graph gives it, for people and for file sizes.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    dtype: DType
+    quantization: Quantization | None = None
+    planar: bool = False
+    graph_shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.channels) < 1:
+            raise ValueError(f"tensor '{self.name}': every dimension must be at least 1")
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return self.height * self.width * self.channels
+
+    @property
+    def size_bytes(self) -> int:
+        """Dense size in bytes."""
+        return self.elements * self.dtype.size_bytes
+
+
+class OpKind(Enum):
+    """What an operator computes; the value is the name used in reports and tables."""
+
+    CONV = "conv"  # convolution or fully connected layer, any group count but depthwise
+    DEPTHWISE = "depthwise"  # one input channel per output channel (channel multiplier 1)
+    MAX_POOL = "max_pool"
+    AVERAGE_POOL = "average_pool"
+    ADD = "add"
+    LOOKUP = "lookup"  # 8-bit to 8-bit by a table of 256 bytes: relu, clip, requantise, sigmoid
+    QUANTIZE = "quantize"  # float32 to int8
+    DEQUANTIZE = "dequantize"  # int8 to float32
+    SOFTMAX = "softmax"  # over the channels of each pixel
+    PAD = "pad"  # spatial padding by a constant
+    PERMUTE = "permute"  # element reordering of the whole tensor
+    CONCAT = "concat"  # along channels; inputs share one quantisation
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Spatial window of an operator. Pairs are ``(vertical, horizontal)``.
+
+    ``pads`` is ``(top, left, bottom, right)``, as in ONNX.
+    """
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if min(self.kernel + self.stride + self.dilation) < 1:
+            raise ValueError("kernel, stride and dilation must be at least 1")
+        if min(self.pads) < 0:
+            raise ValueError(f"pads must not be negative (got {self.pads})")
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Input rows and columns that one output element spans: ``dilation * (kernel - 1) + 1``."""
+        return (
+            self.dilation[0] * (self.kernel[0] - 1) + 1,
+            self.dilation[1] * (self.kernel[1] - 1) + 1,
+        )
+
+    @property
+    def taps(self) -> int:
+        """Elements of the window."""
+        return self.kernel[0] * self.kernel[1]
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Output rows and columns for an input of ``height x width`` (floor mode)."""
+        reach = self.reach
+        return (
+            (height + self.pads[0] + self.pads[2] - reach[0]) // self.stride[0] + 1,
+            (width + self.pads[1] + self.pads[3] - reach[1]) // self.stride[1] + 1,
+        )
+
+
+POINT = Window()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operator with everything its kernel needs except addresses.
+
+    Arrays by kind (``oc``, ``ic`` output and input channels, ``g`` groups):
+
+    CONV        ``weights`` int8 or float32 ``[oc, kh, kw, ic / g]``, ``bias`` ``[oc]``
+                (int32 for int8 networks), ``multiplier`` float32 ``[oc]``.
+                ``out = clamp(round_half_even(float32(sum (x - zx) w + bias) * multiplier) + zy)``
+    DEPTHWISE   ``weights`` ``[kh, kw, oc]``, the rest as CONV
+    LOOKUP      ``weights`` uint8 ``[256]`` or ``[channels, 256]``, indexed by the input byte
+    SOFTMAX     ``weights`` float32 ``[256]`` from ``reference.exponentials``, ``multiplier`` float32
+                ``[1]``: output steps per unit
+    PAD         ``window.pads``, ``weights`` int8 ``[1]``: the stored value to fill with
+    PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
+                in elements; the output is written densely in that order
+
+    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD and pools.
+    ``count_include_pad`` belongs to AVERAGE_POOL. The exact arithmetic is in ``reference``.
+    """
+
+    name: str
+    kind: OpKind
+    inputs: tuple[str, ...]
+    output: str
+    window: Window = POINT
+    groups: int = 1
+    weights: NDArray[np.generic] | None = None
+    bias: NDArray[np.generic] | None = None
+    multiplier: NDArray[np.float32] | None = None
+    clamp: tuple[int, int] = (-128, 127)
+    count_include_pad: bool = False
+    permutation: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        arity = 2 if self.kind is OpKind.ADD else 1
+        if self.kind is OpKind.CONCAT:
+            arity = max(2, len(self.inputs))  # any number from two on
+        if len(self.inputs) != arity:
+            raise ValueError(f"{self.kind.value} '{self.name}' takes {arity} inputs (got {len(self.inputs)})")
+        if self.kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.LOOKUP) and self.weights is None:
+            raise ValueError(f"{self.kind.value} '{self.name}' needs weights")
+
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether one output channel depends on several input channels."""
+        return self.kind in (OpKind.CONV, OpKind.SOFTMAX, OpKind.PERMUTE, OpKind.CONCAT)
+
+    @property
+    def needs_whole_tensors(self) -> bool:
+        """Whether the operator cannot be tiled at all."""
+        return self.kind is OpKind.PERMUTE
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights, bias and multipliers as the kernels read them."""
+        arrays = (self.weights, self.bias, self.multiplier)
+        return sum(int(array.nbytes) for array in arrays if array is not None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Operators in topological order over named tensors.
+
+    Every tensor is a network input or the output of exactly one operator.
+    """
+
+    name: str
+    tensors: dict[str, Tensor]
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        known = set(self.inputs)
+        for op in self.ops:
+            for name in op.inputs:
+                if name not in known:
+                    raise ValueError(f"'{op.name}' reads '{name}' before it is produced")
+            if op.output in known:
+                raise ValueError(f"'{op.output}' is produced twice")
+            known.add(op.output)
+        for name in (*self.outputs, *known):
+            if name not in self.tensors or name not in known:
+                raise ValueError(f"tensor '{name}' is not produced by any operator")
+
+    def macs(self, op: Op) -> int:
+        """Multiply-accumulates of one operator (0 for those without weights)."""
+        out = self.tensors[op.output]
+        if op.kind is OpKind.CONV:
+            return out.elements * op.window.taps * self.tensors[op.inputs[0]].channels // op.groups
+        if op.kind is OpKind.DEPTHWISE:
+            return out.elements * op.window.taps
+        return 0
+
+
+# ------------------------------------------------------------------------- hardware
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """A block of SRAM at consecutive addresses. ``dma``: whether transfers may reach it."""
+
+    name: str
+    size_bytes: int
+    dma: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A link from the SoC to a storage part.
+
+    ``cpu_cycles_per_byte`` is 0 where DMA moves the data. Ports of one
+    ``exclusive_group`` share a controller and never transfer at the same time.
+    """
+
+    name: str
+    bus: str
+    clock_hz: int
+    peak_bytes_per_s: int
+    read_efficiency: float
+    write_efficiency: float
+    setup_ns: int
+    cpu_cycles_per_byte: float = 0.0
+    exclusive_group: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """Name of the resource that transfers over this port occupy."""
+        return self.exclusive_group or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCost:
+    """Cycles of one kernel library on one core (reference/hardware fit, see models/boards)."""
+
+    name: str
+    conv_cycles_per_mac: float
+    dw_cycles_per_mac: float
+    fc_cycles_per_mac: float
+    cycles_per_output: float
+    cycles_per_call: float
+    xip_cycles_per_weight_byte: float | None = None
+    rms_error_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crypto:
+    """A cipher engine: software, hardware, or inline in the read path."""
+
+    name: str
+    engine: str
+    setup_ns: int
+    cpu_busy: bool
+    directions: str
+    cycles_per_byte: float | None = None
+    bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Npu:
+    """An accelerator: time = fixed + sum or max of weight, output and MAC terms."""
+
+    name: str
+    fixed_ns: int
+    combine: str
+    weight_bytes_per_s: int | None = None
+    outputs_per_s: int | None = None
+    macs_per_s: int | None = None
+    weight_mem_bytes: int | None = None
+    data_mem_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A microcontroller board: core, SRAM, ports, power, kernel libraries."""
+
+    name: str
+    title: str
+    core: str
+    cores: int
+    clock_hz: int
+    usable_bytes: int
+    banks: tuple[Bank, ...]
+    flash_bytes: int | None
+    dma_channels: int
+    overlaps_cpu: bool
+    dma_setup_cycles: float
+    cpu_stall_cycles_per_byte: float
+    ports: tuple[Port, ...]
+    runtimes: tuple[RuntimeCost, ...]
+    active_mw: float
+    io_wait_mw: float
+    sleep_mw: float
+    crypto: tuple[Crypto, ...] = ()
+    npus: tuple[Npu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccess:
+    """How a storage part reads or writes.
+
+    ``page_bytes`` / ``page_program_ns`` belong to programmed memories, ``max_burst_bytes``
+    to parts that must be addressed again after so many bytes.
+    """
+
+    bytes_per_s: int
+    setup_ns: int
+    granularity_bytes: int
+    max_burst_bytes: int | None = None
+    page_bytes: int | None = None
+    page_program_ns: int | None = None
+    stall_ns_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Block erase of NOR and NAND parts."""
+
+    required: bool
+    block_bytes: int
+    typ_ns: int
+    max_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endurance:
+    """Program/erase cycles a ``unit`` ("block", "byte" or "device") survives."""
+
+    cycles: int
+    unit: str
+    write_amplification: float
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A storage part. ``endurance`` is None for memories that do not wear."""
+
+    name: str
+    kind: str
+    capacity_bytes: int
+    volatile: bool
+    read: StorageAccess
+    write: StorageAccess
+    erase: Erase | None
+    endurance: Endurance | None
+    read_nj_per_byte: float
+    write_nj_per_byte: float
+    erase_nj_per_byte: float
+    idle_mw: float
+    sleep_mw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A storage part behind a port: where records live."""
+
+    role: str
+    port: Port
+    storage: Storage
+
+    @property
+    def channel(self) -> str:
+        """Name of the resource that transfers to and from it occupy."""
+        return self.port.channel
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A whole system: board, kernel library, and the stores for weights and activations.
+
+    ``activations`` is None where spilled activations have no place to go (NOR flash).
+    It may be the same store as ``weights``.
+    """
+
+    name: str
+    title: str
+    board: Board
+    runtime: RuntimeCost
+    weights: Store
+    activations: Store | None
+    provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The distinct stores, weights first."""
+        if self.activations is None or self.activations == self.weights:
+            return (self.weights,)
+        return (self.weights, self.activations)
+
+
+# ------------------------------------------------------------------ tiles and storage
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of a tensor: half-open ranges of rows, columns and channels."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    channels: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of the box."""
+        return (
+            self.rows[1] - self.rows[0],
+            self.columns[1] - self.columns[0],
+            self.channels[1] - self.channels[0],
+        )
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        rows, columns, channels = self.shape
+        return rows * columns * channels
+
+
+class LoopOrder(Enum):
+    """Which operand stays while the other passes by."""
+
+    WEIGHTS_OUTER = "weights"  # a weight tile stays, stripes of the input pass
+    ACTIVATIONS_OUTER = "activations"  # a stripe of the input stays, weight tiles pass
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How one stage is cut: sizes of an output tile, input channels per partial sum, loops.
+
+    ``hold_weights`` / ``hold_inputs``: what was loaded stays until the stage ends instead
+    of being fetched again for the next round of the loop.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    split: int
+    loop: LoopOrder = LoopOrder.WEIGHTS_OUTER
+    hold_weights: bool = False
+    hold_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns, self.channels, self.split) < 1:
+            raise ValueError("tile sizes must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes ``start + r * row_stride + c * column_stride + [0, run)`` of a buffer or region."""
+
+    start: int
+    run: int
+    rows: int = 1
+    row_stride: int = 0
+    columns: int = 1
+    column_stride: int = 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Smallest interval of bytes that holds the footprint."""
+        last = self.start + (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+        return self.start, last + self.run
+
+
+# -------------------------------------------------------------------- tasks and plans
+
+
+class TaskKind(Enum):
+    """What a task does; the value is the name used in reports and traces."""
+
+    LOAD = "load"
+    STORE = "store"
+    COMPUTE = "compute"
+    ENCRYPT = "encrypt"
+    DECRYPT = "decrypt"
+
+
+class BufferRole(Enum):
+    """What a buffer in SRAM holds."""
+
+    TENSOR = "tensor"  # a whole activation, kept from its producer to its last consumer
+    INPUT = "input"  # a tile of an activation fetched from storage
+    WEIGHTS = "weights"
+    OUTPUT = "output"  # a tile of an activation on its way to storage
+    ACCUMULATOR = "accumulator"  # int32 partial sums
+
+
+class RegionName(Enum):
+    """A part of a store."""
+
+    IMAGE = "image"  # header and weight records, written once by the host
+    INPUT = "input"
+    OUTPUT = "output"
+    SCRATCH = "scratch"  # spilled activations
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a region lies: ``store`` indexes ``Target.stores``."""
+
+    name: RegionName
+    store: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A block of SRAM that tasks fill and read."""
+
+    index: int
+    role: BufferRole
+    stage: int
+    label: str
+    size_bytes: int
+    pinned: bool = False  # in the arena for the whole run (network input or output)
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Bytes of one buffer that a task reads or writes."""
+
+    buffer: int
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Storage side of a LOAD or STORE: ``segments`` runs of ``segment_bytes``, ``pitch`` apart."""
+
+    region: RegionName
+    offset: int
+    segment_bytes: int
+    segments: int = 1
+    pitch: int = 0
+    checked: bool = False  # ends with a CRC-32
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes moved."""
+        return self.segment_bytes * self.segments
+
+    @property
+    def footprint(self) -> Footprint:
+        """The bytes of the region that are touched."""
+        return Footprint(self.offset, self.segment_bytes, self.segments, self.pitch)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work on one resource.
+
+    ``after`` lists the tasks whose results it needs. ``operands`` of a COMPUTE task are
+    buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused.
+    """
+
+    index: int
+    kind: TaskKind
+    resource: str
+    duration_ns: int
+    stage: int
+    tile: int
+    reads: tuple[Touch, ...]
+    writes: tuple[Touch, ...]
+    after: tuple[int, ...] = ()
+    transfer: Transfer | None = None
+    operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGraph:
+    """All tasks of a selection of tilings, compute tasks in execution order.
+
+    ``resources`` names the compute unit first, then the IO channels. ``resident`` are the
+    tensors kept whole in SRAM with their buffers; ``weight_records`` the image offset of
+    each weight tile ``(stage, group, split)``.
+    """
+
+    tasks: tuple[Task, ...]
+    buffers: tuple[Buffer, ...]
+    resources: tuple[str, ...]
+    regions: tuple[Region, ...]
+    resident: tuple[tuple[str, int], ...] = ()
+    weight_records: tuple[tuple[tuple[int, int, int], int], ...] = ()
+
+    @property
+    def compute_tasks(self) -> tuple[Task, ...]:
+        """COMPUTE tasks in their order."""
+        return tuple(task for task in self.tasks if task.kind is TaskKind.COMPUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When each task starts and where each buffer lies (bytes over all banks end to end)."""
+
+    start_ns: tuple[int, ...]
+    address: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The order that carries correctness: what the tables hold instead of times.
+
+    ``order[r]`` lists the tasks of resource ``r`` (as in ``TaskGraph.resources``).
+    ``required[t]`` says for task ``t`` how many tasks of each resource must have completed
+    before it starts (its own resource: its position). Along a resource they never fall.
+    """
+
+    order: tuple[tuple[int, ...], ...]
+    required: tuple[tuple[int, ...], ...]
+
+
+class Objective(Enum):
+    """What a plan is judged by first."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    WEAR = "wear"
+
+
+class Status(Enum):
+    """How much is proven about a result."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Level-one decisions: a tiling per operator and the tensors kept whole in SRAM.
+
+    A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers.
+    """
+
+    tilings: tuple[Tiling, ...]
+    kept: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a plan costs, by the model of the target."""
+
+    latency_ns: int
+    energy_nj: int
+    bytes_read: int
+    bytes_written: int
+    sram_peak_bytes: int
+    table_bytes: int
+    compute_ns: int
+    io_ns: int
+    lifetime_years: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A complete decision: tilings, tasks, times, addresses, and what it promises."""
+
+    selection: Selection
+    graph: TaskGraph
+    schedule: Schedule
+    streams: Streams
+    figures: Figures
+    scheduler: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a scheduler may spend. ``time_limit_s`` bounds its wall-clock time."""
+
+    time_limit_s: float = 20.0
+    workers: int = 2
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a scheduler found. ``gap`` is ``(objective - bound) / objective``."""
+
+    scheduler: str
+    status: Status
+    plan: Plan | None
+    objective: int | None
+    bound: int
+    seconds: float
+    reason: str = ""
+
+    @property
+    def gap(self) -> float | None:
+        """Relative distance of the plan from the bound, None without a plan."""
+        if self.objective is None:
+            return None
+        return (self.objective - self.bound) / self.objective if self.objective else 0.0

@@ -1,0 +1,1 @@
+"""What is decided: schedules, their proof and their checks."""

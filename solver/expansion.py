@@ -1,0 +1,466 @@
+"""From a selection of tilings to the graph of tasks and buffers that it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ooc_solve.models.cost import align_down, align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
+from ooc_solve.models.vocabulary import (
+    Box,
+    Buffer,
+    BufferRole,
+    Footprint,
+    Region,
+    RegionName,
+    Selection,
+    Task,
+    TaskGraph,
+    TaskKind,
+    Tensor,
+    Touch,
+    Transfer,
+)
+
+CHECKSUM_BYTES = 4
+HEADER_BYTES = 64
+ACCUMULATOR_BYTES = 4
+
+
+class SelectionError(ValueError):
+    """A selection that cannot be carried out, e.g. a tile that storage cannot address."""
+
+
+def expand(problem: Problem, selection: Selection) -> TaskGraph:
+    """Build the task graph of a selection.
+
+    Raises
+    ------
+    SelectionError
+        If the tilings and the storage layouts do not fit each other.
+    """
+    return _Expander(problem, selection).run()
+
+
+def resident_footprint(tensor: Tensor, box: Box) -> Footprint:
+    """Bytes of a box in a buffer that holds the whole tensor densely."""
+    element = tensor.dtype.size_bytes
+    pixel, row = tensor.channels * element, tensor.width * tensor.channels * element
+    rows, columns, channels = box.shape
+    start = box.rows[0] * row + box.columns[0] * pixel + box.channels[0] * element
+    if channels == tensor.channels:
+        if columns == tensor.width:
+            return Footprint(start, rows * row)
+        return Footprint(start, columns * pixel, rows, row)
+    return Footprint(start, channels * element, rows, row, columns, pixel)
+
+
+@dataclass(slots=True)
+class _Spilled:
+    """Where a spilled tensor lies, and who wrote which bytes of it."""
+
+    region: RegionName
+    layout: StorageLayout
+    stores: list[tuple[int, int, int]] = field(default_factory=list)  # first byte, end, task
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """A tile in SRAM that was loaded: its key, buffer and load task."""
+
+    buffer: int
+    task: int
+
+
+class _Expander:
+    """Walks the stages in order and appends tasks; one instance per expansion."""
+
+    def __init__(self, problem: Problem, selection: Selection) -> None:
+        self.problem = problem
+        self.selection = selection
+        self.network = problem.network
+        self.tasks: list[Task] = []
+        self.buffers: list[Buffer] = []
+        self.resident: dict[str, int] = {}
+        self.resident_load: dict[str, int] = {}
+        self.spilled: dict[str, _Spilled] = {}
+        self.region_bytes = dict.fromkeys(RegionName, 0)
+        self.records: dict[tuple[int, int, int], int] = {}
+        self.region_bytes[RegionName.IMAGE] = align_up(HEADER_BYTES, problem.granule_bytes(RegionName.IMAGE))
+
+    # ------------------------------------------------------------------ whole run
+
+    def run(self) -> TaskGraph:
+        for name in self.network.inputs:
+            self._place_input(self.network.tensors[name])
+        for stage, op in enumerate(self.network.ops):
+            self._stage(stage, StageGeometry.of(self.network, op, self.selection.tilings[stage]))
+        return TaskGraph(
+            tasks=tuple(self.tasks),
+            buffers=tuple(self.buffers),
+            resources=self._resources(),
+            regions=tuple(
+                Region(name, self.problem.store_index(name), size) for name, size in self.region_bytes.items()
+            ),
+            resident=tuple(self.resident.items()),
+            weight_records=tuple(self.records.items()),
+        )
+
+    def _resources(self) -> tuple[str, ...]:
+        names = [self.problem.compute_resource]
+        for store in self.problem.target.stores:
+            if (name := self.problem.resource_of(store)) not in names:
+                names.append(name)
+        return tuple(names)
+
+    def _place_input(self, tensor: Tensor) -> None:
+        if self.problem.io is IoPlace.SRAM:
+            self.resident[tensor.name] = self._buffer(
+                BufferRole.TENSOR, -1, tensor.name, tensor.size_bytes, pinned=True
+            )
+            return
+        granule = self.problem.granule_bytes(RegionName.INPUT)
+        layout = StorageLayout(
+            tensor, tensor.channels, tensor.height, granule, self.region_bytes[RegionName.INPUT]
+        )
+        self.region_bytes[RegionName.INPUT] += layout.size_bytes
+        self.spilled[tensor.name] = _Spilled(RegionName.INPUT, layout)
+        if tensor.name in self.selection.kept:
+            size = align_up(tensor.size_bytes, granule)
+            buffer = self._buffer(BufferRole.TENSOR, -1, tensor.name, size)
+            self.resident[tensor.name] = buffer
+            self.resident_load[tensor.name] = self._load(
+                -1, buffer, Transfer(RegionName.INPUT, layout.base, size), ()
+            )
+
+    # ------------------------------------------------------------------- one stage
+
+    def _stage(self, stage: int, geometry: StageGeometry) -> None:
+        self._place_output(stage, geometry)
+        weights: dict[tuple[int, int], _Fetched] = {}
+        inputs: list[dict[tuple[int, Box], _Fetched]] = [{} for _ in geometry.inputs]
+        accumulator = output = -1
+        for index in geometry.order():
+            loaded: list[int] = []
+            operands = [-1, -1, -1, -1, -1]
+            reads: list[Touch] = []
+            for k in range(len(geometry.inputs)):
+                operands[k], touches, task = self._input(stage, geometry, k, index, inputs[k])
+                reads += touches
+                loaded += [task] if task >= 0 else []
+            if geometry.op.weights is not None:
+                fetched = self._weights(stage, geometry, index, weights)
+                operands[2] = fetched.buffer
+                reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
+                loaded.append(fetched.task)
+            writes: list[Touch] = []
+            splits = geometry.grid[3]
+            box = geometry.output_box(index)
+            if splits > 1:
+                size = box.elements * ACCUMULATOR_BYTES
+                if index[3] == 0:
+                    accumulator = self._buffer(BufferRole.ACCUMULATOR, stage, "partial sums", size)
+                else:
+                    reads.append(Touch(accumulator, Footprint(0, size)))
+                if index[3] < splits - 1:
+                    writes.append(Touch(accumulator, Footprint(0, size)))
+                operands[4] = accumulator
+            if index[3] == splits - 1:
+                output, touch = self._output(stage, geometry, box)
+                operands[3] = output
+                writes.append(touch)
+            compute = self._compute(stage, geometry, index, reads, writes, loaded, operands)
+            if index[3] == splits - 1:
+                self._store_tile(stage, geometry, index, output, compute)
+        if geometry.output.name in self.resident and self.problem.stored_at_end(geometry.output):
+            self._store_resident(stage, geometry.output)
+
+    def _compute(
+        self,
+        stage: int,
+        geometry: StageGeometry,
+        index: TileIndex,
+        reads: list[Touch],
+        writes: list[Touch],
+        after: list[int],
+        operands: list[int],
+    ) -> int:
+        duration = compute_ns(
+            self.problem.target,
+            geometry.cost_category,
+            geometry.macs(index),
+            geometry.output_box(index).elements,
+        )
+        a, b, c, d, e = operands
+        return self._append(
+            TaskKind.COMPUTE,
+            self.problem.compute_resource,
+            duration,
+            stage,
+            geometry.number(index),
+            tuple(reads),
+            tuple(writes),
+            tuple(sorted(set(after))),
+            None,
+            (a, b, c, d, e),
+        )
+
+    # -------------------------------------------------------------------- operands
+
+    def _input(
+        self,
+        stage: int,
+        geometry: StageGeometry,
+        operand: int,
+        index: TileIndex,
+        cache: dict[tuple[int, Box], _Fetched],
+    ) -> tuple[int, list[Touch], int]:
+        """Buffer, bytes read and load task (-1: resident) of an input of a tile."""
+        tensor = geometry.inputs[operand]
+        box = geometry.input_box(operand, index)
+        if tensor.name in self.resident:
+            buffer = self.resident[tensor.name]
+            touch = Touch(buffer, resident_footprint(tensor, box))
+            return buffer, [touch], self.resident_load.get(tensor.name, -1)
+        spilled = self.spilled[tensor.name]
+        plane = self._plane(geometry, spilled, box)
+        low, width = spilled.layout.plane_channels * plane, spilled.layout.plane_width(plane)
+        box = Box(box.rows, box.columns, (low, low + width))
+        key = (plane, box)
+        if key not in cache:
+            if not geometry.tiling.hold_inputs:
+                cache.clear()
+            cache[key] = self._fetch(stage, spilled, plane, box)
+        fetched = cache[key]
+        exact = geometry.input_box(operand, index)
+        touches = streamed_footprints(spilled.layout, plane, box, exact)
+        return fetched.buffer, [Touch(fetched.buffer, f) for f in touches], fetched.task
+
+    def _plane(self, geometry: StageGeometry, spilled: _Spilled, box: Box) -> int:
+        if geometry.op.needs_whole_tensors:
+            layout = spilled.layout
+            dense = layout.record_rows >= layout.tensor.height or layout.rows_are_aligned
+            if layout.planes > 1 or not dense:
+                raise SelectionError(f"'{geometry.op.name}' needs its input whole and dense")
+            return 0
+        plane = spilled.layout.plane_of(box.channels)
+        if plane is None or (spilled.layout.planes == 1 and geometry.grid[3] > 1):
+            raise SelectionError(f"'{geometry.op.name}': input planes do not match its tiles")
+        return plane
+
+    def _fetch(self, stage: int, spilled: _Spilled, plane: int, box: Box) -> _Fetched:
+        transfer = input_transfer(spilled.region, spilled.layout, plane, box)
+        low, high = transfer.footprint.span
+        writers = tuple(task for first, end, task in spilled.stores if first < high and low < end)
+        buffer = self._buffer(
+            BufferRole.INPUT, stage, f"{spilled.layout.tensor.name} rows {box.rows[0]}:{box.rows[1]}",
+            transfer.size_bytes,
+        )  # fmt: skip
+        return _Fetched(buffer, self._load(stage, buffer, transfer, writers))
+
+    def _weights(
+        self,
+        stage: int,
+        geometry: StageGeometry,
+        index: TileIndex,
+        cache: dict[tuple[int, int], _Fetched],
+    ) -> _Fetched:
+        key = geometry.weight_key(index)
+        if key not in cache:
+            if not geometry.tiling.hold_weights:
+                cache.clear()
+            granule = self.problem.granule_bytes(RegionName.IMAGE)
+            size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+            record = (stage, *key)
+            if record not in self.records:
+                self.records[record] = self.region_bytes[RegionName.IMAGE]
+                self.region_bytes[RegionName.IMAGE] += size
+            buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", size)
+            transfer = Transfer(RegionName.IMAGE, self.records[record], size, checked=True)
+            cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
+        return cache[key]
+
+    # --------------------------------------------------------------------- outputs
+
+    def _place_output(self, stage: int, geometry: StageGeometry) -> None:
+        tensor, problem = geometry.output, self.problem
+        pinned = problem.io is IoPlace.SRAM and tensor.name in self.network.outputs
+        if pinned or tensor.name in self.selection.kept:
+            size = tensor.size_bytes
+            if problem.stored_at_end(tensor):
+                size = align_up(size, problem.granule_bytes(RegionName.OUTPUT))
+            self.resident[tensor.name] = self._buffer(
+                BufferRole.TENSOR, stage, tensor.name, size, pinned=pinned
+            )
+            return
+        if problem.target.activations is None:
+            raise SelectionError(f"'{tensor.name}' has to stay in SRAM: the target stores no activations")
+        region = RegionName.OUTPUT if tensor.name in self.network.outputs else RegionName.SCRATCH
+        tiling = geometry.tiling
+        if geometry.op.needs_whole_tensors and geometry.grid != (1, 1, 1, 1):
+            raise SelectionError(f"'{geometry.op.name}' cannot be tiled")
+        layout = StorageLayout(
+            tensor, tiling.channels, tiling.rows, problem.granule_bytes(region), self.region_bytes[region]
+        )
+        if tiling.columns < tensor.width and (
+            not layout.rows_are_aligned
+            or tiling.columns * tiling.channels * tensor.dtype.size_bytes % layout.granule_bytes
+        ):
+            raise SelectionError(f"'{geometry.op.name}': column blocks do not start on storage granules")
+        self.region_bytes[region] += layout.size_bytes
+        self.spilled[tensor.name] = _Spilled(region, layout)
+
+    def _output(self, stage: int, geometry: StageGeometry, box: Box) -> tuple[int, Touch]:
+        tensor = geometry.output
+        if tensor.name in self.resident:
+            buffer = self.resident[tensor.name]
+            return buffer, Touch(buffer, resident_footprint(tensor, box))
+        size = box.elements * tensor.dtype.size_bytes
+        granule = self.spilled[tensor.name].layout.granule_bytes
+        buffer = self._buffer(
+            BufferRole.OUTPUT, stage, f"{tensor.name} rows {box.rows[0]}:{box.rows[1]}",
+            align_up(size, granule),
+        )  # fmt: skip
+        return buffer, Touch(buffer, Footprint(0, size))
+
+    def _store_tile(
+        self, stage: int, geometry: StageGeometry, index: TileIndex, buffer: int, compute: int
+    ) -> None:
+        tensor = geometry.output
+        if tensor.name not in self.spilled or tensor.name in self.resident:
+            return
+        spilled = self.spilled[tensor.name]
+        transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
+        task = self._store(stage, buffer, transfer, (compute,))
+        low, high = transfer.footprint.span
+        spilled.stores.append((low, high, task))
+
+    def _store_resident(self, stage: int, tensor: Tensor) -> None:
+        granule = self.problem.granule_bytes(RegionName.OUTPUT)
+        size = align_up(tensor.size_bytes, granule)
+        transfer = Transfer(RegionName.OUTPUT, self.region_bytes[RegionName.OUTPUT], size)
+        self.region_bytes[RegionName.OUTPUT] += size
+        last = max(task.index for task in self.tasks if task.kind is TaskKind.COMPUTE)
+        self._store(stage, self.resident[tensor.name], transfer, (last,))
+
+    # ------------------------------------------------------------------ appenders
+
+    def _buffer(self, role: BufferRole, stage: int, label: str, size: int, pinned: bool = False) -> int:
+        index = len(self.buffers)
+        self.buffers.append(Buffer(index, role, stage, label, self.problem.buffer_bytes(size), pinned))
+        return index
+
+    def _load(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
+        store = self.problem.target.stores[self.problem.store_index(transfer.region)]
+        duration = read_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
+        touch = Touch(buffer, Footprint(0, transfer.size_bytes))
+        return self._append(
+            TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer
+        )
+
+    def _store(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
+        store = self.problem.target.stores[self.problem.store_index(transfer.region)]
+        duration = write_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
+        touch = Touch(buffer, Footprint(0, transfer.size_bytes))
+        return self._append(
+            TaskKind.STORE,
+            self.problem.resource_of(store),
+            duration,
+            stage,
+            -1,
+            (touch,),
+            (),
+            after,
+            transfer,
+        )
+
+    def _append(
+        self,
+        kind: TaskKind,
+        resource: str,
+        duration: int,
+        stage: int,
+        tile: int,
+        reads: tuple[Touch, ...],
+        writes: tuple[Touch, ...],
+        after: tuple[int, ...],
+        transfer: Transfer | None,
+        operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1),
+    ) -> int:
+        index = len(self.tasks)
+        self.tasks.append(
+            Task(index, kind, resource, duration, stage, tile, reads, writes, after, transfer, operands)
+        )
+        return index
+
+
+def input_transfer(region: RegionName, layout: StorageLayout, plane: int, box: Box) -> Transfer:
+    """The read that brings a box of one plane into SRAM, rounded out to granules.
+
+    Raises
+    ------
+    SelectionError
+        If the box is narrower than the tensor and its rows do not start alike in their granules.
+    """
+    tensor, granule = layout.tensor, layout.granule_bytes
+    pixel = layout.plane_width(plane) * tensor.dtype.size_bytes
+    first = layout.base + layout.offset(plane, box.rows[0])
+    if box.columns == (0, tensor.width):
+        end = layout.base + layout.offset(plane, box.rows[1] - 1) + layout.row_bytes(plane)
+        start = align_down(first, granule)
+        return Transfer(region, start, align_up(end, granule) - start)
+    if not layout.rows_are_aligned:
+        raise SelectionError(f"column blocks of '{tensor.name}' do not start on storage granules")
+    first += box.columns[0] * pixel
+    start = align_down(first, granule)
+    segment = align_up(first - start + (box.columns[1] - box.columns[0]) * pixel, granule)
+    rows = box.rows[1] - box.rows[0]
+    if layout.record_bytes(plane) != layout.record_rows * layout.row_bytes(plane):
+        raise SelectionError(f"column blocks of '{tensor.name}' cross padded records")
+    return Transfer(region, start, segment, rows, layout.row_bytes(plane))
+
+
+def output_transfer(
+    region: RegionName, layout: StorageLayout, geometry: StageGeometry, index: TileIndex
+) -> Transfer:
+    """The write that takes an output tile to storage."""
+    box, granule = geometry.output_box(index), layout.granule_bytes
+    element = geometry.output.dtype.size_bytes
+    start = layout.base + layout.offset(index[2], box.rows[0])
+    rows, columns, channels = box.shape
+    if columns == geometry.output.width:
+        return Transfer(region, start, align_up(box.elements * element, granule))
+    start += box.columns[0] * channels * element
+    if columns * channels * element % granule:
+        raise SelectionError(f"'{geometry.op.name}': a column block ends inside a storage granule")
+    return Transfer(region, start, columns * channels * element, rows, layout.row_bytes(index[2]))
+
+
+def streamed_footprints(layout: StorageLayout, plane: int, box: Box, exact: Box) -> list[Footprint]:
+    """Bytes of box ``exact`` inside the buffer that was loaded for ``box`` of one plane."""
+    tensor, element = layout.tensor, layout.tensor.dtype.size_bytes
+    pixel = layout.plane_width(plane) * element
+    skip = (exact.channels[0] - box.channels[0]) * element
+    run = (exact.channels[1] - exact.channels[0]) * element
+    first = layout.base + layout.offset(plane, box.rows[0]) + box.columns[0] * pixel
+    head = first % layout.granule_bytes
+    columns = box.columns[1] - box.columns[0]
+    inner = (columns * pixel, 1, 0) if run == pixel else (run, columns, pixel)
+    if box.columns != (0, tensor.width):
+        pitch = align_up(head + columns * pixel, layout.granule_bytes)
+        rows = box.rows[1] - box.rows[0]
+        return [Footprint(head + skip, inner[0], rows, pitch, inner[1], inner[2])]
+    pieces = []
+    row = box.rows[0]
+    while row < box.rows[1]:
+        end = min(box.rows[1], (row // layout.record_rows + 1) * layout.record_rows)
+        start = head + layout.offset(plane, row) - layout.offset(plane, box.rows[0])
+        if inner[1] == 1:
+            pieces.append(Footprint(start, (end - row) * layout.row_bytes(plane)))
+        else:
+            pieces.append(
+                Footprint(start + skip, inner[0], end - row, layout.row_bytes(plane), inner[1], inner[2])
+            )
+        row = end
+    return pieces

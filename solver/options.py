@@ -1,0 +1,491 @@
+"""The ways a stage may be cut, each with what it costs: the space that level one chooses from.
+
+All figures are lower estimates of what the expanded tasks cost (alignment at the heads of
+fetched stripes and padding between records are left out), so a minimum over options bounds
+every plan that uses them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry, input_range, tile_count, tile_range
+from ooc_solve.models.vocabulary import (
+    LoopOrder,
+    Op,
+    OpKind,
+    RegionName,
+    Store,
+    Tensor,
+    Tiling,
+)
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+
+UNGROUPED = (OpKind.SOFTMAX, OpKind.CONCAT)
+"""Operators whose tiles take all output channels."""
+
+MAX_TILES = 6000
+"""Tilings of a stage into more tiles than this are left out while a coarser one exists."""
+
+KEPT = 0
+"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One tiling of one stage for given residences of its tensors.
+
+    ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
+    ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, ``firm_bytes``
+    the same when every fetched stripe starts and ends anywhere in its granules;
+    ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
+    time per resource.
+    """
+
+    tiling: Tiling
+    inputs: tuple[int, ...]
+    output: int
+    need_bytes: int
+    firm_bytes: int
+    ahead_bytes: int
+    compute_ns: int
+    io_ns: tuple[tuple[str, int], ...]
+    first_ns: int
+    last_ns: int
+    bytes_read: int
+    bytes_written: int
+    tasks: int
+
+    @property
+    def total_io_ns(self) -> int:
+        """Transfer time on all channels together."""
+        return sum(ns for _, ns in self.io_ns)
+
+
+def sizes(total: int, limit: int = 9) -> list[int]:
+    """Tile sizes worth trying: the total, its halves, thirds and so on down to one."""
+    found: list[int] = []
+    parts = 1
+    while parts < 2 * total:
+        size = -(-total // parts)
+        if not found or size != found[-1]:
+            found.append(size)
+        parts = parts + 1 if parts < 4 else parts * 3 // 2 if parts % 2 == 0 else parts + 1
+    if len(found) > limit:
+        keep = {round(i * (len(found) - 1) / (limit - 1)) for i in range(limit)}
+        found = [size for i, size in enumerate(found) if i in keep]
+    return found
+
+
+def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
+    """Residences that each tensor may have; `KEPT` always comes first.
+
+    Narrower planes are offered only while the wider ones are large for the arena: where
+    the producer's weights for a whole plane, or a few rows of it, take a quarter of it.
+    Operators that keep channels apart hand the planes of their inputs on.
+    """
+    network = problem.network
+    found: dict[str, tuple[int, ...]] = {}
+    for name in network.inputs:
+        spilled = problem.io is IoPlace.STORAGE and problem.target.activations is not None
+        found[name] = (KEPT, network.tensors[name].channels) if spilled else (KEPT,)
+    for op in network.ops:
+        name = op.output
+        pinned = problem.io is IoPlace.SRAM and name in network.outputs
+        if pinned or problem.target.activations is None:
+            found[name] = (KEPT,)
+            continue
+        widths = _plane_widths(problem, op, arena)
+        if not op.mixes_channels and op.kind not in UNGROUPED:
+            widths |= {w for n in op.inputs for w in found[n] if w != KEPT}
+        row = network.tensors[name].width * network.tensors[name].dtype.size_bytes
+        fitting = {w for w in widths if row * w <= arena // 2} or {min(widths)}
+        found[name] = (KEPT, *sorted(fitting, reverse=True))
+    return found
+
+
+def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
+    network = problem.network
+    tensor = network.tensors[op.output]
+    channels = network.tensors[op.inputs[0]].channels
+    width = tensor.channels
+    widths = {width}
+    if op.kind in UNGROUPED or op.needs_whole_tensors:
+        return widths
+    while width > 1:
+        weights = StageGeometry.of(network, op, Tiling(1, 1, width, channels)).weight_bytes((0, 0, 0, 0))
+        rows = 4 * tensor.width * width * tensor.dtype.size_bytes
+        if max(weights, rows) <= arena // 4:
+            break
+        width = -(-width // 2)
+        widths.add(width)
+    return widths
+
+
+class OptionCosts:
+    """Costs of tilings for one problem; transfer times are remembered by size."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._read = lru_cache(maxsize=1 << 16)(self._read_ns)
+        self._write = lru_cache(maxsize=1 << 16)(self._write_ns)
+
+    def _store(self, region: RegionName) -> Store:
+        return self.problem.target.stores[self.problem.store_index(region)]
+
+    def _read_ns(self, region: RegionName, size: int, segments: int) -> int:
+        return read_ns(self.problem.target, self._store(region), size, segments)
+
+    def _write_ns(self, region: RegionName, size: int, segments: int) -> int:
+        return write_ns(self.problem.target, self._store(region), size, segments)
+
+    # ---------------------------------------------------------------- enumeration
+
+    def options(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> list[Option]:
+        """Undominated options of an operator for given residences within ``arena`` bytes."""
+        found = []
+        for tiling in self._tilings(op, inputs, output, arena):
+            if self._least_need(op, tiling, inputs, output) > arena:
+                continue
+            option = self.cost(op, tiling, inputs, output)
+            if option is not None and option.need_bytes <= arena:
+                found.append(option)
+        return pareto(found)
+
+    def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
+        """Bytes that a tiling needs at the very least, cheap to tell."""
+        geometry = StageGeometry.of(self.problem.network, op, tiling)
+        need = geometry.weight_bytes((0, 0, 0, 0))
+        box = geometry.output_box((0, 0, 0, 0))
+        if output != KEPT:
+            need += box.elements * geometry.output.dtype.size_bytes
+        for k, residence in enumerate(inputs):
+            if residence != KEPT:
+                tensor = geometry.inputs[k]
+                rows, columns, _ = geometry.input_box(k, (0, 0, 0, 0)).shape
+                need += rows * columns * min(residence, tensor.channels) * tensor.dtype.size_bytes
+        return need
+
+    def _tilings(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
+        network = self.problem.network
+        out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
+        if op.needs_whole_tensors:
+            yield Tiling(out.height, out.width, out.channels, first.channels)
+            return
+        streamed = any(inputs) or output != KEPT
+        channels = [out.channels] if op.kind in UNGROUPED else sizes(out.channels)
+        splits = [first.channels]
+        planes = {width for width, name in zip(inputs, op.inputs, strict=True)
+                  if width not in (KEPT, network.tensors[name].channels)}  # fmt: skip
+        if op.mixes_channels and planes:
+            splits = list(planes)
+        elif planes:
+            channels = list(planes) if len(planes) == 1 else []
+        if output != KEPT:
+            channels = [c for c in channels if c == output] or (
+                [output] if not planes or op.mixes_channels else []
+            )
+        if op.kind is OpKind.CONV and op.groups == 1 and inputs[0] == KEPT:
+            smallest = StageGeometry.of(network, op, Tiling(1, 1, 1, first.channels)).weight_bytes(
+                (0, 0, 0, 0)
+            )
+            splits = (
+                [s for s in sizes(first.channels) if s * 8 >= first.channels]
+                if 4 * smallest > arena
+                else splits
+            )
+        rows = sizes(out.height) if streamed else [out.height]
+        if len(splits) > 1 or splits[0] < first.channels:
+            rows = sizes(out.height)  # accumulators are smaller in stripes
+        columns = [out.width]
+        if streamed and 2 * first.width * first.channels * op.window.reach[0] > arena:
+            columns = sizes(out.width, 5)
+        for row in rows:
+            for channel in channels:
+                for split in splits:
+                    for column in columns:
+                        yield from self._loops(op, out, first, row, column, channel, split)
+
+    def _loops(
+        self, op: Op, out: Tensor, first: Tensor, row: int, column: int, channel: int, split: int
+    ) -> Iterator[Tiling]:
+        stripes = tile_count(out.height, row) * tile_count(out.width, column)
+        groups, splits = tile_count(out.channels, channel), 1
+        if op.kind is OpKind.CONV:
+            splits = tile_count(first.channels, split)
+        if stripes * groups * splits > MAX_TILES and max(out.height, out.channels) > 1 and row * channel > 1:
+            return
+        base = Tiling(row, column, channel, split)
+        yield base
+        if stripes > 1 and (groups > 1 or splits > 1):
+            yield Tiling(row, column, channel, split, LoopOrder.ACTIVATIONS_OUTER)
+            yield Tiling(row, column, channel, split, LoopOrder.ACTIVATIONS_OUTER, hold_weights=True)
+        if groups > 1 and (stripes > 1 or splits > 1):
+            yield Tiling(row, column, channel, split, hold_inputs=True)
+
+    # ----------------------------------------------------------------------- costs
+
+    def cost(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> Option | None:
+        """Figures of a tiling, or None where storage cannot address it."""
+        geometry = StageGeometry.of(self.problem.network, op, tiling)
+        rows, columns, groups, splits = geometry.grid
+        reads: Counter[str] = Counter()
+        need = extra = ahead = first = last = bytes_read = bytes_written = 0
+        tasks = rows * columns * groups * splits
+        for k, residence in enumerate(inputs):
+            if residence == KEPT:
+                continue
+            figure = self._input_cost(geometry, k, residence)
+            if figure is None:
+                return None
+            slot, total_ns, head_ns, size, count, worse = figure
+            extra += worse
+            reads[self._channel(self._region_of(op.inputs[k]))] += total_ns
+            need, ahead, first = need + slot, ahead + slot, first + head_ns
+            bytes_read, tasks = bytes_read + size, tasks + count
+        if op.weights is not None:
+            slot, total_ns, head_ns, size, count, held = self._weight_cost(geometry)
+            reads[self._channel(RegionName.IMAGE)] += total_ns
+            need, ahead, first = need + (held or slot), ahead + slot, first + head_ns
+            bytes_read, tasks = bytes_read + size, tasks + count
+        tile = Tiling(tiling.rows, tiling.columns, tiling.channels, tiling.split)
+        elements = StageGeometry.of(self.problem.network, op, tile).output_box((0, 0, 0, 0)).elements
+        if splits > 1:
+            need += self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES)
+        if output != KEPT:
+            figure_out = self._output_cost(geometry)
+            if figure_out is None:
+                return None
+            slot, total_ns, tail_ns, size, count = figure_out
+            region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
+            reads[self._channel(region)] += total_ns
+            need, last, bytes_written, tasks = need + slot, tail_ns, size, tasks + count
+        return Option(
+            tiling, inputs, output, need, need + extra, ahead, self._compute_cost(geometry), tuple(reads.items()),
+            first, last, bytes_read, bytes_written, tasks,
+        )  # fmt: skip
+
+    def _channel(self, region: RegionName) -> str:
+        return self.problem.resource_of(self._store(region))
+
+    def _region_of(self, name: str) -> RegionName:
+        network = self.problem.network
+        if name in network.inputs:
+            return RegionName.INPUT
+        return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
+
+    def _compute_cost(self, geometry: StageGeometry) -> int:
+        """Compute time of all tiles, from their few distinct shapes."""
+        target, total = self.problem.target, 0
+        out, tiling = geometry.output, geometry.tiling
+        row_sizes = _tile_sizes(out.height, tiling.rows)
+        column_sizes = _tile_sizes(out.width, tiling.columns)
+        group_sizes = _tile_sizes(out.channels, tiling.channels)
+        split_sizes = Counter({1: 1})
+        taps = 0
+        if geometry.op.kind is OpKind.CONV:
+            split_sizes = _tile_sizes(geometry.split_range, tiling.split)
+            taps = geometry.op.window.taps
+        elif geometry.cost_category == "dw":
+            taps = geometry.op.window.taps
+        for r, nr in row_sizes.items():
+            for c, nc in column_sizes.items():
+                for g, ng in group_sizes.items():
+                    for s, ns in split_sizes.items():
+                        macs = r * c * g * taps * s // geometry.op.groups if taps else 0
+                        if geometry.cost_category == "dw":
+                            macs = r * c * g * taps
+                        ns_each = compute_ns(target, geometry.cost_category, macs, r * c * g)
+                        total += nr * nc * ng * ns * ns_each
+        return total
+
+    def _input_cost(
+        self, geometry: StageGeometry, k: int, residence: int
+    ) -> tuple[int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes."""
+        op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
+        region = self._region_of(op.inputs[k])
+        granule = self.problem.granule_bytes(region)
+        element = tensor.dtype.size_bytes
+        window, columns = op.window, geometry.grid[1]
+        if op.needs_whole_tensors:
+            size = align_up(tensor.size_bytes, granule)
+            ns = self._read(region, size, 1)
+            return self.problem.buffer_bytes(size), ns, ns, size, 1, 0
+        column_ranges = [
+            input_range(
+                tile_range(i, tiling.columns, geometry.output.width),
+                window.kernel[1], window.stride[1], window.dilation[1], window.pads[1], tensor.width,
+            )
+            for i in range(columns)
+        ]  # fmt: skip
+        narrow = any(high - low < tensor.width for low, high in column_ranges)
+        if narrow and (tensor.width * residence * element) % granule:
+            return None
+        spans = Counter(
+            high - low
+            for low, high in (
+                input_range(
+                    tile_range(i, tiling.rows, geometry.output.height),
+                    window.kernel[0], window.stride[0], window.dilation[0], window.pads[0], tensor.height,
+                )
+                for i in range(geometry.grid[0])
+            )
+        )  # fmt: skip
+        rounds = self._rounds(geometry, residence, tensor)
+        slot = total_ns = size = count = held = 0
+        first_ns = None
+        widths = _tile_sizes(tensor.channels, residence)
+        for height, many in spans.items():
+            for low, high in column_ranges:
+                for width, planes in widths.items():
+                    pixel = width * element
+                    if high - low == tensor.width:
+                        segment, segments = align_up(height * tensor.width * pixel, granule), 1
+                    else:
+                        segment, segments = align_up((high - low) * pixel, granule), height
+                    ns = self._read(region, segment * segments, segments)
+                    times = many * planes
+                    bytes_each = segment * segments
+                    slot = max(slot, bytes_each)
+                    held += times * self.problem.buffer_bytes(bytes_each)
+                    total_ns += ns * times * rounds
+                    size += bytes_each * times * rounds
+                    count += times * rounds
+                    first_ns = ns if first_ns is None else min(first_ns, ns)
+        slot = self.problem.buffer_bytes(slot)
+        worst = self._worst_slot(tensor, max(spans), residence, granule)
+        extra = max(0, self.problem.buffer_bytes(worst) - slot)
+        if tiling.hold_inputs:
+            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds))
+        return slot, total_ns, first_ns or 0, size, count, extra
+
+    @staticmethod
+    def _worst_slot(tensor: Tensor, rows: int, width: int, granule: int) -> int:
+        """Buffer for stripes of ``rows`` rows that start anywhere, in records of many rows."""
+        row = tensor.width * width * tensor.dtype.size_bytes
+        return align_up(rows * row, granule) + (granule if row % granule else 0)
+
+    def _rounds(self, geometry: StageGeometry, residence: int, tensor: Tensor) -> int:
+        """How often each input tile is fetched."""
+        rows, columns, groups, splits = geometry.grid
+        if geometry.tiling.hold_inputs or groups == 1:
+            return 1
+        mixes = geometry.op.mixes_channels
+        if not mixes and residence < tensor.channels:
+            return 1  # every group has a plane of its own
+        stays = splits == 1 and (
+            columns == 1 if geometry.tiling.loop is LoopOrder.ACTIVATIONS_OUTER else rows * columns == 1
+        )
+        return 1 if stays else groups
+
+    def _weight_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int]:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held."""
+        tiling = geometry.tiling
+        rows, columns, groups, splits = geometry.grid
+        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        keys: Counter[int] = Counter()
+        seen = set()
+        for group in {0, groups - 1}:
+            for split in {0, splits - 1, max(0, splits - 2)}:
+                index = (0, 0, group, split)
+                key = geometry.weight_key(index)
+                if key in seen:
+                    continue
+                seen.add(key)
+                size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+                like = 1
+                if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
+                    like = self._alike(group, groups) * self._alike_split(split, splits)
+                keys[size] += like
+        if geometry.weight_key((0, 0, groups - 1, splits - 1)) == (0, 0) or tiling.hold_weights:
+            rounds = 1
+        elif splits > 1:
+            rounds = rows * columns
+        elif tiling.loop is LoopOrder.ACTIVATIONS_OUTER and groups > 1:
+            rounds = rows
+        else:
+            rounds = 1
+        total_ns = sum(self._read(RegionName.IMAGE, size, 1) * n * rounds for size, n in keys.items())
+        slot = self.problem.buffer_bytes(max(keys))
+        held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
+        first = min(self._read(RegionName.IMAGE, size, 1) for size in keys)
+        count = sum(keys.values())
+        total = sum(size * n for size, n in keys.items())
+        return slot, total_ns, first, total * rounds, count * rounds, held if tiling.hold_weights else 0
+
+    @staticmethod
+    def _alike(group: int, groups: int) -> int:
+        """Groups with the size of group 0 (all but the last) or of the last (one)."""
+        return groups - 1 if group == 0 and groups > 1 else 1
+
+    @staticmethod
+    def _alike_split(split: int, splits: int) -> int:
+        """Splits like the first (all but the last two), the last but one, and the last."""
+        if splits <= 2 or split >= splits - 2:
+            return 1
+        return splits - 2
+
+    def _output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
+        tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
+        region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
+        granule = self.problem.granule_bytes(region)
+        element = tensor.dtype.size_bytes
+        narrow = tiling.columns < tensor.width
+        if narrow and (
+            (tiling.columns * tiling.channels * element) % granule
+            or (tensor.width * tiling.channels * element) % granule
+            or tensor.width % tiling.columns or tensor.channels % tiling.channels
+        ):  # fmt: skip
+            return None
+        slot = total_ns = size = count = 0
+        last_ns = None
+        for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
+            for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
+                for depth, ng in _tile_sizes(tensor.channels, tiling.channels).items():
+                    dense = height * width * depth * element
+                    segments = height if narrow else 1
+                    moved = dense if narrow else align_up(dense, granule)
+                    ns, times = self._write(region, moved, segments), nr * nc * ng
+                    slot = max(slot, moved)
+                    total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
+                    last_ns = ns if last_ns is None else min(last_ns, ns)
+        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count
+
+
+def _tile_sizes(total: int, tile: int) -> Counter[int]:
+    """Sizes of the tiles that cover ``total``, with multiplicity."""
+    whole, rest = divmod(total, tile)
+    found = Counter({tile: whole} if whole else {})
+    if rest:
+        found[rest] += 1
+    return found
+
+
+def pareto(options: list[Option]) -> list[Option]:
+    """Options that no other option beats in every figure."""
+    options = sorted(options, key=lambda o: (o.need_bytes, o.total_io_ns + o.compute_ns, o.tasks))
+    kept: list[Option] = []
+    for option in options:
+        if not any(_dominates(other, option) for other in kept):
+            kept.append(option)
+    return kept
+
+
+def _dominates(a: Option, b: Option) -> bool:
+    return (
+        a.need_bytes <= b.need_bytes
+        and a.need_bytes + a.ahead_bytes <= b.need_bytes + b.ahead_bytes
+        and a.compute_ns <= b.compute_ns
+        and all(x <= y for (_, x), (_, y) in zip(a.io_ns, b.io_ns, strict=True))
+        and a.first_ns <= b.first_ns
+        and a.last_ns <= b.last_ns
+        and a.bytes_written <= b.bytes_written
+        and a.tasks <= b.tasks
+    )

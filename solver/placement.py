@@ -1,0 +1,175 @@
+"""Addresses by position: where each buffer lies, and how early a load may begin.
+
+Time is counted in compute steps here. A buffer must have its bytes from the step that
+first uses it to the step that last uses it; a fetched one may be given them earlier, so
+that its load overlaps with earlier steps, and one on its way to storage may keep them
+longer. Addresses that are given in step order can always be honoured by waiting, so a
+schedule built on them never deadlocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Buffer, BufferRole, TaskGraph, TaskKind
+
+FOREVER = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Compute steps between which a buffer is needed; ``last`` is inclusive."""
+
+    first: int
+    last: int
+    loaded: bool
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Address of each buffer (bytes) and the first step at which its bytes are its own."""
+
+    address: tuple[int, ...]
+    opens: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Block:
+    low: int
+    high: int
+    opens: int
+    last: int
+
+
+def buffer_uses(graph: TaskGraph) -> list[Use]:
+    """When each buffer is used, in compute steps."""
+    first = [FOREVER] * len(graph.buffers)
+    last = [-1] * len(graph.buffers)
+    loaded = [False] * len(graph.buffers)
+    stored = [False] * len(graph.buffers)
+    step = 0
+    for task in graph.tasks:
+        if task.kind is TaskKind.COMPUTE:
+            for touch in (*task.reads, *task.writes):
+                first[touch.buffer] = min(first[touch.buffer], step)
+                last[touch.buffer] = max(last[touch.buffer], step)
+            step += 1
+    for task in graph.tasks:
+        for touch in task.writes:
+            loaded[touch.buffer] |= task.kind is TaskKind.LOAD
+        for touch in task.reads:
+            stored[touch.buffer] |= task.kind is TaskKind.STORE
+    return [
+        Use(-FOREVER, FOREVER, loaded[b.index], stored[b.index])
+        if b.pinned
+        else Use(first[b.index], last[b.index], loaded[b.index], stored[b.index])
+        for b in graph.buffers
+    ]
+
+
+class _Arena:
+    """Blocks placed so far, over banks laid end to end."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.walls: list[tuple[int, int]] = []
+        start = 0
+        for _, size in problem.banks:
+            self.walls.append((start, start + size))
+            start += size
+        self.blocks: list[_Block] = []
+
+    def forget_before(self, step: int) -> None:
+        """Drop blocks that no later buffer can meet."""
+        self.blocks = [block for block in self.blocks if block.last >= step]
+
+    def gaps(self, first: int, last: int, size: int) -> list[tuple[int, int]]:
+        """Free address ranges of at least ``size`` during steps ``first..last``."""
+        busy = sorted(
+            (block.low, block.high) for block in self.blocks if block.opens <= last and block.last >= first
+        )
+        found = []
+        for low, high in self.walls:
+            for start, end in busy:
+                if start < high and end > low:
+                    if start - low >= size:
+                        found.append((low, start))
+                    low = max(low, end)
+            if high - low >= size:
+                found.append((low, high))
+        return found
+
+    def earliest(self, first: int, last: int, size: int, ahead: int) -> tuple[int, int] | None:
+        """Address that is free longest before ``first``, and the step from which it is.
+
+        At most ``ahead`` steps count; ties go to the lowest address.
+        """
+        best: tuple[int, int] | None = None
+        floor = max(0, first - ahead)
+        for low, high in self.gaps(first, last, size):
+            past = [
+                block
+                for block in self.blocks
+                if block.low < high and block.high > low and floor <= block.last < first
+            ]
+            edges = {low, high - size}
+            edges |= {block.high for block in past if block.high <= high - size}
+            edges |= {block.low - size for block in past if low <= block.low - size}
+            for address in sorted(edges):
+                opens = floor
+                for block in past:
+                    if block.low < address + size and block.high > address:
+                        opens = max(opens, block.last + 1)
+                if best is None or opens < best[1]:
+                    best = address, opens
+            if best is not None and best[1] == floor:
+                break
+        return best
+
+
+def place(problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int = 0) -> Placement | None:
+    """Give every buffer an address, or None if the greedy order does not find one.
+
+    ``ahead`` is how many steps a load may run ahead, ``drain`` how many steps an output tile
+    may stay while it is written. ``flips`` is a bit pattern: which of the kept tensors are
+    placed from the top of the arena; the others grow from the bottom.
+    """
+    uses = buffer_uses(graph)
+    arena = _Arena(problem)
+    address = [-1] * len(graph.buffers)
+    opens = [0] * len(graph.buffers)
+    kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR and uses[b.index].last >= 0]
+    kept.sort(key=lambda b: (not b.pinned, uses[b.index].first))
+    for count, buffer in enumerate(kept):
+        use = uses[buffer.index]
+        gaps = arena.gaps(use.first, use.last, buffer.size_bytes)
+        if not gaps:
+            return None
+        top = (flips >> (count % 24)) & 1
+        address[buffer.index] = gaps[-1][1] - buffer.size_bytes if top else gaps[0][0]
+        opens[buffer.index] = use.first
+        at = address[buffer.index]
+        arena.blocks.append(_Block(at, at + buffer.size_bytes, use.first, use.last))
+    rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
+    rest.sort(key=lambda b: (uses[b.index].first, -uses[b.index].last, -b.size_bytes, b.index))
+    for count, buffer in enumerate(rest):
+        use = uses[buffer.index]
+        found = _place_tile(arena, buffer, use, ahead, drain)
+        if found is None:
+            return None
+        address[buffer.index], opens[buffer.index] = found
+        if count % 64 == 0:
+            arena.forget_before(use.first - ahead)
+    return Placement(tuple(address), tuple(opens))
+
+
+def _place_tile(arena: _Arena, buffer: Buffer, use: Use, ahead: int, drain: int) -> tuple[int, int] | None:
+    for extra in (drain, 0) if use.stored and drain else (0,):
+        found = arena.earliest(use.first, use.last + extra, buffer.size_bytes, ahead)
+        if found is not None:
+            at, start = found
+            begin = start if use.loaded else use.first
+            arena.blocks.append(_Block(at, at + buffer.size_bytes, begin, use.last + extra))
+            return at, begin
+    return None

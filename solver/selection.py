@@ -1,0 +1,283 @@
+"""Level one: which tiling for each stage, and what stays in SRAM.
+
+A small CP-SAT model over `Option`s. Its optimum never exceeds the cost of any plan that
+uses options of the space, so its proven bound is a bound for the whole problem
+(FORMULATION.md, "Selection").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+
+from ortools.sat.python import cp_model
+
+from ooc_solve.models.cost import align_up
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor
+from ooc_solve.solver.options import KEPT, UNGROUPED, Option, OptionCosts, residences
+
+
+class Aim(Enum):
+    """What a selection minimises. All but `MAKESPAN_BOUND` only make good candidates."""
+
+    MAKESPAN_BOUND = "bound"  # max of total compute and total transfers: a bound for latency
+    LAYER_OVERLAP = "overlap"  # sum over stages of max(compute, transfer)
+    SERIAL = "serial"  # sum of everything
+    ENERGY = "energy"
+    WRITES = "writes"
+    SRAM = "sram"  # least arena bytes
+
+
+PEAK_SCALE = 1 << 24
+"""Weight of a byte of SRAM against a task, for `Aim.SRAM`: bytes first, then fewer tasks."""
+
+PEAK_TASKS = 1 << 16
+
+SCALE = {Aim.SRAM: PEAK_SCALE, Aim.ENERGY: 1_000_000}
+"""What an objective is divided by to give bytes or nJ."""
+
+Expression = cp_model.LinearExpr
+
+
+def _weighted(pairs: Sequence[tuple[cp_model.IntVar, int]]) -> Expression:
+    """Weighted sum of variables."""
+    return cp_model.LinearExpr.weighted_sum([x for x, _ in pairs], [w for _, w in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Options of every stage, and where each tensor may live."""
+
+    problem: Problem
+    options: tuple[tuple[Option, ...], ...]
+    residences: dict[str, tuple[int, ...]]
+    lives: dict[str, tuple[int, int]]  # stages during which a kept tensor occupies SRAM
+
+    @property
+    def size(self) -> int:
+        """Number of options."""
+        return sum(map(len, self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Outcome of one run of the selection model."""
+
+    status: Status
+    selection: Selection | None
+    value: int
+    bound: int
+
+
+def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
+    """Enumerate the option space of a problem within an arena (default: the problem's)."""
+    arena = problem.arena_bytes if arena_bytes is None else arena_bytes
+    network = problem.network
+    where = residences(problem, arena)
+    costs = OptionCosts(problem)
+    stages = []
+    for op in network.ops:
+        found: list[Option] = []
+        for inputs in product(*(where[name] for name in op.inputs)):
+            for output in where[op.output]:
+                if _compatible(network.tensors, op, inputs, output):
+                    found += costs.options(op, inputs, output, arena)
+        stages.append(tuple(found))
+    return Space(problem, tuple(stages), where, _lives(problem))
+
+
+def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:
+    planes = {w for w, name in zip(inputs, op.inputs, strict=True) if w not in (KEPT, tensors[name].channels)}
+    if op.needs_whole_tensors:
+        return not planes and output in (KEPT, tensors[op.output].channels)
+    if op.kind is OpKind.CONV:
+        return not planes or op.groups == 1
+    if op.kind in UNGROUPED:
+        return not planes and output in (KEPT, tensors[op.output].channels)
+    if len(planes) > 1:
+        return False
+    mixed = planes and any(w == tensors[name].channels for w, name in zip(inputs, op.inputs, strict=True))
+    return not mixed and (not planes or output == KEPT or output in planes)
+
+
+def _lives(problem: Problem) -> dict[str, tuple[int, int]]:
+    network = problem.network
+    end = len(network.ops) - 1
+    lives = {name: (0, 0) for name in network.inputs}
+    for stage, op in enumerate(network.ops):
+        lives[op.output] = (stage, stage)
+        for name in op.inputs:
+            lives[name] = (lives[name][0], stage)
+    for name in (*network.inputs, *network.outputs):
+        if problem.io is IoPlace.SRAM:
+            lives[name] = (0, end)
+    return lives
+
+
+class SelectionModel:
+    """CP-SAT model over a space; solved for several aims."""
+
+    def __init__(
+        self, space: Space, arena_bytes: int | None = None, slack: float = 0.0, firm: bool = False
+    ) -> None:
+        """Build the rules.
+
+        ``slack`` is the share of a second set of fetched tiles for which room is left.
+        ``firm`` counts tiles that start anywhere in their granules: its selections can
+        mostly be placed, but its optimum is no bound.
+        """
+        self.space = space
+        self.problem = space.problem
+        self.model = cp_model.CpModel()
+        self.arena = space.problem.arena_bytes if arena_bytes is None else arena_bytes
+        self.choice = [[self.model.new_bool_var(f"x{s}.{o}") for o in range(len(options))]
+                       for s, options in enumerate(space.options)]  # fmt: skip
+        self.resides = {
+            name: {w: self.model.new_bool_var(f"{name}@{w}") for w in widths}
+            for name, widths in space.residences.items()
+        }
+        self.peak = self.model.new_int_var(0, max(self.arena, 1), "peak")
+        self.one_option_per_stage()
+        self.options_match_residences()
+        self.memory_per_stage(slack, firm)
+        self.write_budget()
+
+    # ------------------------------------------------------------------------ rules
+
+    def one_option_per_stage(self) -> None:
+        """Every stage is cut in exactly one way, every tensor lives in exactly one place."""
+        for variables in self.choice:
+            self.model.add_exactly_one(variables)
+        for by_width in self.resides.values():
+            self.model.add_exactly_one(by_width.values())
+
+    def options_match_residences(self) -> None:
+        """An option is used only where its tensors live as it assumes."""
+        for stage, op in enumerate(self.problem.network.ops):
+            options, variables = self.space.options[stage], self.choice[stage]
+            for k, name in enumerate(op.inputs):
+                for width, flag in self.resides[name].items():
+                    self.model.add(
+                        sum(x for x, o in zip(variables, options, strict=True) if o.inputs[k] == width)
+                        == flag
+                    )
+            for width, flag in self.resides[op.output].items():
+                self.model.add(
+                    sum(x for x, o in zip(variables, options, strict=True) if o.output == width) == flag
+                )
+
+    def memory_per_stage(self, slack: float, firm: bool) -> None:
+        """Kept tensors alive in a stage and the workspace of its option fit the arena."""
+        tensors = self.problem.network.tensors
+        for stage, options in enumerate(self.space.options):
+            kept = [
+                (self.resides[name][KEPT], self.problem.buffer_bytes(tensors[name].size_bytes))
+                for name, (first, last) in self.space.lives.items()
+                if first <= stage <= last
+            ]
+            need = [
+                (x, (o.firm_bytes if firm else o.need_bytes) + int(slack * o.ahead_bytes))
+                for o, x in zip(options, self.choice[stage], strict=True)
+            ]
+            self.model.add(_weighted(kept + need) <= self.peak)
+
+    def write_budget(self) -> None:
+        """Bytes written per inference stay within the budget."""
+        if self.problem.write_budget_bytes is not None:
+            self.model.add(self._written() <= self.problem.write_budget_bytes)
+
+    # ------------------------------------------------------------------- objectives
+
+    def _total(self, figure: Callable[[Option], int]) -> Expression:
+        """Sum of a figure over the chosen options."""
+        pairs = [
+            (x, figure(option))
+            for options, variables in zip(self.space.options, self.choice, strict=True)
+            for option, x in zip(options, variables, strict=True)
+        ]
+        return _weighted(pairs)
+
+    def _stage_total(self, stage: int, figure: Callable[[Option], int]) -> Expression:
+        pairs = zip(self.choice[stage], map(figure, self.space.options[stage]), strict=True)
+        return _weighted(list(pairs))
+
+    def _written(self) -> Expression:
+        """Bytes written, those of network outputs that are kept and stored at the end included."""
+        tensors, network = self.problem.network.tensors, self.problem.network
+        pairs = []
+        if self.problem.io is IoPlace.STORAGE:
+            granule = self.problem.granule_bytes(RegionName.OUTPUT)
+            pairs = [
+                (self.resides[n][KEPT], align_up(tensors[n].size_bytes, granule)) for n in network.outputs
+            ]
+        return self._total(lambda o: o.bytes_written) + _weighted(pairs)
+
+    def objective(self, aim: Aim) -> Expression:
+        """Expression to minimise for an aim."""
+        if aim is Aim.SRAM:
+            return self.peak * PEAK_SCALE + self._total(lambda o: min(o.tasks, PEAK_TASKS))
+        if aim is Aim.WRITES:
+            return self._written()
+        if aim is Aim.SERIAL:
+            return self._total(lambda o: o.compute_ns + o.total_io_ns)
+        if aim is Aim.LAYER_OVERLAP:
+            return self._total(lambda o: max(o.compute_ns, o.total_io_ns) + o.total_io_ns // 64)
+        makespan = self._makespan()
+        return makespan if aim is Aim.MAKESPAN_BOUND else self._energy(makespan)
+
+    def _makespan(self) -> Expression:
+        """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
+        model = self.model
+        horizon = 2 * sum(
+            max((o.compute_ns + o.total_io_ns for o in options), default=0) for options in self.space.options
+        )
+        makespan = model.new_int_var(0, horizon + 1, "makespan")
+        compute = self._total(lambda o: o.compute_ns)
+        if self.problem.target.board.overlaps_cpu:
+            ends = self._stage_total(0, lambda o: o.first_ns) + self._stage_total(-1, lambda o: o.last_ns)
+            model.add(makespan >= compute + ends)
+        for channel in {name for options in self.space.options for o in options for name, _ in o.io_ns}:
+            busy = self._total(lambda o, c=channel: dict(o.io_ns).get(c, 0))  # type: ignore[misc]
+            own_unit = channel == self.problem.compute_resource
+            model.add(makespan >= (busy + compute if own_unit else busy))
+        return makespan
+
+    def _energy(self, makespan: Expression) -> Expression:
+        """Lower estimate of the energy in femtojoules; a mW over a ns is a pJ, a nJ/B is 1000 pJ/B."""
+        board, stores = self.problem.target.board, self.problem.target.stores
+        active, wait = int(board.active_mw * 1000), int(board.io_wait_mw * 1000)
+        idle = sum(int(s.storage.idle_mw * 1000) for s in stores)
+        read = min(int(s.storage.read_nj_per_byte * 1000) for s in stores) * 1000
+        write = int(self.problem.activation_store.storage.write_nj_per_byte * 1000) * 1000
+        moved = self._total(lambda o: o.bytes_read * read + o.bytes_written * write)
+        compute = self._total(lambda o: o.compute_ns)
+        return (active - wait) * compute + (wait + idle) * makespan + moved
+
+    # ---------------------------------------------------------------------- solving
+
+    def solve(self, aim: Aim, budget: Budget) -> Selected:
+        """Minimise an aim; INFEASIBLE when no selection fits."""
+        if any(not options for options in self.space.options):
+            return Selected(Status.INFEASIBLE, None, 0, 0)
+        self.model.minimize(self.objective(aim))
+        solver = cp_model.CpSolver()
+        solver.parameters.max_time_in_seconds = budget.time_limit_s
+        solver.parameters.num_workers = budget.workers
+        solver.parameters.random_seed = budget.seed
+        code = solver.solve(self.model)
+        bound = max(0, int(solver.best_objective_bound)) if code != cp_model.INFEASIBLE else 0
+        if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            status = Status.INFEASIBLE if code == cp_model.INFEASIBLE else Status.FEASIBLE
+            return Selected(status, None, 0, bound)
+        tilings = []
+        for options, variables in zip(self.space.options, self.choice, strict=True):
+            chosen = next(o for o, x in zip(options, variables, strict=True) if solver.value(x))
+            tilings.append(chosen.tiling)
+        kept = frozenset(n for n, by_width in self.resides.items() if solver.value(by_width[KEPT]))
+        status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
+        value = int(solver.objective_value)
+        value, bound = value // SCALE.get(aim, 1), bound // SCALE.get(aim, 1)
+        return Selected(status, Selection(tuple(tilings), kept), value, bound)

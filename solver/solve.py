@@ -1,0 +1,225 @@
+"""Front of the solver: the CP-SAT scheduler, the comparison, the reasons when nothing fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import (
+    Budget,
+    InternalError,
+    Objective,
+    Plan,
+    Result,
+    Schedule,
+    Status,
+)
+from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.heuristics import (
+    HEURISTICS,
+    Scheduler,
+    demand_layering,
+    double_buffering,
+    finish,
+    in_core,
+    serial,
+    space_of,
+    swap_list,
+)
+from ooc_solve.solver.least import least_sram, least_writes, sram_bound
+from ooc_solve.solver.listing import makespan_ns, settle
+from ooc_solve.solver.objective import score, value
+from ooc_solve.solver.search import (
+    Candidate,
+    at_size,
+    first_candidates,
+    ladder,
+    local_search,
+    polish,
+    score_of,
+)
+from ooc_solve.solver.selection import Aim, SelectionModel
+from ooc_solve.solver.validate import validate
+
+Progress = Callable[[str, float, int | None, int], None]
+"""Called with what is being done, seconds, best value so far and bound."""
+
+EXACT_TASKS = 48
+"""Graphs up to this size are solved to the end by the tile-level model at each step."""
+
+EFFORT_PER_SECOND = 1500
+"""Tasks that the local search schedules on each rung, per second of time limit."""
+
+EXACT_SHARE = 2.0
+"""Deterministic time (CP-SAT's own unit, about a second) for each of them."""
+
+
+def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -> Result:
+    """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
+
+    The steps climb a fixed ladder of SRAM sizes. Each step starts from the best plan of the
+    step below, so more SRAM never gives a worse plan; each step is deterministic, so the
+    same call gives the same plan. No heuristic's plan is better: they are candidates too.
+    """
+    begun = time.monotonic()
+    deadline = begun + budget.time_limit_s
+    bound = lower_bound(problem, budget)
+    best: Candidate | None = None
+    floor = sram_bound(problem) or problem.sram_bytes + 1
+    for size in ladder(problem, budget.time_limit_s):
+        if size < floor:
+            continue
+        here = at_size(problem, size)
+        best = _step(here, best, budget, deadline)
+        if progress is not None:
+            seen = best.score[0] if best else None
+            progress(f"{size // 1024} KiB", time.monotonic() - begun, seen, bound)
+        if time.monotonic() > deadline:
+            break
+    best = _last_step(problem, best)
+    if best is None:
+        return _nothing("cp-sat", problem, time.monotonic() - begun)
+    plan = plan_of(problem, best, "cp-sat")
+    objective = value(problem.objective, plan.figures)
+    status = Status.OPTIMAL if objective <= bound else Status.FEASIBLE
+    return Result("cp-sat", status, plan, objective, min(bound, objective), time.monotonic() - begun)
+
+
+def _step(here: Problem, best: Candidate | None, budget: Budget, deadline: float) -> Candidate | None:
+    """One rung of the ladder: candidates from the selection model and from below, improved."""
+    space = space_of(here)
+    starts = first_candidates(space, deadline)
+    starts += [best] if best is not None else []
+    if not starts:
+        return None
+    start = min(starts, key=lambda c: c.score)
+    effort = int(EFFORT_PER_SECOND * budget.time_limit_s)
+    found = local_search(space, start, effort, budget.seed, deadline)
+    found = exact(here, polish(here, found))
+    return found if best is None or found.score < best.score else best
+
+
+def _last_step(problem: Problem, best: Candidate | None) -> Candidate | None:
+    """Take the heuristics' plans into account at the exact size asked for.
+
+    Where no rung of the ladder fits, the plan with the least SRAM may still.
+    """
+    found = [best] if best is not None else []
+    for heuristic in HEURISTICS:
+        plan = heuristic(problem, Budget()).plan
+        if plan is not None:
+            found.append(
+                Candidate(
+                    plan.selection,
+                    plan.graph,
+                    plan.schedule,
+                    score_of(problem, plan.graph, plan.figures.latency_ns),
+                )
+            )
+    if not found:
+        least = least_sram(problem)
+        if least is not None and least.sram_bytes <= problem.sram_bytes:
+            found.append(least.candidate)
+    return min(found, key=lambda c: c.score, default=None)
+
+
+def exact(problem: Problem, candidate: Candidate) -> Candidate:
+    """Let the tile-level model finish a small graph, within deterministic time."""
+    if len(candidate.graph.tasks) > EXACT_TASKS:
+        return candidate
+    hint = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
+    result = solve_graph(problem, candidate.graph, hint, Budget(30.0, 1, 1), deterministic=EXACT_SHARE)
+    if result.schedule is None:
+        return candidate
+    makespan = makespan_ns(candidate.graph, result.schedule.start_ns)
+    found = score_of(problem, candidate.graph, makespan)
+    if found >= candidate.score:
+        return candidate
+    return Candidate(candidate.selection, candidate.graph, result.schedule, found)
+
+
+@lru_cache(maxsize=64)
+def lower_bound(problem: Problem, budget: Budget) -> int:
+    """Proven lower bound of the objective over all tilings and schedules of the option space."""
+    aim = {
+        Objective.LATENCY: Aim.MAKESPAN_BOUND,
+        Objective.ENERGY: Aim.ENERGY,
+        Objective.WEAR: Aim.WRITES,
+    }[problem.objective]
+    seconds = max(1.0, budget.time_limit_s / 5)
+    return SelectionModel(space_of(problem)).solve(aim, Budget(seconds, 1, 1)).bound
+
+
+def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
+    """Settle a candidate's times and check the plan from every side.
+
+    Raises
+    ------
+    InternalError
+        If the validator finds a violation: the plan is withheld.
+    """
+    schedule: Schedule = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
+    plan = finish(problem, candidate.selection, candidate.graph, schedule, name)
+    checked(problem, plan)
+    return plan
+
+
+def checked(problem: Problem, plan: Plan) -> None:
+    """Raise `InternalError` with the first violation of a plan."""
+    violations = validate(problem, plan)
+    if violations:
+        first = violations[0]
+        raise InternalError(
+            f"The plan of scheduler '{plan.scheduler}' breaks the rule '{first.rule}': {first.message}"
+        )
+
+
+def _nothing(name: str, problem: Problem, seconds: float) -> Result:
+    return Result(name, Status.INFEASIBLE, None, None, 0, seconds, why_infeasible(problem))
+
+
+def why_infeasible(problem: Problem) -> str:
+    """Which budget fails, by how many bytes, and what the least feasible value is."""
+    free = Problem(problem.network, problem.target, problem.sram_bytes, problem.io)
+    least = least_sram(free)
+    if least is None:
+        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+    if least.sram_bytes <= problem.sram_bytes and problem.write_budget_bytes is not None:
+        writes = least_writes(problem)
+        return (
+            f"at least {writes} bytes must be written per inference with {problem.sram_bytes} bytes of SRAM, "
+            f"but the write budget is {problem.write_budget_bytes}"
+        )
+    op = problem.network.ops[least.stage]
+    return (
+        f"at least {least.sram_bytes} bytes of SRAM are needed, {least.sram_bytes - problem.sram_bytes} more "
+        f"than given: layer '{op.name}' asks for {least.need_bytes} bytes of tiles beside "
+        f"{least.kept_bytes} bytes of kept tensors (no plan of this kind fits in less than {least.bound_bytes})"
+    )
+
+
+SCHEDULERS: dict[str, Scheduler] = {
+    "serial": serial,
+    "double-buffering": double_buffering,
+    "demand-layering": demand_layering,
+    "swap-list": swap_list,
+    "cp-sat": cp_sat,
+}
+"""Schedulers by the name the command line gives them."""
+
+
+def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
+    """Every scheduler on one problem: the in-core bound first, CP-SAT last."""
+    results = [in_core(problem, budget)]
+    for heuristic in HEURISTICS:
+        result = heuristic(problem, budget)
+        if result.plan is not None:
+            checked(problem, result.plan)
+        results.append(result)
+    results.append(cp_sat(problem, budget, progress))
+    return results
+
+
+__all__ = ["SCHEDULERS", "compare", "cp_sat", "lower_bound", "score", "why_infeasible"]

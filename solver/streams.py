@@ -1,0 +1,146 @@
+"""Which tasks must wait for which: conflicts over common bytes, and times that follow from them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ooc_solve.models.vocabulary import Schedule, Streams, Task, TaskGraph, Touch
+
+Span = tuple[str, int, int]
+"""Space (``"sram"`` or the name of a region), first byte, end."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Bytes with one history: who wrote them last, and who has read them since, per resource."""
+
+    writer: int = -1
+    readers: dict[int, int] = field(default_factory=dict)
+
+    def copy(self) -> _Piece:
+        return _Piece(self.writer, dict(self.readers))
+
+
+class _History:
+    """Bytes of one space cut into pieces of equal history."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = [0]
+        self.pieces: list[_Piece] = [_Piece()]
+
+    def between(self, low: int, high: int) -> list[_Piece]:
+        """The pieces that make up ``[low, high)``, cut where necessary."""
+        first, last = self._cut(low), self._cut(high)
+        return self.pieces[first:last]
+
+    def forget(self, low: int, high: int, piece: _Piece) -> None:
+        """Replace ``[low, high)`` by one piece."""
+        first, last = self._cut(low), self._cut(high)
+        self.starts[first:last] = [low]
+        self.pieces[first:last] = [piece]
+
+    def _cut(self, position: int) -> int:
+        at = bisect_right(self.starts, position) - 1
+        if self.starts[at] == position:
+            return at
+        self.starts.insert(at + 1, position)
+        self.pieces.insert(at + 1, self.pieces[at].copy())
+        return at + 1
+
+
+def accesses(graph: TaskGraph, task: Task, address: Sequence[int]) -> tuple[list[Span], list[Span]]:
+    """Spans of bytes that a task reads and writes; in SRAM whole buffers, padding included."""
+    reads = [_placed(graph, touch, address) for touch in task.reads]
+    writes = [_placed(graph, touch, address) for touch in task.writes]
+    if task.transfer is not None:
+        span = (task.transfer.region.value, *task.transfer.footprint.span)
+        (writes if task.reads else reads).append(span)
+    return reads, writes
+
+
+def _placed(graph: TaskGraph, touch: Touch, address: Sequence[int]) -> Span:
+    start = address[touch.buffer]
+    return "sram", start, start + graph.buffers[touch.buffer].size_bytes
+
+
+def ordered_conflicts(
+    graph: TaskGraph, address: Sequence[int], sequence: Iterable[int], lane: Sequence[int]
+) -> list[set[int]]:
+    """For each task the earlier ones of ``sequence`` that it conflicts with.
+
+    Two tasks conflict when they touch a common byte and one of them writes it. Of several
+    readers in one lane only the last is named: tasks of a lane run in sequence anyway.
+    """
+    history: dict[str, _History] = {}
+    found: list[set[int]] = [set() for _ in graph.tasks]
+    for index in sequence:
+        reads, writes = accesses(graph, graph.tasks[index], address)
+        for space, low, high in reads:
+            for piece in history.setdefault(space, _History()).between(low, high):
+                found[index].add(piece.writer)
+                piece.readers[lane[index]] = index
+        for space, low, high in writes:
+            spans = history.setdefault(space, _History())
+            for piece in spans.between(low, high):
+                found[index].add(piece.writer)
+                found[index].update(piece.readers.values())
+            spans.forget(low, high, _Piece(index))
+        found[index] -= {-1, index}
+    return found
+
+
+def synchronize(graph: TaskGraph, schedule: Schedule) -> Streams:
+    """Orders and waits that keep every conflicting pair of tasks in the order of the schedule.
+
+    Each wait points from a later start to an earlier one, so the streams cannot deadlock.
+    """
+    resource = {name: r for r, name in enumerate(graph.resources)}
+    lane = [resource[task.resource] for task in graph.tasks]
+    sequence = sorted(range(len(graph.tasks)), key=lambda t: (schedule.start_ns[t], t))
+    conflicts = ordered_conflicts(graph, schedule.address, sequence, lane)
+    order: list[list[int]] = [[] for _ in graph.resources]
+    position: dict[int, int] = {}
+    required: list[tuple[int, ...]] = [()] * len(graph.tasks)
+    floor = [[0] * len(graph.resources) for _ in graph.resources]
+    for task in sequence:
+        need = floor[lane[task]]
+        for other in conflicts[task]:
+            if lane[other] != lane[task]:
+                need[lane[other]] = max(need[lane[other]], position[other] + 1)
+        need[lane[task]] = position[task] = len(order[lane[task]])
+        required[task] = tuple(need)
+        order[lane[task]].append(task)
+    return Streams(tuple(map(tuple, order)), tuple(required))
+
+
+def earliest_times(graph: TaskGraph, streams: Streams) -> tuple[int, ...]:
+    """Start of each task (ns) when every command starts as soon as its waits allow.
+
+    Raises
+    ------
+    ValueError
+        If the streams deadlock.
+    """
+    ends: list[list[int]] = [[] for _ in streams.order]
+    start = [0] * len(graph.tasks)
+    progress = True
+    while progress:
+        progress = False
+        for own, order in enumerate(streams.order):
+            while len(ends[own]) < len(order):
+                task = order[len(ends[own])]
+                need = streams.required[task]
+                if any(need[r] > len(ends[r]) for r in range(len(ends)) if r != own):
+                    break
+                begin = ends[own][-1] if ends[own] else 0
+                for r, count in enumerate(need):
+                    if r != own and count:
+                        begin = max(begin, ends[r][count - 1])
+                start[task] = begin
+                ends[own].append(begin + graph.tasks[task].duration_ns)
+                progress = True
+    if any(len(done) < len(order) for done, order in zip(ends, streams.order, strict=True)):
+        raise ValueError("the streams deadlock")
+    return tuple(start)

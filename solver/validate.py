@@ -1,0 +1,917 @@
+"""One judge for every plan, whoever made it.
+
+Each rule is one function that reads the plan and yields what is wrong with it; `validate`
+applies all of them. Nothing of the schedulers is used here: what waits for what, which
+bytes are written when, and what a task may cost are worked out again from the problem and
+from the plan alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry, StorageLayout, tile_range
+from ooc_solve.models.vocabulary import (
+    Figures,
+    Footprint,
+    Plan,
+    RegionName,
+    Schedule,
+    Task,
+    TaskGraph,
+    TaskKind,
+    Tensor,
+    Transfer,
+)
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.figures import figures_of
+
+
+class Rule(StrEnum):
+    """What a plan may violate."""
+
+    STRUCTURE = "structure"  # the plan refers to things that are not there
+    COVERAGE = "coverage"  # the tasks are not those that the tilings mean
+    PRECEDENCE = "precedence"
+    RESOURCE = "resource"
+    DURATION = "duration"
+    OVERLAP = "overlap"  # two buffers share bytes at the same time
+    CAPACITY = "capacity"
+    BANK = "bank"  # a buffer lies across a wall between banks
+    ALIGNMENT = "alignment"
+    REACH = "reach"  # a transfer touches a bank that DMA cannot reach
+    STORAGE = "storage"
+    WRITE_BUDGET = "write budget"
+    UNWRITTEN = "unwritten"  # a task reads bytes that nobody has finished writing for it
+    OUTPUT = "output"
+    STREAMS = "streams"
+    FIGURES = "figures"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule: the tasks concerned, how many bytes, and when, where that applies."""
+
+    rule: Rule
+    message: str
+    tasks: tuple[int, ...] = ()
+    bytes: int | None = None
+    at_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A well-formed plan with what most rules look up."""
+
+    problem: Problem
+    plan: Plan
+    geometry: tuple[StageGeometry, ...]
+    end_ns: tuple[int, ...]
+    meant: TaskGraph | None  # what the selection expands to
+    fault: str  # why it does not expand
+
+    @classmethod
+    def of(cls, problem: Problem, plan: Plan) -> _Case:
+        start = plan.schedule.start_ns
+        geometry = _geometry(problem, plan)
+        meant, fault = _expanded(problem, plan, sum(prod(g.grid) for g in geometry))
+        ends = tuple(start[task.index] + task.duration_ns for task in plan.graph.tasks)
+        return cls(problem, plan, geometry, ends, meant, fault)
+
+    @property
+    def graph(self) -> TaskGraph:
+        return self.plan.graph
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.plan.schedule
+
+    @property
+    def makespan_ns(self) -> int:
+        return max(self.end_ns, default=0)
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything lies inside the memories that the tilings mean, so that masks can be kept."""
+        meant = self.meant is not None and self.graph.regions == self.meant.regions
+        return meant and not any(_capacity(self)) and not any(_beyond_storage(self))
+
+    def start(self, task: Task) -> int:
+        return self.schedule.start_ns[task.index]
+
+    def region_bytes(self, name: RegionName) -> int:
+        return next(region.size_bytes for region in self.graph.regions if region.name is name)
+
+    def placed(self, buffer: int, footprint: Footprint) -> Footprint:
+        """Bytes of the arena that a footprint of a buffer means."""
+        return _shifted(footprint, self.schedule.address[buffer])
+
+
+def validate(problem: Problem, plan: Plan) -> tuple[Violation, ...]:
+    """Everything that is wrong with a plan; empty if it is right.
+
+    A plan that refers to things that are not there is only told so: no other rule can be
+    applied to it. Byte masks are kept only where all addresses lie inside their memories.
+    """
+    if broken := tuple(_structure(problem, plan)):
+        return broken
+    case = _Case.of(problem, plan)
+    return tuple(violation for rule in _RULES for violation in rule(case))
+
+
+def _geometry(problem: Problem, plan: Plan) -> tuple[StageGeometry, ...]:
+    stages = zip(problem.network.ops, plan.selection.tilings, strict=True)
+    return tuple(StageGeometry.of(problem.network, op, tiling) for op, tiling in stages)
+
+
+def _expanded(problem: Problem, plan: Plan, tiles: int) -> tuple[TaskGraph | None, str]:
+    """What the selection means, or why it means nothing.
+
+    Counting tiles first keeps an absurd tiling from being expanded.
+    """
+    if tiles != (computes := len(plan.graph.compute_tasks)):
+        return None, f"the tilings make {tiles} tiles, but {computes} are computed"
+    try:
+        return expand(problem, plan.selection), ""
+    except SelectionError as error:
+        return None, f"the tilings cannot be carried out: {error}"
+
+
+def _name(task: Task) -> str:
+    return f"task {task.index} ({task.kind.value}, stage {task.stage})"
+
+
+def _shifted(footprint: Footprint, by: int) -> Footprint:
+    return Footprint(
+        footprint.start + by,
+        footprint.run,
+        footprint.rows,
+        footprint.row_stride,
+        footprint.columns,
+        footprint.column_stride,
+    )
+
+
+# ------------------------------------------------------------------------- structure
+
+
+def _structure(problem: Problem, plan: Plan) -> Iterator[Violation]:
+    """Every number that points at something points at something, and sizes are sizes."""
+    for message in _broken_selection(problem, plan):
+        yield Violation(Rule.STRUCTURE, message)
+    for message in _broken_memories(problem, plan):
+        yield Violation(Rule.STRUCTURE, message)
+    if len(plan.selection.tilings) != len(problem.network.ops):
+        return
+    regions = {region.name for region in plan.graph.regions}
+    for position, task in enumerate(plan.graph.tasks):
+        if task.index != position:
+            yield Violation(Rule.STRUCTURE, f"task {position} must carry its position (got {task.index})")
+            continue
+        for fault in _broken_task(problem, plan, task, regions):
+            yield Violation(Rule.STRUCTURE, f"{_name(task)}: {fault}", (position,))
+
+
+def _broken_selection(problem: Problem, plan: Plan) -> Iterator[str]:
+    ops, tilings, kept = problem.network.ops, plan.selection.tilings, plan.selection.kept
+    if len(tilings) != len(ops):
+        yield f"every operator needs a tiling (got {len(tilings)} for {len(ops)})"
+    for name in sorted(kept - problem.network.tensors.keys()):
+        yield f"kept tensor '{name}' is not one of the network's"
+
+
+def _broken_memories(problem: Problem, plan: Plan) -> Iterator[str]:
+    graph, schedule = plan.graph, plan.schedule
+    if len(schedule.start_ns) != len(graph.tasks):
+        yield f"every task needs a start (got {len(schedule.start_ns)} for {len(graph.tasks)})"
+    if min(schedule.start_ns, default=0) < 0:
+        yield f"no task may start before 0 ns (got {min(schedule.start_ns)})"
+    if len(schedule.address) != len(graph.buffers):
+        yield f"every buffer needs an address (got {len(schedule.address)} for {len(graph.buffers)})"
+    if min(schedule.address, default=0) < 0:
+        yield f"no buffer may lie below address 0 (got {min(schedule.address)})"
+    if len(set(graph.resources)) != len(graph.resources):
+        yield f"resources must have distinct names (got {', '.join(graph.resources)})"
+    for position, buffer in enumerate(graph.buffers):
+        if buffer.index != position or buffer.size_bytes < 1:
+            yield f"buffer {position} must carry its position and a size (got {buffer.index}, {buffer.size_bytes})"
+    if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in RegionName):
+        yield "every region must be there exactly once"
+    for region in graph.regions:
+        if region.size_bytes < 0 or region.store not in range(len(problem.target.stores)):
+            yield f"region '{region.name.value}' must have a size and lie on a store of the target"
+
+
+def _broken_task(problem: Problem, plan: Plan, task: Task, regions: set[RegionName]) -> Iterator[str]:
+    if task.duration_ns < 0:
+        yield f"must not take negative time (got {task.duration_ns} ns)"
+    if any(other not in range(len(plan.graph.tasks)) or other == task.index for other in task.after):
+        yield f"must come after other tasks of the plan (got {task.after})"
+    for touch in (*task.reads, *task.writes):
+        if touch.buffer not in range(len(plan.graph.buffers)):
+            yield f"touches buffer {touch.buffer}, which is not there"
+        elif fault := _broken_footprint(touch.footprint, plan.graph.buffers[touch.buffer].size_bytes):
+            yield f"touches buffer {touch.buffer} {fault}"
+    if task.kind is TaskKind.COMPUTE:
+        yield from _broken_compute(problem, plan, task)
+    else:
+        yield from _broken_transfer(task, regions)
+
+
+def _broken_footprint(footprint: Footprint, size_bytes: int | None) -> str:
+    """What is wrong with a footprint; its runs must be apart, in order, and within the size."""
+    f = footprint
+    if f.start < 0 or min(f.run, f.rows, f.columns) < 1:
+        return "with a footprint that has no bytes"
+    row = (f.columns - 1) * f.column_stride + f.run
+    if (f.columns > 1 and f.column_stride < f.run) or (f.rows > 1 and f.row_stride < row):
+        return "with a footprint that meets itself"
+    if size_bytes is not None and f.span[1] > size_bytes:
+        return f"{f.span[1] - size_bytes} bytes beyond its end"
+    return ""
+
+
+def _broken_compute(problem: Problem, plan: Plan, task: Task) -> Iterator[str]:
+    ops = problem.network.ops
+    if task.stage not in range(len(ops)):
+        yield f"its stage must be an operator's number (got {task.stage})"
+        return
+    grid = StageGeometry.of(problem.network, ops[task.stage], plan.selection.tilings[task.stage]).grid
+    if task.tile not in range(prod(grid)):
+        yield f"its tile must be one of {prod(grid)} (got {task.tile})"
+    if task.transfer is not None:
+        yield "a kernel moves nothing to or from storage"
+
+
+def _broken_transfer(task: Task, regions: set[RegionName]) -> Iterator[str]:
+    touches = task.writes if task.kind is TaskKind.LOAD else task.reads
+    if task.kind not in (TaskKind.LOAD, TaskKind.STORE):
+        yield "no scheduler emits tasks of this kind"
+    elif task.transfer is None or len(touches) != 1 or len(task.reads) + len(task.writes) != 1:
+        yield "a transfer must move bytes between storage and one buffer, in one direction"
+    elif task.transfer.region not in regions:
+        yield f"region '{task.transfer.region.value}' is not there"
+    elif fault := _broken_footprint(task.transfer.footprint, None):
+        yield f"touches storage {fault}"
+    elif _bytes_of(touches[0].footprint) != task.transfer.size_bytes:
+        yield (
+            f"moves {task.transfer.size_bytes} bytes of storage to or from "
+            f"{_bytes_of(touches[0].footprint)} bytes of SRAM"
+        )
+
+
+def _bytes_of(footprint: Footprint) -> int:
+    return footprint.rows * footprint.columns * footprint.run
+
+
+# -------------------------------------------------------------------------- coverage
+
+
+def _coverage(case: _Case) -> Iterator[Violation]:
+    """The tasks and buffers are those that the selection means, every tile exactly once."""
+    right = case.meant
+    if right is None:
+        yield Violation(Rule.COVERAGE, case.fault)
+        return
+    for name in ("resources", "regions", "resident", "weight_records"):
+        if getattr(case.graph, name) != getattr(right, name):
+            yield Violation(Rule.COVERAGE, f"the {name.replace('_', ' ')} differ from those of the tilings")
+    yield from _first_difference("buffer", case.graph.buffers, right.buffers, ())
+    # what a task costs, and where it runs, are rules of their own
+    yield from _first_difference("task", case.graph.tasks, right.tasks, ("duration_ns", "resource"))
+
+
+def _first_difference(
+    what: str, found: Sequence[Any], right: Sequence[Any], ignored: tuple[str, ...]
+) -> Iterator[Violation]:
+    for index, (one, other) in enumerate(zip(found, right, strict=False)):
+        names = [f.name for f in fields(one) if f.name not in ignored]
+        if differing := [name for name in names if getattr(one, name) != getattr(other, name)]:
+            message = f"{what} {index} differs from that of the tilings in {', '.join(differing)}"
+            yield Violation(Rule.COVERAGE, message, (index,) if what == "task" else ())
+            return
+    if len(found) != len(right):
+        yield Violation(Rule.COVERAGE, f"the tilings mean {len(right)} {what}s (got {len(found)})")
+
+
+# ---------------------------------------------------------------- time and resources
+
+
+def _precedence(case: _Case) -> Iterator[Violation]:
+    """Nothing starts before what it needs has ended; kernels run in graph order."""
+    for task in case.graph.tasks:
+        for other in task.after:
+            yield from _too_early(case, task, other, "whose result it needs")
+    computes = case.graph.compute_tasks
+    for earlier, later in pairwise(computes):
+        yield from _too_early(case, later, earlier.index, "the kernel before it")
+
+
+def _too_early(case: _Case, task: Task, other: int, reason: str) -> Iterator[Violation]:
+    if (early := case.end_ns[other] - case.start(task)) > 0:
+        message = f"{_name(task)} starts {early} ns before the end of task {other}, {reason}"
+        yield Violation(Rule.PRECEDENCE, message, (task.index, other), at_ns=case.start(task))
+
+
+def _resources(case: _Case) -> Iterator[Violation]:
+    """Every task runs on the resource its kind and store call for, and alone."""
+    for task in case.graph.tasks:
+        if task.resource != (due := _due_resource(case, task)):
+            message = f"{_name(task)} must run on '{due}' (got '{task.resource}')"
+            yield Violation(Rule.RESOURCE, message, (task.index,))
+    for resource in dict.fromkeys(task.resource for task in case.graph.tasks):
+        tasks = [task for task in case.graph.tasks if task.resource == resource]
+        yield from _sharing(case, resource, tasks)
+
+
+def _due_resource(case: _Case, task: Task) -> str:
+    if task.transfer is None:
+        return case.problem.compute_resource
+    store = case.problem.target.stores[case.problem.store_index(task.transfer.region)]
+    return case.problem.resource_of(store)
+
+
+def _sharing(case: _Case, resource: str, tasks: list[Task]) -> Iterator[Violation]:
+    running: Task | None = None
+    for task in sorted(tasks, key=lambda task: (case.start(task), case.end_ns[task.index])):
+        if running is not None and (common := case.end_ns[running.index] - case.start(task)) > 0:
+            message = f"{_name(task)} shares '{resource}' with task {running.index} for {common} ns"
+            yield Violation(Rule.RESOURCE, message, (running.index, task.index), at_ns=case.start(task))
+        if running is None or case.end_ns[task.index] > case.end_ns[running.index]:
+            running = task
+
+
+def _durations(case: _Case) -> Iterator[Violation]:
+    """Every task takes the time that the cost model says."""
+    for task in case.graph.tasks:
+        if task.duration_ns != (due := _due_ns(case, task)):
+            message = f"{_name(task)} takes {due} ns (got {task.duration_ns})"
+            yield Violation(Rule.DURATION, message, (task.index,), at_ns=case.start(task))
+
+
+def _due_ns(case: _Case, task: Task) -> int:
+    target = case.problem.target
+    if task.transfer is None:
+        geometry = case.geometry[task.stage]
+        tile = geometry.index(task.tile)
+        outputs = geometry.output_box(tile).elements
+        return compute_ns(target, geometry.cost_category, geometry.macs(tile), outputs)
+    store = target.stores[case.problem.store_index(task.transfer.region)]
+    cost = read_ns if task.kind is TaskKind.LOAD else write_ns
+    return cost(target, store, task.transfer.size_bytes, task.transfer.segments)
+
+
+# ------------------------------------------------------------------------------ SRAM
+
+
+def _overlaps(case: _Case) -> Iterator[Violation]:
+    """Buffers are apart in address or in time."""
+    alive: list[tuple[int, int]] = []  # end, buffer
+    sizes = [buffer.size_bytes for buffer in case.graph.buffers]
+    address = case.schedule.address
+    for start, end, buffer in _lifetimes(case):
+        alive = [(until, other) for until, other in alive if until > start]
+        for _, other in alive:
+            low = max(address[buffer], address[other])
+            high = min(address[buffer] + sizes[buffer], address[other] + sizes[other])
+            if low < high:
+                message = f"buffers {other} and {buffer} share {high - low} bytes from address {low} on"
+                yield Violation(Rule.OVERLAP, message, (), high - low, start)
+        alive.append((end, buffer))
+
+
+def _lifetimes(case: _Case) -> list[tuple[int, int, int]]:
+    """Start, end and number of every buffer that is used, by start.
+
+    A buffer lives from the start of the first task that writes it (or that touches it, if
+    nobody writes it) to the end of the last that touches it; pinned ones for the whole run.
+    """
+    written: dict[int, int] = {}
+    touched: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for task in case.graph.tasks:
+        start, end = case.start(task), case.end_ns[task.index]
+        for touch in (*task.reads, *task.writes):
+            touched[touch.buffer] = min(touched.get(touch.buffer, start), start)
+            last[touch.buffer] = max(last.get(touch.buffer, 0), end)
+        for touch in task.writes:
+            written[touch.buffer] = min(written.get(touch.buffer, start), start)
+    lives = [(written.get(buffer, first), last[buffer], buffer) for buffer, first in touched.items()]
+    pinned = {buffer.index for buffer in case.graph.buffers if buffer.pinned}
+    free = [life for life in lives if life[2] not in pinned]
+    return sorted(free + [(0, case.makespan_ns, buffer) for buffer in pinned])
+
+
+def _capacity(case: _Case) -> Iterator[Violation]:
+    """No buffer ends beyond the arena."""
+    for buffer, address in zip(case.graph.buffers, case.schedule.address, strict=True):
+        if (excess := address + buffer.size_bytes - case.problem.arena_bytes) > 0:
+            message = (
+                f"buffer {buffer.index} ({buffer.label}) ends {excess} bytes beyond the arena of "
+                f"{case.problem.arena_bytes} bytes ({case.problem.sram_bytes} less {RESERVED_BYTES} reserved)"
+            )
+            yield Violation(Rule.CAPACITY, message, (), excess)
+
+
+def _banks(case: _Case) -> Iterator[Violation]:
+    """Every buffer starts on a unit and lies inside one bank."""
+    walls = _walls(case.problem)
+    for buffer, address in zip(case.graph.buffers, case.schedule.address, strict=True):
+        if beyond := address % case.problem.unit_bytes:
+            message = f"buffer {buffer.index} must start on {case.problem.unit_bytes} bytes (got {address})"
+            yield Violation(Rule.ALIGNMENT, message, (), beyond)
+        for name, _, wall in walls[:-1]:
+            if address < wall < address + buffer.size_bytes:
+                across = address + buffer.size_bytes - wall
+                message = f"buffer {buffer.index} reaches {across} bytes across the end of bank '{name}'"
+                yield Violation(Rule.BANK, message, (), across)
+
+
+def _walls(problem: Problem) -> list[tuple[str, int, int]]:
+    """Name, first address and end of every bank of the arena."""
+    walls, start = [], 0
+    for name, size in problem.banks:
+        walls.append((name, start, start + size))
+        start += size
+    return walls
+
+
+def _reach(case: _Case) -> Iterator[Violation]:
+    """Where DMA moves the data, every transfer goes to a bank that DMA reaches."""
+    board = case.problem.target.board
+    closed = {bank.name for bank in board.banks if not bank.dma and board.dma_channels}
+    barred = [(name, low, high) for name, low, high in _walls(case.problem) if name in closed]
+    for task in case.graph.tasks if barred else ():
+        for touch in (*task.reads, *task.writes) if task.transfer is not None else ():
+            span = case.placed(touch.buffer, touch.footprint).span
+            for name, low, high in barred:
+                if span[0] < high and low < span[1]:
+                    message = f"{_name(task)} moves data to or from bank '{name}', which DMA does not reach"
+                    inside = min(high, span[1]) - max(low, span[0])
+                    yield Violation(Rule.REACH, message, (task.index,), inside, case.start(task))
+
+
+# --------------------------------------------------------------------------- storage
+
+
+def _storage(case: _Case) -> Iterator[Violation]:
+    """Transfers keep to granules and to their regions, regions to the part; inputs stay as they are."""
+    yield from _beyond_storage(case)
+    for region in case.graph.regions:
+        if region.store != (due := case.problem.store_index(region.name)):
+            message = f"region '{region.name.value}' must lie on store {due} (got {region.store})"
+            yield Violation(Rule.STORAGE, message)
+    for task in case.graph.tasks:
+        if task.transfer is None:
+            continue
+        name = task.transfer.region
+        granule = case.problem.granule_bytes(name)
+        for what, value in _distances(task.transfer):
+            if value % granule:
+                message = f"{_name(task)}: {what} must be a multiple of {granule} bytes (got {value})"
+                yield Violation(Rule.STORAGE, message, (task.index,), value % granule, case.start(task))
+        if task.kind is TaskKind.STORE and name in _GIVEN:
+            message = f"{_name(task)} writes to region '{name.value}', which is only read"
+            yield Violation(Rule.STORAGE, message, (task.index,), task.transfer.size_bytes, case.start(task))
+
+
+_GIVEN = (RegionName.IMAGE, RegionName.INPUT)
+"""Regions that the host has written before the run."""
+
+
+def _distances(transfer: Transfer) -> tuple[tuple[str, int], ...]:
+    pitch = transfer.pitch if transfer.segments > 1 else 0
+    return ("offset", transfer.offset), ("segment size", transfer.segment_bytes), ("pitch", pitch)
+
+
+def _beyond_storage(case: _Case) -> Iterator[Violation]:
+    """Regions that do not fit in their part, and transfers that leave their region."""
+    for number, store in enumerate(case.problem.target.stores):
+        regions = [region for region in case.graph.regions if region.store == number]
+        used = sum(align_up(r.size_bytes, case.problem.granule_bytes(r.name)) for r in regions)
+        if (excess := used - store.storage.capacity_bytes) > 0:
+            message = f"the regions on '{store.storage.name}' exceed its capacity by {excess} bytes"
+            yield Violation(Rule.STORAGE, message, (), excess)
+    for task in case.graph.tasks:
+        if task.transfer is None:
+            continue
+        name = task.transfer.region
+        if (excess := task.transfer.footprint.span[1] - case.region_bytes(name)) > 0:
+            message = f"{_name(task)} ends {excess} bytes beyond region '{name.value}'"
+            yield Violation(Rule.STORAGE, message, (task.index,), excess, case.start(task))
+
+
+def _write_budget(case: _Case) -> Iterator[Violation]:
+    """No more bytes are programmed per inference than allowed."""
+    stores = (task.transfer for task in case.graph.tasks if task.kind is TaskKind.STORE)
+    written = sum(transfer.size_bytes for transfer in stores if transfer is not None)
+    budget = case.problem.write_budget_bytes
+    if budget is not None and written > budget:
+        message = f"{written} bytes are written, {written - budget} more than the budget of {budget}"
+        yield Violation(Rule.WRITE_BUDGET, message, (), written - budget)
+
+
+# -------------------------------------------------------------------------- contents
+
+
+def _contents(case: _Case) -> Iterator[Violation]:
+    """Every read finds what it is after, and the outputs are complete when the run ends."""
+    if not case.fits:
+        return
+    contents = _Contents(case)
+    yield from contents.replay()
+    yield from contents.missing_outputs()
+
+
+_EMPTY, _PADDING, _DATA = 0, 1, 2
+"""State of a byte of storage: not written, written with padding, written with data."""
+
+
+class _Contents:
+    """What every byte of SRAM and storage holds while the tasks run.
+
+    ``owner`` says through which buffer a byte of SRAM was last written completely, -1 if
+    not or if a write is under way. Padding, which transfers carry along because parts move
+    whole granules, counts as not written when a kernel reads it.
+    """
+
+    def __init__(self, case: _Case) -> None:
+        self.case = case
+        self.owner = np.full(case.problem.arena_bytes, -1, np.int32)
+        self.stored = {
+            region.name: np.zeros(region.size_bytes, np.uint8)
+            for region in case.graph.regions
+            if region.name not in _GIVEN
+        }
+        self.carried: dict[int, NDArray[np.bool_]] = {}  # which bytes of a transfer under way are data
+        self._place_inputs()
+
+    def _place_inputs(self) -> None:
+        """Inputs in SRAM are there before the run."""
+        case, network = self.case, self.case.problem.network
+        for name, buffer in case.graph.resident:
+            if case.problem.io is IoPlace.SRAM and name in network.inputs:
+                self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))[...] = buffer
+
+    def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.int32]:
+        return _view(self.owner, self.case.placed(buffer, footprint))
+
+    def _in_storage(self, transfer: Transfer) -> NDArray[np.uint8]:
+        if transfer.region in _GIVEN:
+            return np.full((transfer.segments, 1, transfer.segment_bytes), _DATA, np.uint8)
+        return _view(self.stored[transfer.region], transfer.footprint)
+
+    def replay(self) -> Iterator[Violation]:
+        """Run all tasks by their times; what ends at an instant is there for what starts then."""
+        case = self.case
+        events = []
+        for task in case.graph.tasks:
+            events.append((case.start(task), 1, task.index))
+            if task.duration_ns:
+                events.append((case.end_ns[task.index], 0, task.index))
+        for _, starts, index in sorted(events):
+            task = case.graph.tasks[index]
+            if starts:
+                yield from self._begin(task)
+            if not starts or not task.duration_ns:
+                self._finish(task)
+
+    def _begin(self, task: Task) -> Iterator[Violation]:
+        """Check what is read, then take away what is about to be overwritten."""
+        for source, count in self._missing(task):
+            message = f"{_name(task)} reads {count} bytes of {source} that hold nothing written for it"
+            yield Violation(Rule.UNWRITTEN, message, (task.index,), count, self.case.start(task))
+        for touch in task.writes:
+            self._in_sram(touch.buffer, touch.footprint)[...] = -1
+        if task.kind is TaskKind.STORE and task.transfer is not None:
+            self._in_storage(task.transfer)[...] = _EMPTY
+
+    def _missing(self, task: Task) -> list[tuple[str, int]]:
+        """Sources of a task with the number of bytes that are not there; notes what a transfer carries."""
+        if task.kind is TaskKind.LOAD and task.transfer is not None:
+            state = self._in_storage(task.transfer)
+            self.carried[task.index] = (state == _DATA).reshape(-1)
+            found = [(f"region '{task.transfer.region.value}'", _count(state == _EMPTY))]
+        elif task.kind is TaskKind.STORE and task.transfer is not None:
+            touch = task.reads[0]
+            present = (self._in_sram(touch.buffer, touch.footprint) == touch.buffer).reshape(-1)
+            self.carried[task.index] = present
+            # the last granule may be filled up with anything
+            needed = max(0, present.size - self.case.problem.granule_bytes(task.transfer.region) + 1)
+            found = [(f"buffer {touch.buffer}", _count(~present[:needed]))]
+        else:
+            found = [
+                (
+                    f"buffer {touch.buffer}",
+                    _count(self._in_sram(touch.buffer, touch.footprint) != touch.buffer),
+                )
+                for touch in task.reads
+            ]
+        return [(source, count) for source, count in found if count]
+
+    def _finish(self, task: Task) -> None:
+        """What a task wrote is there from now on."""
+        for touch in task.writes:
+            view = self._in_sram(touch.buffer, touch.footprint)
+            if task.kind is TaskKind.LOAD:
+                data = self.carried.pop(task.index).reshape(view.shape)
+                view[...] = np.where(data, touch.buffer, -1)
+            else:
+                view[...] = touch.buffer
+        if task.kind is TaskKind.STORE and task.transfer is not None:
+            stored = self._in_storage(task.transfer)
+            stored[...] = np.where(self.carried.pop(task.index).reshape(stored.shape), _DATA, _PADDING)
+
+    def missing_outputs(self) -> Iterator[Violation]:
+        """Outputs of the network that are not complete where they belong."""
+        problem = self.case.problem
+        places = dict(self._output_layouts())
+        for name in problem.network.outputs:
+            tensor = problem.network.tensors[name]
+            if problem.io is IoPlace.SRAM:
+                missing = self._missing_in_sram(tensor)
+            elif name in places:
+                missing = self._missing_in_storage(places[name])
+            else:
+                missing = tensor.size_bytes
+            if missing:
+                message = f"output '{name}' lacks {missing} of {tensor.size_bytes} bytes at the end"
+                yield Violation(Rule.OUTPUT, message, (), missing, self.case.makespan_ns)
+
+    def _missing_in_sram(self, tensor: Tensor) -> int:
+        buffer = dict(self.case.graph.resident).get(tensor.name)
+        if buffer is None or self.case.graph.buffers[buffer].size_bytes < tensor.size_bytes:
+            return tensor.size_bytes
+        return _count(self._in_sram(buffer, Footprint(0, tensor.size_bytes)) != buffer)
+
+    def _missing_in_storage(self, layout: StorageLayout) -> int:
+        written, present = self.stored[RegionName.OUTPUT], 0
+        for plane in range(layout.planes):
+            for record in range(-(-layout.tensor.height // layout.record_rows)):
+                low, high = tile_range(record, layout.record_rows, layout.tensor.height)
+                start = layout.base + layout.offset(plane, low)
+                run = written[start : start + (high - low) * layout.row_bytes(plane)]
+                present += _count(run == _DATA)
+        return layout.tensor.size_bytes - present
+
+    def _output_layouts(self) -> Iterator[tuple[str, StorageLayout]]:
+        """Where each output lies in its region: one after the other, kept ones in one record."""
+        case, base = self.case, 0
+        granule = case.problem.granule_bytes(RegionName.OUTPUT)
+        for geometry in case.geometry:
+            tensor, tiling = geometry.output, geometry.tiling
+            if tensor.name in case.problem.network.outputs:
+                kept = tensor.name in case.plan.selection.kept
+                plane = tensor.channels if kept else tiling.channels
+                layout = StorageLayout(tensor, plane, tensor.height if kept else tiling.rows, granule, base)
+                base += layout.size_bytes
+                yield tensor.name, layout
+
+
+def _view(cells: NDArray[Any], footprint: Footprint) -> NDArray[Any]:
+    """The cells of a footprint as ``rows x columns x run``; writing to it writes the cells."""
+    step = cells.itemsize
+    return as_strided(
+        cells[footprint.start :],
+        (footprint.rows, footprint.columns, footprint.run),
+        (footprint.row_stride * step, footprint.column_stride * step, step),
+    )
+
+
+def _count(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
+
+
+# --------------------------------------------------------------------------- streams
+
+
+def _streams(case: _Case) -> Iterator[Violation]:
+    """The streams keep to the times, cannot deadlock, and alone order every conflict."""
+    if broken := list(_broken_streams(case)):
+        yield from (Violation(Rule.STREAMS, message, tasks) for message, tasks in broken)
+        return
+    yield from _late_waits(case)
+    sequence = _run(case)
+    if len(sequence) < len(case.graph.tasks):
+        stuck = sorted(set(range(len(case.graph.tasks))) - set(sequence))
+        message = f"the streams deadlock: {len(stuck)} tasks wait for ever, task {stuck[0]} among them"
+        yield Violation(Rule.STREAMS, message, tuple(stuck[:1]))
+    elif case.fits:
+        yield from _races(case, sequence)
+
+
+def _broken_streams(case: _Case) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Streams that do not list the tasks, or waits that mean nothing."""
+    graph, streams = case.graph, case.plan.streams
+    listed = Counter(index for order in streams.order for index in order)
+    if listed != Counter(range(len(graph.tasks))):
+        yield "the streams must list every task exactly once", ()
+    elif len(streams.order) != len(graph.resources) or len(streams.required) != len(graph.tasks):
+        yield "there must be a stream per resource and a wait per task", ()
+    else:
+        for resource, order in zip(graph.resources, streams.order, strict=True):
+            yield from _broken_stream(case, resource, order)
+        computes = [t for order in streams.order for t in order if graph.tasks[t].kind is TaskKind.COMPUTE]
+        if computes != sorted(computes):
+            yield "the stream of kernels must keep their order", ()
+
+
+def _broken_stream(
+    case: _Case, resource: str, order: tuple[int, ...]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    streams, resources = case.plan.streams, case.graph.resources
+    before = (0,) * len(resources)
+    for position, index in enumerate(order):
+        need = streams.required[index]
+        if case.graph.tasks[index].resource != resource:
+            yield f"task {index} stands in the stream of '{resource}', where it does not run", (index,)
+        elif len(need) != len(resources) or need[resources.index(resource)] != position:
+            yield f"task {index} must require the {position} tasks before it in its stream", (index,)
+        elif any(n not in range(len(o) + 1) for n, o in zip(need, streams.order, strict=True)):
+            yield f"task {index} requires more tasks than a stream has", (index,)
+        elif any(now < then for now, then in zip(need, before, strict=True)):
+            yield f"task {index} requires less than the task before it in its stream", (index,)
+        else:
+            before = need
+
+
+def _late_waits(case: _Case) -> Iterator[Violation]:
+    """Waits that the times do not honour."""
+    order = case.plan.streams.order
+    for task in case.graph.tasks:
+        for r, need in enumerate(case.plan.streams.required[task.index]):
+            awaited = order[r][need - 1] if need else task.index
+            if need and (early := case.end_ns[awaited] - case.start(task)) > 0:
+                message = (
+                    f"{_name(task)} starts {early} ns before task {awaited}, for which it waits, has ended"
+                )
+                yield Violation(Rule.STREAMS, message, (task.index, awaited), at_ns=case.start(task))
+
+
+def _run(case: _Case) -> list[int]:
+    """Tasks in an order in which the streams let them complete; shorter than all on a deadlock."""
+    order, required = case.plan.streams.order, case.plan.streams.required
+    done = [0] * len(order)
+    sequence: list[int] = []
+    progress = True
+    while progress:
+        progress = False
+        for r, stream in enumerate(order):
+            while done[r] < len(stream) and all(
+                need <= have for need, have in zip(required[stream[done[r]]], done, strict=True)
+            ):
+                sequence.append(stream[done[r]])
+                done[r] += 1
+                progress = True
+    return sequence
+
+
+def _known(case: _Case, sequence: list[int]) -> list[tuple[int, ...]]:
+    """For each task how many tasks of each resource surely have ended when it starts.
+
+    A task knows what it requires and what those it waits for knew (Fidge 1988, Mattern 1989).
+    """
+    order, required = case.plan.streams.order, case.plan.streams.required
+    known: list[tuple[int, ...]] = [()] * len(sequence)
+    for index in sequence:
+        need = required[index]
+        clocks = [need] + [known[order[r][count - 1]] for r, count in enumerate(need) if count]
+        known[index] = tuple(map(max, zip(*clocks, strict=True)))
+    return known
+
+
+class _Marks:
+    """Who touched each cell of a memory last: position in its stream plus one, 0 for nobody.
+
+    Cells are bytes, or with ``edges`` the pieces between one edge and the next. Because a
+    stream runs in order, its last toucher speaks for all before it.
+    """
+
+    def __init__(self, streams: int, cells: int, edges: NDArray[np.int64] | None = None) -> None:
+        self.edges = edges
+        self.written = np.zeros((streams, cells), np.int32)
+        self.read = np.zeros((streams, cells), np.int32)
+
+    def cells(self, marks: NDArray[np.int32], footprint: Footprint) -> list[NDArray[np.int32]]:
+        """The marks of a footprint; writing to them writes the marks."""
+        if self.edges is None:
+            return [_view(marks, footprint)]
+        starts = footprint.start + footprint.row_stride * np.arange(footprint.rows)
+        first = np.searchsorted(self.edges, starts)
+        last = np.searchsorted(self.edges, starts + footprint.run)
+        return [marks[low:high] for low, high in zip(first, last, strict=True)]
+
+
+def _marks(case: _Case) -> dict[str, _Marks]:
+    """Marks over the arena byte by byte, and over each region cut where segments begin and end."""
+    streams = len(case.graph.resources)
+    marks = {"sram": _Marks(streams, case.problem.arena_bytes)}
+    for region in case.graph.regions:
+        edges = [np.zeros(1, np.int64)]
+        for task in case.graph.tasks:
+            if task.transfer is not None and task.transfer.region is region.name:
+                starts = task.transfer.offset + task.transfer.pitch * np.arange(task.transfer.segments)
+                edges += [starts, starts + task.transfer.segment_bytes]
+        cuts = np.unique(np.concatenate(edges))
+        marks[region.name.value] = _Marks(streams, len(cuts), cuts)
+    return marks
+
+
+def _accesses(case: _Case, task: Task) -> Iterator[tuple[str, Footprint, bool]]:
+    """Memory, bytes and whether they are written."""
+    for touch in task.reads:
+        yield "sram", case.placed(touch.buffer, touch.footprint), False
+    for touch in task.writes:
+        yield "sram", case.placed(touch.buffer, touch.footprint), True
+    if task.transfer is not None:
+        yield task.transfer.region.value, task.transfer.footprint, task.kind is TaskKind.STORE
+
+
+def _races(case: _Case, sequence: list[int]) -> Iterator[Violation]:
+    """Pairs of tasks that touch a common byte, one of them writing, in an order that is left open.
+
+    The check is exact per byte and covers all pairs: a task must know, of every stream, the
+    last toucher of each of its bytes.
+    """
+    known, marks = _known(case, sequence), _marks(case)
+    streams = {name: r for r, name in enumerate(case.graph.resources)}
+    position = {index: p for order in case.plan.streams.order for p, index in enumerate(order)}
+    for index in sequence:
+        task = case.graph.tasks[index]
+        own, accesses = streams[task.resource], list(_accesses(case, task))
+        for r in range(len(streams)):
+            if r != own:
+                yield from _unknown(case, task, r, known[index][r], marks, accesses)
+        for space, footprint, writes in accesses:
+            mark = marks[space].written if writes else marks[space].read
+            for cells in marks[space].cells(mark[own], footprint):
+                cells[...] = position[index] + 1
+
+
+def _unknown(
+    case: _Case,
+    task: Task,
+    stream: int,
+    known: int,
+    marks: dict[str, _Marks],
+    accesses: list[tuple[str, Footprint, bool]],
+) -> Iterator[Violation]:
+    """The last task of a stream that touched bytes of this one without this one knowing."""
+    latest, where = known, ""
+    for space, footprint, writes in accesses:
+        touched = [marks[space].written] + ([marks[space].read] if writes else [])
+        for mark in touched:
+            for cells in marks[space].cells(mark[stream], footprint):
+                if (last := int(cells.max())) > latest:
+                    latest, where = last, space
+    if latest > known:
+        other = case.plan.streams.order[stream][latest - 1]
+        place = "SRAM" if where == "sram" else f"region '{where}'"
+        message = f"{_name(task)} does not wait for task {other}, although both touch common bytes of {place}"
+        yield Violation(Rule.STREAMS, message, (other, task.index), at_ns=case.start(task))
+
+
+# --------------------------------------------------------------------------- figures
+
+
+def _figures(case: _Case) -> Iterator[Violation]:
+    """What the plan promises is what it comes to."""
+    try:
+        due = figures_of(case.problem, case.graph, case.schedule)
+    except ValueError as error:
+        yield Violation(Rule.FIGURES, f"the figures cannot be worked out: {error}")
+        return
+    for field in fields(Figures):
+        right, promised = getattr(due, field.name), getattr(case.plan.figures, field.name)
+        if promised != right:
+            yield Violation(Rule.FIGURES, f"{field.name} is promised as {promised} but comes to {right}")
+
+
+_RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
+    _coverage,
+    _precedence,
+    _resources,
+    _durations,
+    _overlaps,
+    _capacity,
+    _banks,
+    _reach,
+    _storage,
+    _write_budget,
+    _contents,
+    _streams,
+    _figures,
+)
+"""All rules, in the order in which they are told."""

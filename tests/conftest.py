@@ -1,0 +1,192 @@
+"""Fixtures that several packages of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.vocabulary import (
+    Bank,
+    Board,
+    DType,
+    Endurance,
+    Network,
+    Op,
+    OpKind,
+    Plan,
+    Port,
+    Quantization,
+    RuntimeCost,
+    Schedule,
+    Selection,
+    Storage,
+    StorageAccess,
+    Store,
+    Target,
+    TaskGraph,
+    Tensor,
+    Tiling,
+    Window,
+)
+from ooc_solve.solver.expansion import expand
+from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.streams import earliest_times, synchronize
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Folder of real models beside the checkout, with their sample inputs and outputs."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "models"
+    if not folder.is_dir():
+        pytest.skip(f"needs the development models in {folder}")
+    return folder
+
+
+# ------------------------------------------------------------------- a small problem
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> Network:
+    """Convolution, depthwise, 1x1 convolution, average pool, fully connected, softmax; seeded weights."""
+    shapes = {
+        "image": (16, 16, 3),
+        "conv": (8, 8, 8),
+        "depthwise": (8, 8, 8),
+        "point": (8, 8, 16),
+        "pool": (1, 1, 16),
+        "dense": (1, 1, 10),
+        "softmax": (1, 1, 10),
+    }
+    scale = {name: Quantization(0.05, 3) for name in shapes} | {"softmax": Quantization(1 / 256, -128)}
+    kinds = {"depthwise": OpKind.DEPTHWISE, "pool": OpKind.AVERAGE_POOL, "softmax": OpKind.SOFTMAX}
+    windows = {
+        "conv": Window((3, 3), (2, 2), pads=(0, 0, 1, 1)),
+        "depthwise": Window((3, 3), pads=(1, 1, 1, 1)),
+        "pool": Window((8, 8), (8, 8)),
+    }
+    random, names = np.random.default_rng(7), list(shapes)
+    ops = []
+    for source, name in pairwise(names):
+        kind, window, channels = kinds.get(name, OpKind.CONV), windows.get(name, Window()), shapes[name][2]
+        sizes: tuple[int, ...] | None = None
+        if kind is OpKind.DEPTHWISE:
+            sizes = (*window.kernel, channels)
+        elif kind is OpKind.CONV:
+            sizes = (channels, *window.kernel, shapes[source][2])
+        weights = bias = multiplier = None
+        if sizes is not None:
+            weights = random.integers(-127, 128, sizes).astype(np.int8)
+            bias = random.integers(-999, 1000, channels).astype(np.int32)
+            multiplier = random.uniform(0.001, 0.004, channels).astype(np.float32)
+        groups = channels if kind is OpKind.DEPTHWISE else 1
+        ops.append(Op(name, kind, (source,), name, window, groups, weights, bias, multiplier))
+    tensors = {name: Tensor(name, *shapes[name], DType.INT8, scale[name]) for name in names}
+    return Network("tiny", tensors, tuple(ops), ("image",), ("softmax",), digest="tiny-7")
+
+
+@pytest.fixture(scope="session")
+def tiny_target() -> Target:
+    """A core with two banks of SRAM, and a card on a DMA channel of its own that moves 32 bytes at a time."""
+    port = Port("sdio", "sd-4bit", 25_000_000, 12_000_000, 0.9, 0.8, 2_000)
+    runtime = RuntimeCost("plain", 2.0, 3.0, 2.5, 8.0, 400.0)
+    board = Board(
+        name="tiny-board",
+        title="A board for tests",
+        core="Cortex-M4",
+        cores=1,
+        clock_hz=100_000_000,
+        usable_bytes=65_536,
+        banks=(Bank("high", 4_096), Bank("low", 6_144)),
+        flash_bytes=None,
+        dma_channels=4,
+        overlaps_cpu=True,
+        dma_setup_cycles=0.0,
+        cpu_stall_cycles_per_byte=0.0,
+        ports=(port,),
+        runtimes=(runtime,),
+        active_mw=100.0,
+        io_wait_mw=40.0,
+        sleep_mw=1.0,
+    )
+    card = Storage(
+        name="tiny-card",
+        kind="sd",
+        capacity_bytes=1 << 20,
+        volatile=False,
+        read=StorageAccess(10_000_000, 3_000, 32),
+        write=StorageAccess(5_000_000, 9_000, 32),
+        erase=None,
+        endurance=Endurance(3_000, "device", 4.0),
+        read_nj_per_byte=6.0,
+        write_nj_per_byte=12.0,
+        erase_nj_per_byte=0.0,
+        idle_mw=0.5,
+        sleep_mw=0.1,
+    )
+    store = Store("card", port, card)
+    return Target("tiny", "Tiny", board, runtime, store, store, {"board.cpu.clock_hz": "M"})
+
+
+@pytest.fixture(scope="session")
+def tiny_problem(tiny_network: Network, tiny_target: Target) -> Problem:
+    """The small network on the small board; input and output on the card."""
+    return Problem(tiny_network, tiny_target, 10_240, IoPlace.STORAGE)
+
+
+@pytest.fixture(scope="session")
+def tiny_selection() -> Selection:
+    """Halo, channel planes, weights fetched twice, partial sums, a kept tensor: something of everything."""
+    tilings = (
+        Tiling(4, 8, 4, 3, hold_weights=True),
+        Tiling(2, 8, 4, 8),
+        Tiling(4, 8, 8, 4),
+        Tiling(1, 1, 16, 16),
+        Tiling(1, 1, 5, 16),
+        Tiling(1, 1, 10, 10),
+    )
+    return Selection(tilings, frozenset({"point", "dense"}))
+
+
+@pytest.fixture(scope="session")
+def planned() -> Callable[[Problem, Selection, bool], Plan]:
+    """Function that makes a right plan of a selection; the flag says whether tasks may overlap in time."""
+    return _planned
+
+
+def _planned(problem: Problem, selection: Selection, overlapping: bool) -> Plan:
+    """First all tasks one after the other; then, if they may overlap, each as early as its waits allow."""
+    graph = expand(problem, selection)
+    ends = np.cumsum([task.duration_ns for task in graph.tasks]).tolist()
+    schedule = Schedule((0, *ends[:-1]), _first_fit(problem, graph))
+    streams = synchronize(graph, schedule)
+    if overlapping:
+        schedule = Schedule(earliest_times(graph, streams), schedule.address)
+    return Plan(selection, graph, schedule, streams, figures_of(problem, graph, schedule), "test")
+
+
+def _first_fit(problem: Problem, graph: TaskGraph) -> tuple[int, ...]:
+    """Lowest address for each buffer while tasks run one by one; none across a wall."""
+    last = {touch.buffer: task.index for task in graph.tasks for touch in (*task.reads, *task.writes)}
+    first = {touch.buffer: task.index for task in graph.tasks[::-1] for touch in (*task.reads, *task.writes)}
+    walls = np.cumsum([size for _, size in problem.banks]).tolist()
+    address: list[int] = []
+    for buffer in graph.buffers:
+        pinned = [other.index for other in graph.buffers if buffer.pinned or other.pinned]
+        others = [
+            (address[other.index], address[other.index] + other.size_bytes)
+            for other in graph.buffers[: buffer.index]
+            if other.index in pinned
+            or (first[other.index] <= last[buffer.index] and first[buffer.index] <= last[other.index])
+        ]
+        at = 0
+        while any(low < at + buffer.size_bytes and at < high for low, high in others) or any(
+            at < wall < at + buffer.size_bytes for wall in walls[:-1]
+        ):
+            at += problem.unit_bytes
+        address.append(at)
+    return tuple(address)

@@ -1,0 +1,358 @@
+"""Real quantised models give what onnxruntime gives; unusable files give one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ooc_solve.models import reference
+from ooc_solve.models.layout import View
+from ooc_solve.models.onnx_reader import read_onnx, read_onnx_with_names
+from ooc_solve.models.vocabulary import InputError, Network, OpKind
+
+Array = NDArray[Any]
+
+QOPERATOR = (
+    "mlperf_tiny/ic_resnet8_ort_qop_u8s8",
+    "mlperf_tiny/ic_resnet8_ort_qop_s8_pertensor",
+    "mlperf_tiny/vww_mobilenetv1_025_96_ort_qop_u8s8",
+    "mlperf_tiny/kws_dscnn_ort_qop_u8s8",
+    "mlperf_tiny/ad_autoencoder_ort_qop_u8s8",
+    "micro_kws/micro_kws_m_qoperator",
+)
+QDQ = (
+    "mlperf_tiny/ic_resnet8_int8",
+    "mlperf_tiny/ic_resnet8_ort_qdq_s8",
+    "mlperf_tiny/ic_resnet8_ort_qdq_s8_sym",
+    "mlperf_tiny/vww_mobilenetv1_025_96_int8",
+    "mlperf_tiny/vww_mobilenetv1_025_96_ort_qdq_s8",
+    "mlperf_tiny/kws_dscnn_int8",
+    "mlperf_tiny/kws_dscnn_ort_qdq_s8",
+    "mlperf_tiny/ad_autoencoder_int8",
+    "mlperf_tiny/ad_autoencoder_ort_qdq_s8",
+    "mcunet/mcunet_vww_int8",
+    "micro_kws/micro_kws_m_qdq",
+    "mobilenet/mobilenetv1_025_128_ort_qdq_s8",
+)
+FLOAT = (
+    "mlperf_tiny/ic_resnet8_float",
+    "mlperf_tiny/vww_mobilenetv1_025_96_float",
+    "mlperf_tiny/kws_dscnn_float",
+    "mlperf_tiny/ad_autoencoder_float",
+    "micro_kws/micro_kws_m_float",
+    "mobilenet/mobilenetv1_025_128_float",
+    "mnist/mnist_cntk_opset8_float",
+)
+LAYERED = tuple(
+    name for name in (*QOPERATOR, *QDQ) if not name.endswith(("_sym", "_pertensor", "_128_ort_qdq_s8"))
+)
+
+
+def samples(path: Path) -> tuple[str, Array, Array, Array]:
+    """Name of the input, sample inputs, onnxruntime's outputs as written and optimised."""
+    data = np.load(path.with_suffix(".npz"))
+    return str(data["input_name"]), data["input"], data["output_noopt_0"], data["output_0"]
+
+
+def outputs_of(network: Network, name: str, inputs: Array) -> Array:
+    """Outputs of the network for all samples, in the graph's shape."""
+    (output,) = network.outputs
+    return np.concatenate(
+        [
+            reference.graph_output(network, output, reference.run(network, {name: inputs[k : k + 1]}))
+            for k in range(len(inputs))
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", QOPERATOR)
+def test_qoperator_outputs_are_equal_to_the_byte(shared_models: Path, name: str) -> None:
+    """Every output of every sample is exactly onnxruntime's."""
+    path = shared_models / f"{name}.onnx"
+    key, inputs, expected, _ = samples(path)
+    assert np.array_equal(outputs_of(read_onnx(path), key, inputs), expected)
+
+
+@pytest.mark.parametrize("name", QDQ)
+def test_qdq_classes_are_equal(shared_models: Path, name: str) -> None:
+    """Every sample gets onnxruntime's class (any of them where its two settings or a tie disagree)."""
+    path = shared_models / f"{name}.onnx"
+    key, inputs, *accepted = samples(path)
+    found = outputs_of(read_onnx(path), key, inputs).argmax(axis=1)
+    best = [(output == output.max(axis=1, keepdims=True)) for output in accepted]
+    assert all((best[0] | best[1])[np.arange(len(found)), found])
+
+
+def onnxruntime_layers(
+    path: Path, network: Network, names: dict[str, View]
+) -> tuple[dict[str, Array], Array]:
+    """Tensors of onnxruntime as the network would store them, and the sample's input."""
+    data = np.load(path.with_name(f"{path.stem}_layers.npz"))
+    layers: dict[str, Array] = {}
+    for position, name in enumerate(data["names"]):
+        view = names.get(str(name))
+        if view is not None:
+            values = (data[f"t{position:03d}"].astype(int) - view.offset).astype(np.int8)
+            shape = reference.stored_shape(network.tensors[view.tensor])
+            layers.setdefault(view.tensor, view.scatter(values).reshape(shape))
+    return layers, data["input"]
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_every_layer_agrees(shared_models: Path, name: str) -> None:
+    """Fed with onnxruntime's own tensors, every operator gives its next one.
+
+    QLinear operators to the byte. In QDQ form, which onnxruntime computes in float, one step apart
+    at most: 1 of 100 000 values, and up to 1 of 50 in average pools, whose ties float error decides.
+    """
+    path = shared_models / f"{name}.onnx"
+    network, names = read_onnx_with_names(path)
+    layers, sample = onnxruntime_layers(path, network, names)
+    values = {network.inputs[0]: sample, **layers}
+    compared = {True: 0, False: 0}
+    differing = {True: 0, False: 0}
+    for op in network.ops:
+        result = reference.run_op(network, op, values)
+        values.setdefault(op.output, result)
+        if op.output in layers:
+            difference = np.abs(result.astype(int) - layers[op.output].astype(int))
+            pool = op.kind is OpKind.AVERAGE_POOL
+            assert difference.max() <= (0 if name in QOPERATOR else 1), op.name
+            compared[pool] += difference.size
+            differing[pool] += int((difference > 0).sum())
+    assert len(layers) >= 0.9 * len([op for op in network.ops if op.kind is not OpKind.DEQUANTIZE])
+    assert differing[False] <= 1 + compared[False] / 100_000
+    assert differing[True] <= 1 + compared[True] / 50
+
+
+@pytest.mark.parametrize("name", [*QOPERATOR, *QDQ])
+def test_nothing_is_permuted_and_layout_costs_no_operator(shared_models: Path, name: str) -> None:
+    """None of these networks needs its data in another order than the one it is in."""
+    kinds = {op.kind for op in read_onnx(shared_models / f"{name}.onnx").ops}
+    assert kinds.isdisjoint({OpKind.PERMUTE, OpKind.PAD})
+
+
+@pytest.mark.parametrize("name", FLOAT)
+def test_float_networks_are_refused_by_their_first_float_operator(shared_models: Path, name: str) -> None:
+    """A float network gives one line that says what to do."""
+    with pytest.raises(InputError, match="float32 networks are not supported yet; quantise") as caught:
+        read_onnx(shared_models / f"{name}.onnx")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(("Conv '", "MatMul '"))
+
+
+def test_digest_is_that_of_the_file(shared_models: Path) -> None:
+    """The digest of a network is the SHA-256 of the file it came from."""
+    path = shared_models / "mlperf_tiny" / "kws_dscnn_int8.onnx"
+    assert read_onnx(path).digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ------------------------------------------------------------------ unusable files
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    shape: tuple[int | str, ...] = (1, 4),
+    dtype: int = TensorProto.INT8,
+    constants: dict[str, Array] | None = None,
+) -> onnx.ModelProto:
+    """A model with input ``x``, output ``y``."""
+    scale = {"s": np.float32(0.5), "z": np.int8(0)}
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", dtype, shape)],
+        [helper.make_empty_tensor_value_info("y")],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in {**scale, **(constants or {})}.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+
+
+def dequantize(source: str = "x", output: str = "r") -> onnx.NodeProto:
+    """A DequantizeLinear of the input."""
+    return helper.make_node("DequantizeLinear", [source, "s", "z"], [output], "dequantize")
+
+
+def quantize(source: str, output: str = "y") -> onnx.NodeProto:
+    """A QuantizeLinear to the output."""
+    return helper.make_node("QuantizeLinear", [source, "s", "z"], [output], "quantize")
+
+
+def complaint(tmp_path: Path, model: onnx.ModelProto) -> str:
+    """The error a model gives."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError) as caught:
+        read_onnx(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"this is not a model", b"\x00" * 100, b"\x89PNG\r\n\x1a\n" + b"7" * 50]
+)
+def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> None:
+    """A file that is no ONNX model gives one line naming it."""
+    path = tmp_path / "picture.onnx"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"picture\.onnx': must be an ONNX model") as caught:
+        read_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_truncated_files_are_refused(tmp_path: Path) -> None:
+    """A missing file and every truncation of a good one give an input error, never a traceback."""
+    with pytest.raises(InputError, match=r"nothing\.onnx': the model file cannot be read"):
+        read_onnx(tmp_path / "nothing.onnx")
+    content = model_of([dequantize(), quantize("r")]).SerializeToString()
+    path = tmp_path / "cut.onnx"
+    for length in range(len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError):
+            read_onnx(path)
+
+
+def test_missing_external_data_is_refused(tmp_path: Path) -> None:
+    """A model whose weights lie in a file that is not there says so."""
+    model = model_of([dequantize(), quantize("r")], constants={"w": np.zeros(2000, np.float32)})
+    onnx.save(
+        model, tmp_path / "m.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100
+    )
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(InputError, match=r"m\.onnx': its external weight data cannot be read"):
+        read_onnx(tmp_path / "m.onnx")
+
+
+def test_free_dimensions_but_the_batch_are_refused(tmp_path: Path) -> None:
+    """A free batch is 1; any other free dimension is named."""
+    nodes = [dequantize(), quantize("r")]
+    path = tmp_path / "free.onnx"
+    path.write_bytes(model_of(nodes, ("batch", 4)).SerializeToString())
+    assert read_onnx(path).tensors["x"].graph_shape == (1, 4)
+    message = complaint(tmp_path, model_of(nodes, ("batch", 3, "height", 8)))
+    assert message.startswith("Graph input 'x': dimension 2 ('height') must have a fixed size")
+
+
+def test_types_that_are_not_known_are_refused(tmp_path: Path) -> None:
+    """A double input is refused by name and type."""
+    message = complaint(tmp_path, model_of([dequantize(), quantize("r")], dtype=TensorProto.DOUBLE))
+    assert message == "Graph input 'x': must be float32, uint8 or int8 (got double)."
+
+
+WEIGHTS: dict[str, Array] = {
+    "w": np.ones((2, 1, 3, 3, 3), np.int8),
+    "w2": np.ones((4, 2), np.int8),
+    "wf": np.ones((4, 2), np.float32),
+}
+
+REFUSED = {
+    "LSTM 'l': operator is not supported; supported are ": (
+        [dequantize(), helper.make_node("LSTM", ["r", "wf", "wf"], ["m"], "l", hidden_size=2), quantize("m")],
+        (1, 4),
+    ),
+    "Conv 'c': must have one or two spatial axes (got 3).": (
+        [
+            dequantize(),
+            dequantize("w", "wr"),
+            helper.make_node("Conv", ["r", "wr"], ["m"], "c"),
+            quantize("m"),
+        ],
+        (1, 1, 5, 5, 5),
+    ),
+    "Mul 'm': one of its inputs must be a constant.": (
+        [dequantize(), helper.make_node("Mul", ["r", "r"], ["m"], "m"), quantize("m")],
+        (1, 4),
+    ),
+    "MatMul 'm': weights 'wf' must be constant int8": (
+        [dequantize(), helper.make_node("MatMul", ["r", "wf"], ["m"], "m"), quantize("m")],
+        (1, 4),
+    ),
+    "Sigmoid 'again': the result of MatMul 'm' must be quantised before": (
+        [
+            dequantize(),
+            dequantize("w2", "wr"),
+            helper.make_node("MatMul", ["r", "wr"], ["m"], "m"),
+            helper.make_node("Sigmoid", ["m"], ["a"], "again"),
+            quantize("a"),
+        ],
+        (1, 4),
+    ),
+    "Relu 'r1': its input 'nowhere' must be produced before it": (
+        [helper.make_node("Relu", ["nowhere"], ["m"], "r1"), quantize("m")],
+        (1, 4),
+    ),
+    "Reshape 'b': (1, 4) cannot be reshaped to [2, 3]": (
+        [helper.make_node("Reshape", ["x", "shape"], ["m"], "b"), dequantize("m"), quantize("r")],
+        (1, 4),
+    ),
+    "Graph output 'y': must be quantised": (
+        [dequantize(), helper.make_node("Softmax", ["r"], ["y"], "s")],
+        (1, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_not_supported_is_named(tmp_path: Path, message: str) -> None:
+    """Each refusal names operator and node and says what must hold, in one line."""
+    nodes, shape = REFUSED[message]
+    constants: dict[str, Array] = {**WEIGHTS, "shape": np.array([2, 3])}
+    found = complaint(tmp_path, model_of(nodes, shape, constants=constants))
+    assert found.startswith(message)
+    assert "\n" not in found
+
+
+def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
+    """An attribute that is a number where ONNX wants a list gives an error that names it."""
+    turn = helper.make_node("Transpose", ["r"], ["m"], "turn", perm=1)
+    message = complaint(tmp_path, model_of([dequantize(), turn, quantize("m")]))
+    assert message.startswith("Transpose 'turn': attribute 'perm' must be of the type ONNX gives it")
+
+
+def test_damaged_models_give_input_errors_or_networks(shared_models: Path, tmp_path: Path) -> None:
+    """Whatever bytes of a model are overwritten, reading it ends in a network or an input error."""
+    content = (shared_models / "micro_kws" / "micro_kws_m_qoperator.onnx").read_bytes()
+    rng = np.random.default_rng(7)
+    refused = 0
+    for _ in range(100):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[rng.integers(0, len(content), 20)] = rng.integers(0, 256, 20)
+        path = tmp_path / "damaged.onnx"
+        path.write_bytes(damaged.tobytes())
+        try:
+            with np.errstate(all="ignore"):
+                read_onnx(path)
+        except InputError:
+            refused += 1
+    assert refused > 0
+
+
+def test_control_flow_is_refused(tmp_path: Path) -> None:
+    """An If gives a line about control flow."""
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["r"], ["b"])], "branch", [], [helper.make_empty_tensor_value_info("b")]
+    )
+    choice = helper.make_node("If", ["c"], ["m"], "choice", then_branch=branch, else_branch=branch)
+    model = model_of([dequantize(), choice, quantize("m")], constants={"c": np.array(True)})
+    assert (
+        complaint(tmp_path, model) == "If 'choice': control flow is not supported; export a model without it."
+    )
+
+
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
+    """Independent problems give a line each; nodes after a problem give none."""
+    nodes = [
+        dequantize(),
+        helper.make_node("Cos", ["r"], ["a"], "first"),
+        quantize("a", "qa"),
+        helper.make_node("Sin", ["r"], ["b"], "second"),
+        quantize("b", "y"),
+    ]
+    lines = complaint(tmp_path, model_of(nodes)).split("\n")
+    assert [line.split(":")[0] for line in lines] == ["Cos 'first'", "Sin 'second'"]
