@@ -336,14 +336,14 @@ def storage_layouts(problem: Problem, plan: Plan) -> dict[str, tuple[RegionName,
 
 def _stored(problem: Problem, plan: Plan) -> Iterator[tuple[Tensor, int, int]]:
     """Tensors in storage with their plane channels and record rows."""
-    network = problem.network
+    network, resident = problem.network, dict(plan.graph.resident)
     for name in network.inputs:
         tensor = network.tensors[name]
         if problem.io is IoPlace.STORAGE:
             yield tensor, tensor.channels, tensor.height
     for op, tiling in zip(network.ops, plan.selection.tilings, strict=True):
         tensor = network.tensors[op.output]
-        if op.output not in dict(plan.graph.resident):
+        if op.output not in resident:
             yield tensor, min(tiling.channels, tensor.channels), tiling.rows
         elif problem.stored_at_end(tensor):
             yield tensor, tensor.channels, tensor.height

@@ -70,6 +70,9 @@ def solve_graph(
     with one worker is reproducible.
     """
     begun = time.monotonic()
+    largest_bank = max((size for _, size in problem.banks), default=0)
+    if any(buffer.size_bytes > largest_bank for buffer in graph.buffers):
+        return GraphResult(Status.INFEASIBLE, None, 0, 0.0)  # CP-SAT takes no empty set of addresses
     lower = lower_bound_ns(graph)
     upper = makespan_ns(graph, hint.start_ns) if hint else sum(t.duration_ns for t in graph.tasks)
     if hint is not None and upper <= lower:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.tiling import StageGeometry, input_range, tile_count, tile_range
+from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
     Op,
@@ -25,15 +25,14 @@ from ooc_solve.models.vocabulary import (
     Tiling,
 )
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.workspace import KEPT as KEPT
+from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 UNGROUPED = (OpKind.SOFTMAX, OpKind.CONCAT)
 """Operators whose tiles take all output channels."""
 
 MAX_TILES = 6000
 """Tilings of a stage into more tiles than this are left out while a coarser one exists."""
-
-KEPT = 0
-"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,8 @@ class Option:
 
     ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
     ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, ``firm_bytes``
-    the same when every fetched stripe starts and ends anywhere in its granules;
+    the largest tiles of all kinds together when every fetched stripe starts and ends
+    anywhere in its granules;
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
     time per resource.
     """
@@ -134,6 +134,7 @@ class OptionCosts:
         self.problem = problem
         self._read = lru_cache(maxsize=1 << 16)(self._read_ns)
         self._write = lru_cache(maxsize=1 << 16)(self._write_ns)
+        self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
 
     def _store(self, region: RegionName) -> Store:
         return self.problem.target.stores[self.problem.store_index(region)]
@@ -235,7 +236,8 @@ class OptionCosts:
         geometry = StageGeometry.of(self.problem.network, op, tiling)
         rows, columns, groups, splits = geometry.grid
         reads: Counter[str] = Counter()
-        need = extra = ahead = first = last = bytes_read = bytes_written = 0
+        first: Counter[str] = Counter()  # channels work at the same time
+        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -245,18 +247,24 @@ class OptionCosts:
                 return None
             slot, total_ns, head_ns, size, count, worse = figure
             extra += worse
-            reads[self._channel(self._region_of(op.inputs[k]))] += total_ns
-            need, ahead, first = need + slot, ahead + slot, first + head_ns
+            channel = self._channel(self._region_of(op.inputs[k]))
+            reads[channel] += total_ns
+            first[channel] += head_ns
+            room, ahead = room + slot, ahead + slot
+            if tiling.hold_inputs and not self._own_planes(geometry, k, residence):
+                held_inputs += slot
             bytes_read, tasks = bytes_read + size, tasks + count
         if op.weights is not None:
-            slot, total_ns, head_ns, size, count, held = self._weight_cost(geometry)
-            reads[self._channel(RegionName.IMAGE)] += total_ns
-            need, ahead, first = need + (held or slot), ahead + slot, first + head_ns
+            slot, total_ns, head_ns, size, count, held_weights = self._weight_cost(geometry)
+            channel = self._channel(RegionName.IMAGE)
+            reads[channel] += total_ns
+            first[channel] += head_ns
+            room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
         tile = Tiling(tiling.rows, tiling.columns, tiling.channels, tiling.split)
         elements = StageGeometry.of(self.problem.network, op, tile).output_box((0, 0, 0, 0)).elements
         if splits > 1:
-            need += self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES)
+            room += self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES)
         if output != KEPT:
             figure_out = self._output_cost(geometry)
             if figure_out is None:
@@ -264,10 +272,14 @@ class OptionCosts:
             slot, total_ns, tail_ns, size, count = figure_out
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
             reads[self._channel(region)] += total_ns
-            need, last, bytes_written, tasks = need + slot, tail_ns, size, tasks + count
+            room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
+        regions = (*map(self._region_of, (*op.inputs, op.output)), RegionName.IMAGE)
+        granules = tuple(map(self._granule, regions))
+        workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
+        need = workspace.busiest_bytes()
         return Option(
-            tiling, inputs, output, need, need + extra, ahead, self._compute_cost(geometry), tuple(reads.items()),
-            first, last, bytes_read, bytes_written, tasks,
+            tiling, inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry),
+            tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
         )  # fmt: skip
 
     def _channel(self, region: RegionName) -> str:
@@ -310,34 +322,19 @@ class OptionCosts:
         """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
         region = self._region_of(op.inputs[k])
-        granule = self.problem.granule_bytes(region)
+        granule = self._granule(region)
         element = tensor.dtype.size_bytes
-        window, columns = op.window, geometry.grid[1]
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
             ns = self._read(region, size, 1)
             return self.problem.buffer_bytes(size), ns, ns, size, 1, 0
-        column_ranges = [
-            input_range(
-                tile_range(i, tiling.columns, geometry.output.width),
-                window.kernel[1], window.stride[1], window.dilation[1], window.pads[1], tensor.width,
-            )
-            for i in range(columns)
-        ]  # fmt: skip
+        _, column_ranges = input_ranges(geometry, tensor)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
         if narrow and (tensor.width * residence * element) % granule:
             return None
-        spans = Counter(
-            high - low
-            for low, high in (
-                input_range(
-                    tile_range(i, tiling.rows, geometry.output.height),
-                    window.kernel[0], window.stride[0], window.dilation[0], window.pads[0], tensor.height,
-                )
-                for i in range(geometry.grid[0])
-            )
-        )  # fmt: skip
-        rounds = self._rounds(geometry, residence, tensor)
+        row_ranges, column_ranges = self._fetched(geometry, residence, tensor)
+        spans = Counter(high - low for low, high in row_ranges)
+        rounds = self._rounds(geometry, k, residence)
         slot = total_ns = size = count = held = 0
         first_ns = None
         widths = _tile_sizes(tensor.channels, residence)
@@ -371,14 +368,34 @@ class OptionCosts:
         row = tensor.width * width * tensor.dtype.size_bytes
         return align_up(rows * row, granule) + (granule if row % granule else 0)
 
-    def _rounds(self, geometry: StageGeometry, residence: int, tensor: Tensor) -> int:
+    @staticmethod
+    def _fetched(geometry: StageGeometry, residence: int, tensor: Tensor) -> tuple[Ranges, Ranges]:
+        """Ranges of rows and of columns that are fetched in one round.
+
+        Padding can make neighbours read the same box; one that stays is not fetched again.
+        """
+        rows, columns = input_ranges(geometry, tensor)
+        tiling, splits = geometry.tiling, geometry.grid[3]
+        if splits > 1 and not tiling.hold_inputs:
+            return rows, columns
+        few_rows, few_columns = distinct(rows), distinct(columns)
+        planes_pass = residence < tensor.channels and tiling.loop is LoopOrder.ACTIVATIONS_OUTER
+        stays = tiling.hold_inputs or (len(few_columns) == 1 and not planes_pass)
+        return few_rows if stays else rows, few_columns
+
+    @staticmethod
+    def _own_planes(geometry: StageGeometry, k: int, residence: int) -> bool:
+        """Whether every group of output channels has a plane of the input to itself."""
+        return not geometry.op.mixes_channels and residence < geometry.inputs[k].channels
+
+    def _rounds(self, geometry: StageGeometry, k: int, residence: int) -> int:
         """How often each input tile is fetched."""
-        rows, columns, groups, splits = geometry.grid
+        _, _, groups, splits = geometry.grid
         if geometry.tiling.hold_inputs or groups == 1:
             return 1
-        mixes = geometry.op.mixes_channels
-        if not mixes and residence < tensor.channels:
-            return 1  # every group has a plane of its own
+        if self._own_planes(geometry, k, residence):
+            return 1
+        rows, columns = (len(distinct(ranges)) for ranges in input_ranges(geometry, geometry.inputs[k]))
         stays = splits == 1 and (
             columns == 1 if geometry.tiling.loop is LoopOrder.ACTIVATIONS_OUTER else rows * columns == 1
         )
@@ -388,7 +405,7 @@ class OptionCosts:
         """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held."""
         tiling = geometry.tiling
         rows, columns, groups, splits = geometry.grid
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        granule = self._granule(RegionName.IMAGE)
         keys: Counter[int] = Counter()
         seen = set()
         for group in {0, groups - 1}:
@@ -435,7 +452,7 @@ class OptionCosts:
         """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
         tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
-        granule = self.problem.granule_bytes(region)
+        granule = self._granule(region)
         element = tensor.dtype.size_bytes
         narrow = tiling.columns < tensor.width
         if narrow and (
@@ -486,6 +503,7 @@ def _dominates(a: Option, b: Option) -> bool:
         and all(x <= y for (_, x), (_, y) in zip(a.io_ns, b.io_ns, strict=True))
         and a.first_ns <= b.first_ns
         and a.last_ns <= b.last_ns
+        and a.bytes_read <= b.bytes_read
         and a.bytes_written <= b.bytes_written
         and a.tasks <= b.tasks
     )

@@ -288,13 +288,13 @@ def local_search(space: Space, start: Candidate, effort: int, seed: int, deadlin
 
 
 def ladder(problem: Problem, time_limit_s: float) -> list[int]:
-    """SRAM sizes up to the problem's at which plans are sought: two or four to the octave.
+    """SRAM sizes up to the problem's at which plans are sought: one, two or four to the octave.
 
     The same steps for every problem, and the board's full size on top; so the plans
     considered for some SRAM are always among those considered for more.
     """
     full = problem.target.board.usable_bytes
-    fine = (4, 5, 6, 7) if time_limit_s >= 30 else (4, 6)
+    fine = (4,) if time_limit_s < 10 else (4, 6) if time_limit_s < 30 else (4, 5, 6, 7)
     steps = [k << e for e in range(8, 22) for k in fine]
     return [s for s in sorted({*steps, full}) if RESERVED_BYTES < s <= problem.sram_bytes]
 

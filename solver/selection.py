@@ -106,11 +106,11 @@ def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], out
 def _lives(problem: Problem) -> dict[str, tuple[int, int]]:
     network = problem.network
     end = len(network.ops) - 1
-    lives = {name: (0, 0) for name in network.inputs}
+    lives: dict[str, tuple[int, int]] = {}
     for stage, op in enumerate(network.ops):
         lives[op.output] = (stage, stage)
         for name in op.inputs:
-            lives[name] = (lives[name][0], stage)
+            lives[name] = (lives.get(name, (stage, stage))[0], stage)
     for name in (*network.inputs, *network.outputs):
         if problem.io is IoPlace.SRAM:
             lives[name] = (0, end)

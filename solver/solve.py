@@ -52,8 +52,9 @@ EXACT_TASKS = 48
 EFFORT_PER_SECOND = 1500
 """Tasks that the local search schedules on each rung, per second of time limit."""
 
-EXACT_SHARE = 2.0
-"""Deterministic time (CP-SAT's own unit, about a second) for each of them."""
+EXACT_SHARE = 0.005
+"""CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
+longer than a second here (14 s on the machine it was measured on)."""
 
 
 def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -> Result:
@@ -76,7 +77,9 @@ def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -
         if progress is not None:
             seen = best.score[0] if best else None
             progress(f"{size // 1024} KiB", time.monotonic() - begun, seen, bound)
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and size < problem.sram_bytes:
+            found = first_candidates(space_of(problem), deadline)
+            best = min([*found, *([best] if best else [])], key=lambda c: c.score, default=None)
             break
     best = _last_step(problem, best)
     if best is None:
@@ -97,7 +100,7 @@ def _step(here: Problem, best: Candidate | None, budget: Budget, deadline: float
     start = min(starts, key=lambda c: c.score)
     effort = int(EFFORT_PER_SECOND * budget.time_limit_s)
     found = local_search(space, start, effort, budget.seed, deadline)
-    found = exact(here, polish(here, found))
+    found = exact(here, polish(here, found), budget)
     return found if best is None or found.score < best.score else best
 
 
@@ -125,12 +128,15 @@ def _last_step(problem: Problem, best: Candidate | None) -> Candidate | None:
     return min(found, key=lambda c: c.score, default=None)
 
 
-def exact(problem: Problem, candidate: Candidate) -> Candidate:
+def exact(problem: Problem, candidate: Candidate, budget: Budget) -> Candidate:
     """Let the tile-level model finish a small graph, within deterministic time."""
     if len(candidate.graph.tasks) > EXACT_TASKS:
         return candidate
     hint = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
-    result = solve_graph(problem, candidate.graph, hint, Budget(30.0, 1, 1), deterministic=EXACT_SHARE)
+    share = EXACT_SHARE * budget.time_limit_s
+    result = solve_graph(
+        problem, candidate.graph, hint, Budget(budget.time_limit_s, 1, 1), deterministic=share
+    )
     if result.schedule is None:
         return candidate
     makespan = makespan_ns(candidate.graph, result.schedule.start_ns)

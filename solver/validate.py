@@ -877,10 +877,13 @@ def _unknown(
                 if (last := int(cells.max())) > latest:
                     latest, where = last, space
     if latest > known:
-        other = case.plan.streams.order[stream][latest - 1]
+        other = case.graph.tasks[case.plan.streams.order[stream][latest - 1]]
+        first, second = sorted((other, task), key=case.start)
         place = "SRAM" if where == "sram" else f"region '{where}'"
-        message = f"{_name(task)} does not wait for task {other}, although both touch common bytes of {place}"
-        yield Violation(Rule.STREAMS, message, (other, task.index), at_ns=case.start(task))
+        message = (
+            f"{_name(second)} does not wait for task {first.index}, although they share bytes of {place}"
+        )
+        yield Violation(Rule.STREAMS, message, (first.index, second.index), at_ns=case.start(second))
 
 
 # --------------------------------------------------------------------------- figures

@@ -1,0 +1,168 @@
+"""SRAM that one stage needs beside the kept tensors: what any schedule has to find room for.
+
+The bytes that a single tile needs are a lower estimate for the stage, whichever tile is
+looked at; so a few tiles are enough, as long as the busiest is mostly among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+
+from ooc_solve.models.cost import align_up
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.tiling import StageGeometry, TileIndex, input_range, tile_count, tile_range
+from ooc_solve.models.vocabulary import LoopOrder, Tensor
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+
+KEPT = 0
+"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def input_ranges(geometry: StageGeometry, tensor: Tensor) -> tuple[Ranges, Ranges]:
+    """Input rows of each row of tiles, and input columns of each column of tiles."""
+    if geometry.op.needs_whole_tensors:
+        return ((0, tensor.height),), ((0, tensor.width),)
+    window, tiling, out = geometry.op.window, geometry.tiling, geometry.output
+    kernel, stride, dilation, pads = window.kernel, window.stride, window.dilation, window.pads
+    return (
+        _ranges(out.height, tiling.rows, kernel[0], stride[0], dilation[0], pads[0], tensor.height),
+        _ranges(out.width, tiling.columns, kernel[1], stride[1], dilation[1], pads[1], tensor.width),
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _ranges(size: int, tile: int, kernel: int, stride: int, dilation: int, pad: int, limit: int) -> Ranges:
+    return tuple(
+        input_range(tile_range(i, tile, size), kernel, stride, dilation, pad, limit)
+        for i in range(tile_count(size, tile))
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def distinct(ranges: Ranges) -> Ranges:
+    """Each range once, in order."""
+    return tuple(sorted(set(ranges)))
+
+
+@lru_cache(maxsize=1 << 12)
+def widest(ranges: Ranges) -> int:
+    """Index of the first of the longest ranges."""
+    return max(range(len(ranges)), key=lambda i: ranges[i][1] - ranges[i][0])
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Tile buffers of a stage for given residences of its tensors.
+
+    ``granules`` are the storage granules of each input's region, of the output's and of the
+    image. ``held_inputs`` and ``held_weights`` are the bytes of all tiles that are held for
+    the stage, 0 where they are not.
+    """
+
+    problem: Problem
+    geometry: StageGeometry
+    inputs: tuple[int, ...]
+    output: int
+    granules: tuple[int, ...]
+    held_inputs: int
+    held_weights: int
+    ranges: tuple[Ranges, Ranges] = field(init=False)  # of every input: those with windows have one
+    grid: TileIndex = field(init=False)
+    records: dict[tuple[int, int], int] = field(init=False)  # weight bytes by group and split
+
+    def __post_init__(self) -> None:
+        self.ranges = input_ranges(self.geometry, self.geometry.inputs[0])
+        self.grid = self.geometry.grid
+        self.records = {}
+
+    def busiest_bytes(self) -> int:
+        """Bytes that are needed at once during the busiest of a few tiles."""
+        return max(self._at(index) for index in self._tiles())
+
+    def _tiles(self) -> Iterator[TileIndex]:
+        """Tiles at the corners of the stage, those with the most input, and some from the middle."""
+        rows, columns, groups, splits = self.grid
+        middle = [1] if self.held_inputs or self.held_weights else []
+        some_rows = {0, widest(self.ranges[0]), rows - 1, *(i for i in middle if i < rows)}
+        some_columns = {0, widest(self.ranges[1]), columns - 1}
+        some_groups = {0, groups - 1, *(i for i in middle if i < groups)}
+        some_splits = {0, max(0, splits - 2), splits - 1}
+        for row in some_rows:
+            for column in some_columns:
+                for group in some_groups:
+                    for split in some_splits:
+                        first = (row, column, group) == (0, 0, 0)
+                        # during the first partial sums, a kept output does not exist yet
+                        if not (first and split < splits - 1 and self.output == KEPT):
+                            yield row, column, group, split
+
+    def _at(self, index: TileIndex) -> int:
+        """Bytes of the buffers that are needed during one tile."""
+        fetched = sum(self._input(k, index) for k, width in enumerate(self.inputs) if width != KEPT)
+        if self.held_inputs and self._inputs_all_held(index):
+            fetched = self.held_inputs
+        weights = self._weights(index) if self.geometry.op.weights is not None else 0
+        if self.held_weights and self._weights_all_held(index):
+            weights = self.held_weights
+        return fetched + weights + self._results(index)
+
+    def _input(self, k: int, index: TileIndex) -> int:
+        tensor, granule = self.geometry.inputs[k], self.granules[k]
+        pixel = self._plane_width(k, index) * tensor.dtype.size_bytes
+        rows = self.ranges[0][index[0]][1] - self.ranges[0][index[0]][0]
+        columns = self.ranges[1][index[1]][1] - self.ranges[1][index[1]][0]
+        if columns == tensor.width:
+            return self.problem.buffer_bytes(align_up(rows * columns * pixel, granule))
+        return self.problem.buffer_bytes(rows * align_up(columns * pixel, granule))
+
+    def _plane_width(self, k: int, index: TileIndex) -> int:
+        """Channels of an input that are fetched together."""
+        channels, width = self.geometry.inputs[k].channels, self.inputs[k]
+        plane = index[3] if self.geometry.op.mixes_channels else index[2]
+        return channels if width == channels else min(width, channels - plane * width)
+
+    def _weights(self, index: TileIndex) -> int:
+        if index[2:] not in self.records:
+            size = self.geometry.weight_bytes(index) + CHECKSUM_BYTES
+            self.records[index[2:]] = self.problem.buffer_bytes(align_up(size, self.granules[-1]))
+        return self.records[index[2:]]
+
+    def _results(self, index: TileIndex) -> int:
+        """Partial sums, and the output tile once it is complete."""
+        out, tiling, splits = self.geometry.output, self.geometry.tiling, self.grid[3]
+        sizes = (out.height, tiling.rows), (out.width, tiling.columns), (out.channels, tiling.channels)
+        elements = prod(min(tile, size - i * tile) for i, (size, tile) in zip(index, sizes, strict=False))
+        total = self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
+        if self.output != KEPT and index[3] == splits - 1:
+            size = elements * out.dtype.size_bytes
+            total += self.problem.buffer_bytes(align_up(size, self.granules[-2]))
+        return total
+
+    # ------------------------------------------------------------------ held tiles
+
+    def _position(self, index: TileIndex) -> int:
+        """Place of a tile in the order of execution."""
+        rows, columns, groups, splits = self.grid
+        row, column, group, split = index
+        if self.geometry.tiling.loop is LoopOrder.WEIGHTS_OUTER:
+            return ((group * rows + row) * columns + column) * splits + split
+        return ((row * groups + group) * columns + column) * splits + split
+
+    def _inputs_all_held(self, index: TileIndex) -> bool:
+        """Whether all inputs have been fetched for the first group and are awaited by the last."""
+        rows, columns, groups, splits = self.grid
+        first = self._position((rows - 1, columns - 1, 0, splits - 1))
+        last = self._position((0, 0, groups - 1, 0))
+        return first <= self._position(index) <= last
+
+    def _weights_all_held(self, index: TileIndex) -> bool:
+        """Whether all weights have been fetched for the first rows and are awaited by the last."""
+        rows, columns, groups, splits = self.grid
+        first = self._position((0, 0, groups - 1, splits - 1))
+        last = self._position((rows - 1, columns - 1, 0, 0))
+        return first <= self._position(index) <= last

@@ -1,0 +1,294 @@
+"""Small problems drawn at random: task graphs built by hand, and networks with their option spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import (
+    POINT,
+    Bank,
+    Buffer,
+    BufferRole,
+    DType,
+    Footprint,
+    Network,
+    Objective,
+    Op,
+    OpKind,
+    Region,
+    RegionName,
+    Target,
+    Task,
+    TaskGraph,
+    TaskKind,
+    Tensor,
+    Touch,
+    Transfer,
+    Window,
+)
+
+UNIT = 8
+"""Bytes per unit of SRAM on every board whose addresses fit 16-bit fields."""
+
+Case = tuple[Problem, TaskGraph]
+
+
+@cache
+def _target(name: str, banks_bytes: tuple[int, ...]) -> Target:
+    target = load_target(name)
+    banks = tuple(Bank(f"bank{i}", size) for i, size in enumerate(banks_bytes))
+    return replace(target, board=replace(target.board, banks=banks, usable_bytes=1 << 16), provenance={})
+
+
+def arena_problem(
+    banks_units: tuple[int, ...],
+    *,
+    target: str = "u585-octal",
+    objective: Objective = Objective.LATENCY,
+    write_budget_bytes: int | None = None,
+) -> Problem:
+    """Make a problem with banks of so many units, for task graphs that come without a network."""
+    one = Tensor("x", 1, 1, 1, DType.INT8)
+    op = Op("pool", OpKind.MAX_POOL, ("x",), "y")
+    network = Network("dummy", {"x": one, "y": replace(one, name="y")}, (op,), ("x",), ("y",))
+    system = _target(target, tuple(UNIT * units for units in banks_units))
+    sram = RESERVED_BYTES + UNIT * sum(banks_units)
+    return Problem(network, system, sram, IoPlace.SRAM, objective, write_budget_bytes)
+
+
+@dataclass(slots=True)
+class Sketch:
+    """A task graph in the making; sizes in units, every task touches the whole of its buffers."""
+
+    resources: tuple[str, ...] = ("cpu", "io")
+    tasks: list[Task] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    offset: int = 0
+
+    def buffer(self, units: int, role: BufferRole = BufferRole.INPUT, pinned: bool = False) -> int:
+        """Add a buffer."""
+        index = len(self.buffers)
+        self.buffers.append(Buffer(index, role, 0, f"b{index}", units * UNIT, pinned))
+        return index
+
+    def _task(
+        self,
+        kind: TaskKind,
+        resource: str,
+        ns: int,
+        reads: tuple[int, ...],
+        writes: tuple[int, ...],
+        after: tuple[int, ...],
+        transfer: Transfer | None = None,
+    ) -> int:
+        index = len(self.tasks)
+        touches = [
+            tuple(Touch(b, Footprint(0, self.buffers[b].size_bytes)) for b in which)
+            for which in (reads, writes)
+        ]
+        self.tasks.append(
+            Task(index, kind, resource, ns, 0, -1, touches[0], touches[1], tuple(sorted(after)), transfer)
+        )
+        return index
+
+    def load(
+        self, buffer: int, ns: int, resource: str = "io", store: int | None = None, after: tuple[int, ...] = ()
+    ) -> int:
+        """Fill a buffer from the image, or from where task ``store`` has put something."""
+        size = self.buffers[buffer].size_bytes
+        if store is None:
+            transfer = Transfer(RegionName.IMAGE, self.offset, size)
+            self.offset += size
+        else:
+            written = self.tasks[store].transfer
+            assert written is not None
+            transfer, after = replace(written, segment_bytes=size), (store, *after)
+        return self._task(TaskKind.LOAD, resource, ns, (), (buffer,), after, transfer)
+
+    def compute(
+        self, ns: int, reads: tuple[int, ...] = (), writes: tuple[int, ...] = (), after: tuple[int, ...] = ()
+    ) -> int:
+        """Run a kernel."""
+        return self._task(TaskKind.COMPUTE, self.resources[0], ns, reads, writes, after)
+
+    def store(self, buffer: int, ns: int, after: int, resource: str = "io") -> int:
+        """Write a buffer to storage."""
+        size = self.buffers[buffer].size_bytes
+        transfer = Transfer(RegionName.SCRATCH, self.offset, size)
+        self.offset += size
+        return self._task(TaskKind.STORE, resource, ns, (buffer,), (), (after,), transfer)
+
+    def graph(self) -> TaskGraph:
+        """The finished graph."""
+        regions = tuple(Region(name, 0, self.offset) for name in RegionName)
+        return TaskGraph(tuple(self.tasks), tuple(self.buffers), self.resources, regions)
+
+
+@st.composite
+def _task_graphs(draw: DrawFn) -> Case:
+    """One to four compute tasks with at most five transfers and six buffers."""
+    channels: tuple[str, ...] = draw(st.sampled_from([("io",), ("io", "io2"), ()]))
+    sketch = Sketch(("cpu", *channels))
+    ns, units = st.integers(1, 9), st.integers(1, 3)
+
+    def channel() -> str:
+        return draw(st.sampled_from(channels or ("cpu",)))
+
+    def free(transfers: int) -> bool:
+        used = sum(task.kind is not TaskKind.COMPUTE for task in sketch.tasks)
+        return used + transfers <= 5 and len(sketch.buffers) < 6
+
+    loaded: dict[int, int] = {}  # buffer to its load
+    kept: list[int] = []
+    stored: list[int] = []
+    if draw(st.booleans()):
+        kept.append(sketch.buffer(draw(units), BufferRole.TENSOR, pinned=True))
+    for _ in range(draw(st.sampled_from([3, 4, 2, 1]))):
+        reads: set[int] = set()
+        for _ in range(draw(st.sampled_from([1, 2, 0]))):
+            ways = (["load"] if free(1) else []) + (["again"] if loaded else []) + (["kept"] if kept else [])
+            ways += ["spilled"] if stored and free(1) else []
+            way = draw(st.sampled_from(ways or ["none"]))
+            if way == "load":
+                buffer = sketch.buffer(draw(units))
+                loaded[buffer] = sketch.load(buffer, draw(ns), channel())
+                reads.add(buffer)
+            elif way == "spilled":
+                store = draw(st.sampled_from(stored))
+                buffer = sketch.buffer(sketch.buffers[sketch.tasks[store].reads[0].buffer].size_bytes // UNIT)
+                loaded[buffer] = sketch.load(buffer, draw(ns), channel(), store)
+                reads.add(buffer)
+            elif way in ("again", "kept"):
+                reads.add(draw(st.sampled_from(sorted(loaded) if way == "again" else kept)))
+        output = draw(st.sampled_from(["kept", "store"])) if free(1) else "none"
+        writes = ()
+        if output != "none":
+            role = BufferRole.TENSOR if output == "kept" else BufferRole.OUTPUT
+            writes = (sketch.buffer(draw(units), role, pinned=output == "kept" and draw(st.booleans())),)
+        after = tuple({loaded[b] for b in reads if b in loaded})
+        step = sketch.compute(draw(ns), tuple(sorted(reads)), writes, after)
+        if output == "store":
+            stored.append(sketch.store(writes[0], draw(ns), step, channel()))
+        elif output == "kept":
+            kept.append(writes[0])
+    target = draw(st.sampled_from(["u585-octal", "f746-sd", "rp2350-psram"]))
+    return arena_problem(_banks(draw, sketch), target=target), sketch.graph()
+
+
+def _banks(draw: DrawFn, sketch: Sketch) -> tuple[int, ...]:
+    """An arena about as large as the busiest compute step and the pinned buffers need, in one bank or two."""
+    size = [buffer.size_bytes // UNIT for buffer in sketch.buffers]
+    pinned = {buffer.index for buffer in sketch.buffers if buffer.pinned}
+    least = 1
+    for task in sketch.tasks:
+        used = pinned | {touch.buffer for touch in (*task.reads, *task.writes)}
+        least = max(least, sum(size[buffer] for buffer in used))
+    total = max(1, least + draw(st.sampled_from([0, 1, 2, 0, 3, -1])))
+    second = draw(st.integers(0, total // 2)) if draw(st.booleans()) else 0
+    return (total - second, second) if second else (total,)
+
+
+def _weights(kind: OpKind, channels: int, inputs: int, groups: int, window: Window) -> dict[str, object]:
+    kernel = window.kernel
+    if kind is OpKind.CONV:
+        weights = np.zeros((channels, *kernel, inputs // groups), np.int8)
+    elif kind is OpKind.DEPTHWISE:
+        weights = np.zeros((*kernel, channels), np.int8)
+    else:
+        return {"weights": np.zeros(256, np.uint8)} if kind is OpKind.LOOKUP else {}
+    return {
+        "weights": weights,
+        "bias": np.zeros(channels, np.int32),
+        "multiplier": np.ones(channels, np.float32),
+    }
+
+
+WINDOWED = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
+
+
+def _draw_op(draw: DrawFn, number: int, tensors: dict[str, Tensor], recent: list[str]) -> Op:
+    """An operator on the newest tensor, and the tensor it makes."""
+    source = tensors[recent[-1]]
+    alike = [n for n in recent if replace(tensors[n], name="") == replace(source, name="")]
+    kind = draw(st.sampled_from([*WINDOWED, OpKind.ADD, OpKind.LOOKUP]))
+    window, channels, groups, inputs = POINT, source.channels, 1, (source.name,)
+    if kind in WINDOWED:
+        pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+        small = st.integers(1, 2)
+        window = Window(
+            draw(pair),
+            draw(st.tuples(small, small)),
+            draw(st.tuples(small, small)),
+            draw(st.tuples(*[st.integers(0, 2)] * 4)),
+        )
+        if min(window.output_size(source.height, source.width)) < 1:
+            window = POINT
+    if kind is OpKind.CONV:
+        channels = draw(st.integers(1, 9))
+        if source.channels % 2 == 0 and channels % 2 == 0:
+            groups = draw(st.sampled_from([1, 1, 2]))
+    if kind is OpKind.ADD:
+        inputs = (draw(st.sampled_from(alike)), source.name)
+    height, width = window.output_size(source.height, source.width)
+    name = f"t{number}"
+    tensors[name] = Tensor(name, height, width, channels, DType.INT8)
+    fields = _weights(kind, channels, source.channels, groups, window)
+    return Op(f"op{number}", kind, inputs, name, window, groups, **fields)  # type: ignore[arg-type]
+
+
+@st.composite
+def _networks(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9) -> Network:
+    size = st.integers(1, side)
+    tensors = {"t": Tensor("t", draw(size), draw(size), draw(st.integers(1, channels)), DType.INT8)}
+    ops: list[Op] = []
+    for number in range(draw(st.integers(1, most_ops))):
+        ops.append(_draw_op(draw, number, tensors, list(tensors)))
+    return Network("random", tensors, tuple(ops), ("t",), (ops[-1].output,))
+
+
+TARGETS = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd")
+
+
+@st.composite
+def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9) -> Problem:
+    """A random network on a target, in an arena of 128 bytes to 8 KiB."""
+    network = draw(_networks(most_ops, side, channels))
+    target = load_target(draw(st.sampled_from(TARGETS)))
+    places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.SRAM]
+    arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
+    objective = draw(st.sampled_from(Objective))
+    return Problem(network, target, RESERVED_BYTES + arena, draw(st.sampled_from(places)), objective)
+
+
+@pytest.fixture(scope="session")
+def new_problem() -> Callable[..., Problem]:
+    """`arena_problem`."""
+    return arena_problem
+
+
+@pytest.fixture(scope="session")
+def new_sketch() -> Callable[..., Any]:
+    """`Sketch`."""
+    return Sketch
+
+
+@pytest.fixture(scope="session")
+def task_graphs() -> SearchStrategy[Case]:
+    """Problems with hand-built task graphs."""
+    return _task_graphs()
+
+
+@pytest.fixture(scope="session")
+def problems() -> Callable[..., SearchStrategy[Problem]]:
+    """Problems with random networks; takes the most operators, the side and the channels."""
+    return _problems

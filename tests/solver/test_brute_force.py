@@ -1,0 +1,187 @@
+"""The tile-level model finds what trying everything finds, on graphs small enough to try everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ooc_solve.models.cost import energy_nj
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Objective, Status, TaskGraph, TaskKind
+from ooc_solve.solver.cpsat import lower_bound_ns, solve_graph
+from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.listing import makespan_ns
+from ooc_solve.solver.objective import score, value
+
+Case = tuple[Problem, TaskGraph]
+Pairs = frozenset[tuple[int, int]]
+
+BUDGET = Budget(60.0, 1, 1)
+
+
+# ---------------------------------------------------------------------- brute force
+
+
+def touched(graph: TaskGraph, task: int) -> set[int]:
+    """Buffers of a task."""
+    return {touch.buffer for touch in (*graph.tasks[task].reads, *graph.tasks[task].writes)}
+
+
+def positions(problem: Problem, size_bytes: int) -> list[int]:
+    """Every address at which a buffer lies inside one bank, unit by unit."""
+    found, low = [], 0
+    for _, bank in problem.banks:
+        found += range(low, low + bank - size_bytes + 1, problem.unit_bytes)
+        low += bank
+    return found
+
+
+def sharing_patterns(problem: Problem, graph: TaskGraph) -> set[Pairs]:
+    """Which pairs of buffers share bytes, for every way to give all buffers addresses.
+
+    Patterns that share more than another one does are left out: they forbid more.
+    """
+    together = {
+        pair for t in range(len(graph.tasks)) for pair in combinations(sorted(touched(graph, t)), 2)
+    }
+    together |= {
+        (a.index, b.index) for a, b in combinations(graph.buffers, 2) if a.pinned or b.pinned
+    }  # a pinned buffer is never anybody else's
+    found: set[Pairs] = set()
+
+    def extend(placed: list[int], pairs: Pairs) -> None:
+        if len(placed) == len(graph.buffers):
+            found.add(pairs)
+            return
+        b = len(placed)
+        size = graph.buffers[b].size_bytes
+        for low in positions(problem, size):
+            shared = {
+                (a, b)
+                for a, at in enumerate(placed)
+                if at < low + size and low < at + graph.buffers[a].size_bytes
+            }
+            if not shared & together:
+                extend([*placed, low], pairs | shared)
+
+    extend([], frozenset())
+    return {pairs for pairs in found if not any(other < pairs for other in found)}
+
+
+@dataclass(slots=True)
+class Timetables:
+    """All schedules in which every task starts as early as the tasks before it allow."""
+
+    graph: TaskGraph
+    pairs: Pairs
+
+    def makespans(self) -> frozenset[int]:
+        """Makespans of all of them; empty where the shared bytes contradict each other."""
+        tasks = self.graph.tasks
+        users: list[set[int]] = [set() for _ in self.graph.buffers]
+        for task in tasks:
+            for buffer in touched(self.graph, task.index):
+                users[buffer].add(task.index)
+        rivals: list[list[set[int]]] = [[] for _ in tasks]
+        for task in tasks:
+            for a, b in self.pairs:
+                for mine, other in ((a, b), (b, a)):
+                    if task.index in users[mine]:
+                        rivals[task.index].append(users[other])
+        steps = [task.index for task in self.graph.compute_tasks]
+        before = dict(zip(steps[1:], steps, strict=False))
+        known: dict[tuple[int, ...], frozenset[int]] = {}
+
+        def outcomes(ends: tuple[int, ...]) -> frozenset[int]:
+            """Makespans that can be reached from tasks that end then (-1: not started)."""
+            if ends in known:
+                return known[ends]
+            found: set[int] = set()
+            for task in tasks:
+                if ends[task.index] < 0 and (begin := earliest(ends, task.index)) is not None:
+                    end = begin + task.duration_ns
+                    found |= outcomes((*ends[: task.index], end, *ends[task.index + 1 :]))
+            known[ends] = frozenset(found) if min(ends) < 0 else frozenset({max(ends)})
+            return known[ends]
+
+        def earliest(ends: tuple[int, ...], t: int) -> int | None:
+            needed = [*tasks[t].after, *([before[t]] if t in before else [])]
+            if any(ends[other] < 0 for other in needed):
+                return None
+            for others in rivals[t]:  # whoever shares bytes has finished, or has not begun
+                if any(ends[other] >= 0 for other in others):
+                    if any(ends[other] < 0 for other in others):
+                        return None
+                    needed += others
+            needed += [u.index for u in tasks if u.resource == tasks[t].resource and ends[u.index] >= 0]
+            return max((ends[other] for other in needed), default=0)
+
+        return outcomes((-1,) * len(tasks))
+
+
+def all_makespans(problem: Problem, graph: TaskGraph) -> frozenset[int]:
+    """Makespans of all schedules without needless waiting; empty if the buffers do not fit."""
+    found: set[int] = set()
+    for pairs in sharing_patterns(problem, graph):
+        found |= Timetables(graph, pairs).makespans()
+    return frozenset(found)
+
+
+# ---------------------------------------------------------------------------- tests
+
+
+def traffic(problem: Problem, graph: TaskGraph) -> list[tuple[int, int]]:
+    """Bytes read from and written to each store."""
+    moved = [[0, 0] for _ in problem.target.stores]
+    for task in graph.tasks:
+        if task.transfer is not None:
+            store = problem.store_index(task.transfer.region)
+            moved[store][task.kind is TaskKind.STORE] += task.transfer.size_bytes
+    return [(read, written) for read, written in moved]
+
+
+def check(problem: Problem, graph: TaskGraph) -> None:
+    """Compare makespan, energy and bytes written with those of every possible schedule."""
+    makespans = all_makespans(problem, graph)
+    result = solve_graph(problem, graph, None, BUDGET)
+    if not makespans:
+        assert result.status is Status.INFEASIBLE
+        return
+    assert result.status is Status.OPTIMAL
+    assert result.schedule is not None
+    assert makespan_ns(graph, result.schedule.start_ns) == min(makespans)
+    assert lower_bound_ns(graph) <= result.bound_ns == min(makespans)
+    figures = figures_of(problem, graph, result.schedule)
+    compute = sum(task.duration_ns for task in graph.compute_tasks)
+    moved = traffic(problem, graph)
+    energies = [energy_nj(problem.target, compute, makespan, moved) for makespan in makespans]
+    written = sum(w for _, w in moved)
+    assert value(Objective.ENERGY, figures) == min(energies)
+    assert value(Objective.WEAR, figures) == written
+    plans = [(written, m, e, written) for m, e in zip(makespans, energies, strict=True)]
+    assert score(Objective.WEAR, figures) == min(plans)
+
+
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@given(data=st.data())
+@settings(max_examples=60, **COMMON)  # type: ignore[arg-type]
+def test_equals_brute_force(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """Makespan, energy and bytes written are the least of all schedules; none exists where it says so."""
+    check(*data.draw(task_graphs))
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=3000, **COMMON)  # type: ignore[arg-type]
+def test_equals_brute_force_often(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """The same over thousands of graphs."""
+    check(*data.draw(task_graphs))
