@@ -88,14 +88,14 @@ def solve_graph(
         solver.parameters.max_deterministic_time = deterministic
     code = solver.solve(model, _Watch(progress)) if progress else solver.solve(model)
     seconds = time.monotonic() - begun
-    bound = max(lower, int(solver.best_objective_bound))
     if code == cp_model.INFEASIBLE and hint is None:
         return GraphResult(Status.INFEASIBLE, None, 0, seconds)
     if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return GraphResult(Status.FEASIBLE, hint, lower, seconds)
     schedule = _schedule(solver, problem, variables)
-    status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
-    return GraphResult(status, schedule, bound, seconds)
+    if code == cp_model.OPTIMAL:
+        return GraphResult(Status.OPTIMAL, schedule, makespan_ns(graph, schedule.start_ns), seconds)
+    return GraphResult(Status.FEASIBLE, schedule, max(lower, int(solver.best_objective_bound)), seconds)
 
 
 def _solver(budget: Budget) -> cp_model.CpSolver:

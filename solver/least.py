@@ -130,8 +130,12 @@ def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
     return worst
 
 
+def unbudgeted(problem: Problem) -> Problem:
+    """The same problem without a write budget, judged by latency."""
+    return Problem(problem.network, problem.target, problem.sram_bytes, problem.io)
+
+
 def least_writes(problem: Problem) -> int | None:
     """Least bytes written per inference with the problem's SRAM, None if nothing fits at all."""
-    free = Problem(problem.network, problem.target, problem.sram_bytes, problem.io, problem.objective)
-    selected = SelectionModel(build_space(free)).solve(Aim.WRITES, Budget(10.0, 1, 1))
+    selected = SelectionModel(build_space(unbudgeted(problem))).solve(Aim.WRITES, Budget(10.0, 1, 1))
     return selected.value if selected.selection is not None else None

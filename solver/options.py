@@ -25,11 +25,13 @@ from ooc_solve.models.vocabulary import (
     Tiling,
 )
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
-from ooc_solve.solver.workspace import KEPT as KEPT
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 UNGROUPED = (OpKind.SOFTMAX, OpKind.CONCAT)
 """Operators whose tiles take all output channels."""
+
+KEPT = 0
+"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
 
 MAX_TILES = 6000
 """Tilings of a stage into more tiles than this are left out while a coarser one exists."""

@@ -36,7 +36,7 @@ PEAK_SCALE = 1 << 24
 
 PEAK_TASKS = 1 << 16
 
-SCALE = {Aim.SRAM: PEAK_SCALE, Aim.ENERGY: 1_000_000}
+SCALE = {Aim.SRAM: PEAK_SCALE, Aim.ENERGY: 1000}
 """What an objective is divided by to give bytes or nJ."""
 
 Expression = cp_model.LinearExpr
@@ -231,10 +231,7 @@ class SelectionModel:
     def _makespan(self) -> Expression:
         """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
         model = self.model
-        horizon = 2 * sum(
-            max((o.compute_ns + o.total_io_ns for o in options), default=0) for options in self.space.options
-        )
-        makespan = model.new_int_var(0, horizon + 1, "makespan")
+        makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
         compute = self._total(lambda o: o.compute_ns)
         if self.problem.target.board.overlaps_cpu:
             ends = self._stage_total(0, lambda o: o.first_ns) + self._stage_total(-1, lambda o: o.last_ns)
@@ -245,16 +242,29 @@ class SelectionModel:
             model.add(makespan >= (busy + compute if own_unit else busy))
         return makespan
 
+    def _horizon_ns(self) -> int:
+        """More than any selection takes."""
+        longest = (
+            max((o.compute_ns + o.total_io_ns for o in options), default=0) for options in self.space.options
+        )
+        return 2 * sum(longest) + 1
+
     def _energy(self, makespan: Expression) -> Expression:
-        """Lower estimate of the energy in femtojoules; a mW over a ns is a pJ, a nJ/B is 1000 pJ/B."""
+        """Lower estimate of the energy in picojoules; a uW over a us is a pJ.
+
+        Coarser units than the figures have, rounded down, keep the sums within 64 bits.
+        """
         board, stores = self.problem.target.board, self.problem.target.stores
         active, wait = int(board.active_mw * 1000), int(board.io_wait_mw * 1000)
         idle = sum(int(s.storage.idle_mw * 1000) for s in stores)
-        read = min(int(s.storage.read_nj_per_byte * 1000) for s in stores) * 1000
-        write = int(self.problem.activation_store.storage.write_nj_per_byte * 1000) * 1000
-        moved = self._total(lambda o: o.bytes_read * read + o.bytes_written * write)
-        compute = self._total(lambda o: o.compute_ns)
-        return (active - wait) * compute + (wait + idle) * makespan + moved
+        read = min(int(s.storage.read_nj_per_byte * 1000) for s in stores)
+        write = int(self.problem.activation_store.storage.write_nj_per_byte * 1000)
+        own = self._total(
+            lambda o: (active - wait) * o.compute_ns // 1000 + o.bytes_read * read + o.bytes_written * write
+        )
+        makespan_us = self.model.new_int_var(0, self._horizon_ns() // 1000, "makespan_us")
+        self.model.add(1000 * makespan_us + 999 >= makespan)
+        return own + (wait + idle) * makespan_us
 
     # ---------------------------------------------------------------------- solving
 
@@ -262,7 +272,8 @@ class SelectionModel:
         """Minimise an aim; INFEASIBLE when no selection fits."""
         if any(not options for options in self.space.options):
             return Selected(Status.INFEASIBLE, None, 0, 0)
-        self.model.minimize(self.objective(aim))
+        objective = self.objective(aim)
+        self.model.minimize(objective)
         solver = cp_model.CpSolver()
         solver.parameters.max_time_in_seconds = budget.time_limit_s
         solver.parameters.num_workers = budget.workers
@@ -278,6 +289,7 @@ class SelectionModel:
             tilings.append(chosen.tiling)
         kept = frozenset(n for n, by_width in self.resides.items() if solver.value(by_width[KEPT]))
         status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
-        value = int(solver.objective_value)
+        value = solver.value(objective)  # exact, unlike the solver's own figures, which are floats
+        bound = value if status is Status.OPTIMAL else bound
         value, bound = value // SCALE.get(aim, 1), bound // SCALE.get(aim, 1)
         return Selected(status, Selection(tuple(tilings), kept), value, bound)

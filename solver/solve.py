@@ -28,7 +28,7 @@ from ooc_solve.solver.heuristics import (
     space_of,
     swap_list,
 )
-from ooc_solve.solver.least import least_sram, least_writes, sram_bound
+from ooc_solve.solver.least import least_sram, least_writes, sram_bound, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.search import (
@@ -66,6 +66,8 @@ def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -
     """
     begun = time.monotonic()
     deadline = begun + budget.time_limit_s
+    if not writes_can_be_met(problem):
+        return _nothing("cp-sat", problem, time.monotonic() - begun)
     bound = lower_bound(problem, budget)
     best: Candidate | None = None
     floor = sram_bound(problem) or problem.sram_bytes + 1
@@ -182,14 +184,21 @@ def checked(problem: Problem, plan: Plan) -> None:
         )
 
 
+def writes_can_be_met(problem: Problem) -> bool:
+    """Whether the write budget is not below what is proven to be written at least."""
+    if problem.write_budget_bytes is None:
+        return True
+    least = SelectionModel(space_of(unbudgeted(problem))).solve(Aim.WRITES, Budget(10.0, 1, 1))
+    return least.selection is None or least.bound <= problem.write_budget_bytes
+
+
 def _nothing(name: str, problem: Problem, seconds: float) -> Result:
     return Result(name, Status.INFEASIBLE, None, None, 0, seconds, why_infeasible(problem))
 
 
 def why_infeasible(problem: Problem) -> str:
     """Which budget fails, by how many bytes, and what the least feasible value is."""
-    free = Problem(problem.network, problem.target, problem.sram_bytes, problem.io)
-    least = least_sram(free)
+    least = least_sram(unbudgeted(problem))
     if least is None:
         return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
     if least.sram_bytes <= problem.sram_bytes and problem.write_budget_bytes is not None:

@@ -17,9 +17,6 @@ from ooc_solve.models.tiling import StageGeometry, TileIndex, input_range, tile_
 from ooc_solve.models.vocabulary import LoopOrder, Tensor
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
 
-KEPT = 0
-"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
-
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -59,6 +56,7 @@ def widest(ranges: Ranges) -> int:
 class Workspace:
     """Tile buffers of a stage for given residences of its tensors.
 
+    ``inputs`` and ``output`` are channels per plane in storage, 0 for what stays in SRAM.
     ``granules`` are the storage granules of each input's region, of the output's and of the
     image. ``held_inputs`` and ``held_weights`` are the bytes of all tiles that are held for
     the stage, 0 where they are not.
@@ -98,12 +96,12 @@ class Workspace:
                     for split in some_splits:
                         first = (row, column, group) == (0, 0, 0)
                         # during the first partial sums, a kept output does not exist yet
-                        if not (first and split < splits - 1 and self.output == KEPT):
+                        if not (first and split < splits - 1 and not self.output):
                             yield row, column, group, split
 
     def _at(self, index: TileIndex) -> int:
         """Bytes of the buffers that are needed during one tile."""
-        fetched = sum(self._input(k, index) for k, width in enumerate(self.inputs) if width != KEPT)
+        fetched = sum(self._input(k, index) for k, width in enumerate(self.inputs) if width)
         if self.held_inputs and self._inputs_all_held(index):
             fetched = self.held_inputs
         weights = self._weights(index) if self.geometry.op.weights is not None else 0
@@ -138,7 +136,7 @@ class Workspace:
         sizes = (out.height, tiling.rows), (out.width, tiling.columns), (out.channels, tiling.channels)
         elements = prod(min(tile, size - i * tile) for i, (size, tile) in zip(index, sizes, strict=False))
         total = self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
-        if self.output != KEPT and index[3] == splits - 1:
+        if self.output and index[3] == splits - 1:
             size = elements * out.dtype.size_bytes
             total += self.problem.buffer_bytes(align_up(size, self.granules[-2]))
         return total

@@ -102,7 +102,12 @@ class Sketch:
         return index
 
     def load(
-        self, buffer: int, ns: int, resource: str = "io", store: int | None = None, after: tuple[int, ...] = ()
+        self,
+        buffer: int,
+        ns: int,
+        resource: str = "io",
+        store: int | None = None,
+        after: tuple[int, ...] = (),
     ) -> int:
         """Fill a buffer from the image, or from where task ``store`` has put something."""
         size = self.buffers[buffer].size_bytes
@@ -171,7 +176,7 @@ def _task_graphs(draw: DrawFn) -> Case:
             elif way in ("again", "kept"):
                 reads.add(draw(st.sampled_from(sorted(loaded) if way == "again" else kept)))
         output = draw(st.sampled_from(["kept", "store"])) if free(1) else "none"
-        writes = ()
+        writes: tuple[int, ...] = ()
         if output != "none":
             role = BufferRole.TENSOR if output == "kept" else BufferRole.OUTPUT
             writes = (sketch.buffer(draw(units), role, pinned=output == "kept" and draw(st.booleans())),)
@@ -221,7 +226,8 @@ def _draw_op(draw: DrawFn, number: int, tensors: dict[str, Tensor], recent: list
     source = tensors[recent[-1]]
     alike = [n for n in recent if replace(tensors[n], name="") == replace(source, name="")]
     kind = draw(st.sampled_from([*WINDOWED, OpKind.ADD, OpKind.LOOKUP]))
-    window, channels, groups, inputs = POINT, source.channels, 1, (source.name,)
+    window, channels, groups = POINT, source.channels, 1
+    inputs: tuple[str, ...] = (source.name,)
     if kind in WINDOWED:
         pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
         small = st.integers(1, 2)
@@ -263,7 +269,7 @@ TARGETS = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52
 def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9) -> Problem:
     """A random network on a target, in an arena of 128 bytes to 8 KiB."""
     network = draw(_networks(most_ops, side, channels))
-    target = load_target(draw(st.sampled_from(TARGETS)))
+    target = replace(load_target(draw(st.sampled_from(TARGETS))), provenance={})
     places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.SRAM]
     arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
     objective = draw(st.sampled_from(Objective))

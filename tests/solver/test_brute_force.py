@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +34,8 @@ def touched(graph: TaskGraph, task: int) -> set[int]:
 
 def positions(problem: Problem, size_bytes: int) -> list[int]:
     """Every address at which a buffer lies inside one bank, unit by unit."""
-    found, low = [], 0
+    found: list[int] = []
+    low = 0
     for _, bank in problem.banks:
         found += range(low, low + bank - size_bytes + 1, problem.unit_bytes)
         low += bank
@@ -48,9 +47,7 @@ def sharing_patterns(problem: Problem, graph: TaskGraph) -> set[Pairs]:
 
     Patterns that share more than another one does are left out: they forbid more.
     """
-    together = {
-        pair for t in range(len(graph.tasks)) for pair in combinations(sorted(touched(graph, t)), 2)
-    }
+    together = {pair for t in range(len(graph.tasks)) for pair in combinations(sorted(touched(graph, t)), 2)}
     together |= {
         (a.index, b.index) for a, b in combinations(graph.buffers, 2) if a.pinned or b.pinned
     }  # a pinned buffer is never anybody else's
@@ -173,7 +170,7 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @given(data=st.data())
-@settings(max_examples=60, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=250, **COMMON)  # type: ignore[arg-type]
 def test_equals_brute_force(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
     """Makespan, energy and bytes written are the least of all schedules; none exists where it says so."""
     check(*data.draw(task_graphs))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -19,7 +19,6 @@ from ooc_solve.models.vocabulary import (
     Network,
     Op,
     OpKind,
-    RegionName,
     Selection,
     TaskGraph,
     TaskKind,
@@ -28,7 +27,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.options import KEPT, Option, pareto, sizes
+from ooc_solve.solver.options import KEPT, Option, sizes
 from ooc_solve.solver.placement import buffer_uses
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 
@@ -53,12 +52,14 @@ def choose(data: st.DataObject, space: Space) -> tuple[Option, ...] | None:
             o
             for o in options
             if all(width.get(n, w) == w for n, w in zip(op.inputs, o.inputs, strict=True))
-            and len(dict(zip(op.inputs, o.inputs, strict=True))) == len(set(zip(op.inputs, o.inputs, strict=True)))
+            and len(dict(zip(op.inputs, o.inputs, strict=True)))
+            == len(set(zip(op.inputs, o.inputs, strict=True)))
         ]
         if not pool:
             return None
         spilled = [o for o in pool if o.output != KEPT]
-        option = data.draw(st.sampled_from(spilled if spilled and data.draw(st.booleans()) else pool))
+        prefer: bool = data.draw(st.booleans())
+        option = data.draw(st.sampled_from(spilled if spilled and prefer else pool))
         chosen.append(option)
         width |= dict(zip(op.inputs, option.inputs, strict=True)) | {op.output: option.output}
     return tuple(chosen)
@@ -140,7 +141,7 @@ def check(data: st.DataObject, problem: Problem) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=200, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=400, **COMMON)  # type: ignore[arg-type]
 def test_options_are_lower_estimates(data: st.DataObject, problems: Problems) -> None:
     """Compute time is exact; transfer time, bytes, tasks and workspace are never overestimated."""
     check(data, data.draw(problems()))
@@ -152,3 +153,123 @@ def test_options_are_lower_estimates(data: st.DataObject, problems: Problems) ->
 def test_options_are_lower_estimates_often(data: st.DataObject, problems: Problems) -> None:
     """The same over thousands of networks."""
     check(data, data.draw(problems()))
+
+
+FIGURES = ("need_bytes", "compute_ns", "first_ns", "last_ns", "bytes_read", "bytes_written", "tasks")
+
+
+@given(data=st.data())
+@settings(max_examples=40, **COMMON)  # type: ignore[arg-type]
+def test_dropped_options_are_beaten(data: st.DataObject, problems: Problems) -> None:
+    """For every option that is dropped, one that is kept is no worse in any figure."""
+    problem = data.draw(problems(1))
+    everything, pruned = whole_space(problem), build_space(problem)
+    for options, kept in zip(everything.options, pruned.options, strict=True):
+        assert set(kept) <= set(options)
+        for option in set(options) - set(kept):
+            rivals = [o for o in kept if (o.inputs, o.output) == (option.inputs, option.output)]
+            assert any(
+                all(getattr(rival, f) <= getattr(option, f) for f in FIGURES)
+                and all(ns <= dict(option.io_ns)[c] for c, ns in rival.io_ns)
+                for rival in rivals
+            )
+
+
+@given(data=st.data())
+@settings(max_examples=25, **COMMON)  # type: ignore[arg-type]
+def test_pruning_keeps_an_optimum(data: st.DataObject, problems: Problems) -> None:
+    """Dropping dominated options never changes the least latency, energy, writes or SRAM."""
+    problem = data.draw(problems(2, 6, 6))
+    everything, pruned = whole_space(problem), build_space(problem)
+    assume(everything.size < 600)
+    for aim in (Aim.MAKESPAN_BOUND, Aim.ENERGY, Aim.WRITES, Aim.SRAM):
+        found = [SelectionModel(space).solve(aim, Budget(30.0, 1, 1)) for space in (everything, pruned)]
+        assert found[0].status is found[1].status
+        assert found[0].value == found[1].value
+
+
+def test_boxes_that_padding_makes_equal_are_fetched_once() -> None:
+    """Two rows of tiles that read the same two input rows cost one fetch."""
+    tensors = {name: Tensor(name, 2, 4, 4, DType.INT8) for name in ("x", "y")}
+    op = Op("pool", OpKind.MAX_POOL, ("x",), "y", Window((3, 3), pads=(1, 1, 1, 1)))
+    network = Network("small", tensors, (op,), ("x",), ("y",))
+    problem = Problem(network, load_target("u585-octal"), RESERVED_BYTES + 1024, IoPlace.STORAGE)
+    options = [o for o in whole_space(problem).options[0] if o.tiling.rows == 1 and o.inputs == (4,)]
+    assert options
+    assert all(o.bytes_read == 32 for o in options if o.tiling.channels == 4 and o.tiling.columns == 4)
+
+
+def test_first_fetches_on_two_channels_overlap() -> None:
+    """Weights and input that come over different channels delay the first tile by the longer only."""
+    tensors = {name: Tensor(name, 4, 4, 8, DType.INT8) for name in ("x", "y")}
+    fields = {
+        "weights": np.zeros((8, 1, 1, 8), np.int8),
+        "bias": np.zeros(8, np.int32),
+        "multiplier": np.ones(8, np.float32),
+    }
+    op = Op("conv", OpKind.CONV, ("x",), "y", **fields)  # type: ignore[arg-type]
+    network = Network("small", tensors, (op,), ("x",), ("y",))
+    problem = Problem(network, load_target("u585-octal"), RESERVED_BYTES + 4096, IoPlace.STORAGE)
+    weights, activations = (problem.resource_of(store) for store in problem.target.stores)
+    assert weights != activations
+    options = [o for o in whole_space(problem).options[0] if o.inputs == (8,) and o.tiling.channels == 8]
+    assert options
+    for option in options:
+        assert option.first_ns <= max(dict(option.io_ns).values())
+
+
+@given(total=st.integers(1, 2000), limit=st.integers(2, 12))
+def test_sizes_go_from_the_total_to_one(total: int, limit: int) -> None:
+    """Tile sizes fall from the whole to a single one, and there are no more than the limit."""
+    found = sizes(total, limit)
+    assert found[0] == total
+    assert found[-1] == 1
+    assert found == sorted(set(found), reverse=True)
+    assert len(found) <= max(limit, 2)
+
+
+def two_convolutions() -> Network:
+    """Two padded 3x3 convolutions with 32 output channels."""
+    tensors = {"x": Tensor("x", 6, 6, 16, DType.INT8)}
+    ops = []
+    for name, source in (("y", "x"), ("z", "y")):
+        tensors[name] = Tensor(name, 6, 6, 32, DType.INT8)
+        fields = {
+            "weights": np.zeros((32, 3, 3, tensors[source].channels), np.int8),
+            "bias": np.zeros(32, np.int32),
+            "multiplier": np.ones(32, np.float32),
+        }
+        window = Window((3, 3), pads=(1, 1, 1, 1))
+        ops.append(Op(name, OpKind.CONV, (source,), name, window, **fields))  # type: ignore[arg-type]
+    return Network("convolutions", tensors, tuple(ops), ("x",), ("z",))
+
+
+@pytest.mark.parametrize("arena", [2048, 4096, 12288])
+def test_every_option_of_two_convolutions_is_a_lower_estimate(arena: int) -> None:
+    """Every pair of options that fit each other, held, split and planar ones included, holds its promises."""
+    problem = Problem(two_convolutions(), load_target("u585-octal"), RESERVED_BYTES + arena, IoPlace.STORAGE)
+    space = build_space(problem)
+    checked = 0
+    for number, first in enumerate(space.options[0]):
+        for second in space.options[1][number % 7 :: 7]:
+            if second.inputs == (first.output,):
+                selection = selection_of(space, (first, second))
+                graph = expand(problem, selection)
+                for stage, option in enumerate((first, second)):
+                    check_stage(space, selection, graph, stage, option)
+                checked += 1
+    assert checked > 100
+
+
+def test_small_arenas_offer_every_kind_of_cut() -> None:
+    """Held weights, held inputs, planes with partial sums, stripes and spilled tensors are all offered."""
+    options: list[Option] = []
+    for arena in (2048, 4096, 12288):
+        target = load_target("u585-octal")
+        problem = Problem(two_convolutions(), target, RESERVED_BYTES + arena, IoPlace.STORAGE)
+        options += build_space(problem).options[1]
+    assert any(o.tiling.hold_weights for o in options)
+    assert any(o.tiling.hold_inputs for o in options)
+    assert any(0 < o.inputs[0] < 32 and o.tiling.split < 32 for o in options)
+    assert any(o.output != KEPT for o in options)
+    assert any(o.tiling.rows < 6 for o in options)

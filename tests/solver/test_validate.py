@@ -26,6 +26,7 @@ from ooc_solve.models.vocabulary import (
     RegionName,
     Schedule,
     Selection,
+    Store,
     Streams,
     Task,
     TaskGraph,
@@ -166,14 +167,17 @@ SIZES = st.sampled_from((1, 2, 3, 4, 5, 8, 16))
 TILINGS = st.builds(
     Tiling, SIZES, SIZES, SIZES, SIZES, st.sampled_from(LoopOrder), st.booleans(), st.booleans()
 )
+NAMES = ("image", "conv", "depthwise", "point", "pool", "dense", "softmax")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     tilings=st.tuples(*[TILINGS] * 6),
-    kept=st.frozensets(st.sampled_from(("image", "conv", "depthwise", "point", "pool", "dense", "softmax"))),
+    kept=st.frozensets(st.sampled_from(NAMES)),
     io=st.sampled_from(IoPlace),
     overlap=st.booleans(),
+    granule_bytes=st.sampled_from((1, 32)),
+    planes=st.booleans(),
 )
 def test_any_selection_makes_a_right_plan(
     tiny_problem: Problem,
@@ -182,23 +186,33 @@ def test_any_selection_makes_a_right_plan(
     kept: frozenset[str],
     io: IoPlace,
     overlap: bool,
+    granule_bytes: int,
+    planes: bool,
 ) -> None:
-    """Whatever is tiled, kept, held or split: what expansion and synchronisation make is right."""
-    bank = Bank("all", 1 << 20)
-    target = replace(
-        tiny_problem.target, board=replace(tiny_problem.target.board, banks=(bank,), usable_bytes=1 << 20)
-    )
+    """Whatever is tiled, kept, held or split: what expansion and synchronisation make is right.
+
+    Parts that move single bytes allow column blocks, which come in several segments.
+    """
+    card = _granular(tiny_problem.target.weights, granule_bytes)
+    board = replace(tiny_problem.target.board, banks=(Bank("all", 1 << 20),), usable_bytes=1 << 20)
+    target = replace(tiny_problem.target, board=board, weights=card, activations=card)
     problem = replace(tiny_problem, target=target, io=io, sram_bytes=1 << 18)
-    # columns are only cut where storage can follow; whole rows always can be
-    whole = tuple(
-        replace(tiling, columns=16, rows=min(tiling.rows, 8), channels=max(2, tiling.channels))
-        for tiling in tilings
-    )
+    # channels in planes must suit the next layer, which random ones rarely do; whole ones always do
+    sizes: dict[str, Any] = {} if planes else {"channels": 16, "split": 16}
+    sizes |= {} if granule_bytes == 1 else {"columns": 16}
+    selection = Selection(tuple(replace(tiling, **sizes) for tiling in tilings), kept)
     try:
-        plan = planned(problem, Selection(whole, kept), overlap)
+        plan = planned(problem, selection, overlap)
     except SelectionError:
         assume(False)
     assert validate(problem, plan) == ()
+
+
+def _granular(store: Store, granule_bytes: int) -> Store:
+    storage = store.storage
+    read = replace(storage.read, granularity_bytes=granule_bytes)
+    write = replace(storage.write, granularity_bytes=granule_bytes)
+    return replace(store, storage=replace(storage, read=read, write=write))
 
 
 def test_the_judge_needs_no_solver() -> None:

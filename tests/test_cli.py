@@ -1,0 +1,169 @@
+"""The command as a user meets it: exit codes, messages, report, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ooc_solve.cli import identifier, main, parse_size
+
+QUICK = ("--time-limit", "1", "--no-compare")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a call."""
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_sizes() -> None:
+    """Sizes are bytes, k and KiB are 1024, M and MiB are 1024 of those."""
+    assert [parse_size(t) for t in ("65536", "64KiB", "64k", "1.5MiB", "8 B")] == [
+        65536, 65536, 65536, 1536 * 1024, 8,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "-1", "64KB", "1e9", "0", "nan", "9999999TiB", "10 k B"])
+def test_bad_sizes_are_usage_errors(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """A size that is none stops the command with code 2 and says what one looks like."""
+    code, out, err = run(capsys, "zoo:ds_cnn", f"--sram={text}")
+    assert (code, out) == (2, "")
+    assert "a size" in err
+
+
+def test_report_and_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON report has the promised keys, and CP-SAT is never worse than a heuristic."""
+    target = tmp_path / "report.json"
+    arguments = ("zoo:ds_cnn", "--sram", "16KiB", "--time-limit", "1", "--json", str(target))
+    code, out, _ = run(capsys, *arguments)
+    report = json.loads(target.read_text())
+    assert code == 0
+    assert report["schema"] == "ooc-report/1"
+    names = [s["name"] for s in report["schedulers"]]
+    assert names == [
+        "in-core bound", "serial", "double buffering", "demand layering", "swap list", "cp-sat",
+    ]  # fmt: skip
+    values = [s["value"] for s in report["schedulers"] if s["value"] is not None]
+    assert report["value"] == min(values)
+    assert 0 < report["bound"] <= report["value"]
+    assert report["gap"] == pytest.approx((report["value"] - report["bound"]) / report["value"])
+    assert report["sram_peak_bytes"] <= report["sram_bytes"] == 16 * 1024
+    assert sum(layer["compute_ns"] for layer in report["layers"]) <= report["latency_ns"]
+    assert len(report["plan_hash"]) == 64
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_same_call_same_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two calls give the same plan and the same emitted bytes."""
+    for name in ("a", "b"):
+        run(capsys, "zoo:autoencoder", "--sram", "8KiB", *QUICK, "-o", str(tmp_path / name))
+    for file in ("autoencoder.c", "autoencoder.h", "autoencoder.bin", "Makefile"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_infeasible_names_the_least(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too little SRAM: code 3, the layer and the least feasible size, which then works; no directory."""
+    folder, report = tmp_path / "c", tmp_path / "r.json"
+    little = ("zoo:autoencoder", "--sram", "2000", "--no-compare")
+    code, out, err = run(capsys, *little, "-o", str(folder), "--json", str(report))
+    assert (code, out) == (3, "")
+    assert not folder.exists()
+    found = json.loads(report.read_text())
+    assert found["status"] == "infeasible"
+    assert str(found["min_sram_bytes"]) in err
+    assert "layer '" in err
+    code, _, _ = run(capsys, "zoo:autoencoder", "--sram", str(found["min_sram_bytes"]), *QUICK)
+    assert code == 0
+
+
+def test_min_sram_prints_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    """--min-sram prints the least SRAM, who asks for it, and what is proven."""
+    code, out, _ = run(capsys, "zoo:autoencoder", "--min-sram")
+    assert code == 0
+    least, bound = int(out.split()[0]), int(out.split()[-2])
+    assert bound <= least <= 4096
+
+
+def test_write_budget_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A write budget holds, and one that cannot be met is refused with the least that can."""
+    report = tmp_path / "r.json"
+    tight = ("zoo:ds_cnn", "--sram", "24KiB", *QUICK, "--write-budget", "4KiB")
+    code, _, _ = run(capsys, *tight, "--json", str(report))
+    assert code == 0
+    assert json.loads(report.read_text())["bytes_written"] <= 4096
+    code, _, err = run(capsys, "zoo:ds_cnn", "--sram", "8KiB", *QUICK, "--write-budget", "1KiB")
+    assert code == 3
+    assert "write budget is 1024" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "a model is needed"),
+        (("no_such_file.onnx",), 1, "no_such_file.onnx"),
+        (("zoo:resnet9",), 1, "zoo:resnet8"),
+        (("zoo:ds_cnn", "--target", "f746-st"), 1, "f746-sd"),
+        (("zoo:ds_cnn", "--sram", "1GiB"), 1, "must not exceed"),
+        (("zoo:ds_cnn", "--sram", "100"), 1, "must exceed"),
+        (("zoo:ds_cnn", "--target", "nrf52840-nor", "--io", "storage"), 1, "--io sram"),
+        (("zoo:ds_cnn", "--json", "/no/such/folder/r.json"), 1, "/no/such/folder/r.json"),
+        (("zoo:ds_cnn", "--objective", "speed"), 2, "invalid choice"),
+        (("zoo:ds_cnn", "--time-limit", "0"), 2, "seconds"),
+        (("zoo:ds_cnn", "--workers", "-3"), 2, "whole number"),
+    ],
+)
+def test_bad_input(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """Each kind of bad input: the right code, one message with the words that help, no output."""
+    found, out, err = run(capsys, *arguments)
+    assert (found, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x07\x12\x04abcd" * 40])
+def test_broken_models(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    """A file that is no ONNX model is one line on standard error and nothing else."""
+    model = tmp_path / "broken.onnx"
+    model.write_bytes(content)
+    code, out, err = run(capsys, str(model), "-o", str(tmp_path / "c"))
+    assert (code, out) == (1, "")
+    assert "broken.onnx" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "c").exists()
+
+
+def test_foreign_directory_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory with somebody else's files is refused before any work."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    code, _, err = run(capsys, "zoo:ds_cnn", "-o", str(tmp_path))
+    assert code == 1
+    assert str(tmp_path) in err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lists name the default target and every built-in network."""
+    assert "f746-sd" in run(capsys, "--list-targets")[1]
+    models = run(capsys, "--list-models")[1]
+    assert all(name in models for name in ("resnet8", "mobilenet_v2_224", "vgg16_224"))
+
+
+def test_other_schedulers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every scheduler can be asked for by name."""
+    for name in ("serial", "double-buffering", "demand-layering", "swap-list"):
+        code, out, _ = run(capsys, "zoo:ds_cnn", "--sram", "32KiB", "--scheduler", name)
+        assert code == 0
+        assert name.replace("-", " ") in out
+
+
+def test_identifiers() -> None:
+    """Any model name becomes a C identifier."""
+    assert [identifier(n) for n in ("a;b/c", "3net", "ü")] == ["a_b_c", "model_3net", "model_"]
