@@ -73,13 +73,14 @@ def solve_graph(
     largest_bank = max((size for _, size in problem.banks), default=0)
     if any(buffer.size_bytes > largest_bank for buffer in graph.buffers):
         return GraphResult(Status.INFEASIBLE, None, 0, 0.0)  # CP-SAT takes no empty set of addresses
-    lower = lower_bound_ns(graph)
+    rules = rules or Rules()
+    lower = lower_bound_ns(graph) if rules == Rules() else 0
     upper = makespan_ns(graph, hint.start_ns) if hint else sum(t.duration_ns for t in graph.tasks)
     if hint is not None and upper <= lower:
         return GraphResult(Status.OPTIMAL, hint, lower, 0.0)
     model = cp_model.CpModel()
     variables = make_variables(model, problem, graph, min(lower, upper), upper)
-    add_rules(model, problem, graph, variables, rules or Rules())
+    add_rules(model, problem, graph, variables, rules)
     minimise_makespan(model, variables)
     if hint is not None:
         add_hint(model, problem, variables, hint)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import accumulate, product
 
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import RESERVED_BYTES, Problem
-from ooc_solve.models.vocabulary import Budget, Selection
+from ooc_solve.models.vocabulary import Budget, Objective, Selection, TaskGraph
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.options import KEPT
-from ooc_solve.solver.search import Candidate, at_size, evaluate
+from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.search import Candidate, at_size, evaluate, first_candidates, ladder
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
+
+GRID = (1.0, 1.06, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 1e9)
+"""Arena sizes, as multiples of the bound, for which selections are made and measured."""
+
+ENOUGH = 12
+"""Selections after which the search for more ends."""
+
+MAKESHIFT = ((Aim.SRAM, False), (Aim.SERIAL, False), (Aim.SERIAL, True))
+"""Aims, and whether tiles count as starting anywhere in their granules."""
+
+MAX_TASKS = 6000
+"""Selections of more tasks are not looked at: a plan for so little SRAM would be no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +49,45 @@ class LeastSram:
 def least_sram(problem: Problem) -> LeastSram | None:
     """Search for the least SRAM; None if the target cannot run the network with all of its SRAM.
 
+    Write budgets do not count here.
+
     The selection model gives the bound; from there on, sizes are tried until the tiles can
     really be placed.
     """
-    return _least_sram(at_size(problem, problem.target.board.usable_bytes))
+    return _least_sram(_unbounded(problem))
+
+
+def unbudgeted(problem: Problem) -> Problem:
+    """The same problem without a write budget, judged by latency."""
+    return replace(problem, objective=Objective.LATENCY, write_budget_bytes=None)
 
 
 @lru_cache(maxsize=32)
 def _relaxed(full: Problem) -> tuple[Space, int] | None:
-    """A space in which something fits, and the least arena bytes of its selections."""
-    arena = 2048
+    """A space with room around the least arena in which something fits, and that least.
+
+    Less SRAM offers narrower planes, which may need less still: repeated until it does not.
+    """
+    best: tuple[Space, int] | None = None
+    space = space_of(full)
     while True:
-        arena = min(arena, full.arena_bytes)
-        space = build_space(full, arena)
+        arena = full.arena_bytes if best is None else best[1]
         selected = SelectionModel(space, arena).solve(Aim.SRAM, Budget(20.0, 1, 1))
-        if selected.selection is not None:
-            return space, align_up(selected.bound, full.unit_bytes)
-        if arena == full.arena_bytes:
-            return None
-        arena *= 2
+        bound = align_up(selected.bound, full.unit_bytes)
+        if selected.selection is None or (best is not None and bound >= best[1]):
+            return best
+        best = space, bound
+        space = build_space(full, bound)
 
 
 def sram_bound(problem: Problem) -> int | None:
     """SRAM below which no selection of the option space fits, None if none fits at all."""
-    found = _relaxed(at_size(problem, problem.target.board.usable_bytes))
+    found = _relaxed(_unbounded(problem))
     return found[1] + RESERVED_BYTES if found is not None else None
+
+
+def _unbounded(problem: Problem) -> Problem:
+    return at_size(unbudgeted(problem), problem.target.board.usable_bytes)
 
 
 @lru_cache(maxsize=32)
@@ -75,35 +104,56 @@ def _least_sram(full: Problem) -> LeastSram | None:
 
 
 def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None, int]:
-    """Least size at which a selection can be placed: bisection from the bound to a firm fit."""
-    firm = SelectionModel(space, full.arena_bytes, firm=True).solve(Aim.SRAM, Budget(5.0, 1, 1))
-    low = bound
-    high = align_up(firm.value, full.unit_bytes) if firm.selection is not None else full.arena_bytes
-    best: tuple[Candidate | None, int] = (None, 0)
-    while best[0] is None and high <= full.arena_bytes:
-        best = _try_size(full, space, high)
-        low, high = (low, high) if best[0] is not None else (high, high + max(64, high // 8))
-    while best[0] is not None and high - low > full.unit_bytes:
-        middle = align_up((low + high) // 2, full.unit_bytes)
-        found = _try_size(full, space, middle)
-        if found[0] is not None:
-            best, high = found, middle
-        elif middle >= high:
+    """Least size at which one of many selections can be placed, with its plan."""
+    found: list[tuple[int, int, Selection]] = []
+    seen: set[Selection] = set()
+    for share, (aim, firm) in product(GRID, MAKESHIFT):
+        if len(found) >= ENOUGH:
             break
-        else:
-            low = middle
+        model = SelectionModel(space, min(full.arena_bytes, int(bound * share)), firm=firm)
+        selected = model.solve(aim, Budget(5.0, 1, 1))
+        if selected.selection is None or selected.selection in seen or selected.tasks > MAX_TASKS:
+            continue
+        seen.add(selected.selection)
+        try:
+            graph = expand(full, selected.selection)
+        except SelectionError:
+            continue
+        found.append((peak_bytes(graph), len(found), selected.selection))
+    best: tuple[Candidate | None, int] = (None, full.sram_bytes + 1)
+    for peak, _, selection in sorted(found)[:4]:
+        arena = align_up(peak, full.unit_bytes)
+        while arena + RESERVED_BYTES < best[1]:
+            candidate = evaluate(at_size(full, arena + RESERVED_BYTES), selection)
+            if candidate is not None:
+                best = candidate, arena + RESERVED_BYTES
+                break
+            arena += align_up(max(1, arena // 64), full.unit_bytes)
+    return _lower_rung(full, best)
+
+
+def _lower_rung(full: Problem, best: tuple[Candidate | None, int]) -> tuple[Candidate | None, int]:
+    """A lower step of the solver's ladder, if it has a plan: the solver must never know of less."""
+    for size in reversed(ladder(full, 30.0)):
+        if size < best[1]:
+            found = first_candidates(space_of(at_size(full, size)), 0.0)
+            if not found:
+                break
+            best = found[0], size
     return best
 
 
-def _try_size(full: Problem, space: Space, arena: int) -> tuple[Candidate | None, int]:
-    here = at_size(full, arena + RESERVED_BYTES)
-    for firm, aim in product((True, False), (Aim.SERIAL, Aim.SRAM, Aim.LAYER_OVERLAP)):
-        selected = SelectionModel(space, arena, firm=firm).solve(aim, Budget(5.0, 1, 1))
-        if selected.selection is not None:
-            candidate = evaluate(here, selected.selection)
-            if candidate is not None:
-                return candidate, arena + RESERVED_BYTES
-    return None, 0
+def peak_bytes(graph: TaskGraph) -> int:
+    """Most bytes that any compute step uses at once: no placement needs less."""
+    uses = buffer_uses(graph)
+    steps = len(graph.compute_tasks)
+    change = [0] * (steps + 1)
+    for buffer in graph.buffers:
+        use = uses[buffer.index]
+        if use.last >= 0:
+            change[max(use.first, 0)] += buffer.size_bytes
+            change[min(use.last, steps - 1) + 1] -= buffer.size_bytes
+    return max(accumulate(change))
 
 
 def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
@@ -128,11 +178,6 @@ def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
         if need + kept > worst[1] + worst[2]:
             worst = (stage, need, kept)
     return worst
-
-
-def unbudgeted(problem: Problem) -> Problem:
-    """The same problem without a write budget, judged by latency."""
-    return Problem(problem.network, problem.target, problem.sram_bytes, problem.io)
 
 
 def least_writes(problem: Problem) -> int | None:

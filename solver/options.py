@@ -33,6 +33,9 @@ UNGROUPED = (OpKind.SOFTMAX, OpKind.CONCAT)
 KEPT = 0
 """Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
 
+MAX_WIDTHS = 4
+"""Plane widths offered for one tensor."""
+
 MAX_TILES = 6000
 """Tilings of a stage into more tiles than this are left out while a coarser one exists."""
 
@@ -78,10 +81,7 @@ def sizes(total: int, limit: int = 9) -> list[int]:
         if not found or size != found[-1]:
             found.append(size)
         parts = parts + 1 if parts < 4 else parts * 3 // 2 if parts % 2 == 0 else parts + 1
-    if len(found) > limit:
-        keep = {round(i * (len(found) - 1) / (limit - 1)) for i in range(limit)}
-        found = [size for i, size in enumerate(found) if i in keep]
-    return found
+    return _spread(found, limit)
 
 
 def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
@@ -106,9 +106,17 @@ def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
         if not op.mixes_channels and op.kind not in UNGROUPED:
             widths |= {w for n in op.inputs for w in found[n] if w != KEPT}
         row = network.tensors[name].width * network.tensors[name].dtype.size_bytes
-        fitting = {w for w in widths if row * w <= arena // 2} or {min(widths)}
-        found[name] = (KEPT, *sorted(fitting, reverse=True))
+        fitting = sorted({w for w in widths if row * w <= arena // 2} or {min(widths)}, reverse=True)
+        found[name] = (KEPT, *_spread(fitting, MAX_WIDTHS))
     return found
+
+
+def _spread(values: list[int], limit: int) -> list[int]:
+    """At most ``limit`` of the values, evenly spread, the ends included."""
+    if len(values) <= limit:
+        return values
+    keep = {round(i * (len(values) - 1) / (limit - 1)) for i in range(limit)}
+    return [value for i, value in enumerate(values) if i in keep]
 
 
 def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
@@ -206,12 +214,13 @@ class OptionCosts:
         if len(splits) > 1 or splits[0] < first.channels:
             rows = sizes(out.height)  # accumulators are smaller in stripes
         columns = [out.width]
+        smallest_rows = set(rows[-2:])
         if streamed and 2 * first.width * first.channels * op.window.reach[0] > arena:
             columns = sizes(out.width, 5)
         for row in rows:
             for channel in channels:
                 for split in splits:
-                    for column in columns:
+                    for column in columns if row in smallest_rows else columns[:1]:
                         yield from self._loops(op, out, first, row, column, channel, split)
 
     def _loops(

@@ -70,6 +70,7 @@ class Selected:
     selection: Selection | None
     value: int
     bound: int
+    tasks: int = 0
 
 
 def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
@@ -78,15 +79,38 @@ def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
     network = problem.network
     where = residences(problem, arena)
     costs = OptionCosts(problem)
+    known: dict[object, tuple[Option, ...]] = {}
     stages = []
     for op in network.ops:
-        found: list[Option] = []
-        for inputs in product(*(where[name] for name in op.inputs)):
-            for output in where[op.output]:
-                if _compatible(network.tensors, op, inputs, output):
-                    found += costs.options(op, inputs, output, arena)
-        stages.append(tuple(found))
+        shape = _shape_of(problem, op, where)
+        if shape not in known:
+            found: list[Option] = []
+            for inputs in product(*(where[name] for name in op.inputs)):
+                for output in where[op.output]:
+                    if _compatible(network.tensors, op, inputs, output):
+                        found += costs.options(op, inputs, output, arena)
+            known[shape] = tuple(found)
+        stages.append(known[shape])
     return Space(problem, tuple(stages), where, _lives(problem))
+
+
+def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> object:
+    """Everything the options of an operator depend on; equal for repeated layers."""
+    network = problem.network
+    tensors = tuple(
+        (
+            t.height,
+            t.width,
+            t.channels,
+            t.dtype,
+            where[t.name],
+            t.name in network.inputs,
+            t.name in network.outputs,
+        )
+        for t in (network.tensors[name] for name in (*op.inputs, op.output))
+    )
+    weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
+    return op.kind, op.window, op.groups, weights, tensors
 
 
 def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:
@@ -233,9 +257,8 @@ class SelectionModel:
         model = self.model
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
         compute = self._total(lambda o: o.compute_ns)
-        if self.problem.target.board.overlaps_cpu:
-            ends = self._stage_total(0, lambda o: o.first_ns) + self._stage_total(-1, lambda o: o.last_ns)
-            model.add(makespan >= compute + ends)
+        ends = self._stage_total(0, lambda o: o.first_ns) + self._stage_total(-1, lambda o: o.last_ns)
+        model.add(makespan >= compute + ends)
         for channel in {name for options in self.space.options for o in options for name, _ in o.io_ns}:
             busy = self._total(lambda o, c=channel: dict(o.io_ns).get(c, 0))  # type: ignore[misc]
             own_unit = channel == self.problem.compute_resource
@@ -283,13 +306,14 @@ class SelectionModel:
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             status = Status.INFEASIBLE if code == cp_model.INFEASIBLE else Status.FEASIBLE
             return Selected(status, None, 0, bound)
-        tilings = []
+        tilings, tasks = [], 0
         for options, variables in zip(self.space.options, self.choice, strict=True):
             chosen = next(o for o, x in zip(options, variables, strict=True) if solver.value(x))
             tilings.append(chosen.tiling)
+            tasks += chosen.tasks
         kept = frozenset(n for n, by_width in self.resides.items() if solver.value(by_width[KEPT]))
         status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
         value = solver.value(objective)  # exact, unlike the solver's own figures, which are floats
         bound = value if status is Status.OPTIMAL else bound
         value, bound = value // SCALE.get(aim, 1), bound // SCALE.get(aim, 1)
-        return Selected(status, Selection(tuple(tilings), kept), value, bound)
+        return Selected(status, Selection(tuple(tilings), kept), value, bound, tasks)

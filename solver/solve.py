@@ -28,7 +28,7 @@ from ooc_solve.solver.heuristics import (
     space_of,
     swap_list,
 )
-from ooc_solve.solver.least import least_sram, least_writes, sram_bound, unbudgeted
+from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.search import (
@@ -39,6 +39,7 @@ from ooc_solve.solver.search import (
     local_search,
     polish,
     score_of,
+    within_writes,
 )
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.validate import validate
@@ -70,10 +71,7 @@ def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -
         return _nothing("cp-sat", problem, time.monotonic() - begun)
     bound = lower_bound(problem, budget)
     best: Candidate | None = None
-    floor = sram_bound(problem) or problem.sram_bytes + 1
-    for size in ladder(problem, budget.time_limit_s):
-        if size < floor:
-            continue
+    for size in feasible_rungs(problem, budget):
         here = at_size(problem, size)
         best = _step(here, best, budget, deadline)
         if progress is not None:
@@ -90,6 +88,17 @@ def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -
     objective = value(problem.objective, plan.figures)
     status = Status.OPTIMAL if objective <= bound else Status.FEASIBLE
     return Result("cp-sat", status, plan, objective, min(bound, objective), time.monotonic() - begun)
+
+
+def feasible_rungs(problem: Problem, budget: Budget) -> list[int]:
+    """Sizes of the ladder, upwards, from the lowest at which the selection model has a solution."""
+    found: list[int] = []
+    for size in reversed(ladder(problem, budget.time_limit_s)):
+        model = SelectionModel(space_of(at_size(problem, size)))
+        if model.solve(Aim.SERIAL, Budget(10.0, 1, 1)).status is Status.INFEASIBLE:
+            break
+        found.insert(0, size)
+    return found
 
 
 def _step(here: Problem, best: Candidate | None, budget: Budget, deadline: float) -> Candidate | None:
@@ -125,7 +134,8 @@ def _last_step(problem: Problem, best: Candidate | None) -> Candidate | None:
             )
     if not found:
         least = least_sram(problem)
-        if least is not None and least.sram_bytes <= problem.sram_bytes:
+        fits = least is not None and least.sram_bytes <= problem.sram_bytes
+        if least is not None and fits and within_writes(problem, least.candidate.graph):
             found.append(least.candidate)
     return min(found, key=lambda c: c.score, default=None)
 

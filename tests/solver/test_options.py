@@ -245,20 +245,20 @@ def two_convolutions() -> Network:
 
 
 @pytest.mark.parametrize("arena", [2048, 4096, 12288])
-def test_every_option_of_two_convolutions_is_a_lower_estimate(arena: int) -> None:
-    """Every pair of options that fit each other, held, split and planar ones included, holds its promises."""
+def test_options_of_two_convolutions_are_lower_estimates(arena: int) -> None:
+    """Of the pairs of options that fit each other, held, split and planar ones included, every 29th is checked."""
     problem = Problem(two_convolutions(), load_target("u585-octal"), RESERVED_BYTES + arena, IoPlace.STORAGE)
     space = build_space(problem)
     checked = 0
     for number, first in enumerate(space.options[0]):
-        for second in space.options[1][number % 7 :: 7]:
-            if second.inputs == (first.output,):
-                selection = selection_of(space, (first, second))
-                graph = expand(problem, selection)
-                for stage, option in enumerate((first, second)):
-                    check_stage(space, selection, graph, stage, option)
-                checked += 1
-    assert checked > 100
+        fitting = [o for o in space.options[1] if o.inputs == (first.output,)]
+        for second in fitting[number % 29 :: 29]:
+            selection = selection_of(space, (first, second))
+            graph = expand(problem, selection)
+            for stage, option in enumerate((first, second)):
+                check_stage(space, selection, graph, stage, option)
+            checked += 1
+    assert checked > 50
 
 
 def test_small_arenas_offer_every_kind_of_cut() -> None:

@@ -1,0 +1,126 @@
+"""Placements give every buffer bytes of its own inside one bank for as long as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Bank, Budget, TaskGraph
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.placement import Placement, buffer_uses, place
+from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+
+Case = tuple[Problem, TaskGraph]
+Problems = Callable[..., SearchStrategy[Problem]]
+
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+WAYS = st.tuples(st.integers(0, 6), st.integers(0, 3), st.sampled_from([0, 0x555555, 0xAAAAAA]))
+
+
+def check(problem: Problem, graph: TaskGraph, placement: Placement) -> None:
+    """Compare all pairs of buffers, and each buffer with the walls of the banks."""
+    uses = buffer_uses(graph)
+    ends = [at + b.size_bytes for at, b in zip(placement.address, graph.buffers, strict=True)]
+    for a, b in combinations(range(len(graph.buffers)), 2):
+        together = placement.opens[a] <= uses[b].last and placement.opens[b] <= uses[a].last
+        apart = ends[a] <= placement.address[b] or ends[b] <= placement.address[a]
+        assert apart or not together, (a, b)
+    walls, low = [], 0
+    for _, size in problem.banks:
+        walls.append((low, low + size))
+        low += size
+    for buffer, (at, end) in enumerate(zip(placement.address, ends, strict=True)):
+        assert at % problem.unit_bytes == 0
+        assert any(first <= at and end <= last for first, last in walls), buffer
+        assert placement.opens[buffer] <= uses[buffer].first
+
+
+@given(data=st.data(), way=WAYS)
+@settings(max_examples=300, **COMMON)  # type: ignore[arg-type]
+def test_hand_built_graphs(
+    data: st.DataObject, way: tuple[int, int, int], task_graphs: SearchStrategy[Case]
+) -> None:
+    """Buffers needed at the same step never share a byte and never straddle banks."""
+    problem, graph = data.draw(task_graphs)
+    assume(all(use.last >= 0 for use in buffer_uses(graph)))
+    placement = place(problem, graph, *way)
+    assume(placement is not None)
+    assert placement is not None
+    check(problem, graph, placement)
+
+
+@given(data=st.data(), way=WAYS)
+@settings(max_examples=100, **COMMON)  # type: ignore[arg-type]
+def test_expanded_networks(data: st.DataObject, way: tuple[int, int, int], problems: Problems) -> None:
+    """The same for the tiles of random networks, over two banks."""
+    problem = data.draw(problems())
+    arena = problem.arena_bytes
+    small = arena // 24 * 8
+    banks = tuple(Bank(f"bank{i}", size) for i, size in enumerate((arena - small, small)) if size)
+    problem = replace(
+        problem,
+        target=replace(problem.target, board=replace(problem.target.board, dma_channels=0, banks=banks)),
+    )
+    assert problem.arena_bytes == arena
+    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
+    assume(selected.selection is not None)
+    assert selected.selection is not None
+    try:
+        graph = expand(problem, selected.selection)
+    except SelectionError:
+        assume(False)
+    placement = place(problem, graph, *way)
+    assume(placement is not None)
+    assert placement is not None
+    check(problem, graph, placement)
+
+
+def test_a_real_network_in_two_banks() -> None:
+    """DS-CNN fits two banks of 10 KiB and no buffer crosses the wall between them."""
+    target = load_target("u585-octal")
+    banks = (Bank("a", 10 << 10), Bank("b", 10 << 10))
+    target = replace(target, board=replace(target.board, banks=banks))
+    problem = Problem(zoo_network("ds_cnn"), target, RESERVED_BYTES + (20 << 10), IoPlace.STORAGE)
+    selection = (
+        SelectionModel(build_space(problem), slack=1.0).solve(Aim.SERIAL, Budget(20.0, 1, 1)).selection
+    )
+    assert selection is not None
+    graph = expand(problem, selection)
+    placement = place(problem, graph, 4, 1)
+    assert placement is not None
+    check(problem, graph, placement)
+    assert {at // (10 << 10) for at in placement.address} == {0, 1}
+
+
+def test_loads_are_given_their_bytes_ahead(new_problem: Callable[..., Problem], new_sketch: Any) -> None:
+    """With room for two tiles, the second may be loaded one step early; with room for one it may not."""
+    sketch = new_sketch()
+    tiles = [sketch.buffer(2) for _ in range(2)]
+    for tile in tiles:
+        sketch.compute(1, (tile,), (), (sketch.load(tile, 1),))
+    graph = sketch.graph()
+    for units, opens in ((4, 0), (2, 1)):
+        placement = place(new_problem((units,)), graph, 5, 0)
+        assert placement is not None
+        assert placement.opens == (0, opens)
+
+
+@pytest.mark.parametrize(("units", "found"), [(4, True), (3, False)])
+def test_nothing_is_placed_where_it_does_not_fit(
+    units: int, found: bool, new_problem: Callable[..., Problem], new_sketch: Any
+) -> None:
+    """Two buffers of two units in one step fit four units and not three."""
+    sketch = new_sketch()
+    a, b = sketch.buffer(2), sketch.buffer(2)
+    sketch.compute(1, (a, b), (), (sketch.load(a, 1), sketch.load(b, 1)))
+    assert (place(new_problem((units,)), sketch.graph(), 2, 0) is not None) is found

@@ -1,0 +1,170 @@
+"""Streams keep all conflicting tasks in order, whatever the tasks really take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Footprint, Schedule, Streams, TaskGraph
+from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.listing import order_of, run
+from ooc_solve.solver.placement import buffer_uses, place
+from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+from ooc_solve.solver.streams import earliest_times, synchronize
+
+Case = tuple[Problem, TaskGraph]
+Problems = Callable[..., SearchStrategy[Problem]]
+
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def cells(footprint: Footprint, space: str, base: int = 0) -> set[tuple[str, int]]:
+    """Every single byte of a footprint."""
+    return {
+        (space, base + footprint.start + r * footprint.row_stride + c * footprint.column_stride + i)
+        for r in range(footprint.rows)
+        for c in range(footprint.columns)
+        for i in range(footprint.run)
+    }
+
+
+def accesses(graph: TaskGraph, address: tuple[int, ...], task: int) -> tuple[set[Any], set[Any]]:
+    """Single bytes that a task reads and writes, in SRAM and in storage."""
+    t = graph.tasks[task]
+    reads = {cell for touch in t.reads for cell in cells(touch.footprint, "sram", address[touch.buffer])}
+    writes = {cell for touch in t.writes for cell in cells(touch.footprint, "sram", address[touch.buffer])}
+    if t.transfer is not None:
+        (writes if t.reads else reads).update(cells(t.transfer.footprint, t.transfer.region.value))
+    return reads, writes
+
+
+def conflicts(graph: TaskGraph, address: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Every pair of tasks that touch a common byte, one of them writing it."""
+    touched = [accesses(graph, address, task.index) for task in graph.tasks]
+    return [
+        (a, b)
+        for a, b in combinations(range(len(touched)), 2)
+        if touched[a][1] & touched[b][1] or touched[a][0] & touched[b][1] or touched[a][1] & touched[b][0]
+    ]
+
+
+def in_order(graph: TaskGraph, earlier: tuple[int, ...], start: tuple[int, ...], a: int, b: int) -> bool:
+    """Whether two tasks follow each other at times ``start`` in the order of times ``earlier``."""
+    if earlier[a] > earlier[b]:
+        a, b = b, a
+    return start[a] + graph.tasks[a].duration_ns <= start[b]
+
+
+def slower(graph: TaskGraph, ns: list[int]) -> TaskGraph:
+    """The same graph with other durations."""
+    pairs = zip(graph.tasks, ns, strict=True)
+    return replace(graph, tasks=tuple(replace(task, duration_ns=n) for task, n in pairs))
+
+
+def check(data: st.DataObject, graph: TaskGraph, schedule: Schedule) -> None:
+    """Conflicts stay in order for the durations of the graph and for any others."""
+    streams = synchronize(graph, schedule)
+    check_form(graph, streams)
+    pairs = conflicts(graph, schedule.address)
+    start = earliest_times(graph, streams)
+    assert all(early <= given_ns for early, given_ns in zip(start, schedule.start_ns, strict=True))
+    assert all(in_order(graph, schedule.start_ns, start, a, b) for a, b in pairs)
+    count = len(graph.tasks)
+    for _ in range(3):
+        ns = data.draw(st.lists(st.integers(1, 30), min_size=count, max_size=count))
+        other = slower(graph, ns)
+        times = earliest_times(other, streams)
+        assert all(in_order(other, schedule.start_ns, times, a, b) for a, b in pairs)
+        for task in graph.tasks:
+            assert all(times[o] + ns[o] <= times[task.index] for o in task.after)
+
+
+def check_form(graph: TaskGraph, streams: Streams) -> None:
+    """Each task is in the stream of its resource, at the place it requires; waits never fall."""
+    assert sorted(t for order in streams.order for t in order) == list(range(len(graph.tasks)))
+    for r, order in enumerate(streams.order):
+        waits = [streams.required[task] for task in order]
+        for position, task in enumerate(order):
+            assert graph.tasks[task].resource == graph.resources[r]
+            assert waits[position][r] == position
+        for before, after in pairwise(waits):
+            assert all(x <= y for x, y in zip(before, after, strict=True))
+
+
+@given(data=st.data())
+@settings(max_examples=150, **COMMON)  # type: ignore[arg-type]
+def test_optimal_schedules(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """Schedules by CP-SAT, with its own ideas of order and address."""
+    problem, graph = data.draw(task_graphs)
+    found = solve_graph(problem, graph, None, Budget(30.0, 1, 1))
+    assume(found.schedule is not None)
+    assert found.schedule is not None
+    check(data, graph, found.schedule)
+
+
+@given(data=st.data())
+@settings(max_examples=150, **COMMON)  # type: ignore[arg-type]
+def test_list_schedules(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """List schedules of hand-built graphs."""
+    problem, graph = data.draw(task_graphs)
+    assume(all(use.last >= 0 for use in buffer_uses(graph)))
+    placement = place(problem, graph, 3, 1)
+    assume(placement is not None)
+    assert placement is not None
+    start = run(order_of(graph, placement))
+    check(data, graph, Schedule(tuple(start), placement.address))
+
+
+@given(data=st.data())
+@settings(max_examples=40, **COMMON)  # type: ignore[arg-type]
+def test_expanded_networks(data: st.DataObject, problems: Problems) -> None:
+    """List schedules of the tiles of random networks, whose tasks touch parts of buffers."""
+    problem = data.draw(problems(3, 5, 5))
+    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
+    assume(selected.selection is not None)
+    assert selected.selection is not None
+    try:
+        graph = expand(problem, selected.selection)
+    except SelectionError:
+        assume(False)
+    assume(len(graph.tasks) <= 60)
+    placement = place(problem, graph, 4, 1)
+    assume(placement is not None)
+    assert placement is not None
+    start = run(order_of(graph, placement))
+    check(data, graph, Schedule(tuple(start), placement.address))
+
+
+def test_streams_that_wait_for_each_other_deadlock(new_sketch: Any) -> None:
+    """A kernel that waits for a load that waits for the kernel is refused."""
+    sketch = new_sketch()
+    tile = sketch.buffer(1)
+    load = sketch.load(tile, 1)
+    step = sketch.compute(1, (tile,), (), (load,))
+    graph = sketch.graph()
+    assert earliest_times(graph, Streams(((step,), (load,)), ((0, 0), (0, 1)))) == (0, 1)
+    with pytest.raises(ValueError, match="deadlock"):
+        earliest_times(graph, Streams(((step,), (load,)), ((1, 0), (0, 1))))
+
+
+def test_a_removed_wait_is_noticed(new_problem: Callable[..., Problem], new_sketch: Any) -> None:
+    """Without its wait a kernel starts before its tile is there, so the waits are what orders them."""
+    sketch = new_sketch()
+    tile = sketch.buffer(1)
+    load = sketch.load(tile, 5)
+    step = sketch.compute(1, (tile,), (), (load,))
+    graph = sketch.graph()
+    schedule = Schedule((0, 5), (0,))
+    streams = synchronize(graph, schedule)
+    assert earliest_times(graph, streams) == (0, 5)
+    loose = replace(streams, required=((0, 0), (0, 0)))
+    assert not in_order(graph, schedule.start_ns, earliest_times(graph, loose), load, step)
