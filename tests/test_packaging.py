@@ -28,9 +28,7 @@ def test_data_files_are_listed() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     for package, folder in (("ooc_solve.models", "models"), ("ooc_solve.codegen", "codegen")):
         shipped = {p for pattern in data[package] for p in (ROOT / folder).glob(pattern)}
-        wanted = {
-            p for p in (ROOT / folder).rglob("*") if p.suffix in {".toml", ".c", ".h"} and p.is_file()
-        }
+        wanted = {p for p in (ROOT / folder).rglob("*") if p.suffix in {".toml", ".c", ".h"} and p.is_file()}
         assert wanted <= shipped
 
 

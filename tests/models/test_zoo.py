@@ -61,20 +61,20 @@ CLASSES = {"resnet8": 10, "ds_cnn": 12, "mobilenet_v1_025_96": 2, "autoencoder":
 # raise FORMAT in zoo_builder.py, which changes the digests, and renew both.
 GOLDEN: dict[str, tuple[str, str]] = {
     "autoencoder": (
-        "a3739097f7c4a26b833c37a1f9bbc7081f9f6147c1f09933ea418ec2aa70f5d8",
+        "c4c0bcf32e59f6ee63daeefd30e29acadefdb064e8ca4d489cd88e9a464ba198",
         "e85df9e4be8eb9cf5aae4c069966e09d0f4c186df5c21090e1ccc5843e2f7727",
     ),
     "ds_cnn": (
-        "83f4fec7d8c3a38a04a48ca9803db9998bcda900c7ad42b63b85f60377531e7e",
-        "934d90dcb399ce795142a4c616f0cd92ddfbfd59924055054434e7fde1747278",
+        "14d992370e9b68345e05887d36f57153a3eab695e43a35a0458f8cb91f13ae38",
+        "bf931287b42ff66f056d64debe4c35dfffeb028f0f466e196f26a566e417abfc",
     ),
     "mobilenet_v1_025_96": (
-        "d75afffb4ac2c6b0c3a31274f07a57f7a174355b5743327b05807106201c594e",
-        "ec125f577a8fb27749eb9eb14401ce8b16a206340af110122076b180093391ba",
+        "3404d5dc31f81b869b7404c3aa9fdb63c4baae17092ef16c5f9de4bd8c8f09d2",
+        "7ae4830036f6c705a408e3d8de18153b4caa18322fbe5066a9eec2fe57de3d40",
     ),
     "resnet8": (
-        "3be5de45a6fe59d5c0d18606c4b2617c374c074389473a9e2a3973df0cedb25b",
-        "f428bed6e49bd91141d98fc1cf7f49c100945bfc4c79c651fd0b84ad1ff9fe11",
+        "04ec3d4e38975378e35eb021b1450a2206af153c02282ff4b4254dcd3a907107",
+        "caaef39a734a47836881367fc2c76a22ceb067b4e6492e4ba02831cf072128f3",
     ),
 }
 

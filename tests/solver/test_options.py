@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ from ooc_solve.models.vocabulary import (
     TaskGraph,
     TaskKind,
     Tensor,
+    Tiling,
     Window,
 )
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.options import KEPT, Option, sizes
+from ooc_solve.solver.options import KEPT, Option, pareto, sizes
 from ooc_solve.solver.placement import buffer_uses
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 
@@ -273,3 +275,15 @@ def test_small_arenas_offer_every_kind_of_cut() -> None:
     assert any(0 < o.inputs[0] < 32 and o.tiling.split < 32 for o in options)
     assert any(o.output != KEPT for o in options)
     assert any(o.tiling.rows < 6 for o in options)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_an_option_that_is_best_in_one_figure_is_kept(figure: str) -> None:
+    """Worse in everything but one figure is enough to stay; equal in that one too is not."""
+    tiling = Tiling(1, 1, 1, 1)
+    good = Option(tiling, (KEPT,), KEPT, 5, 5, 5, 5, (("io", 5),), 5, 5, 5, 5, 5)
+    bad = Option(tiling, (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6)
+    assert pareto([bad, good]) == [good]
+    equal, better = (replace(bad, **{figure: n}) for n in (5, 4))  # type: ignore[arg-type]
+    assert pareto([equal, good]) == [good]
+    assert set(pareto([better, good])) == {better, good}
