@@ -21,7 +21,8 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network, Plan
 from ooc_solve.models.zoo import zoo_network
-from ooc_solve.solver.solve import HEURISTICS, cp_sat
+from ooc_solve.solver.heuristics import HEURISTICS
+from ooc_solve.solver.solve import cp_sat
 from ooc_solve.solver.validate import validate
 
 MLPERF_TINY = {
