@@ -94,7 +94,7 @@ def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
     return Candidate(selection, graph, best, score_of(problem, graph, makespan_ns(graph, best.start_ns)))
 
 
-def polish(problem: Problem, candidate: Candidate) -> Candidate:
+def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """The same selection under the whole portfolio of placements and priorities."""
     effort = 8 if len(candidate.graph.tasks) <= 600 else 3
     best = candidate
@@ -102,6 +102,8 @@ def polish(problem: Problem, candidate: Candidate) -> Candidate:
         score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
+        if time.monotonic() > deadline:
+            break
     return best
 
 
@@ -291,12 +293,26 @@ def ladder(problem: Problem, time_limit_s: float) -> list[int]:
     """SRAM sizes up to the problem's at which plans are sought: one, two or four to the octave.
 
     The same steps for every problem, and the board's full size on top; so the plans
-    considered for some SRAM are always among those considered for more.
+    considered for some SRAM are always among those considered for more. Large networks,
+    whose plans for little SRAM have thousands of tasks, begin at an eighth of the full size.
     """
     full = problem.target.board.usable_bytes
-    fine = (4,) if time_limit_s < 10 else (4, 6) if time_limit_s < 30 else (4, 5, 6, 7)
+    large = is_large(problem)
+    fine = (4,) if time_limit_s < 10 or large else (4, 6) if time_limit_s < 30 else (4, 5, 6, 7)
     steps = [k << e for e in range(8, 22) for k in fine]
-    return [s for s in sorted({*steps, full}) if RESERVED_BYTES < s <= problem.sram_bytes]
+    found = [s for s in sorted({*steps, full}) if RESERVED_BYTES < s <= problem.sram_bytes]
+    return [s for s in found if s >= full // 8] or found[-1:] if large else found
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether weights and activations together exceed `LARGE_BYTES`."""
+    network = problem.network
+    total = sum(t.size_bytes for t in network.tensors.values()) + sum(op.weight_bytes for op in network.ops)
+    return total > LARGE_BYTES
+
+
+LARGE_BYTES = 4 << 20
+"""Networks of more bytes are planned on few sizes only."""
 
 
 @lru_cache(maxsize=256)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from ooc_solve.models.cost import energy_nj
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -35,6 +36,7 @@ from ooc_solve.solver.search import (
     Candidate,
     at_size,
     first_candidates,
+    is_large,
     ladder,
     local_search,
     polish,
@@ -58,12 +60,18 @@ EXACT_SHARE = 0.005
 longer than a second here (14 s on the machine it was measured on)."""
 
 
-def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -> Result:
+def cp_sat(
+    problem: Problem,
+    budget: Budget,
+    progress: Progress | None = None,
+    known: Sequence[Plan | None] | None = None,
+) -> Result:
     """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
 
     The steps climb a fixed ladder of SRAM sizes. Each step starts from the best plan of the
     step below, so more SRAM never gives a worse plan; each step is deterministic, so the
-    same call gives the same plan. No heuristic's plan is better: they are candidates too.
+    same call gives the same plan. No heuristic's plan is better: they are candidates too
+    (``known``, made here if not given).
     """
     begun = time.monotonic()
     deadline = begun + budget.time_limit_s
@@ -81,7 +89,8 @@ def cp_sat(problem: Problem, budget: Budget, progress: Progress | None = None) -
             found = first_candidates(space_of(problem), deadline)
             best = min([*found, *([best] if best else [])], key=lambda c: c.score, default=None)
             break
-    best = _last_step(problem, best)
+    plans = (heuristic(problem, Budget()).plan for heuristic in HEURISTICS) if known is None else known
+    best = _last_step(problem, best, plans, deadline)
     if best is None:
         return _nothing("cp-sat", problem, time.monotonic() - begun)
     plan = plan_of(problem, best, "cp-sat")
@@ -111,27 +120,24 @@ def _step(here: Problem, best: Candidate | None, budget: Budget, deadline: float
     start = min(starts, key=lambda c: c.score)
     effort = int(EFFORT_PER_SECOND * budget.time_limit_s)
     found = local_search(space, start, effort, budget.seed, deadline)
-    found = exact(here, polish(here, found), budget)
+    found = exact(here, polish(here, found, deadline), budget)
     return found if best is None or found.score < best.score else best
 
 
-def _last_step(problem: Problem, best: Candidate | None) -> Candidate | None:
+def _last_step(
+    problem: Problem, best: Candidate | None, known: Iterable[Plan | None], deadline: float
+) -> Candidate | None:
     """Take the heuristics' plans into account at the exact size asked for.
 
     Where no rung of the ladder fits, the plan with the least SRAM may still.
     """
     found = [best] if best is not None else []
-    for heuristic in HEURISTICS:
-        plan = heuristic(problem, Budget()).plan
+    for plan in known:
         if plan is not None:
-            found.append(
-                Candidate(
-                    plan.selection,
-                    plan.graph,
-                    plan.schedule,
-                    score_of(problem, plan.graph, plan.figures.latency_ns),
-                )
-            )
+            value_of = score_of(problem, plan.graph, plan.figures.latency_ns)
+            found.append(Candidate(plan.selection, plan.graph, plan.schedule, value_of))
+        if found and is_large(problem) and time.monotonic() > deadline:
+            break
     if not found:
         least = least_sram(problem)
         fits = least is not None and least.sram_bytes <= problem.sram_bytes
@@ -160,14 +166,31 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget) -> Candidate:
 
 @lru_cache(maxsize=64)
 def lower_bound(problem: Problem, budget: Budget) -> int:
-    """Proven lower bound of the objective over all tilings and schedules of the option space."""
+    """Proven lower bound of the objective over all tilings and schedules of the option space.
+
+    The space depends on the SRAM (little of it offers narrower planes), and plans are taken
+    over from smaller sizes, so the least bound of all those spaces counts.
+    """
     aim = {
         Objective.LATENCY: Aim.MAKESPAN_BOUND,
         Objective.ENERGY: Aim.ENERGY,
         Objective.WEAR: Aim.WRITES,
     }[problem.objective]
-    seconds = max(1.0, budget.time_limit_s / 5)
-    return SelectionModel(space_of(problem)).solve(aim, Budget(seconds, 1, 1)).bound
+    sizes = {*feasible_rungs(problem, budget), problem.sram_bytes}
+    seconds = max(2.0, budget.time_limit_s / 4 / len(sizes))
+    bounds = []
+    for size in sizes:
+        model = SelectionModel(space_of(at_size(problem, size)), problem.arena_bytes)
+        selected = model.solve(aim, Budget(seconds, 1, 1))
+        if selected.status is not Status.INFEASIBLE:
+            bounds.append(selected.bound)
+    compute = sum(min((o.compute_ns for o in options), default=0) for options in space_of(problem).options)
+    trivial = {
+        Objective.LATENCY: compute,
+        Objective.ENERGY: energy_nj(problem.target, compute, compute, [(0, 0)] * len(problem.target.stores)),
+        Objective.WEAR: 0,
+    }[problem.objective]
+    return max(trivial, min(bounds, default=0))
 
 
 def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
@@ -239,11 +262,11 @@ def compare(problem: Problem, budget: Budget, progress: Progress | None = None) 
     """Every scheduler on one problem: the in-core bound first, CP-SAT last."""
     results = [in_core(problem, budget)]
     for heuristic in HEURISTICS:
-        result = heuristic(problem, budget)
+        result = heuristic(problem, Budget())
         if result.plan is not None:
             checked(problem, result.plan)
         results.append(result)
-    results.append(cp_sat(problem, budget, progress))
+    results.append(cp_sat(problem, budget, progress, [result.plan for result in results]))
     return results
 
 
