@@ -136,7 +136,8 @@ def kibibytes(size: int) -> str:
 def show_comparison(console: Console, problem: Problem, results: list[Result]) -> None:
     """One line per scheduler, the chosen plan last."""
     bound = results[-1].bound
-    table = Table(title=_title(problem), title_justify="left", pad_edge=False, box=None, header_style="bold")
+    console.print(_title(problem))
+    table = Table(pad_edge=False, box=None, header_style="bold")
     table.add_column("scheduler", no_wrap=True)
     for name in ("ms", _bound_head(problem), "mJ", "KiB read", "written", "SRAM", "years"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -184,14 +185,15 @@ def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
 
 def show_layers(console: Console, problem: Problem, plan: Plan) -> None:
     """Per-layer breakdown of a plan."""
+    console.print("per layer (read, written and RAM in KiB)")
     table = Table(pad_edge=False, box=None, header_style="bold")
-    table.add_column("layer", no_wrap=True, max_width=26)
-    table.add_column("kind", no_wrap=True)
-    for name in ("tiles", "ms", "I/O ms", "waits", "KiB read", "written", "RAM"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("layer", no_wrap=True, max_width=15)
+    table.add_column("kind", no_wrap=True, max_width=9)
+    for name in ("tiles", "ms", "I/O ms", "waits", "read", "written", "RAM"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=5)
     for layer in layers_of(problem, plan):
         table.add_row(
-            Text(layer.name[-26:]),
+            Text(layer.name if len(layer.name) <= 15 else "…" + layer.name[-14:]),
             layer.kind,
             str(layer.tiles),
             milliseconds(layer.compute_ns),
