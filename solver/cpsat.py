@@ -104,6 +104,7 @@ def _solver(budget: Budget) -> cp_model.CpSolver:
     solver.parameters.max_time_in_seconds = max(0.05, budget.time_limit_s)
     solver.parameters.num_workers = budget.workers
     solver.parameters.random_seed = budget.seed
+    solver.parameters.catch_sigint_signal = False  # Ctrl-C is for Python, which cleans up
     solver.parameters.log_search_progress = log.isEnabledFor(logging.DEBUG)
     solver.parameters.log_to_stdout = False
     solver.log_callback = log.debug

@@ -301,6 +301,7 @@ class SelectionModel:
         solver.parameters.max_time_in_seconds = budget.time_limit_s
         solver.parameters.num_workers = budget.workers
         solver.parameters.random_seed = budget.seed
+        solver.parameters.catch_sigint_signal = False  # Ctrl-C is for Python, which cleans up
         code = solver.solve(self.model)
         bound = max(0, int(solver.best_objective_bound)) if code != cp_model.INFEASIBLE else 0
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -167,3 +171,15 @@ def test_other_schedulers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_identifiers() -> None:
     """Any model name becomes a C identifier."""
     assert [identifier(n) for n in ("a;b/c", "3net", "ü")] == ["a_b_c", "model_3net", "model_"]
+
+
+def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C while solving ends with code 130, one line, and no directory."""
+    command = [sys.executable, "-m", "ooc_solve", "zoo:mobilenet_v1_025_96", "-o", str(tmp_path / "c")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() == "ooc-solve: interrupted, nothing written"
+    assert not (tmp_path / "c").exists()
