@@ -10,13 +10,14 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ooc_solve import __version__
 from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import list_targets, load_target
 from ooc_solve.models.vocabulary import (
@@ -32,7 +33,7 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.zoo import describe, zoo_names, zoo_network
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.solve import SCHEDULERS, checked, compare, cp_sat
+from ooc_solve.solver.solve import SCHEDULERS, checked, compare, cp_sat, lower_bound, why_infeasible
 
 EXIT_INFEASIBLE = 3
 EXIT_INTERRUPTED = 130
@@ -198,21 +199,9 @@ def solve(options: argparse.Namespace, problem: Problem, budget: Budget, errors:
 
 def with_bound(problem: Problem, budget: Budget, result: Result) -> Result:
     """A heuristic's result with the bound and, if it found nothing, the reason."""
-    from dataclasses import replace
-
-    from ooc_solve.solver.solve import lower_bound, why_infeasible
-
     if result.plan is None:
         return replace(result, reason=f"{result.reason}; {why_infeasible(problem)}")
     return replace(result, bound=lower_bound(problem, budget))
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A network and what to call it."""
-
-    network: Network
-    name: str
 
 
 def problem_of(options: argparse.Namespace) -> Problem:
@@ -236,8 +225,6 @@ def load_network(model: str) -> Network:
     """A built-in network or an ONNX file."""
     if model.startswith("zoo:"):
         return zoo_network(model.removeprefix("zoo:"))
-    from ooc_solve.models.onnx_reader import read_onnx
-
     return read_onnx(Path(model))
 
 

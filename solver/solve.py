@@ -31,7 +31,7 @@ from ooc_solve.solver.heuristics import (
 )
 from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
-from ooc_solve.solver.objective import score, value
+from ooc_solve.solver.objective import value
 from ooc_solve.solver.search import (
     Candidate,
     at_size,
@@ -268,6 +268,3 @@ def compare(problem: Problem, budget: Budget, progress: Progress | None = None) 
         results.append(result)
     results.append(cp_sat(problem, budget, progress, [result.plan for result in results]))
     return results
-
-
-__all__ = ["SCHEDULERS", "compare", "cp_sat", "lower_bound", "score", "why_infeasible"]

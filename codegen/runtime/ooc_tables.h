@@ -138,7 +138,7 @@ struct ooc_command {
 };
 
 #define OOC_STORE 1u /* transfer flag: SRAM to storage; otherwise storage to SRAM */
-#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes before the padding hold a CRC-32 */
+#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes hold a CRC-32 of all before them, padding included */
 
 /* A part of a store. */
 enum ooc_region_id { OOC_REGION_IMAGE = 0, OOC_REGION_INPUT = 1, OOC_REGION_OUTPUT = 2, OOC_REGION_SCRATCH = 3 };
