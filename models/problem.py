@@ -7,6 +7,7 @@ from enum import Enum
 
 from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.vocabulary import (
+    BudgetError,
     InputError,
     Network,
     Objective,
@@ -52,7 +53,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         if self.sram_bytes <= RESERVED_BYTES:
-            raise InputError(
+            raise BudgetError(
                 f"The SRAM budget must exceed the {RESERVED_BYTES} bytes that the runtime's state and stack "
                 f"take (got {self.sram_bytes} bytes)."
             )

@@ -34,6 +34,12 @@ class UsageError(OocError):
     exit_code = 2
 
 
+class BudgetError(OocError):
+    """A budget that nothing can meet (exit code 3)."""
+
+    exit_code = 3
+
+
 class InternalError(OocError):
     """A check of our own that failed; the plan is withheld (exit code 4)."""
 

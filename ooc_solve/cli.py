@@ -53,6 +53,11 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def parse_budget(text: str) -> int:
+    """A size that may be zero."""
+    return 0 if text.strip() == "0" else parse_size(text)
+
+
 def parse_seconds(text: str) -> float:
     """A positive, finite number of seconds."""
     try:
@@ -160,10 +165,10 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     results = solve(options, problem, budget, errors)
     chosen = results[-1]
     quiet = options.json is not None and str(options.json) == "-"
-    if chosen.plan is not None and options.output is not None:
-        write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
     if options.json is not None:
         write_json(options.json, report(problem, results))
+    if chosen.plan is not None and options.output is not None:
+        write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
         return EXIT_INFEASIBLE
@@ -260,8 +265,13 @@ def list_all_targets(console: Console) -> int:
 
 def check_writable(path: Path) -> None:
     """Refuse a report path that cannot be written before work is spent on it."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--json needs a file in a folder that can be written (got '{path}').")
+    plain = path.is_file() and not path.is_symlink()
+    if (
+        (os.path.lexists(path) and not plain)
+        or not path.parent.is_dir()
+        or not os.access(path.parent, os.W_OK)
+    ):
+        raise InputError(f"--json needs a plain file in a folder that can be written (got '{path}').")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -270,8 +280,14 @@ def write_json(path: Path, content: object) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"--json '{path}' cannot be written ({error.strerror}).") from error

@@ -242,7 +242,7 @@ def why_infeasible(problem: Problem) -> str:
         )
     op = problem.network.ops[least.stage]
     return (
-        f"at least {least.sram_bytes} bytes of SRAM are needed, {least.sram_bytes - problem.sram_bytes} more "
+        f"the least SRAM known to work is {least.sram_bytes} bytes, {least.sram_bytes - problem.sram_bytes} more "
         f"than given: layer '{op.name}' asks for {least.need_bytes} bytes of tiles beside "
         f"{least.kept_bytes} bytes of kept tensors (no plan of this kind fits in less than {least.bound_bytes})"
     )

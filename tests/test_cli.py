@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_write_budget_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (("zoo:resnet9",), 1, "zoo:resnet8"),
         (("zoo:ds_cnn", "--target", "f746-st"), 1, "f746-sd"),
         (("zoo:ds_cnn", "--sram", "1GiB"), 1, "must not exceed"),
-        (("zoo:ds_cnn", "--sram", "100"), 1, "must exceed"),
+        (("zoo:ds_cnn", "--sram", "100"), 3, "must exceed"),
         (("zoo:ds_cnn", "--target", "nrf52840-nor", "--io", "storage"), 1, "--io sram"),
         (("zoo:ds_cnn", "--json", "/no/such/folder/r.json"), 1, "/no/such/folder/r.json"),
         (("zoo:ds_cnn", "--objective", "speed"), 2, "invalid choice"),
@@ -183,3 +184,13 @@ def test_interrupt_leaves_nothing(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, "")
     assert err.strip() == "ooc-solve: interrupted, nothing written"
     assert not (tmp_path / "c").exists()
+
+
+def test_special_files_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report path that is no plain file is refused and stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, _, err = run(capsys, "zoo:ds_cnn", "--json", str(pipe))
+    assert code == 1
+    assert "plain file" in err
+    assert pipe.is_fifo()
