@@ -69,8 +69,9 @@ def cp_sat(
     """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
 
     The steps climb a fixed ladder of SRAM sizes. Each step starts from the best plan of the
-    step below, so more SRAM never gives a worse plan; each step is deterministic, so the
-    same call gives the same plan. No heuristic's plan is better: they are candidates too
+    step below, so from step to step more SRAM never gives a worse plan (between steps it may:
+    the heuristics' plans at the exact size are not carried upwards). Each step is deterministic,
+    so the same call gives the same plan while the deadline is not reached. No heuristic's plan is better: they are candidates too
     (``known``, made here if not given).
     """
     begun = time.monotonic()
