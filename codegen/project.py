@@ -67,10 +67,10 @@ def _write_files(folder: Path, problem: Problem, plan: Plan, tables: Tables, wor
     _write_text(folder / f"{word}.h", emit_header(tables, network, word))
     _write_text(folder / f"{word}.c", emit_source(tables, network, word))
     write_image(folder / f"{word}.bin", problem, plan, tables)
-    runtime = runtime_files()
-    for file, content in runtime.items():
+    sources_of = runtime_files() | port_files("host")
+    for file, content in sources_of.items():
         (folder / file).write_bytes(content)
-    sources = (f"{word}.c", *(file for file in runtime if file.endswith(".c")))
+    sources = (f"{word}.c", *(file for file in sources_of if file.endswith(".c")))
     _write_text(folder / "Makefile", makefile(tables, word, sources))
     written = tuple(sorted(path.name for path in folder.iterdir()))
     _write_text(folder / MARKER, "\n".join((f"# written by {generator()}", *written)) + "\n")
@@ -82,8 +82,17 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def runtime_files() -> dict[str, bytes]:
-    """The C sources and headers of the runtime and its host port, by name."""
-    folder = files("ooc_solve.codegen") / "runtime"
+    """The C sources and headers of the runtime, by name."""
+    return _sources("runtime")
+
+
+def port_files(port: str) -> dict[str, bytes]:
+    """The sources of a port (a folder of ``codegen/ports``), by name."""
+    return _sources("ports", port)
+
+
+def _sources(*folders: str) -> dict[str, bytes]:
+    folder = files("ooc_solve.codegen").joinpath(*folders)
     found = {entry.name: entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))}
     return {name: found[name].read_bytes() for name in sorted(found)}
 

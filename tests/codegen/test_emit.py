@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.emit import _float, _string, emit_header, emit_source, identifier
-from ooc_solve.codegen.project import runtime_files
+from ooc_solve.codegen.project import port_files, runtime_files
 from ooc_solve.codegen.tables import Tables, build_tables, table_bytes
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, Plan
@@ -35,7 +35,7 @@ def compiled(folder: Path, compiler: str, *arguments: str) -> subprocess.Complet
 
 
 def write(folder: Path, tables: Tables, problem: Problem, *names: str) -> None:
-    for file, content in runtime_files().items():
+    for file, content in (runtime_files() | port_files("host")).items():
         (folder / file).write_bytes(content)
     for name in names:
         word = identifier(name)
