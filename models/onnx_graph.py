@@ -146,7 +146,8 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
     tensor = item.type.tensor_type
     dtype = _INPUT_TYPES.get(tensor.elem_type)
     if dtype is None:
-        name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+        name = names.get(tensor.elem_type, f"type {tensor.elem_type}, which ONNX does not have")
         raise InputError(f"Graph input '{item.name}': must be float32, uint8 or int8 (got {name}).")
     if not tensor.HasField("shape"):
         raise InputError(f"Graph input '{item.name}': must have a shape, but the file gives none.")
@@ -170,7 +171,7 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
 def _node_of(proto: onnx.NodeProto, opset: int) -> Node:
     texts = (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)
     if not all(isinstance(text, str) for text in texts):  # what is not UTF-8 comes as bytes
-        raise InputError(f"Node '{texts[2]!r}': its names must be UTF-8 text; the file is damaged.")
+        raise InputError(f"Node {texts[2]!r}: its names must be UTF-8 text; the file is damaged.")
     attributes: dict[str, Any] = {}
     expected = _attribute_types(proto, opset)
     for item in proto.attribute:

@@ -1,7 +1,7 @@
 """Quantised ONNX models as networks of integer operators.
 
 Nodes are taken in the file's order; each name stands for a ``Value``; what can be folded or
-expressed as a view emits nothing. All problems of a file are reported together.
+expressed as a view emits nothing. The first problems of a file are reported together.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ooc_solve.models.onnx_values import Constant, FloatInput, QuantizedConstant
 from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization
 
 _SIGN_FLIP: NDArray[np.uint8] = np.arange(256, dtype=np.uint8) ^ np.uint8(128)
+_MOST_PROBLEMS = 5
+_MOST_CHARACTERS = 1_000  # of a problem; names in damaged files can be of any length
 _RANDOM = ("Random", "Multinomial", "Bernoulli")
 
 
@@ -30,7 +32,7 @@ def read_onnx(path: Path | str) -> Network:
     Raises
     ------
     InputError
-        With one line per problem, naming node and operator.
+        With one line per problem, naming node and operator; the first ones, if there are many.
     """
     return read_onnx_with_names(path)[0]
 
@@ -62,7 +64,7 @@ class _Reader:
             self.read_node(node)
         outputs = {} if self.problems else self.add_outputs(inputs)
         if self.problems:
-            raise InputError("\n".join(self.problems))
+            raise InputError(*_first_of(self.problems))
         self.describe_raw_inputs()
         network, names = self.draft.finish(self.graph.name, inputs, outputs, self.graph.digest)
         shown = {name: value for name, value in self.values.items() if isinstance(value, View)}
@@ -202,6 +204,16 @@ class _Reader:
         inputs = [self.given.array(node, position) for position in range(len(node.inputs))]
         for name, array in zip(node.outputs, evaluate(node, inputs, self.graph.opset), strict=True):
             self.values[name] = Constant(array)
+
+
+def _first_of(problems: list[str]) -> list[str]:
+    """As many problems as can be taken in at once, and how many there are besides."""
+    shown = [p if len(p) <= _MOST_CHARACTERS else f"{p[:_MOST_CHARACTERS]}…" for p in problems]
+    if len(problems) <= _MOST_PROBLEMS:
+        return shown
+    more = len(problems) - _MOST_PROBLEMS
+    last = f"... and {more} more {'problem' if more == 1 else 'problems'}; the file may be damaged."
+    return [*shown[:_MOST_PROBLEMS], last]
 
 
 def _plain_size(shape: tuple[int, ...]) -> Size:

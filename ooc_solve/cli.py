@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ooc_solve import __version__
+from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
@@ -36,7 +37,6 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import SCHEDULERS, checked, compare, cp_sat, lower_bound, why_infeasible
 
 EXIT_INFEASIBLE = 3
-EXIT_INTERRUPTED = 130
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]|[kK]iB|M|MiB|G|GiB)?")
 FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 LARGEST_SIZE = 1 << 40
@@ -156,6 +156,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     problem = problem_of(options)
     if options.output is not None:
+        check_creatable(options.output)
         check_directory(options.output)
     if options.json is not None and str(options.json) != "-":
         check_writable(options.json)
@@ -206,7 +207,7 @@ def with_bound(problem: Problem, budget: Budget, result: Result) -> Result:
     """A heuristic's result with the bound and, if it found nothing, the reason."""
     if result.plan is None:
         return replace(result, reason=f"{result.reason}; {why_infeasible(problem)}")
-    return replace(result, bound=lower_bound(problem, budget))
+    return replace(result, bound=lower_bound(problem, budget, result.objective or 0))
 
 
 def problem_of(options: argparse.Namespace) -> Problem:
@@ -263,15 +264,36 @@ def list_all_targets(console: Console) -> int:
     return 0
 
 
+def check_creatable(directory: Path) -> None:
+    """Refuse a directory that cannot be written, by making one beside it that is removed at once."""
+    made: list[Path] = []
+    try:
+        place = directory.resolve()
+        for folder in reversed([parent for parent in place.parents if not parent.exists()]):
+            folder.mkdir()
+            made.append(folder)
+        made.append(Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)))
+    except (OSError, RuntimeError) as error:  # the latter for links that go round in circles
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"Output '{directory}': cannot be written ({reason}); choose another directory with -o."
+        ) from error
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()
+
+
 def check_writable(path: Path) -> None:
     """Refuse a report path that cannot be written before work is spent on it."""
-    plain = path.is_file() and not path.is_symlink()
-    if (
-        (os.path.lexists(path) and not plain)
-        or not path.parent.is_dir()
-        or not os.access(path.parent, os.W_OK)
-    ):
-        raise InputError(f"--json needs a plain file in a folder that can be written (got '{path}').")
+    try:
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise InputError(f"--json needs a plain file in a folder that can be written (got '{path}').")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--json needs a plain file in a folder that can be written (got '{path}': {error.strerror})."
+        ) from error
 
 
 def write_json(path: Path, content: object) -> None:

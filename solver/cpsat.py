@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Schedule, Status, TaskGraph
 from ooc_solve.solver.constraints import Rules, add_rules
+from ooc_solve.solver.figures import traffic_bytes
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.objective import minimise_makespan
 from ooc_solve.solver.variables import Variables, add_hint, make_variables
@@ -65,18 +66,18 @@ def solve_graph(
 ) -> GraphResult:
     """Schedule a task graph: times, transfer order and addresses at once.
 
-    Status OPTIMAL means that no schedule of this graph (compute order kept) is shorter.
-    ``deterministic`` limits CP-SAT's own count of work instead of seconds, so that a result
-    with one worker is reproducible.
+    Status OPTIMAL means that no schedule of this graph (compute order kept) is shorter. A
+    ``hint`` must keep the rules; one that is too good to be true does not, and the graph is
+    scheduled without it. ``deterministic`` limits CP-SAT's own count of work instead of
+    seconds, so that a result with one worker is reproducible.
     """
     begun = time.monotonic()
-    largest_bank = max((size for _, size in problem.banks), default=0)
-    if any(buffer.size_bytes > largest_bank for buffer in graph.buffers):
-        return GraphResult(Status.INFEASIBLE, None, 0, 0.0)  # CP-SAT takes no empty set of addresses
     rules = rules or Rules()
+    if not _may_fit(problem, graph, rules):
+        return GraphResult(Status.INFEASIBLE, None, 0, 0.0)
     lower = lower_bound_ns(graph) if rules == Rules() else 0
     upper = makespan_ns(graph, hint.start_ns) if hint else sum(t.duration_ns for t in graph.tasks)
-    if hint is not None and upper <= lower:
+    if hint is not None and upper == lower:
         return GraphResult(Status.OPTIMAL, hint, lower, 0.0)
     model = cp_model.CpModel()
     variables = make_variables(model, problem, graph, min(lower, upper), upper)
@@ -84,12 +85,13 @@ def solve_graph(
     minimise_makespan(model, variables)
     if hint is not None:
         add_hint(model, problem, variables, hint)
-    solver = _solver(budget)
-    if deterministic is not None:
-        solver.parameters.max_deterministic_time = deterministic
+    solver = _solver(budget, deterministic)
     code = solver.solve(model, _Watch(progress)) if progress else solver.solve(model)
     seconds = time.monotonic() - begun
-    if code == cp_model.INFEASIBLE and hint is None:
+    if code == cp_model.INFEASIBLE and hint is not None:
+        left = replace(budget, time_limit_s=budget.time_limit_s - seconds)
+        return solve_graph(problem, graph, None, left, rules, progress, deterministic)
+    if code == cp_model.INFEASIBLE:
         return GraphResult(Status.INFEASIBLE, None, 0, seconds)
     if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return GraphResult(Status.FEASIBLE, hint, lower, seconds)
@@ -99,8 +101,19 @@ def solve_graph(
     return GraphResult(Status.FEASIBLE, schedule, max(lower, int(solver.best_objective_bound)), seconds)
 
 
-def _solver(budget: Budget) -> cp_model.CpSolver:
+def _may_fit(problem: Problem, graph: TaskGraph, rules: Rules) -> bool:
+    """Whether every buffer fits a bank and the writes keep to the budget: no schedule changes either."""
+    largest_bank = max((size for _, size in problem.banks), default=0)
+    if any(buffer.size_bytes > largest_bank for buffer in graph.buffers):
+        return False  # CP-SAT takes no empty set of addresses
+    written = sum(written for _, written in traffic_bytes(problem, graph))
+    return not rules.writes or problem.write_budget_bytes is None or written <= problem.write_budget_bytes
+
+
+def _solver(budget: Budget, deterministic: float | None) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
+    if deterministic is not None:
+        solver.parameters.max_deterministic_time = deterministic
     solver.parameters.max_time_in_seconds = max(0.05, budget.time_limit_s)
     solver.parameters.num_workers = budget.workers
     solver.parameters.random_seed = budget.seed

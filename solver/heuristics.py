@@ -129,22 +129,27 @@ def serial_schedules(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
 def double_buffering(problem: Problem, budget: Budget) -> Result:
     """Within a layer, fetch the next tile while one is computed; layers do not overlap."""
 
-    def gate(order: Order, task: int) -> int:
-        """Loads wait for the last but one step, and never start before their layer does."""
-        if order.graph.tasks[task].kind is TaskKind.STORE:
-            return 0
-        stage, step = order.graph.tasks[task].stage, order.step[task]
-        computes = order.graph.compute_tasks
-        first = step
-        while first > 0 and computes[first - 1].stage == stage:
-            first -= 1
-        return max(first, step - 1)
+    def schedules(graph: TaskGraph) -> Iterator[Schedule]:
+        begins = layer_begins(graph)
 
-    return _rule(
-        problem,
-        "double buffering",
-        lambda graph: _listed(problem, graph, ((1, 1),), (listing.by_due_date,), gate),
-    )
+        def gate(order: Order, task: int) -> int:
+            """Loads wait for the last but one step, and never start before their layer does."""
+            if graph.tasks[task].kind is TaskKind.STORE:
+                return 0
+            step = order.step[task]
+            return max(begins.get(graph.tasks[task].stage, step), step - 1)
+
+        return _listed(problem, graph, ((1, 1),), (listing.by_due_date,), gate)
+
+    return _rule(problem, "double buffering", schedules)
+
+
+def layer_begins(graph: TaskGraph) -> dict[int, int]:
+    """First compute step of each stage."""
+    begins: dict[int, int] = {}
+    for step, task in enumerate(graph.compute_tasks):
+        begins.setdefault(task.stage, step)
+    return begins
 
 
 def demand_layering(problem: Problem, budget: Budget) -> Result:

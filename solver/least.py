@@ -13,7 +13,7 @@ from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.options import KEPT
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.search import Candidate, at_size, evaluate, first_candidates, ladder
+from ooc_solve.solver.search import Candidate, at_size, evaluate, first_candidates, rungs
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 
 GRID = (1.0, 1.06, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 1e9)
@@ -129,18 +129,37 @@ def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None
                 best = candidate, arena + RESERVED_BYTES
                 break
             arena += align_up(max(1, arena // 64), full.unit_bytes)
-    return _lower_rung(full, best)
+    return _lower(full, best, bound + RESERVED_BYTES)
 
 
-def _lower_rung(full: Problem, best: tuple[Candidate | None, int]) -> tuple[Candidate | None, int]:
-    """A lower step of the solver's ladder, if it has a plan: the solver must never know of less."""
-    for size in reversed(ladder(full, 30.0)):
+def _lower(full: Problem, best: tuple[Candidate | None, int], bound: int) -> tuple[Candidate | None, int]:
+    """Less SRAM than that, if it has a plan: first by rungs, since the solver must not know of less."""
+    for size in rungs(full):
         if size < best[1]:
-            found = first_candidates(space_of(at_size(full, size)), 0.0)
+            found = first_candidates(space_of(at_size(full, size)), FOREVER_S)
             if not found:
                 break
             best = found[0], size
+    failed, size = 0, best[1]
+    while failed < PATIENCE and len(full.network.ops) <= SMALL:
+        size -= align_up(size // 64, full.unit_bytes)
+        if size < bound:
+            break
+        found = first_candidates(space_of(at_size(full, size)), FOREVER_S)
+        failed = 0 if found else failed + 1
+        best = (found[0], size) if found else best
     return best
+
+
+PATIENCE = 2
+"""Sizes in a row without a plan after which nothing smaller is tried."""
+
+SMALL = 40
+"""Networks of more operators are tried on rungs only: each size takes them seconds."""
+
+
+FOREVER_S = float("inf")
+"""A deadline that never comes."""
 
 
 def peak_bytes(graph: TaskGraph) -> int:

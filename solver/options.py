@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
@@ -17,6 +17,7 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
+    Objective,
     Op,
     OpKind,
     RegionName,
@@ -49,7 +50,7 @@ class Option:
     the largest tiles of all kinds together when every fetched stripe starts and ends
     anywhere in its granules;
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
-    time per resource.
+    time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors.
     """
 
     tiling: Tiling
@@ -65,11 +66,25 @@ class Option:
     bytes_read: int
     bytes_written: int
     tasks: int
+    largest_bytes: int
 
     @property
     def total_io_ns(self) -> int:
         """Transfer time on all channels together."""
         return sum(ns for _, ns in self.io_ns)
+
+
+@lru_cache(maxsize=16)
+def _costs_of(full: Problem) -> OptionCosts:
+    return OptionCosts(full)
+
+
+def costs_of(problem: Problem) -> OptionCosts:
+    """The costs that a problem shares with the same problem under other budgets and objectives."""
+    usable = problem.target.board.usable_bytes
+    return _costs_of(
+        replace(problem, sram_bytes=usable, objective=Objective.LATENCY, write_budget_bytes=None)
+    )
 
 
 def sizes(total: int, limit: int = 9) -> list[int]:
@@ -138,19 +153,25 @@ def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
 
 
 class OptionCosts:
-    """Costs of tilings for one problem; transfer times are remembered by size."""
+    """Costs of tilings for one network and board; what was computed is remembered.
+
+    The SRAM budget plays no part in them, so all sizes share one object: `costs_of`.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.known: dict[object, Option | None] = {}
         self._read = lru_cache(maxsize=1 << 16)(self._read_ns)
         self._write = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
+        self._largest_bank = max((size for _, size in problem.banks), default=0)
 
     def _store(self, region: RegionName) -> Store:
         return self.problem.target.stores[self.problem.store_index(region)]
 
     def _read_ns(self, region: RegionName, size: int, segments: int) -> int:
-        return read_ns(self.problem.target, self._store(region), size, segments)
+        checked = region is RegionName.IMAGE
+        return read_ns(self.problem.target, self._store(region), size, segments, checked)
 
     def _write_ns(self, region: RegionName, size: int, segments: int) -> int:
         return write_ns(self.problem.target, self._store(region), size, segments)
@@ -163,10 +184,14 @@ class OptionCosts:
         for tiling in self._tilings(op, inputs, output, arena):
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
-            option = self.cost(op, tiling, inputs, output)
-            if option is not None and option.need_bytes <= arena:
-                found.append(option)
-        return pareto(found)
+            key = op.name, tiling, inputs, output
+            if key not in self.known:
+                self.known[key] = self.cost(op, tiling, inputs, output)
+            option = self.known[key]
+            if option is None or option.need_bytes > arena or option.largest_bytes > self._largest_bank:
+                continue
+            found.append(option)
+        return pareto(found, several_banks=arena > self._largest_bank)
 
     def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
         """Bytes that a tiling needs at the very least, cheap to tell."""
@@ -248,6 +273,7 @@ class OptionCosts:
         rows, columns, groups, splits = geometry.grid
         reads: Counter[str] = Counter()
         first: Counter[str] = Counter()  # channels work at the same time
+        slots: list[int] = []
         room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
@@ -256,11 +282,12 @@ class OptionCosts:
             figure = self._input_cost(geometry, k, residence)
             if figure is None:
                 return None
-            slot, total_ns, head_ns, size, count, worse = figure
+            slot, total_ns, head_ns, size, count, worse, largest = figure
             extra += worse
             channel = self._channel(self._region_of(op.inputs[k]))
             reads[channel] += total_ns
             first[channel] += head_ns
+            slots.append(largest)
             room, ahead = room + slot, ahead + slot
             if tiling.hold_inputs and not self._own_planes(geometry, k, residence):
                 held_inputs += slot
@@ -270,12 +297,14 @@ class OptionCosts:
             channel = self._channel(RegionName.IMAGE)
             reads[channel] += total_ns
             first[channel] += head_ns
+            slots.append(slot)
             room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
         tile = Tiling(tiling.rows, tiling.columns, tiling.channels, tiling.split)
         elements = StageGeometry.of(self.problem.network, op, tile).output_box((0, 0, 0, 0)).elements
         if splits > 1:
-            room += self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES)
+            slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
+            room += slots[-1]
         if output != KEPT:
             figure_out = self._output_cost(geometry)
             if figure_out is None:
@@ -283,6 +312,7 @@ class OptionCosts:
             slot, total_ns, tail_ns, size, count = figure_out
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
             reads[self._channel(region)] += total_ns
+            slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
         regions = (*map(self._region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
@@ -291,6 +321,7 @@ class OptionCosts:
         return Option(
             tiling, inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry),
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
+            min(need, max(slots, default=0)),
         )  # fmt: skip
 
     def _channel(self, region: RegionName) -> str:
@@ -310,27 +341,19 @@ class OptionCosts:
         column_sizes = _tile_sizes(out.width, tiling.columns)
         group_sizes = _tile_sizes(out.channels, tiling.channels)
         split_sizes = Counter({1: 1})
-        taps = 0
         if geometry.op.kind is OpKind.CONV:
             split_sizes = _tile_sizes(geometry.split_range, tiling.split)
-            taps = geometry.op.window.taps
-        elif geometry.cost_category == "dw":
-            taps = geometry.op.window.taps
         for r, nr in row_sizes.items():
             for c, nc in column_sizes.items():
                 for g, ng in group_sizes.items():
                     for s, ns in split_sizes.items():
-                        macs = r * c * g * taps * s // geometry.op.groups if taps else 0
-                        if geometry.cost_category == "dw":
-                            macs = r * c * g * taps
-                        ns_each = compute_ns(target, geometry.cost_category, macs, r * c * g)
-                        total += nr * nc * ng * ns * ns_each
+                        total += nr * nc * ng * ns * compute_ns(target, geometry.work(r, c, g, s))
         return total
 
     def _input_cost(
         self, geometry: StageGeometry, k: int, residence: int
-    ) -> tuple[int, int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes."""
+    ) -> tuple[int, int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
         region = self._region_of(op.inputs[k])
         granule = self._granule(region)
@@ -338,7 +361,8 @@ class OptionCosts:
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
             ns = self._read(region, size, 1)
-            return self.problem.buffer_bytes(size), ns, ns, size, 1, 0
+            slot = self.problem.buffer_bytes(size)
+            return slot, ns, ns, size, 1, 0, slot
         _, column_ranges = input_ranges(geometry, tensor)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
         if narrow and (tensor.width * residence * element) % granule:
@@ -370,8 +394,8 @@ class OptionCosts:
         worst = self._worst_slot(tensor, max(spans), residence, granule)
         extra = max(0, self.problem.buffer_bytes(worst) - slot)
         if tiling.hold_inputs:
-            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds))
-        return slot, total_ns, first_ns or 0, size, count, extra
+            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds)), slot
+        return slot, total_ns, first_ns or 0, size, count, extra, slot
 
     @staticmethod
     def _worst_slot(tensor: Tensor, rows: int, width: int, granule: int) -> int:
@@ -496,12 +520,13 @@ def _tile_sizes(total: int, tile: int) -> Counter[int]:
     return found
 
 
-def pareto(options: list[Option]) -> list[Option]:
-    """Options that no other option beats in every figure."""
+def pareto(options: list[Option], several_banks: bool = False) -> list[Option]:
+    """Options that no other option beats in every figure; the largest buffer is one with several banks."""
     options = sorted(options, key=lambda o: (o.need_bytes, o.total_io_ns + o.compute_ns, o.tasks))
     kept: list[Option] = []
     for option in options:
-        if not any(_dominates(other, option) for other in kept):
+        rivals = (o for o in kept if not several_banks or o.largest_bytes <= option.largest_bytes)
+        if not any(_dominates(other, option) for other in rivals):
             kept.append(option)
     return kept
 

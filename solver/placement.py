@@ -44,8 +44,12 @@ class _Block:
 
 
 def buffer_uses(graph: TaskGraph) -> list[Use]:
-    """When each buffer is used, in compute steps."""
-    first = [FOREVER] * len(graph.buffers)
+    """When each buffer is used, in compute steps.
+
+    What no step uses, such as an input that is loaded but not read, is needed once the last
+    step is over: there it takes no room from anything.
+    """
+    first = [len(graph.compute_tasks)] * len(graph.buffers)
     last = [-1] * len(graph.buffers)
     loaded = [False] * len(graph.buffers)
     stored = [False] * len(graph.buffers)
@@ -64,7 +68,7 @@ def buffer_uses(graph: TaskGraph) -> list[Use]:
     return [
         Use(-FOREVER, FOREVER, loaded[b.index], stored[b.index])
         if b.pinned
-        else Use(first[b.index], last[b.index], loaded[b.index], stored[b.index])
+        else Use(first[b.index], max(first[b.index], last[b.index]), loaded[b.index], stored[b.index])
         for b in graph.buffers
     ]
 
@@ -73,6 +77,7 @@ class _Arena:
     """Blocks placed so far, over banks laid end to end."""
 
     def __init__(self, problem: Problem) -> None:
+        self.skyline: list[_Block] = []
         self.walls: list[tuple[int, int]] = []
         start = 0
         for _, size in problem.banks:
@@ -80,9 +85,31 @@ class _Arena:
             start += size
         self.blocks: list[_Block] = []
 
-    def forget_before(self, step: int) -> None:
-        """Drop blocks that no later buffer can meet."""
+    def settle_before(self, step: int) -> None:
+        """Melt blocks that end before ``step`` into a skyline: for each address, when it was last used.
+
+        Buffers come in order of their first step, so those blocks are past for all that follow.
+        """
+        past = [block for block in self.blocks if block.last < step]
+        if not past:
+            return
         self.blocks = [block for block in self.blocks if block.last >= step]
+        for block in sorted(past, key=lambda b: b.last):
+            self._paint(block)
+
+    def _paint(self, block: _Block) -> None:
+        """Lay a block over the skyline; none there is later."""
+        found = []
+        for under in self.skyline:
+            if under.high <= block.low or under.low >= block.high:
+                found.append(under)
+                continue
+            if under.low < block.low:
+                found.append(_Block(under.low, block.low, 0, under.last))
+            if under.high > block.high:
+                found.append(_Block(block.high, under.high, 0, under.last))
+        found.append(block)
+        self.skyline = found
 
     def gaps(self, first: int, last: int, size: int) -> list[tuple[int, int]]:
         """Free address ranges of at least ``size`` during steps ``first..last``."""
@@ -110,7 +137,7 @@ class _Arena:
         for low, high in self.gaps(first, last, size):
             past = [
                 block
-                for block in self.blocks
+                for block in (*self.skyline, *self.blocks)
                 if block.low < high and block.high > low and floor <= block.last < first
             ]
             edges = {low, high - size}
@@ -137,9 +164,9 @@ def place(problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int
     """
     uses = buffer_uses(graph)
     arena = _Arena(problem)
-    address = [-1] * len(graph.buffers)
+    address = [0] * len(graph.buffers)
     opens = [0] * len(graph.buffers)
-    kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR and uses[b.index].last >= 0]
+    kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR]
     kept.sort(key=lambda b: (not b.pinned, uses[b.index].first))
     for count, buffer in enumerate(kept):
         use = uses[buffer.index]
@@ -153,14 +180,13 @@ def place(problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int
         arena.blocks.append(_Block(at, at + buffer.size_bytes, use.first, use.last))
     rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
     rest.sort(key=lambda b: (uses[b.index].first, -uses[b.index].last, -b.size_bytes, b.index))
-    for count, buffer in enumerate(rest):
+    for buffer in rest:
         use = uses[buffer.index]
+        arena.settle_before(use.first)
         found = _place_tile(arena, buffer, use, ahead, drain)
         if found is None:
             return None
         address[buffer.index], opens[buffer.index] = found
-        if count % 64 == 0:
-            arena.forget_before(use.first - ahead)
     return Placement(tuple(address), tuple(opens))
 
 

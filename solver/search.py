@@ -274,7 +274,8 @@ def first_candidates(space: Space, deadline: float) -> list[Candidate]:
         if found and (share < 1.0 or time.monotonic() > deadline):
             break
         arena = int(space.problem.arena_bytes * share)
-        selected = SelectionModel(space, arena, slack, firm).solve(aim, Budget(4.0, 1, 1))
+        left = min(4.0, max(0.5, deadline - time.monotonic()))
+        selected = SelectionModel(space, arena, slack, firm).solve(aim, Budget(left, 1, 1))
         if selected.selection is None or selected.selection in seen:
             continue
         seen.add(selected.selection)
@@ -289,30 +290,15 @@ def local_search(space: Space, start: Candidate, effort: int, seed: int, deadlin
     return LocalSearch(space, seed).run(start, effort, deadline)
 
 
-def ladder(problem: Problem, time_limit_s: float) -> list[int]:
-    """SRAM sizes up to the problem's at which plans are sought: one, two or four to the octave.
+def rungs(problem: Problem) -> tuple[int, ...]:
+    """SRAM sizes at which plans are sought, downwards: four to the octave, and the board's full size.
 
-    The same steps for every problem, and the board's full size on top; so the plans
-    considered for some SRAM are always among those considered for more. Large networks,
-    whose plans for little SRAM have thousands of tasks, begin at an eighth of the full size.
+    They do not depend on the SRAM that is asked for. What is found on a rung does not depend on
+    the others, so the plans considered for some SRAM are always among those considered for more.
     """
     full = problem.target.board.usable_bytes
-    large = is_large(problem)
-    fine = (4,) if time_limit_s < 10 or large else (4, 6) if time_limit_s < 30 else (4, 5, 6, 7)
-    steps = [k << e for e in range(8, 22) for k in fine]
-    found = [s for s in sorted({*steps, full}) if RESERVED_BYTES < s <= problem.sram_bytes]
-    return [s for s in found if s >= full // 8] or found[-1:] if large else found
-
-
-def is_large(problem: Problem) -> bool:
-    """Whether weights and activations together exceed `LARGE_BYTES`."""
-    network = problem.network
-    total = sum(t.size_bytes for t in network.tensors.values()) + sum(op.weight_bytes for op in network.ops)
-    return total > LARGE_BYTES
-
-
-LARGE_BYTES = 4 << 20
-"""Networks of more bytes are planned on few sizes only."""
+    steps = {quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)} | {full}
+    return tuple(sorted((s for s in steps if RESERVED_BYTES < s <= problem.sram_bytes), reverse=True))
 
 
 @lru_cache(maxsize=256)

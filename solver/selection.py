@@ -8,16 +8,17 @@ uses options of the space, so its proven bound is a bound for the whole problem
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import product
 
 from ortools.sat.python import cp_model
 
-from ooc_solve.models.cost import align_up
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.cost import align_up, read_ns, write_ns
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor
-from ooc_solve.solver.options import KEPT, UNGROUPED, Option, OptionCosts, residences
+from ooc_solve.solver.options import KEPT, UNGROUPED, Option, costs_of, residences
 
 
 class Aim(Enum):
@@ -73,12 +74,47 @@ class Selected:
     tasks: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class WholeTransfer:
+    """The one transfer of a network input or output that lives in storage, if it is kept in SRAM."""
+
+    tensor: str
+    resource: str
+    ns: int
+    bytes_read: int
+    bytes_written: int
+
+
+def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
+    """Transfers of network inputs before, and of outputs after they are kept, as expansion makes them."""
+    if problem.io is IoPlace.SRAM:
+        return ()
+    target, store, network = problem.target, problem.activation_store, problem.network
+    resource = problem.resource_of(store)
+    size = {name: stored_bytes(problem, name) for name in (*network.inputs, *network.outputs)}
+    loads = [WholeTransfer(n, resource, read_ns(target, store, size[n]), size[n], 0) for n in network.inputs]
+    stores = [
+        WholeTransfer(n, resource, write_ns(target, store, size[n]), 0, size[n]) for n in network.outputs
+    ]
+    return (*loads, *stores)
+
+
+def stored_bytes(problem: Problem, name: str) -> int:
+    """Bytes of a kept tensor: whole granules where storage holds it before or after the run."""
+    tensor, size = problem.network.tensors[name], problem.network.tensors[name].size_bytes
+    if problem.in_storage_at_start(tensor):
+        return align_up(size, problem.granule_bytes(RegionName.INPUT))
+    if problem.stored_at_end(tensor):
+        return align_up(size, problem.granule_bytes(RegionName.OUTPUT))
+    return size
+
+
 def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
     """Enumerate the option space of a problem within an arena (default: the problem's)."""
     arena = problem.arena_bytes if arena_bytes is None else arena_bytes
     network = problem.network
     where = residences(problem, arena)
-    costs = OptionCosts(problem)
+    costs = costs_of(problem)
     known: dict[object, tuple[Option, ...]] = {}
     stages = []
     for op in network.ops:
@@ -164,9 +200,11 @@ class SelectionModel:
             for name, widths in space.residences.items()
         }
         self.peak = self.model.new_int_var(0, max(self.arena, 1), "peak")
+        self.whole = whole_transfers(self.problem)
         self.one_option_per_stage()
         self.options_match_residences()
         self.memory_per_stage(slack, firm)
+        self.buffers_in_banks()
         self.write_budget()
 
     # ------------------------------------------------------------------------ rules
@@ -195,18 +233,68 @@ class SelectionModel:
 
     def memory_per_stage(self, slack: float, firm: bool) -> None:
         """Kept tensors alive in a stage and the workspace of its option fit the arena."""
-        tensors = self.problem.network.tensors
         for stage, options in enumerate(self.space.options):
-            kept = [
-                (self.resides[name][KEPT], self.problem.buffer_bytes(tensors[name].size_bytes))
-                for name, (first, last) in self.space.lives.items()
-                if first <= stage <= last
-            ]
+            kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in self._alive(stage)]
             need = [
                 (x, (o.firm_bytes if firm else o.need_bytes) + int(slack * o.ahead_bytes))
                 for o, x in zip(options, self.choice[stage], strict=True)
             ]
             self.model.add(_weighted(kept + need) <= self.peak)
+
+    def buffers_in_banks(self) -> None:
+        """A kept tensor lies in one bank all its life, and some bank takes the largest tile beside."""
+        banks = self._banks_bytes()
+        if len(banks) < 2:
+            return  # memory_per_stage says it all
+        lies: dict[str, dict[int, cp_model.IntVar]] = {}
+        for name in self.space.lives:
+            fitting = [k for k, size in enumerate(banks) if self._kept_bytes(name) <= size]
+            lies[name] = {k: self.model.new_bool_var(f"{name} in {k}") for k in fitting}
+            self.model.add(sum(lies[name].values()) == self.resides[name][KEPT])
+        for stage, options in enumerate(self.space.options):
+            most = max((o.largest_bytes for o in options), default=0)
+            takes = [self.model.new_bool_var(f"largest of {stage} in {k}") for k in range(len(banks))]
+            self.model.add_exactly_one(takes)
+            for k, size in enumerate(banks):
+                self.model.add(self._lying(lies, self._alive(stage), k) <= size)
+                for names, largest in self._together(stage):
+                    self.model.add(self._lying(lies, names, k) + largest <= size + most * (1 - takes[k]))
+
+    def _lying(self, lies: dict[str, dict[int, cp_model.IntVar]], names: list[str], bank: int) -> Expression:
+        """Bytes of kept tensors that lie in a bank."""
+        return _weighted([(lies[n][bank], self._kept_bytes(n)) for n in names if bank in lies[n]])
+
+    def _together(self, stage: int) -> list[tuple[list[str], Expression]]:
+        """Tensors that are alive with every tile of a stage, and the largest of those tiles.
+
+        An output that the stage begins is there with all tiles only if none of them is a partial sum.
+        """
+        network, own = self.problem.network, self.problem.network.ops[stage].output
+        alive = self._alive(stage)
+        before = [name for name in alive if name != own or self.space.lives[name][0] < stage]
+
+        def unless_split(option: Option) -> int:
+            splits = StageGeometry.of(network, network.ops[stage], option.tiling).grid[3]
+            return option.largest_bytes if splits == 1 else 0
+
+        return [
+            (before, self._stage_total(stage, lambda o: o.largest_bytes)),
+            (alive, self._stage_total(stage, unless_split)),
+        ]
+
+    def _banks_bytes(self) -> list[int]:
+        """Bytes of each bank of the arena."""
+        if self.arena <= 0:
+            return []
+        return [size for _, size in replace(self.problem, sram_bytes=self.arena + RESERVED_BYTES).banks]
+
+    def _alive(self, stage: int) -> list[str]:
+        """Tensors that occupy SRAM during a stage if they are kept."""
+        return [name for name, (first, last) in self.space.lives.items() if first <= stage <= last]
+
+    def _kept_bytes(self, name: str) -> int:
+        """SRAM that a kept tensor takes."""
+        return self.problem.buffer_bytes(stored_bytes(self.problem, name))
 
     def write_budget(self) -> None:
         """Bytes written per inference stay within the budget."""
@@ -228,16 +316,13 @@ class SelectionModel:
         pairs = zip(self.choice[stage], map(figure, self.space.options[stage]), strict=True)
         return _weighted(list(pairs))
 
+    def _whole_total(self, figure: Callable[[WholeTransfer], int]) -> Expression:
+        """Sum of a figure over the transfers of kept network inputs and outputs."""
+        return _weighted([(self.resides[w.tensor][KEPT], figure(w)) for w in self.whole])
+
     def _written(self) -> Expression:
         """Bytes written, those of network outputs that are kept and stored at the end included."""
-        tensors, network = self.problem.network.tensors, self.problem.network
-        pairs = []
-        if self.problem.io is IoPlace.STORAGE:
-            granule = self.problem.granule_bytes(RegionName.OUTPUT)
-            pairs = [
-                (self.resides[n][KEPT], align_up(tensors[n].size_bytes, granule)) for n in network.outputs
-            ]
-        return self._total(lambda o: o.bytes_written) + _weighted(pairs)
+        return self._total(lambda o: o.bytes_written) + self._whole_total(lambda w: w.bytes_written)
 
     def objective(self, aim: Aim) -> Expression:
         """Expression to minimise for an aim."""
@@ -254,23 +339,32 @@ class SelectionModel:
 
     def _makespan(self) -> Expression:
         """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
-        model = self.model
+        model, ops = self.model, self.problem.network.ops
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
         compute = self._total(lambda o: o.compute_ns)
-        ends = self._stage_total(0, lambda o: o.first_ns) + self._stage_total(-1, lambda o: o.last_ns)
-        model.add(makespan >= compute + ends)
-        for channel in {name for options in self.space.options for o in options for name, _ in o.io_ns}:
-            busy = self._total(lambda o, c=channel: dict(o.io_ns).get(c, 0))  # type: ignore[misc]
-            own_unit = channel == self.problem.compute_resource
+        last = self._stage_total(-1, lambda o: o.last_ns)
+        last += self._whole_total(lambda w: w.ns if w.bytes_written and w.tensor == ops[-1].output else 0)
+        model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + compute + last)
+        for name in ops[0].inputs:
+            load = self._whole_total(lambda w, n=name: w.ns if w.bytes_read and w.tensor == n else 0)  # type: ignore[misc]
+            model.add(makespan >= load + compute + last)
+        for resource in self._transfer_resources():
+            busy = self._total(lambda o, r=resource: dict(o.io_ns).get(r, 0))  # type: ignore[misc]
+            busy += self._whole_total(lambda w, r=resource: w.ns if w.resource == r else 0)  # type: ignore[misc]
+            own_unit = resource == self.problem.compute_resource
             model.add(makespan >= (busy + compute if own_unit else busy))
         return makespan
+
+    def _transfer_resources(self) -> set[str]:
+        used = {name for options in self.space.options for o in options for name, _ in o.io_ns}
+        return used | {w.resource for w in self.whole}
 
     def _horizon_ns(self) -> int:
         """More than any selection takes."""
         longest = (
             max((o.compute_ns + o.total_io_ns for o in options), default=0) for options in self.space.options
         )
-        return 2 * sum(longest) + 1
+        return 2 * (sum(longest) + sum(w.ns for w in self.whole)) + 1
 
     def _energy(self, makespan: Expression) -> Expression:
         """Lower estimate of the energy in picojoules; a uW over a us is a pJ.
@@ -279,24 +373,29 @@ class SelectionModel:
         """
         board, stores = self.problem.target.board, self.problem.target.stores
         active, wait = int(board.active_mw * 1000), int(board.io_wait_mw * 1000)
+        if not board.overlaps_cpu:
+            wait = active  # it moves the data itself
         idle = sum(int(s.storage.idle_mw * 1000) for s in stores)
         read = min(int(s.storage.read_nj_per_byte * 1000) for s in stores)
         write = int(self.problem.activation_store.storage.write_nj_per_byte * 1000)
         own = self._total(
             lambda o: (active - wait) * o.compute_ns // 1000 + o.bytes_read * read + o.bytes_written * write
         )
+        own += self._whole_total(lambda w: w.bytes_read * read + w.bytes_written * write)
         makespan_us = self.model.new_int_var(0, self._horizon_ns() // 1000, "makespan_us")
         self.model.add(1000 * makespan_us + 999 >= makespan)
         return own + (wait + idle) * makespan_us
 
     # ---------------------------------------------------------------------- solving
 
-    def solve(self, aim: Aim, budget: Budget) -> Selected:
-        """Minimise an aim; INFEASIBLE when no selection fits."""
+    def solve(self, aim: Aim, budget: Budget, below: int | None = None) -> Selected:
+        """Minimise an aim; INFEASIBLE when no selection fits, or none is better than ``below``."""
         if any(not options for options in self.space.options):
             return Selected(Status.INFEASIBLE, None, 0, 0)
         objective = self.objective(aim)
         self.model.minimize(objective)
+        if below is not None:
+            self.model.add(objective < below * SCALE.get(aim, 1))
         solver = cp_model.CpSolver()
         solver.parameters.max_time_in_seconds = budget.time_limit_s
         solver.parameters.num_workers = budget.workers

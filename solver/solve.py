@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from ooc_solve.models.cost import energy_nj
@@ -15,31 +15,28 @@ from ooc_solve.models.vocabulary import (
     Plan,
     Result,
     Schedule,
+    Selection,
     Status,
 )
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.heuristics import (
     HEURISTICS,
     Scheduler,
-    demand_layering,
-    double_buffering,
     finish,
     in_core,
-    serial,
     space_of,
-    swap_list,
 )
 from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import value
+from ooc_solve.solver.relaxation import latency_bound
 from ooc_solve.solver.search import (
     Candidate,
     at_size,
     first_candidates,
-    is_large,
-    ladder,
     local_search,
     polish,
+    rungs,
     score_of,
     within_writes,
 )
@@ -50,7 +47,7 @@ Progress = Callable[[str, float, int | None, int], None]
 """Called with what is being done, seconds, best value so far and bound."""
 
 EXACT_TASKS = 48
-"""Graphs up to this size are solved to the end by the tile-level model at each step."""
+"""Graphs up to this size are solved to the end by the tile-level model on each rung."""
 
 EFFORT_PER_SECOND = 1500
 """Tasks that the local search schedules on each rung, per second of time limit."""
@@ -64,90 +61,137 @@ def cp_sat(
     problem: Problem,
     budget: Budget,
     progress: Progress | None = None,
-    known: Sequence[Plan | None] | None = None,
+    known: Sequence[Plan | None] = (),
 ) -> Result:
     """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
 
-    The steps climb a fixed ladder of SRAM sizes. Each step starts from the best plan of the
-    step below, so from step to step more SRAM never gives a worse plan (between steps it may:
-    the heuristics' plans at the exact size are not carried upwards). Each step is deterministic,
-    so the same call gives the same plan while the deadline is not reached. No heuristic's plan is better: they are candidates too
-    (``known``, made here if not given).
+    Plans are sought on each rung of a fixed ladder of SRAM sizes, downwards from the one asked
+    for, as long as the bound of a rung allows a better plan there. What a rung gives depends on
+    nothing but the rung and the time limit, so more SRAM never gives a worse plan, unless the
+    deadline cuts the search. No heuristic's plan is better: those of each rung are candidates,
+    and so are the plans ``known`` for this problem.
     """
-    begun = time.monotonic()
-    deadline = begun + budget.time_limit_s
-    if not writes_can_be_met(problem):
-        return _nothing("cp-sat", problem, time.monotonic() - begun)
-    bound = lower_bound(problem, budget)
-    best: Candidate | None = None
-    for size in feasible_rungs(problem, budget):
-        here = at_size(problem, size)
-        best = _step(here, best, budget, deadline)
-        if progress is not None:
-            seen = best.score[0] if best else None
-            progress(f"{size // 1024} KiB", time.monotonic() - begun, seen, bound)
-        if time.monotonic() > deadline and size < problem.sram_bytes:
-            found = first_candidates(space_of(problem), deadline)
-            best = min([*found, *([best] if best else [])], key=lambda c: c.score, default=None)
-            break
-    plans = (heuristic(problem, Budget()).plan for heuristic in HEURISTICS) if known is None else known
-    best = _last_step(problem, best, plans, deadline)
+    climb = _Climb(problem, budget, progress)
+    climb.begin()
+    climb.improve()
+    climb.prove()
+    given = [candidate_of(problem, plan) for plan in known if plan is not None]
+    best = min([*given, *climb.found], key=lambda c: c.score, default=None) or _least_candidate(problem)
     if best is None:
-        return _nothing("cp-sat", problem, time.monotonic() - begun)
+        return _nothing("cp-sat", problem, climb.seconds)
     plan = plan_of(problem, best, "cp-sat")
     objective = value(problem.objective, plan.figures)
-    status = Status.OPTIMAL if objective <= bound else Status.FEASIBLE
-    return Result("cp-sat", status, plan, objective, min(bound, objective), time.monotonic() - begun)
+    bound = lower_bound(problem, budget, objective) if climb.bound is None else min(objective, climb.bound)
+    status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
+    return Result("cp-sat", status, plan, objective, bound, climb.seconds)
 
 
-def feasible_rungs(problem: Problem, budget: Budget) -> list[int]:
-    """Sizes of the ladder, upwards, from the lowest at which the selection model has a solution."""
-    found: list[int] = []
-    for size in reversed(ladder(problem, budget.time_limit_s)):
-        model = SelectionModel(space_of(at_size(problem, size)))
-        if model.solve(Aim.SERIAL, Budget(10.0, 1, 1)).status is Status.INFEASIBLE:
-            break
-        found.insert(0, size)
-    return found
+class _Climb:
+    """The search over the rungs: first a plan on each, then better ones, the largest rung first."""
+
+    def __init__(self, problem: Problem, budget: Budget, progress: Progress | None) -> None:
+        self.problem = problem
+        self.budget = budget
+        self.progress = progress
+        self.begun = time.monotonic()
+        self.deadline = self.begun + budget.time_limit_s
+        self.search_ends = self.begun + budget.time_limit_s * SEARCH_SHARE
+        self.bound: int | None = None
+        self.found: list[Candidate] = []
+        self.starts: list[tuple[Problem, int, Candidate]] = []  # rung, its bound, its first plan
+        self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
+
+    @property
+    def seconds(self) -> float:
+        """Time since the search began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def best(self) -> int | None:
+        """Objective of the best plan so far."""
+        return min(candidate.score[0] for candidate in self.found) if self.found else None
+
+    def begin(self) -> None:
+        """The first plan of every rung that may have a better one than the rungs above it."""
+        enough = self.begun + max(FIRST_S, self.budget.time_limit_s / 2)
+        for size in rungs(self.problem):
+            if self.found and time.monotonic() > enough:
+                break
+            here = at_size(self.problem, size)
+            floor = rung_bound(here, self.budget.time_limit_s / 4, self.best)
+            if floor is None:
+                continue
+            self.bound = floor if self.bound is None else min(self.bound, floor)
+            start = _first_plan(here, self.search_ends)
+            if start is not None:
+                self.starts.append((here, floor, start))
+                self.found.append(start)
+            self.tell(size)
+
+    def improve(self) -> None:
+        """Search from the first plans, as long as the bound of their rung lets that pay."""
+        for here, floor, start in self.starts:
+            if time.monotonic() > self.search_ends:
+                break
+            if self.best is not None and floor < self.best:
+                self.found.append(self.improved(here, start))
+                self.tell(here.sram_bytes)
+
+    def prove(self) -> None:
+        """Raise the bound by the relaxation over the options of all rungs looked at."""
+        rungs_seen = [here for here, _, _ in self.starts]
+        if self.best is not None and self.bound is not None and self.bound < self.best:
+            proven = relaxed_bound(self.problem, rungs_seen, self.best, self.deadline)
+            self.bound = max(self.bound, proven)
+
+    def improved(self, here: Problem, start: Candidate) -> Candidate:
+        """A better plan for one rung, by local search and, for small graphs, to the end."""
+        effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s)
+        found = local_search(space_of(here), start, effort, self.budget.seed, self.search_ends)
+        found = polish(here, found, self.search_ends)
+        if found.selection in self.proven or time.monotonic() > self.search_ends:
+            return found
+        return exact(here, found, self.budget, self.proven)
+
+    def tell(self, size: int) -> None:
+        """Report the state of the search."""
+        if self.progress is not None:
+            name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
+            self.progress(name, self.seconds, self.best, self.bound or 0)
 
 
-def _step(here: Problem, best: Candidate | None, budget: Budget, deadline: float) -> Candidate | None:
-    """One rung of the ladder: candidates from the selection model and from below, improved."""
-    space = space_of(here)
-    starts = first_candidates(space, deadline)
-    starts += [best] if best is not None else []
-    if not starts:
+SEARCH_SHARE = 0.75
+"""Share of the time limit after which no better plan is sought; the rest is for the bound."""
+
+FIRST_S = 2.0
+"""Time that first plans may take, whatever the limit; else it is half of it."""
+
+
+def _first_plan(here: Problem, deadline: float) -> Candidate | None:
+    """The best of what the selection model and the rules propose for one rung."""
+    plans = (rule(here, Budget()).plan for rule in HEURISTICS)
+    starts = first_candidates(space_of(here), deadline)
+    starts += [candidate_of(here, plan) for plan in plans if plan is not None]
+    return min(starts, key=lambda c: c.score, default=None)
+
+
+def candidate_of(problem: Problem, plan: Plan) -> Candidate:
+    """A plan as a candidate."""
+    return Candidate(
+        plan.selection, plan.graph, plan.schedule, score_of(problem, plan.graph, plan.figures.latency_ns)
+    )
+
+
+def _least_candidate(problem: Problem) -> Candidate | None:
+    """The plan with the least SRAM known, if it fits where no rung does."""
+    least = least_sram(problem)
+    if least is None or least.sram_bytes > problem.sram_bytes:
         return None
-    start = min(starts, key=lambda c: c.score)
-    effort = int(EFFORT_PER_SECOND * budget.time_limit_s)
-    found = local_search(space, start, effort, budget.seed, deadline)
-    found = exact(here, polish(here, found, deadline), budget)
-    return found if best is None or found.score < best.score else best
+    found = least.candidate
+    return found if within_writes(problem, found.graph) else None
 
 
-def _last_step(
-    problem: Problem, best: Candidate | None, known: Iterable[Plan | None], deadline: float
-) -> Candidate | None:
-    """Take the heuristics' plans into account at the exact size asked for.
-
-    Where no rung of the ladder fits, the plan with the least SRAM may still.
-    """
-    found = [best] if best is not None else []
-    for plan in known:
-        if plan is not None:
-            value_of = score_of(problem, plan.graph, plan.figures.latency_ns)
-            found.append(Candidate(plan.selection, plan.graph, plan.schedule, value_of))
-        if found and is_large(problem) and time.monotonic() > deadline:
-            break
-    if not found:
-        least = least_sram(problem)
-        fits = least is not None and least.sram_bytes <= problem.sram_bytes
-        if least is not None and fits and within_writes(problem, least.candidate.graph):
-            found.append(least.candidate)
-    return min(found, key=lambda c: c.score, default=None)
-
-
-def exact(problem: Problem, candidate: Candidate, budget: Budget) -> Candidate:
+def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Selection]) -> Candidate:
     """Let the tile-level model finish a small graph, within deterministic time."""
     if len(candidate.graph.tasks) > EXACT_TASKS:
         return candidate
@@ -156,6 +200,8 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget) -> Candidate:
     result = solve_graph(
         problem, candidate.graph, hint, Budget(budget.time_limit_s, 1, 1), deterministic=share
     )
+    if result.status is Status.OPTIMAL:
+        proven.add(candidate.selection)
     if result.schedule is None:
         return candidate
     makespan = makespan_ns(candidate.graph, result.schedule.start_ns)
@@ -165,33 +211,56 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget) -> Candidate:
     return Candidate(candidate.selection, candidate.graph, result.schedule, found)
 
 
-@lru_cache(maxsize=64)
-def lower_bound(problem: Problem, budget: Budget) -> int:
-    """Proven lower bound of the objective over all tilings and schedules of the option space.
+BOUND_AIMS = {
+    Objective.LATENCY: Aim.MAKESPAN_BOUND,
+    Objective.ENERGY: Aim.ENERGY,
+    Objective.WEAR: Aim.WRITES,
+}
 
-    The space depends on the SRAM (little of it offers narrower planes), and plans are taken
-    over from smaller sizes, so the least bound of all those spaces counts.
-    """
-    aim = {
-        Objective.LATENCY: Aim.MAKESPAN_BOUND,
-        Objective.ENERGY: Aim.ENERGY,
-        Objective.WEAR: Aim.WRITES,
-    }[problem.objective]
-    sizes = {*feasible_rungs(problem, budget), problem.sram_bytes}
-    seconds = max(2.0, budget.time_limit_s / 4 / len(sizes))
-    bounds = []
-    for size in sizes:
-        model = SelectionModel(space_of(at_size(problem, size)), problem.arena_bytes)
-        selected = model.solve(aim, Budget(seconds, 1, 1))
-        if selected.status is not Status.INFEASIBLE:
-            bounds.append(selected.bound)
-    compute = sum(min((o.compute_ns for o in options), default=0) for options in space_of(problem).options)
+
+@lru_cache(maxsize=1024)
+def rung_bound(here: Problem, seconds: float, below: int | None = None) -> int | None:
+    """Bound of the objective over the option space of one rung; None if nothing fits or none is ``below``."""
+    space = space_of(here)
+    selected = SelectionModel(space).solve(BOUND_AIMS[here.objective], Budget(max(1.0, seconds), 1, 1), below)
+    if selected.status is Status.INFEASIBLE:
+        return None
+    compute = sum(min((o.compute_ns for o in options), default=0) for options in space.options)
     trivial = {
         Objective.LATENCY: compute,
-        Objective.ENERGY: energy_nj(problem.target, compute, compute, [(0, 0)] * len(problem.target.stores)),
+        Objective.ENERGY: energy_nj(here.target, compute, compute, [(0, 0)] * len(here.target.stores)),
         Objective.WEAR: 0,
-    }[problem.objective]
-    return max(trivial, min(bounds, default=0))
+    }[here.objective]
+    return max(trivial, selected.bound)
+
+
+@lru_cache(maxsize=64)
+def lower_bound(problem: Problem, budget: Budget, value_of_plan: int) -> int:
+    """Proven lower bound of the objective over all tilings and schedules of the option space.
+
+    The space depends on the SRAM (little of it offers narrower planes), so the least bound over
+    the rungs counts, as many as the time limit allows; those that have no selection better than
+    the plan that is known cannot lower it.
+    """
+    deadline = time.monotonic() + budget.time_limit_s
+    least = value_of_plan
+    seen: list[Problem] = []
+    for here in (at_size(problem, size) for size in (*rungs(problem), problem.sram_bytes)):
+        if seen and time.monotonic() > deadline:
+            break
+        floor = rung_bound(here, budget.time_limit_s / 4, value_of_plan)
+        if floor is not None:
+            least = min(least, floor)
+            seen.append(here)
+    return max(least, relaxed_bound(problem, seen, value_of_plan, deadline))
+
+
+def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, deadline: float) -> int:
+    """What the (max,+) relaxation proves for the options of several rungs together; 0 if it says nothing."""
+    if problem.objective is not Objective.LATENCY or not rungs_seen:
+        return 0
+    spaces = [space_of(here) for here in rungs_seen]
+    return latency_bound(problem, best, deadline, spaces).value_ns
 
 
 def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
@@ -218,14 +287,6 @@ def checked(problem: Problem, plan: Plan) -> None:
         )
 
 
-def writes_can_be_met(problem: Problem) -> bool:
-    """Whether the write budget is not below what is proven to be written at least."""
-    if problem.write_budget_bytes is None:
-        return True
-    least = SelectionModel(space_of(unbudgeted(problem))).solve(Aim.WRITES, Budget(10.0, 1, 1))
-    return least.selection is None or least.bound <= problem.write_budget_bytes
-
-
 def _nothing(name: str, problem: Problem, seconds: float) -> Result:
     return Result(name, Status.INFEASIBLE, None, None, 0, seconds, why_infeasible(problem))
 
@@ -249,11 +310,34 @@ def why_infeasible(problem: Problem) -> str:
     )
 
 
+def on_rungs(rule: Scheduler) -> Scheduler:
+    """A rule that plans for the largest rung on which it finds a plan, as `cp_sat` does."""
+
+    def schedule(problem: Problem, budget: Budget) -> Result:
+        result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, "no tiling fits")
+        for size in rungs(problem)[:RUNGS_OF_A_RULE]:
+            result = rule(at_size(problem, size), budget)
+            if result.plan is not None:
+                return result
+        least = least_sram(problem)
+        if least is None or least.sram_bytes > problem.sram_bytes:
+            return result
+        return rule(at_size(problem, least.sram_bytes), budget)
+
+    return schedule
+
+
+RUNGS_OF_A_RULE = 3
+"""Rungs that a rule tries before it turns to the least SRAM known to work."""
+
+RULES: tuple[Scheduler, ...] = tuple(on_rungs(rule) for rule in HEURISTICS)
+"""The heuristics in the order of the comparison."""
+
 SCHEDULERS: dict[str, Scheduler] = {
-    "serial": serial,
-    "double-buffering": double_buffering,
-    "demand-layering": demand_layering,
-    "swap-list": swap_list,
+    "serial": RULES[0],
+    "double-buffering": RULES[1],
+    "demand-layering": RULES[2],
+    "swap-list": RULES[3],
     "cp-sat": cp_sat,
 }
 """Schedulers by the name the command line gives them."""
@@ -262,8 +346,8 @@ SCHEDULERS: dict[str, Scheduler] = {
 def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
     """Every scheduler on one problem: the in-core bound first, CP-SAT last."""
     results = [in_core(problem, budget)]
-    for heuristic in HEURISTICS:
-        result = heuristic(problem, Budget())
+    for rule in RULES:
+        result = rule(problem, Budget())
         if result.plan is not None:
             checked(problem, result.plan)
         results.append(result)

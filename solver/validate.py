@@ -3,12 +3,11 @@
 Each rule is one function that reads the plan and yields what is wrong with it; `validate`
 applies all of them. Nothing of the schedulers is used here: what waits for what, which
 bytes are written when, and what a task may cost are worked out again from the problem and
-from the plan alone.
+from the plan alone. What the streams mean without the times is in `happens_before`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -17,7 +16,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
@@ -37,6 +35,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.happens_before import Race, broken_streams, cells_of, completion_order, placed, races
 
 
 class Rule(StrEnum):
@@ -116,7 +115,7 @@ class _Case:
 
     def placed(self, buffer: int, footprint: Footprint) -> Footprint:
         """Bytes of the arena that a footprint of a buffer means."""
-        return _shifted(footprint, self.schedule.address[buffer])
+        return placed(footprint, self.schedule.address[buffer])
 
 
 def validate(problem: Problem, plan: Plan) -> tuple[Violation, ...]:
@@ -151,17 +150,6 @@ def _expanded(problem: Problem, plan: Plan, tiles: int) -> tuple[TaskGraph | Non
 
 def _name(task: Task) -> str:
     return f"task {task.index} ({task.kind.value}, stage {task.stage})"
-
-
-def _shifted(footprint: Footprint, by: int) -> Footprint:
-    return Footprint(
-        footprint.start + by,
-        footprint.run,
-        footprint.rows,
-        footprint.row_stride,
-        footprint.columns,
-        footprint.column_stride,
-    )
 
 
 # ------------------------------------------------------------------------- structure
@@ -365,12 +353,12 @@ def _due_ns(case: _Case, task: Task) -> int:
     target = case.problem.target
     if task.transfer is None:
         geometry = case.geometry[task.stage]
-        tile = geometry.index(task.tile)
-        outputs = geometry.output_box(tile).elements
-        return compute_ns(target, geometry.cost_category, geometry.macs(tile), outputs)
+        return compute_ns(target, geometry.tile_work(geometry.index(task.tile)))
     store = target.stores[case.problem.store_index(task.transfer.region)]
-    cost = read_ns if task.kind is TaskKind.LOAD else write_ns
-    return cost(target, store, task.transfer.size_bytes, task.transfer.segments)
+    size, segments = task.transfer.size_bytes, task.transfer.segments
+    if task.kind is TaskKind.LOAD:
+        return read_ns(target, store, size, segments, task.transfer.checked)
+    return write_ns(target, store, size, segments)
 
 
 # ------------------------------------------------------------------------------ SRAM
@@ -566,12 +554,12 @@ class _Contents:
                 self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))[...] = buffer
 
     def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.int32]:
-        return _view(self.owner, self.case.placed(buffer, footprint))
+        return cells_of(self.owner, self.case.placed(buffer, footprint))
 
     def _in_storage(self, transfer: Transfer) -> NDArray[np.uint8]:
         if transfer.region in _GIVEN:
             return np.full((transfer.segments, 1, transfer.segment_bytes), _DATA, np.uint8)
-        return _view(self.stored[transfer.region], transfer.footprint)
+        return cells_of(self.stored[transfer.region], transfer.footprint)
 
     def replay(self) -> Iterator[Violation]:
         """Run all tasks by their times; what ends at an instant is there for what starts then."""
@@ -680,16 +668,6 @@ class _Contents:
                 yield tensor.name, layout
 
 
-def _view(cells: NDArray[Any], footprint: Footprint) -> NDArray[Any]:
-    """The cells of a footprint as ``rows x columns x run``; writing to it writes the cells."""
-    step = cells.itemsize
-    return as_strided(
-        cells[footprint.start :],
-        (footprint.rows, footprint.columns, footprint.run),
-        (footprint.row_stride * step, footprint.column_stride * step, step),
-    )
-
-
 def _count(mask: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(mask))
 
@@ -699,52 +677,20 @@ def _count(mask: NDArray[np.bool_]) -> int:
 
 def _streams(case: _Case) -> Iterator[Violation]:
     """The streams keep to the times, cannot deadlock, and alone order every conflict."""
-    if broken := list(_broken_streams(case)):
+    graph, streams = case.graph, case.plan.streams
+    if broken := list(broken_streams(graph, streams)):
         yield from (Violation(Rule.STREAMS, message, tasks) for message, tasks in broken)
         return
     yield from _late_waits(case)
-    sequence = _run(case)
-    if len(sequence) < len(case.graph.tasks):
-        stuck = sorted(set(range(len(case.graph.tasks))) - set(sequence))
+    sequence = completion_order(streams)
+    if len(sequence) < len(graph.tasks):
+        stuck = sorted(set(range(len(graph.tasks))) - set(sequence))
         message = f"the streams deadlock: {len(stuck)} tasks wait for ever, task {stuck[0]} among them"
         yield Violation(Rule.STREAMS, message, tuple(stuck[:1]))
     elif case.fits:
-        yield from _races(case, sequence)
-
-
-def _broken_streams(case: _Case) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Streams that do not list the tasks, or waits that mean nothing."""
-    graph, streams = case.graph, case.plan.streams
-    listed = Counter(index for order in streams.order for index in order)
-    if listed != Counter(range(len(graph.tasks))):
-        yield "the streams must list every task exactly once", ()
-    elif len(streams.order) != len(graph.resources) or len(streams.required) != len(graph.tasks):
-        yield "there must be a stream per resource and a wait per task", ()
-    else:
-        for resource, order in zip(graph.resources, streams.order, strict=True):
-            yield from _broken_stream(case, resource, order)
-        computes = [t for order in streams.order for t in order if graph.tasks[t].kind is TaskKind.COMPUTE]
-        if computes != sorted(computes):
-            yield "the stream of kernels must keep their order", ()
-
-
-def _broken_stream(
-    case: _Case, resource: str, order: tuple[int, ...]
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    streams, resources = case.plan.streams, case.graph.resources
-    before = (0,) * len(resources)
-    for position, index in enumerate(order):
-        need = streams.required[index]
-        if case.graph.tasks[index].resource != resource:
-            yield f"task {index} stands in the stream of '{resource}', where it does not run", (index,)
-        elif len(need) != len(resources) or need[resources.index(resource)] != position:
-            yield f"task {index} must require the {position} tasks before it in its stream", (index,)
-        elif any(n not in range(len(o) + 1) for n, o in zip(need, streams.order, strict=True)):
-            yield f"task {index} requires more tasks than a stream has", (index,)
-        elif any(now < then for now, then in zip(need, before, strict=True)):
-            yield f"task {index} requires less than the task before it in its stream", (index,)
-        else:
-            before = need
+        arena_bytes = case.problem.arena_bytes
+        for race in races(graph, streams, case.schedule.address, arena_bytes, sequence):
+            yield _violation_of(case, race)
 
 
 def _late_waits(case: _Case) -> Iterator[Violation]:
@@ -760,130 +706,12 @@ def _late_waits(case: _Case) -> Iterator[Violation]:
                 yield Violation(Rule.STREAMS, message, (task.index, awaited), at_ns=case.start(task))
 
 
-def _run(case: _Case) -> list[int]:
-    """Tasks in an order in which the streams let them complete; shorter than all on a deadlock."""
-    order, required = case.plan.streams.order, case.plan.streams.required
-    done = [0] * len(order)
-    sequence: list[int] = []
-    progress = True
-    while progress:
-        progress = False
-        for r, stream in enumerate(order):
-            while done[r] < len(stream) and all(
-                need <= have for need, have in zip(required[stream[done[r]]], done, strict=True)
-            ):
-                sequence.append(stream[done[r]])
-                done[r] += 1
-                progress = True
-    return sequence
-
-
-def _known(case: _Case, sequence: list[int]) -> list[tuple[int, ...]]:
-    """For each task how many tasks of each resource surely have ended when it starts.
-
-    A task knows what it requires and what those it waits for knew (Fidge 1988, Mattern 1989).
-    """
-    order, required = case.plan.streams.order, case.plan.streams.required
-    known: list[tuple[int, ...]] = [()] * len(sequence)
-    for index in sequence:
-        need = required[index]
-        clocks = [need] + [known[order[r][count - 1]] for r, count in enumerate(need) if count]
-        known[index] = tuple(map(max, zip(*clocks, strict=True)))
-    return known
-
-
-class _Marks:
-    """Who touched each cell of a memory last: position in its stream plus one, 0 for nobody.
-
-    Cells are bytes, or with ``edges`` the pieces between one edge and the next. Because a
-    stream runs in order, its last toucher speaks for all before it.
-    """
-
-    def __init__(self, streams: int, cells: int, edges: NDArray[np.int64] | None = None) -> None:
-        self.edges = edges
-        self.written = np.zeros((streams, cells), np.int32)
-        self.read = np.zeros((streams, cells), np.int32)
-
-    def cells(self, marks: NDArray[np.int32], footprint: Footprint) -> list[NDArray[np.int32]]:
-        """The marks of a footprint; writing to them writes the marks."""
-        if self.edges is None:
-            return [_view(marks, footprint)]
-        starts = footprint.start + footprint.row_stride * np.arange(footprint.rows)
-        first = np.searchsorted(self.edges, starts)
-        last = np.searchsorted(self.edges, starts + footprint.run)
-        return [marks[low:high] for low, high in zip(first, last, strict=True)]
-
-
-def _marks(case: _Case) -> dict[str, _Marks]:
-    """Marks over the arena byte by byte, and over each region cut where segments begin and end."""
-    streams = len(case.graph.resources)
-    marks = {"sram": _Marks(streams, case.problem.arena_bytes)}
-    for region in case.graph.regions:
-        edges = [np.zeros(1, np.int64)]
-        for task in case.graph.tasks:
-            if task.transfer is not None and task.transfer.region is region.name:
-                starts = task.transfer.offset + task.transfer.pitch * np.arange(task.transfer.segments)
-                edges += [starts, starts + task.transfer.segment_bytes]
-        cuts = np.unique(np.concatenate(edges))
-        marks[region.name.value] = _Marks(streams, len(cuts), cuts)
-    return marks
-
-
-def _accesses(case: _Case, task: Task) -> Iterator[tuple[str, Footprint, bool]]:
-    """Memory, bytes and whether they are written."""
-    for touch in task.reads:
-        yield "sram", case.placed(touch.buffer, touch.footprint), False
-    for touch in task.writes:
-        yield "sram", case.placed(touch.buffer, touch.footprint), True
-    if task.transfer is not None:
-        yield task.transfer.region.value, task.transfer.footprint, task.kind is TaskKind.STORE
-
-
-def _races(case: _Case, sequence: list[int]) -> Iterator[Violation]:
-    """Pairs of tasks that touch a common byte, one of them writing, in an order that is left open.
-
-    The check is exact per byte and covers all pairs: a task must know, of every stream, the
-    last toucher of each of its bytes.
-    """
-    known, marks = _known(case, sequence), _marks(case)
-    streams = {name: r for r, name in enumerate(case.graph.resources)}
-    position = {index: p for order in case.plan.streams.order for p, index in enumerate(order)}
-    for index in sequence:
-        task = case.graph.tasks[index]
-        own, accesses = streams[task.resource], list(_accesses(case, task))
-        for r in range(len(streams)):
-            if r != own:
-                yield from _unknown(case, task, r, known[index][r], marks, accesses)
-        for space, footprint, writes in accesses:
-            mark = marks[space].written if writes else marks[space].read
-            for cells in marks[space].cells(mark[own], footprint):
-                cells[...] = position[index] + 1
-
-
-def _unknown(
-    case: _Case,
-    task: Task,
-    stream: int,
-    known: int,
-    marks: dict[str, _Marks],
-    accesses: list[tuple[str, Footprint, bool]],
-) -> Iterator[Violation]:
-    """The last task of a stream that touched bytes of this one without this one knowing."""
-    latest, where = known, ""
-    for space, footprint, writes in accesses:
-        touched = [marks[space].written] + ([marks[space].read] if writes else [])
-        for mark in touched:
-            for cells in marks[space].cells(mark[stream], footprint):
-                if (last := int(cells.max())) > latest:
-                    latest, where = last, space
-    if latest > known:
-        other = case.graph.tasks[case.plan.streams.order[stream][latest - 1]]
-        first, second = sorted((other, task), key=case.start)
-        place = "SRAM" if where == "sram" else f"region '{where}'"
-        message = (
-            f"{_name(second)} does not wait for task {first.index}, although they share bytes of {place}"
-        )
-        yield Violation(Rule.STREAMS, message, (first.index, second.index), at_ns=case.start(second))
+def _violation_of(case: _Case, race: Race) -> Violation:
+    tasks = (case.graph.tasks[race.other], case.graph.tasks[race.task])
+    first, second = sorted(tasks, key=case.start)
+    place = "SRAM" if race.region is None else f"region '{race.region.value}'"
+    message = f"{_name(second)} does not wait for task {first.index}, although they share bytes of {place}"
+    return Violation(Rule.STREAMS, message, (first.index, second.index), at_ns=case.start(second))
 
 
 # --------------------------------------------------------------------------- figures

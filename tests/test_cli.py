@@ -194,3 +194,75 @@ def test_special_files_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code == 1
     assert "plain file" in err
     assert pipe.is_fifo()
+
+
+INTERRUPTING = """
+import os, signal, sys
+from ooc_solve.__main__ import main
+
+class Interrupting:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["ooc_solve.cli", "numpy", "ortools", "onnx", "ooc_solve.solver.solve"])
+def test_interrupt_while_loading(module: str) -> None:
+    """Ctrl-C while modules are loaded ends with code 130 and no traceback."""
+    code = INTERRUPTING.format(module=module)
+    call = [sys.executable, "-c", code, "--list-targets"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_entry_point_is_light() -> None:
+    """What the console script imports before it heeds Ctrl-C is next to nothing."""
+    code = "import sys, ooc_solve.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = {name for name in done.stdout.split() if name.startswith("ooc_solve")}
+    assert ours == {"ooc_solve", "ooc_solve.__main__"}
+    assert "numpy" not in done.stdout.split()
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/proc/x/y", "file/x", "loop", f"{'n' * 300}"])
+@pytest.mark.parametrize("option", ["-o", "--json"])
+def test_places_that_cannot_be_written_are_found_before_solving(
+    option: str,
+    place: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Output into a file, a folder of the kernel, or a name that is too long is refused at once, without a trace."""
+
+    def solve(*arguments: object) -> None:
+        raise AssertionError("nothing may be solved")
+
+    monkeypatch.setattr("ooc_solve.cli.solve", solve)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    code, out, err = run(capsys, "zoo:ds_cnn", option, str(tmp_path / place))
+    assert (code, out) == (1, "")
+    assert err.startswith("ooc-solve: error: ")
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_trying_a_place_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders that were made to see whether they can be are gone before anything is solved."""
+    seen: list[list[Path]] = []
+
+    def solve(*arguments: object) -> None:
+        seen.append(list(tmp_path.iterdir()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ooc_solve.cli.solve", solve)
+    assert run(capsys, "zoo:ds_cnn", "-o", str(tmp_path / "a" / "b"), "--json", str(tmp_path / "r"))[0] == 130
+    assert seen == [[]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -17,6 +19,7 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
     POINT,
     Bank,
+    Budget,
     Buffer,
     BufferRole,
     DType,
@@ -25,8 +28,10 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Op,
     OpKind,
+    Plan,
     Region,
     RegionName,
+    Selection,
     Target,
     Task,
     TaskGraph,
@@ -36,6 +41,9 @@ from ooc_solve.models.vocabulary import (
     Transfer,
     Window,
 )
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.selection import Aim, SelectionModel, build_space
 
 UNIT = 8
 """Bytes per unit of SRAM on every board whose addresses fit 16-bit fields."""
@@ -274,6 +282,110 @@ def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9)
     arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
     objective = draw(st.sampled_from(Objective))
     return Problem(network, target, RESERVED_BYTES + arena, draw(st.sampled_from(places)), objective)
+
+
+def _in_two_banks(problem: Problem, second_bytes: int) -> Problem:
+    arena = problem.arena_bytes
+    sizes = (arena - second_bytes, second_bytes)
+    banks = tuple(Bank(f"bank{i}", size) for i, size in enumerate(sizes) if size)
+    board = replace(problem.target.board, dma_channels=0, banks=banks)
+    changed = replace(problem, target=replace(problem.target, board=board))
+    assert changed.arena_bytes == arena
+    return changed
+
+
+def _tiles_of(problem: Problem) -> TaskGraph:
+    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
+    assume(selected.selection is not None)
+    assert selected.selection is not None
+    try:
+        return expand(problem, selected.selection)
+    except SelectionError:
+        assume(False)
+        raise
+
+
+def _busiest_step_bytes(graph: TaskGraph, stage: int) -> int:
+    uses = buffer_uses(graph)
+    return max(
+        sum(b.size_bytes for b in graph.buffers if uses[b.index].first <= step <= uses[b.index].last)
+        for step, task in enumerate(graph.compute_tasks)
+        if task.stage == stage
+    )
+
+
+Bytes = set[tuple[str, int]]
+
+
+def _bytes_of(footprint: Footprint, space: str, base: int = 0) -> Bytes:
+    """Every single byte of a footprint."""
+    return {
+        (space, base + footprint.start + r * footprint.row_stride + c * footprint.column_stride + i)
+        for r in range(footprint.rows)
+        for c in range(footprint.columns)
+        for i in range(footprint.run)
+    }
+
+
+def _accesses(task: Task, address: tuple[int, ...]) -> tuple[Bytes, Bytes]:
+    """Single bytes that a task reads and writes, in SRAM and in storage."""
+    reads, writes = (
+        {byte for touch in touches for byte in _bytes_of(touch.footprint, "sram", address[touch.buffer])}
+        for touches in (task.reads, task.writes)
+    )
+    if task.transfer is not None:
+        stored = _bytes_of(task.transfer.footprint, task.transfer.region.value)
+        (writes if task.kind is TaskKind.STORE else reads).update(stored)
+    return reads, writes
+
+
+def _conflicts(graph: TaskGraph, address: tuple[int, ...]) -> list[tuple[int, int]]:
+    touched = [_accesses(task, address) for task in graph.tasks]
+    return [
+        (a, b)
+        for a, b in combinations(range(len(touched)), 2)
+        if touched[a][1] & touched[b][1] or touched[a][0] & touched[b][1] or touched[a][1] & touched[b][0]
+    ]
+
+
+@pytest.fixture(scope="session")
+def in_two_banks() -> Callable[[Problem, int], Problem]:
+    """The problem with its arena in two banks, the second of so many bytes (0: one bank)."""
+    return _in_two_banks
+
+
+@pytest.fixture(scope="session")
+def tiles_of() -> Callable[[Problem], TaskGraph]:
+    """Tasks of a selection that fits the problem; leaves examples out for which there is none."""
+    return _tiles_of
+
+
+@pytest.fixture(scope="session")
+def busiest_step_bytes() -> Callable[[TaskGraph, int], int]:
+    """Largest sum of buffers that are all needed during one compute step of a stage."""
+    return _busiest_step_bytes
+
+
+@pytest.fixture(scope="session")
+def conflicts() -> Callable[[TaskGraph, tuple[int, ...]], list[tuple[int, int]]]:
+    """Every pair of tasks that touch a common byte, one of them writing it, found byte by byte."""
+    return _conflicts
+
+
+@pytest.fixture(scope="session")
+def plan(
+    tiny_problem: Problem, tiny_selection: Selection, planned: Callable[[Problem, Selection, bool], Plan]
+) -> Plan:
+    """A right plan in which all tasks run one after the other."""
+    return planned(tiny_problem, tiny_selection, False)
+
+
+@pytest.fixture(scope="session")
+def overlapping(
+    tiny_problem: Problem, tiny_selection: Selection, planned: Callable[[Problem, Selection, bool], Plan]
+) -> Plan:
+    """The same with each task as early as its waits allow."""
+    return planned(tiny_problem, tiny_selection, True)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -166,11 +166,8 @@ def check(problem: Problem, graph: TaskGraph) -> None:
     assert score(Objective.WEAR, figures) == min(plans)
 
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-
-
 @given(data=st.data())
-@settings(max_examples=250, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=250)
 def test_equals_brute_force(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
     """Makespan, energy and bytes written are the least of all schedules; none exists where it says so."""
     check(*data.draw(task_graphs))
@@ -178,7 +175,7 @@ def test_equals_brute_force(data: st.DataObject, task_graphs: SearchStrategy[Cas
 
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=3000, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=3000)
 def test_equals_brute_force_often(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
     """The same over thousands of graphs."""
     check(*data.draw(task_graphs))

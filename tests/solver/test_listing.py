@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -14,15 +14,13 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, TaskGraph, TaskKind
 from ooc_solve.solver import listing
 from ooc_solve.solver.cpsat import lower_bound_ns, solve_graph
-from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.listing import Order, makespan_ns, order_of, run, settle
-from ooc_solve.solver.placement import buffer_uses, place
-from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+from ooc_solve.solver.placement import place
 
 Case = tuple[Problem, TaskGraph]
 Problems = Callable[..., SearchStrategy[Problem]]
+TilesOf = Callable[[Problem], TaskGraph]
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 PRIORITIES = (listing.by_due_date, listing.loads_first, listing.stores_first)
 WAYS = st.tuples(st.integers(0, 6), st.integers(0, 3))
 
@@ -68,38 +66,32 @@ def check_all(problem: Problem, graph: TaskGraph, way: tuple[int, int]) -> None:
 
 
 @given(data=st.data(), way=WAYS)
-@settings(max_examples=300, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=300)
 def test_hand_built_graphs(
     data: st.DataObject, way: tuple[int, int], task_graphs: SearchStrategy[Case]
 ) -> None:
     """No rule is broken, whichever transfer goes first."""
     problem, graph = data.draw(task_graphs)
-    assume(all(use.last >= 0 for use in buffer_uses(graph)))
     check_all(problem, graph, way)
 
 
 @given(data=st.data(), way=WAYS)
-@settings(max_examples=100, **COMMON)  # type: ignore[arg-type]
-def test_expanded_networks(data: st.DataObject, way: tuple[int, int], problems: Problems) -> None:
+@settings(max_examples=100)
+def test_expanded_networks(
+    data: st.DataObject, way: tuple[int, int], problems: Problems, tiles_of: TilesOf
+) -> None:
     """The same for the tiles of random networks."""
     problem = data.draw(problems())
-    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
-    assume(selected.selection is not None)
-    assert selected.selection is not None
-    try:
-        graph = expand(problem, selected.selection)
-    except SelectionError:
-        assume(False)
+    graph = tiles_of(problem)
     assume(len(graph.tasks) < 300)
     check_all(problem, graph, way)
 
 
 @given(data=st.data())
-@settings(max_examples=60, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=60)
 def test_never_better_than_the_optimum(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
     """A list schedule handed to the tile-level model as hint is never beaten by a worse answer."""
     problem, graph = data.draw(task_graphs)
-    assume(all(use.last >= 0 for use in buffer_uses(graph)))
     placement = place(problem, graph, 3, 1)
     assume(placement is not None)
     assert placement is not None

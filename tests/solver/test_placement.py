@@ -8,22 +8,21 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Bank, Budget, TaskGraph
+from ooc_solve.models.vocabulary import Bank, Budget, BufferRole, TaskGraph
 from ooc_solve.models.zoo import zoo_network
-from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.placement import Placement, buffer_uses, place
 from ooc_solve.solver.selection import Aim, SelectionModel, build_space
 
 Case = tuple[Problem, TaskGraph]
 Problems = Callable[..., SearchStrategy[Problem]]
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 WAYS = st.tuples(st.integers(0, 6), st.integers(0, 3), st.sampled_from([0, 0x555555, 0xAAAAAA]))
 
 
@@ -46,13 +45,12 @@ def check(problem: Problem, graph: TaskGraph, placement: Placement) -> None:
 
 
 @given(data=st.data(), way=WAYS)
-@settings(max_examples=300, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=300)
 def test_hand_built_graphs(
     data: st.DataObject, way: tuple[int, int, int], task_graphs: SearchStrategy[Case]
 ) -> None:
     """Buffers needed at the same step never share a byte and never straddle banks."""
     problem, graph = data.draw(task_graphs)
-    assume(all(use.last >= 0 for use in buffer_uses(graph)))
     placement = place(problem, graph, *way)
     assume(placement is not None)
     assert placement is not None
@@ -60,25 +58,18 @@ def test_hand_built_graphs(
 
 
 @given(data=st.data(), way=WAYS)
-@settings(max_examples=100, **COMMON)  # type: ignore[arg-type]
-def test_expanded_networks(data: st.DataObject, way: tuple[int, int, int], problems: Problems) -> None:
+@settings(max_examples=100)
+def test_expanded_networks(
+    data: st.DataObject,
+    way: tuple[int, int, int],
+    problems: Problems,
+    in_two_banks: Callable[[Problem, int], Problem],
+    tiles_of: Callable[[Problem], TaskGraph],
+) -> None:
     """The same for the tiles of random networks, over two banks."""
     problem = data.draw(problems())
-    arena = problem.arena_bytes
-    small = arena // 24 * 8
-    banks = tuple(Bank(f"bank{i}", size) for i, size in enumerate((arena - small, small)) if size)
-    problem = replace(
-        problem,
-        target=replace(problem.target, board=replace(problem.target.board, dma_channels=0, banks=banks)),
-    )
-    assert problem.arena_bytes == arena
-    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
-    assume(selected.selection is not None)
-    assert selected.selection is not None
-    try:
-        graph = expand(problem, selected.selection)
-    except SelectionError:
-        assume(False)
+    problem = in_two_banks(problem, problem.arena_bytes // 24 * 8)
+    graph = tiles_of(problem)
     placement = place(problem, graph, *way)
     assume(placement is not None)
     assert placement is not None
@@ -113,6 +104,25 @@ def test_loads_are_given_their_bytes_ahead(new_problem: Callable[..., Problem], 
         placement = place(new_problem((units,)), graph, 5, 0)
         assert placement is not None
         assert placement.opens == (0, opens)
+
+
+def test_a_kept_input_that_nobody_reads_has_a_place(
+    new_problem: Callable[..., Problem], new_sketch: Any
+) -> None:
+    """It is loaded once the last step is over, into bytes that tiles have had, or not at all if it is too large."""
+    sketch = new_sketch()
+    unread = sketch.buffer(3, BufferRole.TENSOR)
+    sketch.load(unread, 1)
+    for tile in [sketch.buffer(2) for _ in range(2)]:
+        sketch.compute(1, (tile,), (), (sketch.load(tile, 1),))
+    graph = sketch.graph()
+    for ahead in (0, 5):
+        placement = place(new_problem((3,)), graph, ahead, 0)
+        assert placement is not None
+        assert placement.address[unread] == 0
+        assert placement.opens[unread] == 2
+        check(new_problem((3,)), graph, placement)
+    assert place(new_problem((2,)), graph, 0, 0) is None
 
 
 @pytest.mark.parametrize(("units", "found"), [(4, True), (3, False)])

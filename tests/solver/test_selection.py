@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -25,20 +25,23 @@ from ooc_solve.models.vocabulary import (
     TaskGraph,
     TaskKind,
     Tensor,
+    Tiling,
+    Window,
 )
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.heuristics import FLIPS
 from ooc_solve.solver.options import KEPT, Option, OptionCosts
 from ooc_solve.solver.placement import place
 from ooc_solve.solver.search import evaluate
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 
 Problems = Callable[..., SearchStrategy[Problem]]
+TwoBanks = Callable[[Problem, int], Problem]
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 BUDGET = Budget(60.0, 1, 1)
 MOST_SELECTIONS = 60
 MOST_TASKS = 16
@@ -57,7 +60,7 @@ class Best:
 def whole_space(problem: Problem) -> Space:
     """The option space before any option is dropped for being dominated."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(options_module, "pareto", list)
+        patch.setattr(options_module, "pareto", lambda options, several_banks: options)
         patch.setattr(OptionCosts, "_least_need", lambda *arguments: 0)
         return build_space(problem)
 
@@ -131,27 +134,43 @@ def check_bounds(problem: Problem) -> None:
     assert 0 < bounds[Aim.SRAM].bound <= best.arena_bytes
 
 
+def draw_problem(data: st.DataObject, problems: SearchStrategy[Problem], in_two_banks: TwoBanks) -> Problem:
+    """A problem whose arena is one bank, or two of any sizes."""
+    problem = data.draw(problems)
+    units = problem.arena_bytes // problem.unit_bytes
+    second = data.draw(st.just(0) | st.integers(0, units // 2))
+    return in_two_banks(problem, second * problem.unit_bytes) if second else problem
+
+
 @given(data=st.data())
-@settings(max_examples=25, **COMMON)  # type: ignore[arg-type]
-def test_bounds_hold_over_all_selections(data: st.DataObject, problems: Problems) -> None:
+@settings(max_examples=25)
+def test_bounds_hold_over_all_selections(
+    data: st.DataObject, problems: Problems, in_two_banks: TwoBanks
+) -> None:
     """No selection has a schedule that beats the bounds on latency, energy, writes or SRAM."""
-    check_bounds(data.draw(problems(2, 3, 3)))
+    check_bounds(draw_problem(data, problems(2, 3, 3), in_two_banks))
 
 
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=300, **COMMON)  # type: ignore[arg-type]
-def test_bounds_hold_over_all_selections_often(data: st.DataObject, problems: Problems) -> None:
+@settings(max_examples=300)
+def test_bounds_hold_over_all_selections_often(
+    data: st.DataObject, problems: Problems, in_two_banks: TwoBanks
+) -> None:
     """The same over hundreds of networks."""
-    check_bounds(data.draw(problems(3, 4, 4)))
+    check_bounds(draw_problem(data, problems(3, 4, 4), in_two_banks))
 
 
 @given(data=st.data())
-@settings(max_examples=60, **COMMON)  # type: ignore[arg-type]
-def test_infeasible_means_that_nothing_can_be_placed(data: st.DataObject, problems: Problems) -> None:
+@settings(max_examples=60)
+def test_infeasible_means_that_nothing_can_be_placed(
+    data: st.DataObject, problems: Problems, in_two_banks: TwoBanks
+) -> None:
     """Where the model finds no selection, none of the option space can be given addresses."""
     problem = data.draw(problems(2, 7, 7))
     problem = replace(problem, sram_bytes=RESERVED_BYTES + data.draw(st.integers(2, 40)) * 8)
+    if problem.unit_bytes == 8:
+        problem = in_two_banks(problem, problem.arena_bytes // 16 * 8)
     found = SelectionModel(build_space(problem)).solve(Aim.SERIAL, BUDGET)
     assume(found.status is Status.INFEASIBLE)
     assert all(place(problem, graph, 0, 0) is None for graph in islice(graphs(whole_space(problem)), 200))
@@ -236,6 +255,64 @@ def test_bounds_hold_for_real_networks(name: str) -> None:
     assert SelectionModel(space).solve(Aim.MAKESPAN_BOUND, BUDGET).bound <= figures.latency_ns
     assert SelectionModel(space).solve(Aim.ENERGY, BUDGET).bound <= figures.energy_nj
     assert SelectionModel(space).solve(Aim.WRITES, BUDGET).bound <= figures.bytes_written
+
+
+@pytest.fixture(scope="module")
+def pools() -> Problem:
+    """Two poolings and the sum of both: three tensors of 1216 bytes alive at once, in 4 KiB."""
+    tensors = {name: Tensor(name, 8, 8, 19, DType.INT8) for name in ("x", "a", "b", "c")}
+    window = Window((3, 3), pads=(1, 1, 1, 1))
+    ops = (
+        Op("a", OpKind.MAX_POOL, ("x",), "a", window),
+        Op("b", OpKind.MAX_POOL, ("a",), "b", window),
+        Op("c", OpKind.ADD, ("a", "b"), "c"),
+    )
+    network = Network("pools", tensors, ops, ("x",), ("c",))
+    return Problem(network, load_target("u585-octal"), RESERVED_BYTES + 4096, IoPlace.STORAGE)
+
+
+def test_what_two_equal_banks_cannot_hold_is_not_selected(pools: Problem, in_two_banks: TwoBanks) -> None:
+    """Three tensors of more than half a bank fit 4 KiB at once, but not two banks of 2 KiB."""
+    halves = in_two_banks(pools, 2048)
+    kept = []
+    for problem in (pools, halves):
+        found = SelectionModel(build_space(problem)).solve(Aim.SERIAL, BUDGET).selection
+        assert found is not None
+        kept.append(found.kept)
+        graph = expand(problem, found)
+        assert any(place(problem, graph, 0, 0, flips) for flips in FLIPS)
+        assert any(place(halves, graph, 0, 0, flips) for flips in FLIPS) is (problem is halves)
+    assert {"a", "b", "c"} <= kept[0]
+    assert not {"a", "b", "c"} <= kept[1]
+
+
+def test_no_tile_exceeds_the_largest_bank(pools: Problem, in_two_banks: TwoBanks) -> None:
+    """Whole tensors are fetched where one bank takes them, not where each of two is too small."""
+    small = in_two_banks(replace(pools, sram_bytes=RESERVED_BYTES + 2048), 1024)
+    for problem, whole in ((pools, True), (small, False)):
+        streamed = [o for o in build_space(problem).options[0] if o.inputs == (19,)]
+        assert any(o.tiling.rows == 8 for o in streamed) is whole
+        assert streamed
+
+
+@pytest.mark.parametrize("target", ["u585-octal", "lm3s-qemu"])
+def test_fetching_a_kept_input_and_storing_a_kept_output_count(target: str) -> None:
+    """Where one pooling keeps both, latency, energy and bytes written are exactly the bounds."""
+    tensors = {name: Tensor(name, 8, 8, 16, DType.INT8) for name in ("x", "y")}
+    op = Op("pool", OpKind.MAX_POOL, ("x",), "y")
+    network = Network("pool", tensors, (op,), ("x",), ("y",))
+    problem = Problem(network, load_target(target), RESERVED_BYTES + 4096, IoPlace.STORAGE)
+    selection = Selection((Tiling(8, 8, 16, 16),), frozenset({"x", "y"}))
+    candidate = evaluate(problem, selection)
+    assert candidate is not None
+    figures = figures_of(problem, candidate.graph, candidate.schedule)
+    model = SelectionModel(build_space(problem))
+    for flag in (model.resides["x"][KEPT], model.resides["y"][KEPT]):
+        model.model.add(flag == 1)
+    assert model.solve(Aim.MAKESPAN_BOUND, BUDGET).bound == figures.latency_ns
+    assert model.solve(Aim.WRITES, BUDGET).bound == figures.bytes_written
+    energy = model.solve(Aim.ENERGY, BUDGET).bound
+    assert 0.99 * figures.energy_nj < energy <= figures.energy_nj
 
 
 def test_energy_of_a_large_space_does_not_overflow() -> None:

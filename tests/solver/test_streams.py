@@ -4,57 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Footprint, Schedule, Streams, TaskGraph
+from ooc_solve.models.vocabulary import Budget, Schedule, Streams, TaskGraph
 from ooc_solve.solver.cpsat import solve_graph
-from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.listing import order_of, run
-from ooc_solve.solver.placement import buffer_uses, place
-from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+from ooc_solve.solver.placement import place
 from ooc_solve.solver.streams import earliest_times, synchronize
 
 Case = tuple[Problem, TaskGraph]
 Problems = Callable[..., SearchStrategy[Problem]]
-
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-
-
-def cells(footprint: Footprint, space: str, base: int = 0) -> set[tuple[str, int]]:
-    """Every single byte of a footprint."""
-    return {
-        (space, base + footprint.start + r * footprint.row_stride + c * footprint.column_stride + i)
-        for r in range(footprint.rows)
-        for c in range(footprint.columns)
-        for i in range(footprint.run)
-    }
-
-
-def accesses(graph: TaskGraph, address: tuple[int, ...], task: int) -> tuple[set[Any], set[Any]]:
-    """Single bytes that a task reads and writes, in SRAM and in storage."""
-    t = graph.tasks[task]
-    reads = {cell for touch in t.reads for cell in cells(touch.footprint, "sram", address[touch.buffer])}
-    writes = {cell for touch in t.writes for cell in cells(touch.footprint, "sram", address[touch.buffer])}
-    if t.transfer is not None:
-        (writes if t.reads else reads).update(cells(t.transfer.footprint, t.transfer.region.value))
-    return reads, writes
-
-
-def conflicts(graph: TaskGraph, address: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Every pair of tasks that touch a common byte, one of them writing it."""
-    touched = [accesses(graph, address, task.index) for task in graph.tasks]
-    return [
-        (a, b)
-        for a, b in combinations(range(len(touched)), 2)
-        if touched[a][1] & touched[b][1] or touched[a][0] & touched[b][1] or touched[a][1] & touched[b][0]
-    ]
+TilesOf = Callable[[Problem], TaskGraph]
+Conflicts = Callable[[TaskGraph, tuple[int, ...]], list[tuple[int, int]]]
 
 
 def in_order(graph: TaskGraph, earlier: tuple[int, ...], start: tuple[int, ...], a: int, b: int) -> bool:
@@ -70,7 +38,7 @@ def slower(graph: TaskGraph, ns: list[int]) -> TaskGraph:
     return replace(graph, tasks=tuple(replace(task, duration_ns=n) for task, n in pairs))
 
 
-def check(data: st.DataObject, graph: TaskGraph, schedule: Schedule) -> None:
+def check(data: st.DataObject, graph: TaskGraph, schedule: Schedule, conflicts: Conflicts) -> None:
     """Conflicts stay in order for the durations of the graph and for any others."""
     streams = synchronize(graph, schedule)
     check_form(graph, streams)
@@ -101,47 +69,44 @@ def check_form(graph: TaskGraph, streams: Streams) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, **COMMON)  # type: ignore[arg-type]
-def test_optimal_schedules(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+@settings(max_examples=150)
+def test_optimal_schedules(
+    data: st.DataObject, task_graphs: SearchStrategy[Case], conflicts: Conflicts
+) -> None:
     """Schedules by CP-SAT, with its own ideas of order and address."""
     problem, graph = data.draw(task_graphs)
     found = solve_graph(problem, graph, None, Budget(30.0, 1, 1))
     assume(found.schedule is not None)
     assert found.schedule is not None
-    check(data, graph, found.schedule)
+    check(data, graph, found.schedule, conflicts)
 
 
 @given(data=st.data())
-@settings(max_examples=150, **COMMON)  # type: ignore[arg-type]
-def test_list_schedules(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+@settings(max_examples=150)
+def test_list_schedules(data: st.DataObject, task_graphs: SearchStrategy[Case], conflicts: Conflicts) -> None:
     """List schedules of hand-built graphs."""
     problem, graph = data.draw(task_graphs)
-    assume(all(use.last >= 0 for use in buffer_uses(graph)))
     placement = place(problem, graph, 3, 1)
     assume(placement is not None)
     assert placement is not None
     start = run(order_of(graph, placement))
-    check(data, graph, Schedule(tuple(start), placement.address))
+    check(data, graph, Schedule(tuple(start), placement.address), conflicts)
 
 
 @given(data=st.data())
-@settings(max_examples=40, **COMMON)  # type: ignore[arg-type]
-def test_expanded_networks(data: st.DataObject, problems: Problems) -> None:
+@settings(max_examples=40)
+def test_expanded_networks(
+    data: st.DataObject, problems: Problems, tiles_of: TilesOf, conflicts: Conflicts
+) -> None:
     """List schedules of the tiles of random networks, whose tasks touch parts of buffers."""
     problem = data.draw(problems(3, 5, 5))
-    selected = SelectionModel(build_space(problem)).solve(Aim.LAYER_OVERLAP, Budget(20.0, 1, 1))
-    assume(selected.selection is not None)
-    assert selected.selection is not None
-    try:
-        graph = expand(problem, selected.selection)
-    except SelectionError:
-        assume(False)
+    graph = tiles_of(problem)
     assume(len(graph.tasks) <= 60)
     placement = place(problem, graph, 4, 1)
     assume(placement is not None)
     assert placement is not None
     start = run(order_of(graph, placement))
-    check(data, graph, Schedule(tuple(start), placement.address))
+    check(data, graph, Schedule(tuple(start), placement.address), conflicts)
 
 
 def test_streams_that_wait_for_each_other_deadlock(new_sketch: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -24,19 +26,8 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.options import KEPT, OptionCosts
-from ooc_solve.solver.placement import buffer_uses
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-
-
-def busiest_step_bytes(graph: TaskGraph, stage: int) -> int:
-    """Largest sum of buffers that are all needed during one compute step of a stage."""
-    uses = buffer_uses(graph)
-    return max(
-        sum(b.size_bytes for b in graph.buffers if uses[b.index].first <= step <= uses[b.index].last)
-        for step, task in enumerate(graph.compute_tasks)
-        if task.stage == stage
-    )
+BusiestStep = Callable[[TaskGraph, int], int]
 
 
 def network(side: int, inputs: int, outputs: int, window: Window) -> Network:
@@ -54,7 +45,9 @@ def network(side: int, inputs: int, outputs: int, window: Window) -> Network:
     return Network("two", tensors, (pool, conv), ("x",), ("z",))
 
 
-def needs(net: Network, plane: int, rows: int, tiling: Tiling, output: int) -> tuple[int, int] | None:
+def needs(
+    busiest_step_bytes: BusiestStep, net: Network, plane: int, rows: int, tiling: Tiling, output: int
+) -> tuple[int, int] | None:
     """What an option of the convolution says it needs beside kept tensors, and what its tiles need.
 
     None where storage cannot address the tiles.
@@ -105,10 +98,12 @@ def stages(draw: DrawFn) -> tuple[Network, int, int, Tiling, int]:
 
 
 @given(stage=stages())
-@settings(max_examples=500, **COMMON)  # type: ignore[arg-type]
-def test_never_more_than_the_busiest_tile(stage: tuple[Network, int, int, Tiling, int]) -> None:
+@settings(max_examples=500)
+def test_never_more_than_the_busiest_tile(
+    stage: tuple[Network, int, int, Tiling, int], busiest_step_bytes: BusiestStep
+) -> None:
     """Whatever the tiling, order and residences, some tile needs at least what the option says."""
-    found = needs(*stage)
+    found = needs(busiest_step_bytes, *stage)
     assume(found is not None)
     assert found is not None
     promised, real = found
@@ -118,27 +113,27 @@ def test_never_more_than_the_busiest_tile(stage: tuple[Network, int, int, Tiling
 @pytest.mark.parametrize("output", [KEPT, 8])
 @pytest.mark.parametrize(("loop", "hold_weights", "hold_inputs"), HOLDS)
 def test_exact_where_nothing_is_padded(
-    loop: LoopOrder, hold_weights: bool, hold_inputs: bool, output: int
+    loop: LoopOrder, hold_weights: bool, hold_inputs: bool, output: int, busiest_step_bytes: BusiestStep
 ) -> None:
     """With rows and planes of whole granules, the estimate is the bytes of the busiest tile."""
     net = network(8, 16, 24, Window((3, 3), pads=(1, 1, 1, 1)))
     for rows, split in ((8, 16), (4, 16), (2, 16), (2, 8), (8, 4)):
         tiling = Tiling(rows, 8, 8, split, loop, hold_weights, hold_inputs)
-        found = needs(net, split, 8, tiling, output)
+        found = needs(busiest_step_bytes, net, split, 8, tiling, output)
         assert found is not None
         assert found[0] == found[1], (rows, split)
 
 
-def test_a_kept_output_is_not_counted_before_it_exists() -> None:
+def test_a_kept_output_is_not_counted_before_it_exists(busiest_step_bytes: BusiestStep) -> None:
     """Of a single tile in two splits, the larger first one needs no output; the last one does."""
     net = network(2, 9, 8, Window())
     tiling = Tiling(2, 2, 8, 8)
     # 8 weights, 64 bytes of parameters and a checksum; 4 bytes of input; 32 sums: in units of 16
-    assert needs(net, 8, 2, tiling, KEPT) == (80 + 16 + 128,) * 2
+    assert needs(busiest_step_bytes, net, 8, 2, tiling, KEPT) == (80 + 16 + 128,) * 2
 
 
-def test_an_output_tile_is_not_counted_before_the_last_split() -> None:
+def test_an_output_tile_is_not_counted_before_the_last_split(busiest_step_bytes: BusiestStep) -> None:
     """While partial sums grow, the tile that goes to storage has no buffer."""
     net = network(4, 12, 8, Window((3, 3), pads=(1, 1, 1, 1)))
     # weights and checksum of the first split, input and sums: in units of 16
-    assert needs(net, 8, 4, Tiling(4, 4, 8, 8), 8) == ((576 + 16) + 128 + 512,) * 2
+    assert needs(busiest_step_bytes, net, 8, 4, Tiling(4, 4, 8, 8), 8) == ((576 + 16) + 128 + 512,) * 2

@@ -1,0 +1,201 @@
+"""Measured runs of emitted projects on an emulated machine that counts instructions."""
+
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ooc_solve.codegen.project import write_project
+from ooc_solve.models.calibration import KernelSample, RequestSample
+from ooc_solve.models.cost import compute_ns, handling_ns
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.reference import pack_input
+from ooc_solve.models.stepping import stepped_makespan_ns
+from ooc_solve.models.tiling import StageGeometry
+from ooc_solve.models.vocabulary import DType, InputError, Network, Plan, Target, Task, TaskKind, Tensor
+from ooc_solve.solver.streams import earliest_times
+
+NAME = "measured"
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The start or the end of a command, in ns since the first one."""
+
+    stream: int
+    index: int
+    is_start: bool
+    ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A plan and what its run took; ``events`` come from a second run that keeps a log."""
+
+    problem: Problem
+    plan: Plan
+    makespan_ns: float
+    events: tuple[Event, ...]
+
+    def task(self, event: Event) -> Task:
+        """The task that an event is about."""
+        return self.plan.graph.tasks[self.plan.streams.order[event.stream][event.index]]
+
+
+# ---------------------------------------------------------------------------------- running
+
+
+def measure(problem: Problem, plan: Plan, folder: Path) -> Measurement:
+    """Build and run a plan twice in ``folder``, without and with a log of its commands.
+
+    Raises
+    ------
+    InputError
+        If the board names no machine that counts, or the project does not build or run.
+    """
+    board = problem.target.board
+    if board.emulator is None:
+        raise InputError(
+            f"Board '{board.name}' must name an emulated machine to be measured (it has no 'emulator')."
+        )
+    shift = round(math.log2(NS_PER_S / board.clock_hz))
+    if board.clock_hz << shift != NS_PER_S:
+        raise InputError(
+            f"Board '{board.name}': cpu.clock_hz must be 10^9 / 2^n, an instruction per cycle (got {board.clock_hz})."
+        )
+    project = folder / "project"
+    write_project(problem, plan, project, NAME)
+    (folder / "input.bin").write_bytes(random_input(problem.network))
+    ticks, ticks_per_s = _run(project, shift, "")
+    for stale in (project / "build" / "target").glob("machine_*.o"):
+        stale.unlink()
+    _run(project, shift, "-DOOC_EVENT_LOG")
+    events = tuple(_events(project / "build" / "run" / "events.csv", NS_PER_S / ticks_per_s))
+    return Measurement(problem, plan, ticks * NS_PER_S / ticks_per_s, events)
+
+
+def random_input(network: Network) -> bytes:
+    """Bytes for all inputs of a network, from a fixed seed."""
+    random = np.random.default_rng(1)
+
+    def values(tensor: Tensor) -> bytes:
+        shape = tensor.graph_shape or (tensor.height, tensor.width, tensor.channels)
+        if tensor.dtype is DType.FLOAT32:
+            array = random.standard_normal(shape).astype(np.float32)
+        elif tensor.dtype is DType.UINT8:
+            array = random.integers(0, 256, shape).astype(np.uint8)
+        else:
+            array = random.integers(-128, 128, shape).astype(np.int8)
+        return pack_input(network, tensor.name, array)
+
+    return b"".join(values(network.tensors[name]) for name in network.inputs)
+
+
+def _run(project: Path, shift: int, define: str) -> tuple[int, int]:
+    """Ticks of the run and ticks per second."""
+    command = ["make", "-s", "-C", str(project), "run", f"ICOUNT={shift}", f"TARGET_CFLAGS=-O2 {define}"]
+    files = [f"INPUT={project.parent / 'input.bin'}", f"OUTPUT={project.parent / 'output.bin'}"]
+    try:
+        done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"A measurement needs 'make' ({error.strerror}).") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "no message").splitlines()[0]
+        raise InputError(f"The project in '{project}' must build and run on its machine ({said}).")
+    values = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.count(" ") == 1)
+    return int(values["ticks"]), int(values["ticks_per_s"])
+
+
+def _events(path: Path, ns_per_tick: float) -> Iterator[Event]:
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            start = row["event"] == "start"
+            yield Event(int(row["stream"]), int(row["index"]), start, int(row["ticks"]) * ns_per_tick)
+
+
+# ---------------------------------------------------------------------------------- samples
+
+
+def kernel_samples(measured: Measurement) -> list[KernelSample]:
+    """Cycles of each kernel call, with what the runtime did before it since the last event."""
+    clock_hz, samples = measured.problem.target.board.clock_hz, []
+    for before, start, end in _pairs(measured):
+        task = measured.task(start)
+        if task.kind is TaskKind.COMPUTE:
+            op = measured.problem.network.ops[task.stage]
+            geometry = StageGeometry.of(
+                measured.problem.network, op, measured.plan.selection.tilings[task.stage]
+            )
+            work = geometry.tile_work(geometry.index(task.tile))
+            cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
+            samples.append(
+                KernelSample(f"{measured.problem.network.name}: {op.name} ({work.kind})", work, cycles)
+            )
+    return samples
+
+
+def request_samples(measured: Measurement) -> list[RequestSample]:
+    """Cycles the CPU spent on each transfer that nothing came between."""
+    target, samples = measured.problem.target, []
+    for before, start, end in _pairs(measured):
+        task = measured.task(start)
+        transfer = task.transfer
+        if transfer is not None:
+            handling = handling_ns(target, transfer.size_bytes, transfer.segments, transfer.checked)
+            spent = end.ns - before.ns - (task.duration_ns - handling)
+            checked = transfer.size_bytes if transfer.checked else 0
+            label = f"{measured.problem.network.name}: {task.kind.value} {transfer.size_bytes}"
+            cycles = spent * target.board.clock_hz / NS_PER_S
+            samples.append(RequestSample(label, transfer.segments, checked, cycles))
+    return samples
+
+
+def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
+    """The event before, the start and the end of each command that no event fell into."""
+    events = measured.events
+    for before, start, end in zip(events, events[1:], events[2:], strict=False):
+        same = (start.stream, start.index) == (end.stream, end.index)
+        if same and start.is_start and not end.is_start:
+            yield before, start, end
+
+
+# ------------------------------------------------------------------------------- prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a target says about a measured plan: as planned, and as the runtime steps through it."""
+
+    planned_ns: int
+    stepped_ns: int
+
+
+def predict(measured: Measurement, target: Target) -> Prediction:
+    """Return how long the measured plan takes with the figures of ``target``."""
+    plan = with_durations(measured, target)
+    starts = earliest_times(plan.graph, plan.streams)
+    planned = max(start + task.duration_ns for start, task in zip(starts, plan.graph.tasks, strict=True))
+    return Prediction(planned, stepped_makespan_ns(plan, target))
+
+
+def with_durations(measured: Measurement, target: Target) -> Plan:
+    """The measured plan with the durations of another calibration of its target."""
+    problem, plan = measured.problem, measured.plan
+
+    def duration(task: Task) -> int:
+        if task.transfer is None:
+            op = problem.network.ops[task.stage]
+            geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
+            return compute_ns(target, geometry.tile_work(geometry.index(task.tile)))
+        figures = task.transfer.size_bytes, task.transfer.segments, task.transfer.checked
+        return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
+
+    tasks = tuple(replace(task, duration_ns=duration(task)) for task in plan.graph.tasks)
+    return replace(plan, graph=replace(plan.graph, tasks=tasks))

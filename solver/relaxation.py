@@ -1,0 +1,840 @@
+"""A lower bound on latency over all tilings, residences, transfer orders, times and addresses.
+
+Each stage option is a matrix over (max, +) that lower-bounds what it does to the state
+(E, B): E is when the kernels so far have ended, B per channel when at the earliest it can have
+done all transfers that are due so far (`step_matrices`). The shortest path through the stages,
+over where the live tensors are, is a bound (`_Round.forward`). Credits for loads ahead and for
+stores that are still outstanding are over-estimates over all options that are left. Paths that
+reach an assumed makespan are ruled out, which makes credits smaller and the bound better; if
+nothing is left, no plan has a makespan below the assumed one (`latency_bound`). FORMULATION.md
+has the proof.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry
+from ooc_solve.models.vocabulary import Op, RegionName, Tiling
+from ooc_solve.solver.maxplus import (
+    Ints,
+    Item,
+    Stairs,
+    applied,
+    chains,
+    minimal,
+    powers,
+    pulled_back,
+)
+from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.selection import Space, build_space, stored_bytes
+from ooc_solve.solver.steps import LAST, WEIGHTS, Loads, StepCosts, Steps
+from ooc_solve.solver.workspace import input_ranges
+
+Mask = NDArray[np.bool_]
+State = tuple[int, ...]
+"""Residence of each tensor that is alive between two stages, in the order of `Lives.alive`."""
+
+Context = tuple[tuple[int, ...], int]
+"""Residences of a stage's inputs and of its output."""
+
+Key = tuple[int, State, int]
+"""Stage, state before it, residence of its output: the options that fit are one batch."""
+
+SLOTS = 256
+"""Quanta into which the arena is divided where storage has no larger granules."""
+
+MOST_LABELS = {1: 1, 3: 12, 5: 16}
+"""Vectors kept per state, by their length."""
+
+MOST_KEYS = 60_000
+"""Networks with more combinations of residences are not looked at."""
+
+MOST_LOADS = 4
+"""Operands of one kernel up to which all choices of what is loaded ahead are compared."""
+
+TIGHT = 0.0005
+"""The search for the bound ends when what is refuted and what is not are this close."""
+
+GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
+"""How far above the best bound so far a makespan is assumed, one after the other."""
+
+SWEEPS = 4
+"""Rounds of ruling out for one assumed makespan; more gain little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """No plan is shorter than ``value_ns``.
+
+    ``survivors`` are the options of each stage that a plan shorter than the incumbent can be
+    made of: all of them where no incumbent is known.
+    """
+
+    value_ns: int
+    survivors: tuple[tuple[Option, ...], ...]
+
+
+# ------------------------------------------------------------------------------- lives
+
+
+class Lives:
+    """Which tensors matter where, and what they take in SRAM when kept."""
+
+    def __init__(self, problem: Problem) -> None:
+        network, self.problem = problem.network, problem
+        self.ops = network.ops
+        self.consumers: dict[str, list[int]] = defaultdict(list)
+        self.producer: dict[str, int] = {}
+        for stage, op in enumerate(self.ops):
+            for name in dict.fromkeys(op.inputs):
+                self.consumers[name].append(stage)
+            self.producer[op.output] = stage
+        ends = {*network.inputs, *network.outputs} if problem.io is IoPlace.SRAM else set()
+        self.pinned = frozenset(ends)
+        self.size = {n: problem.buffer_bytes(stored_bytes(problem, n)) for n in network.tensors}
+        self.pinned_bytes = sum(self.size[n] for n in self.pinned)
+        self.alive = [self._alive(stage) for stage in range(len(self.ops) + 1)]
+
+    def _alive(self, stage: int) -> tuple[str, ...]:
+        """Tensors that are there before a stage and used in it or later; pinned ones are always there."""
+        return tuple(
+            name
+            for name, users in self.consumers.items()
+            if name not in self.pinned and users[-1] >= stage and self.producer.get(name, -1) < stage
+        )
+
+    def kept_bytes(self, stage: int, state: State) -> int:
+        """SRAM of tensors that are kept over a stage, its output aside."""
+        alive = zip(self.alive[stage], state, strict=True)
+        return self.pinned_bytes + sum(
+            self.size[n] for n, w in alive if w == KEPT and self.occupies(n, stage)
+        )
+
+    def occupies(self, name: str, stage: int) -> bool:
+        """Whether a kept tensor is in SRAM for sure: a network input may come as late as its first use."""
+        return name in self.producer or self.consumers[name][0] <= stage
+
+    def output_bytes(self, stage: int) -> int:
+        """SRAM of a kept output, 0 where it is counted as pinned."""
+        name = self.ops[stage].output
+        return 0 if name in self.pinned else self.size[name]
+
+    def residence(self, stage: int, state: State, name: str) -> int:
+        """Where an input of a stage lives."""
+        return KEPT if name in self.pinned else state[self.alive[stage].index(name)]
+
+    def after(self, stage: int, state: State, output: int) -> State:
+        """The state behind a stage."""
+        known = dict(zip(self.alive[stage], state, strict=True)) | {self.ops[stage].output: output}
+        return tuple(known[name] for name in self.alive[stage + 1])
+
+    def read_in_full(self, name: str) -> bool:
+        """Whether some consumer reads every element, whatever its tiling: then all stores precede its end."""
+        return any(
+            _covers(self.problem, self.ops[stage], k)
+            for stage in self.consumers[name]
+            for k, other in enumerate(self.ops[stage].inputs)
+            if other == name
+        )
+
+
+def _covers(problem: Problem, op: Op, k: int) -> bool:
+    network = problem.network
+    channels = network.tensors[op.inputs[0]].channels
+    smallest = Tiling(1, 1, network.tensors[op.output].channels, channels)
+    geometry = StageGeometry.of(network, op, smallest)
+    tensor = geometry.inputs[k]
+    rows, columns = input_ranges(geometry, tensor)
+    return all(
+        {i for low, high in ranges for i in range(low, high)} == set(range(size))
+        for ranges, size in ((rows, tensor.height), (columns, tensor.width))
+    )
+
+
+# ----------------------------------------------------------------------------- batches
+
+
+class Staircases:
+    """Staircases of sets of items, each computed once."""
+
+    def __init__(self, stairs: Stairs) -> None:
+        self.stairs = stairs
+        self._known: dict[tuple[Item, ...], Ints] = {}
+
+    def of(self, items: Sequence[Item]) -> Ints:
+        """The staircase of some items."""
+        key = tuple(sorted(items))
+        if key not in self._known:
+            self._known[key] = self.stairs.of(key)
+        return self._known[key]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Options of one stage for the same residences, their runs end to end.
+
+    ``row_runs`` and ``row_count`` are as in `Steps`, ``rows`` counts the rows of each option.
+    ``ahead`` names for every channel and run the staircase (row of ``tables``) of loads of the
+    same option that may follow; ``own`` the one of its own stores that may be outstanding.
+    """
+
+    options: tuple[int, ...]
+    compute_ns: Ints
+    fetch_ns: Ints
+    store_ns: Ints
+    need_bytes: Ints
+    before_output: Mask
+    instant: Mask
+    previous: Ints
+    load_bytes: Ints
+    load_ns: Ints
+    first: Mask
+    last: Mask
+    count: Ints
+    row_runs: Ints
+    row_count: Ints
+    rows: Ints
+    ahead: Ints
+    own: Ints
+    tables: Ints
+
+    def take(self, mask: Mask) -> Batch:
+        """The batch of some of the options."""
+        if mask.all():
+            return self
+        rows = np.repeat(mask, self.rows)
+        runs = np.repeat(rows, self.row_runs)
+        by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "previous",
+                  "load_bytes", "load_ns", "first", "last", "count", "ahead", "own")  # fmt: skip
+        return replace(
+            self,
+            options=tuple(o for o, there in zip(self.options, mask, strict=True) if there),
+            row_runs=self.row_runs[rows], row_count=self.row_count[rows], rows=self.rows[mask],
+            **{name: getattr(self, name)[..., runs] for name in by_run},
+        )  # fmt: skip
+
+
+def _batch(
+    numbers: Sequence[int], steps: Sequence[Steps], ahead: list[Ints], own: list[Ints], tables: Ints
+) -> Batch:
+    names = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "previous",
+             "load_bytes", "load_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
+    joined = {name: np.concatenate([getattr(s, name) for s in steps], axis=-1) for name in names}
+    return Batch(
+        options=tuple(numbers), last=np.concatenate([s.place == LAST for s in steps]),
+        rows=np.array([len(s.row_runs) for s in steps]), ahead=np.concatenate(ahead, axis=1),
+        own=np.concatenate(own, axis=1), tables=tables, **joined,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Credit:
+    """Most transfer time (``(channels, runs)``) ahead of a kernel when it ends, and outstanding when it starts."""
+
+    ahead_ns: Ints
+    late_ns: Ints
+
+
+def step_matrices(batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_ns: Ints) -> Ints:
+    """Matrices of single kernels on (E, B per channel, C per channel).
+
+    With p compute, d the time of its own loads that cannot begin before the kernel before it ends,
+    and per channel w fetched first, s stored after, h loaded ahead at most and o still to be stored
+    at most, of all transfers (B) or of those of the stage (C)::
+
+        S = max(E + d, B[c] + w[c] - o[c], C[c] + w[c] - o'[c])         the kernel starts
+        E' = S + p
+        B'[c] = max(B[c] + w[c], E' - h[c]) + s[c]
+        C'[c] = max(C[c] + w[c], E' - h'[c]) + s[c]     or behind the last kernel  E' - entry[c]
+
+    where ``entry`` is what may be there of the next stage's loads.
+    """
+    channels, n = batch.fetch_ns.shape
+    found = np.empty((2 * channels + 1, 2 * channels + 1, n), np.int64)
+    found[0, 0] = batch.compute_ns + wait_ns
+    found[0, 1 : channels + 1] = batch.compute_ns + batch.fetch_ns - far.late_ns
+    found[0, channels + 1 :] = batch.compute_ns + batch.fetch_ns - near.late_ns
+    found[1 : channels + 1] = found[:1] + (batch.store_ns - far.ahead_ns)[:, None, :]
+    behind = np.where(batch.last, -entry_ns, batch.store_ns - near.ahead_ns)
+    found[channels + 1 :] = found[:1] + behind[:, None, :]
+    due = batch.fetch_ns + batch.store_ns
+    for c in range(channels):
+        own = found[c + 1, c + 1]
+        np.maximum(own, due[c], out=own)
+        own = found[channels + c + 1, channels + c + 1]
+        np.maximum(own, np.where(batch.last, own, due[c]), out=own)
+    return found
+
+
+def unstarted_ns(sizes: Ints, times: Ints, free_bytes: Ints) -> Ints:
+    """Least time of loads (``(loads, runs)``) that are not begun where the others have to fit free bytes."""
+    best = np.zeros(len(free_bytes), np.int64)
+    for subset in product((0, 1), repeat=len(sizes)):
+        chosen = np.flatnonzero(subset)
+        fits = sizes[chosen].sum(axis=0) <= free_bytes
+        np.maximum(best, np.where(fits, times[chosen].sum(axis=0), 0), out=best)
+    found: Ints = times.sum(axis=0) - best
+    return found
+
+
+class Options:
+    """All options of the spaces, stage by stage, with their steps and staircases."""
+
+    def __init__(self, problem: Problem, spaces: Sequence[Space], deadline: float) -> None:
+        self.problem, self.lives, self.costs = problem, Lives(problem), StepCosts(problem)
+        self.stairs = _stairs_of(problem)
+        self.staircases = Staircases(self.stairs)
+        self.channels = len(self.costs.channels)
+        self.dimensions = 2 * self.channels + 1
+        self._every_load: dict[tuple[int, int, int], Ints] = {}
+        self._all_loads: dict[tuple[int, int, int], Ints | None] = {}
+        self.options: list[tuple[Option, ...]] = []
+        self.steps: list[list[Steps]] = []
+        self.batches: list[dict[Context, Batch]] = []
+        known: dict[object, list[Steps]] = {}
+        for stage, op in enumerate(problem.network.ops):
+            chosen = {(o.tiling, o.inputs, o.output): o for space in spaces for o in space.options[stage]}
+            self.options.append(tuple(chosen.values()))
+            alike = tuple(id(space.options[stage]) for space in spaces)  # repeated layers share theirs
+            if alike not in known:
+                _check(deadline)
+                known[alike] = [self.costs.steps(op, option) for option in self.options[stage]]
+            self.steps.append(known[alike])
+            self.batches.append(dict(self._batches(stage)))
+
+    def _batches(self, stage: int) -> Iterator[tuple[Context, Batch]]:
+        groups: dict[Context, list[int]] = defaultdict(list)
+        for number, option in enumerate(self.options[stage]):
+            groups[option.inputs, option.output].append(number)
+        for context, numbers in groups.items():
+            yield context, self._batch(stage, numbers)
+
+    def _batch(self, stage: int, numbers: list[int]) -> Batch:
+        rows: dict[bytes, int] = {}
+        tables: list[Ints] = []
+
+        def row_of(staircase: Ints) -> int:
+            key = staircase.tobytes()
+            if key not in rows:
+                rows[key] = len(tables)
+                tables.append(staircase)
+            return rows[key]
+
+        ahead, own = [], []
+        for number in numbers:
+            steps, option = self.steps[stage][number], self.options[stage][number]
+            places = np.array(
+                [[row_of(self.load_stairs(stage, steps.ahead[place], c)) for place in range(3)]
+                 for c in range(self.channels)], np.int64).reshape(self.channels, 3)  # fmt: skip
+            left = np.array(
+                [[row_of(self.stairs.flat()), row_of(self.store_stairs(stage, option, steps, c))]
+                 for c in range(self.channels)], np.int64).reshape(self.channels, 2)  # fmt: skip
+            ahead.append(places[:, steps.place])
+            own.append(left[:, 1 - steps.first.astype(np.int64)])
+        table = np.stack(tables) if tables else np.zeros((1, self.stairs.slots + 1), np.int64)
+        steps_of = [self._with_kept_input(stage, n) for n in numbers]
+        return _batch(numbers, steps_of, ahead, own, table)
+
+    def _with_kept_input(self, stage: int, number: int) -> Steps:
+        """Steps whose first kernel also waits for network inputs that are kept from here on."""
+        steps, op = self.steps[stage][number], self.problem.network.ops[stage]
+        fetch, compute = steps.fetch_ns, steps.compute_ns
+        for name, residence in dict(zip(op.inputs, self.options[stage][number].inputs, strict=True)).items():
+            if residence == KEPT and self.comes_kept(name) and self.lives.consumers[name][0] == stage:
+                size, ns, c = self.kept_input(name)
+                fetch, compute = fetch.copy(), compute.copy()
+                if c < 0:
+                    compute[0] += ns
+                else:
+                    fetch[c, 0] += ns
+        return replace(steps, fetch_ns=fetch, compute_ns=compute)
+
+    def comes_kept(self, name: str) -> bool:
+        """Whether keeping a tensor means to load it whole."""
+        return name not in self.lives.producer and name not in self.lives.pinned
+
+    def kept_input(self, name: str) -> tuple[int, int, int]:
+        """Bytes, ns and channel of the load of a network input that is kept."""
+        ns = self.costs.read_ns(RegionName.INPUT, stored_bytes(self.problem, name))
+        return self.lives.size[name], ns, self.costs.channel_of(RegionName.INPUT)
+
+    def batch(self, stage: int, state: State, output: int) -> Batch:
+        """The options of a stage that fit a state before it and a residence of its output."""
+        inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
+        return self.batches[stage][inputs, output]
+
+    def everywhere(self) -> Alive:
+        """All options in all states that can be reached.
+
+        Raises `_TimeUpError` if there are too many combinations.
+        """
+        found: Alive = {}
+        states = set(self._starts())
+        for stage in range(len(self.steps)):
+            behind: set[State] = set()
+            for state in sorted(states):
+                inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
+                for (needed, output), batch in self.batches[stage].items():
+                    if needed == inputs:
+                        found[stage, state, output] = np.ones(len(batch.options), bool)
+                        behind.add(self.lives.after(stage, state, output))
+            if len(found) > MOST_KEYS:
+                raise _TimeUpError
+            states = behind
+        return found
+
+    def _starts(self) -> Iterator[State]:
+        """Where network inputs may live: kept, or in storage as one plane."""
+        tensors = self.problem.network.tensors
+        return product(*((KEPT, tensors[name].channels) for name in self.lives.alive[0]))
+
+    def named(self, alive: Alive) -> tuple[tuple[Option, ...], ...]:
+        """The options that are left anywhere, by stage."""
+        left: list[set[int]] = [set() for _ in self.steps]
+        for (stage, state, output), mask in alive.items():
+            batch = self.batch(stage, state, output)
+            left[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
+        return tuple(
+            tuple(option for n, option in enumerate(options) if n in numbers)
+            for options, numbers in zip(self.options, left, strict=True)
+        )
+
+    # ------------------------------------------------------------------- staircases
+
+    def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
+        """Staircase of all loads of an operand of an option on a channel, None if there are none."""
+        if self._channel(stage, operand) != channel:
+            return None
+        key = stage, number, operand
+        if key not in self._all_loads:
+            loads = self.steps[stage][number].ahead[3]
+            there = any(k == operand for k, *_ in loads)
+            self._all_loads[key] = self.load_stairs(stage, loads, channel, operand) if there else None
+        return self._all_loads[key]
+
+    def every_load(self, stage: int, number: int, channel: int) -> Ints:
+        """Staircase of all loads of an option on a channel."""
+        key = stage, number, channel
+        if key not in self._every_load:
+            self._every_load[key] = self.load_stairs(stage, self.steps[stage][number].ahead[3], channel)
+        return self._every_load[key]
+
+    def load_stairs(self, stage: int, loads: Loads, channel: int, operand: int | None = None) -> Ints:
+        """Staircase of loads of a stage on a channel, of one operand only if given."""
+        items: dict[tuple[int, int], int] = defaultdict(int)
+        for (k, size, ns, piece, each, pieces), many in loads.items():
+            if operand in (None, k) and self._channel(stage, k) == channel:
+                items[size, ns] += many
+                if pieces:
+                    items[piece, each] += many * pieces
+        return self.staircases.of([(*kind, many) for kind, many in items.items()])
+
+    def operands(self, stage: int) -> list[list[int]]:
+        """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
+        found: list[list[int]] = [[] for _ in range(self.channels)]
+        for k in (*range(len(self.problem.network.ops[stage].inputs)), WEIGHTS):
+            if (channel := self._channel(stage, k)) >= 0:
+                found[channel].append(k)
+        return found
+
+    def _channel(self, stage: int, operand: int) -> int:
+        if operand == WEIGHTS:
+            return self.costs.channel_of(RegionName.IMAGE)
+        return self.costs.channel_of(self.costs.region_of(self.problem.network.ops[stage].inputs[operand]))
+
+    def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
+        """Staircase of the tiles that a stage stores, on a channel."""
+        name = self.problem.network.ops[stage].output
+        spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
+        return self.staircases.of(steps.stores) if spilled else self.stairs.flat()
+
+
+def _stairs_of(problem: Problem) -> Stairs:
+    """Quanta of which all sizes are multiples where there are few of them, else `SLOTS` of them."""
+    arena, unit = problem.arena_bytes, problem.unit_bytes
+    common = math.lcm(unit, math.gcd(*(problem.granule_bytes(region) for region in RegionName)))
+    quantum = common if arena // common <= 2 * SLOTS else unit * -(-arena // (SLOTS * unit))
+    return Stairs(quantum, arena // quantum)
+
+
+class _TimeUpError(Exception):
+    """The deadline passed; what has been proven so far stands."""
+
+
+def _check(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise _TimeUpError
+
+
+# ------------------------------------------------------------------------------ rounds
+
+Alive = dict[Key, Mask]
+"""Options of each batch that are left."""
+
+
+class _Credits:
+    """Over-estimates of what may be loaded ahead or stored late, over the options that are left."""
+
+    def __init__(self, options: Options, alive: Alive) -> None:
+        self.options, self.lives, self.stairs = options, options.lives, options.stairs
+        self.left = self._left(alive)
+        stages = range(len(options.steps))
+        self.weights = [
+            [self._highest(s, n, c, WEIGHTS) for s, n in enumerate(self.left)]
+            for c in range(options.channels)
+        ]
+        self.following: list[list[Ints]] = []
+        for by_stage in self.weights:
+            rest = [self.stairs.flat()]
+            for stage in reversed(stages):
+                rest.append(self.stairs.joined(rest[-1], by_stage[stage]))
+            self.following.append(rest[::-1])
+        self._fetched: dict[tuple[int, str, int, int], Ints] = {}
+        self._stored: dict[tuple[int, int | None, int], Ints] = {}
+        self._ahead: dict[tuple[int, State, int], Ints] = {}
+        self._late: dict[tuple[int, State, int], Ints] = {}
+        self._entry: dict[tuple[int, tuple[int, ...], int], Ints] = {}
+
+    def _left(self, alive: Alive) -> list[list[int]]:
+        """Options of each stage that are left anywhere."""
+        found: list[set[int]] = [set() for _ in self.options.steps]
+        for (stage, state, output), mask in alive.items():
+            batch = self.options.batch(stage, state, output)
+            found[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
+        return [sorted(numbers) for numbers in found]
+
+    def _highest(self, stage: int, numbers: Sequence[int], channel: int, operand: int) -> Ints:
+        options = self.options
+        found = {
+            id(f): f for n in numbers if (f := options.all_loads(stage, n, channel, operand)) is not None
+        }
+        return np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
+
+    def ahead(self, stage: int, state: State, channel: int) -> Ints:
+        """Loads for this stage and later ones that may happen before it, by free bytes."""
+        key = stage, state, channel
+        if key not in self._ahead:
+            found = self.following[channel][stage]
+            for name, width in zip(self.lives.alive[stage], state, strict=True):
+                for user in self.lives.consumers[name]:
+                    if user >= stage and width != KEPT:
+                        found = self.stairs.joined(found, self._fetches(user, name, width, channel))
+                if width == KEPT and not self.lives.occupies(name, stage - 1):
+                    size, ns, own = self.options.kept_input(name)
+                    if own == channel:
+                        found = self.stairs.joined(found, self.options.staircases.of([(size, ns, 1)]))
+            self._ahead[key] = found
+        return self._ahead[key]
+
+    def entry(self, stage: int, state: State, channel: int) -> Ints:
+        """Loads of one stage that may happen before it, by free bytes."""
+        if stage == len(self.left):
+            return self.stairs.flat()
+        inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
+        key = stage, inputs, channel
+        if key not in self._entry:
+            options = self.options
+            found = {
+                id(f): f
+                for n in self.left[stage]
+                if options.options[stage][n].inputs == inputs
+                for f in (options.every_load(stage, n, channel),)
+            }
+            highest = np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
+            for name, width in dict(zip(self.lives.ops[stage].inputs, inputs, strict=True)).items():
+                if width == KEPT and options.comes_kept(name) and self.lives.consumers[name][0] == stage:
+                    size, ns, own = options.kept_input(name)
+                    if own == channel:
+                        highest = self.stairs.joined(highest, options.staircases.of([(size, ns, 1)]))
+            self._entry[key] = highest
+        return self._entry[key]
+
+    def _fetches(self, stage: int, name: str, width: int, channel: int) -> Ints:
+        key = stage, name, width, channel
+        if key not in self._fetched:
+            found = self.stairs.flat()
+            for k, other in enumerate(self.lives.ops[stage].inputs):
+                if other == name:
+                    fit = [n for n in self.left[stage] if self.options.options[stage][n].inputs[k] == width]
+                    found = self.stairs.joined(found, self._highest(stage, fit, channel, k))
+            self._fetched[key] = found
+        return self._fetched[key]
+
+    def late(self, stage: int, state: State, channel: int) -> Ints:
+        """Stores of earlier stages that may be outstanding in this one, by free bytes."""
+        key = stage, state, channel
+        if key not in self._late:
+            found = self.stairs.flat()
+            where = dict(zip(self.lives.alive[stage], state, strict=True))
+            for name, producer in self.lives.producer.items():
+                if producer >= stage:
+                    continue
+                if name in where:
+                    if where[name] != KEPT:
+                        found = self.stairs.joined(found, self._stores(producer, where[name], channel))
+                elif not self.lives.consumers[name] or not self.lives.read_in_full(name):
+                    found = self.stairs.joined(found, self._stores(producer, None, channel))
+                found = found + self._stored_whole(producer, channel)
+            self._late[key] = found
+        return self._late[key]
+
+    def _stores(self, stage: int, width: int | None, channel: int) -> Ints:
+        """Most that a stage leaves to be stored, for a residence of its output or for any."""
+        key = stage, width, channel
+        if key not in self._stored:
+            found = [self.stairs.flat()]
+            for number in self.left[stage]:
+                option = self.options.options[stage][number]
+                if width in (None, option.output):
+                    steps = self.options.steps[stage][number]
+                    found.append(self.options.store_stairs(stage, option, steps, channel))
+            self._stored[key] = np.maximum.reduce(found)
+        return self._stored[key]
+
+    def _stored_whole(self, stage: int, channel: int) -> int:
+        """Time to store a kept network output, whose bytes may be counted as kept already."""
+        name, options = self.lives.ops[stage].output, self.options
+        if not options.problem.stored_at_end(options.problem.network.tensors[name]):
+            return 0
+        if options.costs.channel_of(RegionName.OUTPUT) != channel:
+            return 0
+        return options.costs.write_ns(RegionName.OUTPUT, stored_bytes(options.problem, name))
+
+
+class _Round:
+    """One pass over all stages with the credits of the options that are left."""
+
+    def __init__(self, options: Options, alive: Alive, deadline: float) -> None:
+        self.options, self.lives, self.deadline = options, options.lives, deadline
+        self.credits = _Credits(options, alive)
+        self.most = MOST_LABELS[options.dimensions]
+        self.stages = len(options.steps)
+        by_stage: list[list[tuple[Key, Mask]]] = [[] for _ in range(self.stages)]
+        for key, mask in alive.items():
+            by_stage[key[0]].append((key, mask))
+        self.labels: list[dict[State, Ints]] = [{} for _ in range(self.stages + 1)]
+        self.matrices: list[list[tuple[Key, Mask, Ints]]] = []
+        self._forward(by_stage)
+
+    @property
+    def value_ns(self) -> int | None:
+        """Least makespan of the relaxation, None if no path is left."""
+        ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
+        return min(ends, default=None)
+
+    def _forward(self, by_stage: list[list[tuple[Key, Mask]]]) -> None:
+        d = self.options.dimensions
+        for key, _ in by_stage[0]:
+            self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+        for stage, batches in enumerate(by_stage):
+            _check(self.deadline)
+            found: dict[State, list[Ints]] = defaultdict(list)
+            here = []
+            for key, mask in batches:
+                labels = self.labels[stage].get(key[1])
+                if labels is None:
+                    continue
+                mask, matrices = self._matrices(key, mask)
+                if mask.any():
+                    here.append((key, mask, matrices))
+                    images = applied(matrices, labels).reshape(d, -1)
+                    found[self.lives.after(*key)].append(images)
+            self.matrices.append(here)
+            self.labels[stage + 1] = {
+                state: minimal(np.concatenate(images, axis=1), self.most) for state, images in found.items()
+            }
+
+    def _matrices(self, key: Key, mask: Mask) -> tuple[Mask, Ints]:
+        """Options of a batch that fit beside the kept tensors, and their matrices."""
+        stage, state, output = key
+        options = self.options
+        batch = options.batch(stage, state, output).take(mask)
+        own_bytes = self.lives.output_bytes(stage) if output == KEPT else 0
+        room = options.problem.arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
+        free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
+        runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
+        fits = np.minimum.reduceat(free, np.cumsum(runs) - runs) >= 0
+        if not fits.all():
+            left = mask.copy()
+            left[np.flatnonzero(mask)[~fits]] = False
+            if not fits.any():
+                return left, np.zeros((0, 0, 0), np.int64)
+            free, batch, mask = free[np.repeat(fits, runs)], batch.take(fits), left
+        single = self._single(batch, key, room, own_bytes, free // options.stairs.quantum)
+        rounds = powers(chains(powers(single, batch.count), batch.row_runs), batch.row_count)
+        return mask, chains(rounds, batch.rows)
+
+    def _free(self, room: int, own_bytes: int, need: Ints, before_output: Mask, instant: Mask) -> Ints:
+        """Bytes that kernels leave free; one that takes no time holds nothing, as lives are half-open."""
+        free = room - need + own_bytes * before_output
+        return np.where(instant, self.options.problem.arena_bytes, free)
+
+    def _single(self, batch: Batch, key: Key, room: int, own_bytes: int, slots: Ints) -> Ints:
+        """Matrices of the single kernels of a batch."""
+        stage, state, output = key
+        channels, shape = range(self.options.channels), batch.fetch_ns.shape
+        after = self.lives.after(stage, state, output)
+
+        def credit(rows: Ints, others: Sequence[Ints]) -> Ints:
+            found = [self._credit(batch, rows[c], slots, others[c]) for c in channels]
+            return np.array(found, np.int64).reshape(shape)
+
+        ahead = [self.credits.ahead(stage + 1, after, c) for c in channels]
+        late = [self.credits.late(stage, state, c) for c in channels]
+        far = Credit(credit(batch.ahead, ahead), credit(batch.own, late))
+        near = Credit(batch.tables[batch.ahead, slots], batch.tables[batch.own, slots])
+        entry = [self.credits.entry(stage + 1, after, c)[slots] for c in channels]
+        free = self._free(room, own_bytes, batch.previous[0], batch.previous[1] > 0, batch.previous[2] > 0)
+        free = np.where(batch.first, self.options.problem.arena_bytes, free)
+        wait = np.zeros(len(slots), np.int64)
+        for operands in self.options.operands(stage):
+            if 0 < len(operands) <= MOST_LOADS:
+                np.maximum(
+                    wait, unstarted_ns(batch.load_bytes[operands], batch.load_ns[operands], free), out=wait
+                )
+        return step_matrices(batch, wait, far, near, np.array(entry, np.int64).reshape(shape))
+
+    def _credit(self, batch: Batch, rows: Ints, slots: Ints, others: Ints) -> Ints:
+        """The most time that the option's own transfers and others take in the free quanta of each run."""
+        width = self.options.stairs.slots + 1
+        pairs, back = np.unique(rows * width + slots, return_inverse=True)
+        found = self.options.stairs.at(batch.tables, pairs // width, others, pairs % width)
+        return found[back.reshape(-1)]
+
+    def below(self, limit_ns: int | None) -> Alive:
+        """The options through which there is a path shorter than a limit."""
+        d = self.options.dimensions
+        functions: dict[State, Ints] = {state: np.zeros((d, 1), np.int64) for state in self.labels[-1]}
+        found: Alive = {}
+        for stage in reversed(range(self.stages)):
+            _check(self.deadline)
+            earlier: dict[State, list[Ints]] = defaultdict(list)
+            for key, mask, matrices in self.matrices[stage]:
+                rest = functions.get(self.lives.after(*key))
+                if rest is None:
+                    continue
+                from_here = pulled_back(matrices, rest)
+                if limit_ns is not None:
+                    short = _through(from_here, self.labels[stage][key[1]]) < limit_ns
+                    if not short.any():
+                        continue
+                    left = mask.copy()
+                    left[np.flatnonzero(mask)[~short]] = False
+                    mask, from_here = left, from_here[:, short]
+                found[key] = mask
+                earlier[key[1]].append(from_here.reshape(d, -1))
+            functions = {s: minimal(np.concatenate(f, axis=1), self.most) for s, f in earlier.items()}
+        return found
+
+
+def _through(functions: Ints, labels: Ints) -> Ints:
+    """Least value of any label under any function of each option: ``(d, n, q)`` and ``(d, m)`` to ``(n,)``."""
+    total = functions[0, :, :, None] + labels[0]
+    for i in range(1, len(labels)):
+        np.maximum(total, functions[i, :, :, None] + labels[i], out=total)
+    found: Ints = total.min(axis=(1, 2))
+    return found
+
+
+# ------------------------------------------------------------------------------- bound
+
+
+class _Search:
+    """Assumes makespans and refutes them; what is proven so far is in ``proven_ns``."""
+
+    def __init__(self, options: Options, deadline: float) -> None:
+        self.options, self.deadline = options, deadline
+        self.proven_ns = 0
+
+    def settle(self, alive: Alive, limit_ns: int | None) -> Alive:
+        """Rule out options until nothing changes; nothing is left where the limit is refuted.
+
+        Raises `_TimeUpError` at the deadline.
+        """
+        for _ in range(SWEEPS):
+            now = _Round(self.options, alive, self.deadline)
+            value = now.value_ns
+            if limit_ns is not None:
+                value = limit_ns if value is None else min(value, limit_ns)
+            self.proven_ns = max(self.proven_ns, value or 0)
+            if limit_ns is None:
+                return now.below(None)
+            if value == limit_ns:
+                return {}
+            before, alive = _number(alive), now.below(limit_ns)
+            if not alive:
+                self.proven_ns = max(self.proven_ns, limit_ns)
+            if not alive or _number(alive) > 0.98 * before:
+                break
+        return alive
+
+    def climb(self, alive: Alive, limit_ns: int | None) -> None:
+        """Refute longer and longer makespans, then halve the distance to what cannot be refuted."""
+        for growth in GROWTH:
+            step = self.proven_ns + 1 + int(growth * self.proven_ns)
+            if limit_ns is not None and step >= limit_ns:
+                break
+            left = self.settle(alive, step)
+            if left:
+                limit_ns, alive = step, left
+                break
+        while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
+            middle = (self.proven_ns + limit_ns) // 2
+            left = self.settle(alive, middle)
+            if left:
+                limit_ns, alive = middle, left
+
+
+def _number(alive: Alive) -> int:
+    return sum(int(mask.sum()) for mask in alive.values())
+
+
+def latency_bound(
+    problem: Problem,
+    incumbent_ns: int | None = None,
+    deadline: float = math.inf,
+    spaces: Sequence[Space] | None = None,
+) -> Bound:
+    """Bound the latency of every plan whose options are in the spaces, and say which options matter.
+
+    ``incumbent_ns`` is the makespan of a known plan, ``deadline`` a time of `time.monotonic`;
+    ``spaces`` default to the one of the problem, several are taken together. The bound never
+    exceeds the incumbent, and equals it where that is proven optimal; survivors may be empty then.
+    """
+    spaces = (build_space(problem),) if spaces is None else tuple(spaces)
+    everything = _every_option(spaces)
+    try:
+        options = Options(problem, spaces, deadline)
+        alive = options.everywhere()
+        search = _Search(options, deadline)
+    except _TimeUpError:
+        return Bound(0, everything)
+    survivors = everything
+    try:
+        alive = search.settle(alive, None)
+        if incumbent_ns is not None and alive:
+            alive = search.settle(alive, incumbent_ns)
+            survivors = options.named(alive)
+        if alive:
+            search.climb(alive, incumbent_ns)
+    except _TimeUpError:
+        pass
+    proven = search.proven_ns if incumbent_ns is None else min(search.proven_ns, incumbent_ns)
+    return Bound(proven, survivors)
+
+
+def _every_option(spaces: Sequence[Space]) -> tuple[tuple[Option, ...], ...]:
+    return tuple(
+        tuple({(o.tiling, o.inputs, o.output): o for options in stage for o in options}.values())
+        for stage in zip(*(space.options for space in spaces), strict=True)
+    )

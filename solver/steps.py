@@ -1,0 +1,383 @@
+"""What one option makes of a stage, kernel by kernel: times, bytes, and loops folded up.
+
+The figures follow `expansion` exactly but for fetched activations, whose transfers depend on
+how the producer laid them out: there ``fetch`` is a lower estimate, and the items that may be
+loaded ahead have lower estimates of their bytes and upper estimates of their time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.tiling import StageGeometry
+from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.maxplus import Ints, Item
+from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.workspace import input_ranges
+
+WEIGHTS = -1
+"""Operand number of the weights; inputs are 0 and up."""
+
+Load = tuple[int, int, int, int, int, int]
+"""Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition."""
+
+Loads = dict[Load, int]
+"""How many loads of each kind."""
+
+LATER, LAST_ROW, LAST = 0, 1, 2
+"""Place of a kernel: before the last round of the outer loop, in it, the very last."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """A stage as runs of equal kernels, in rows that are rounds of the outer loop.
+
+    Arrays have an entry per run. ``compute_ns`` and, per channel (``(channels, runs)``),
+    ``fetch_ns``, what a kernel has to wait for, and ``store_ns``, what it leaves to be stored;
+    ``need_bytes``, its tile buffers; ``before_output``: a kept output does not exist yet;
+    ``place``: `LATER`, `LAST_ROW` or `LAST`; ``first``: the very first; ``count``: its length.
+    ``row_runs`` and ``row_count``: runs per row, and how often the row comes.
+    ``instant``: the kernel itself takes no time. ``previous`` holds ``need_bytes``,
+    ``before_output`` and ``instant`` of the kernel before (of the stage; 0 for the first), and
+    ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first) what is loaded for this one.
+
+    ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
+    ``stores`` are the tiles that the stage stores.
+    """
+
+    compute_ns: Ints
+    fetch_ns: Ints
+    store_ns: Ints
+    need_bytes: Ints
+    before_output: NDArray[np.bool_]
+    instant: NDArray[np.bool_]
+    previous: Ints
+    load_bytes: Ints
+    load_ns: Ints
+    place: Ints
+    first: NDArray[np.bool_]
+    count: Ints
+    row_runs: Ints
+    row_count: Ints
+    ahead: tuple[Loads, Loads, Loads, Loads]
+    stores: tuple[Item, ...]
+
+
+class StepCosts:
+    """Steps of options of one problem. ``channels`` are the resources beside the CPU."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        names = dict.fromkeys(problem.resource_of(store) for store in problem.target.stores)
+        self.channels = tuple(name for name in names if name != problem.compute_resource)
+
+    def region_of(self, name: str) -> RegionName:
+        """Where a spilled tensor lies."""
+        network = self.problem.network
+        if name in network.inputs:
+            return RegionName.INPUT
+        return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
+
+    def channel_of(self, region: RegionName) -> int:
+        """Number of the channel that moves a region, -1 for the CPU."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        name = self.problem.resource_of(store)
+        return self.channels.index(name) if name in self.channels else -1
+
+    def read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+        """Time of a load."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        return read_ns(self.problem.target, store, size, segments, checked=region is RegionName.IMAGE)
+
+    def steady(self, region: RegionName) -> bool:
+        """Whether each byte more of a load takes the same time."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        return store.storage.read.max_burst_bytes is None
+
+    def write_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+        """Time of a store."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        return write_ns(self.problem.target, store, size, segments)
+
+    def steps(self, op: Op, option: Option) -> Steps:
+        """The steps of one option."""
+        return _Stage(self, op, option).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Index of each kernel along rows, columns, groups and splits, in execution order."""
+
+    row: Ints
+    column: Ints
+    group: Ints
+    split: Ints
+    inner: int  # kernels per round of the outer loop
+
+    @classmethod
+    def of(cls, geometry: StageGeometry) -> _Axes:
+        rows, columns, groups, splits = geometry.grid
+        if geometry.tiling.loop is LoopOrder.WEIGHTS_OUTER:
+            group, row, column, split = np.indices((groups, rows, columns, splits)).reshape(4, -1)
+            return cls(row, column, group, split, rows * columns * splits)
+        row, group, column, split = np.indices((rows, groups, columns, splits)).reshape(4, -1)
+        return cls(row, column, group, split, groups * columns * splits)
+
+
+def _tiles(total: int, tile: int) -> Ints:
+    """Sizes of the tiles that cover ``total``."""
+    starts = np.arange(0, total, tile, dtype=np.int64)
+    return np.minimum(tile, total - starts)
+
+
+class _Stage:
+    """Walks one stage; an instance per option."""
+
+    def __init__(self, costs: StepCosts, op: Op, option: Option) -> None:
+        self.costs, self.op, self.option, self.problem = costs, op, option, costs.problem
+        self.geometry = StageGeometry.of(self.problem.network, op, option.tiling)
+        self.axes = _Axes.of(self.geometry)
+        self.n = len(self.axes.row)
+        tiling, out = option.tiling, self.geometry.output
+        self.rows = _tiles(out.height, tiling.rows)
+        self.columns = _tiles(out.width, tiling.columns)
+        self.groups = _tiles(out.channels, tiling.channels)
+        conv = op.kind is OpKind.CONV
+        self.splits = _tiles(self.geometry.split_range, tiling.split) if conv else np.ones(1, np.int64)
+        channels = len(costs.channels)
+        self.compute = np.zeros(self.n, np.int64)
+        self.fetch = np.zeros((channels, self.n), np.int64)
+        self.store = np.zeros((channels, self.n), np.int64)
+        self.need = np.zeros(self.n, np.int64)
+        operands = len(option.inputs) + 1
+        self.load_bytes = np.zeros((operands, self.n), np.int64)
+        self.load_ns = np.zeros((operands, self.n), np.int64)
+        self.instant = np.zeros(self.n, np.int64)
+        self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
+        self.stores: tuple[Item, ...] = ()
+
+    def run(self) -> Steps:
+        self._kernels()
+        for k, residence in enumerate(self.option.inputs):
+            if residence != KEPT:
+                self._input(k, residence)
+        if self.op.weights is not None:
+            self._weights()
+        self._results()
+        return self._folded()
+
+    # ------------------------------------------------------------------- per kernel
+
+    def _by_size(self, sizes: tuple[Ints, ...], at: tuple[Ints, ...]) -> tuple[list[tuple[int, ...]], Ints]:
+        """Distinct combinations of sizes along some axes, and which of them each kernel has."""
+        kinds: list[tuple[int, ...]] = [()]
+        which = np.zeros(self.n, np.int64)
+        for axis, index in zip(sizes, at, strict=True):
+            values, inverse = np.unique(axis, return_inverse=True)
+            kinds = [(*kind, int(value)) for kind in kinds for value in values]
+            which = which * len(values) + inverse.reshape(-1)[index]
+        return kinds, which
+
+    def _kernels(self) -> None:
+        a, geometry = self.axes, self.geometry
+        kinds, which = self._by_size(
+            (self.rows, self.columns, self.groups, self.splits), (a.row, a.column, a.group, a.split)
+        )
+        times = [compute_ns(self.problem.target, geometry.work(*sizes)) for sizes in kinds]
+        self.compute += np.array(times, np.int64)[which]
+        self.instant += self.compute == 0
+
+    def _results(self) -> None:
+        """Partial sums, the output tile, and its store."""
+        a, tensor, last = self.axes, self.geometry.output, len(self.splits) - 1
+        element = tensor.dtype.size_bytes
+        kinds, which = self._by_size((self.rows, self.columns, self.groups), (a.row, a.column, a.group))
+        complete = a.split == last
+        if last:
+            sums = [self.problem.buffer_bytes(r * c * g * ACCUMULATOR_BYTES) for r, c, g in kinds]
+            self.need += np.array(sums, np.int64)[which]
+        if self.option.output == KEPT:
+            if self.problem.stored_at_end(tensor):
+                granule = self.problem.granule_bytes(RegionName.OUTPUT)
+                size = align_up(tensor.size_bytes, granule)
+                ns = self.costs.write_ns(RegionName.OUTPUT, size)
+                self._add_store(RegionName.OUTPUT, np.array([self.n - 1]), np.array([ns], np.int64))
+            return
+        region = self.costs.region_of(tensor.name)
+        granule = self.problem.granule_bytes(region)
+        narrow = self.option.tiling.columns < tensor.width
+        room, moved = [], []
+        for rows, columns, groups in kinds:
+            size = rows * columns * groups * element
+            room.append(self.problem.buffer_bytes(align_up(size, granule)))
+            moved.append(
+                self.costs.write_ns(
+                    region, size if narrow else align_up(size, granule), rows if narrow else 1
+                )
+            )
+        tiles = np.flatnonzero(complete)
+        self.need[tiles] += np.array(room, np.int64)[which[tiles]]
+        self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
+        many = np.bincount(which[tiles], minlength=len(kinds))
+        self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
+
+    def _add_store(self, region: RegionName, at: Ints, ns: Ints) -> None:
+        channel = self.costs.channel_of(region)
+        if channel < 0:  # without DMA the CPU moves the bytes
+            self.compute[at] += ns
+        else:
+            self.store[channel, at] += ns
+
+    # ------------------------------------------------------------------------- loads
+
+    def _input(self, k: int, residence: int) -> None:
+        a, tensor = self.axes, self.geometry.inputs[k]
+        row_ranges, column_ranges = input_ranges(self.geometry, tensor)
+        planes = 1 if residence >= tensor.channels else -(-tensor.channels // residence)
+        plane = np.zeros(self.n, np.int64)
+        if planes > 1:
+            plane = a.split if self.op.kind is OpKind.CONV else a.group
+        widths = _tiles(tensor.channels, residence)
+        heights = np.array([high - low for low, high in row_ranges], np.int64)
+        spans = np.array([high - low for low, high in column_ranges], np.int64)
+        row_id, column_id = _numbered(row_ranges), _numbered(column_ranges)
+        whole = self.op.needs_whole_tensors
+        at_row, at_column = (np.zeros(self.n, np.int64),) * 2 if whole else (a.row, a.column)
+        key = (plane * len(row_ranges) + row_id[at_row]) * len(column_ranges) + column_id[at_column]
+        kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
+        region = self.costs.region_of(tensor.name)
+        figures = [self._fetched(k, region, tensor, *kind) for kind in kinds]
+        self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+
+    def _fetched(
+        self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
+    ) -> tuple[int, int, Load]:
+        """Least buffer bytes and least ns of a fetched box, and its kind of load.
+
+        Where rows do not start on granules, a box may begin inside one, and every record that
+        it spans may end with padding: at most the granules that the rows take one by one, and
+        one more.
+        """
+        granule = self.problem.granule_bytes(region)
+        pixel = width * tensor.dtype.size_bytes
+        if columns == tensor.width:
+            row, segments = columns * pixel, 1
+            segment = align_up(rows * row, granule)
+            worst = segment if row % granule == 0 else rows * align_up(row, granule) + granule
+        else:
+            segment, segments = align_up(columns * pixel, granule), rows
+            worst = segment if columns * pixel % granule == 0 and pixel % granule == 0 else segment + granule
+        least = self.costs.read_ns(region, segment * segments, segments)
+        size = segment * segments
+        room = self.problem.buffer_bytes(size)
+        extra = self.costs.read_ns(region, worst * segments, segments) - least
+        if not extra:
+            return room, least, (k, room, least, 0, 0, 0)
+        pieces = (worst - segment) // granule if self.costs.steady(region) else 1
+        # times are rounded up to whole ns: one for the pieces together, one for their share
+        each = extra if pieces == 1 else -(-extra // pieces) + 2
+        return room, least, (k, size, least, granule, each, pieces)
+
+    def _weights(self) -> None:
+        a, geometry = self.axes, self.geometry
+        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        final = (np.arange(len(self.splits)) == len(self.splits) - 1).astype(np.int64)
+        group_of = np.unique(self.groups, return_index=True, return_inverse=True)
+        split_of = np.unique(self.splits * 2 + final, return_index=True, return_inverse=True)
+        figures = []
+        for group in group_of[1]:
+            for split in split_of[1]:
+                size = geometry.weight_bytes((0, 0, int(group), int(split))) + CHECKSUM_BYTES
+                size = align_up(size, granule)
+                ns = self.costs.read_ns(RegionName.IMAGE, size)
+                room = self.problem.buffer_bytes(size)
+                figures.append((room, ns, (WEIGHTS, room, ns, 0, 0, 0)))
+        which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
+        shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
+        key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split
+        self._fetch(RegionName.IMAGE, key, which, figures, self.option.tiling.hold_weights)
+
+    def _fetch(
+        self, region: RegionName, key: Ints, which: Ints, figures: list[tuple[int, int, Load]], hold: bool
+    ) -> None:
+        """Account for the tiles of one operand: a tile is loaded where the key is new."""
+        room = np.array([figure[0] for figure in figures], np.int64)[which]
+        if hold:
+            _, starts = np.unique(key, return_index=True)
+            _, back = np.unique(key[::-1], return_index=True)
+            change = np.zeros(self.n + 1, np.int64)
+            np.add.at(change, starts, room[starts])
+            np.add.at(change, self.n - back, -room[starts])
+            self.need += np.cumsum(change)[:-1]
+            starts = np.sort(starts)
+        else:
+            starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+            self.need += room
+        ns = np.array([figure[1] for figure in figures], np.int64)[which[starts]]
+        channel = self.costs.channel_of(region)
+        if channel < 0:
+            self.compute[starts] += ns
+        else:
+            self.fetch[channel, starts] += ns
+        operand = figures[0][2][0]
+        self.load_bytes[operand, starts] = room[starts]
+        self.load_ns[operand, starts] = ns
+        self.loads.append((starts, which[starts], [figure[2] for figure in figures]))
+
+    def _loads_from(self, kernel: int) -> Loads:
+        """Kinds of loads that kernels from this one on wait for."""
+        found: Counter[Load] = Counter()
+        for starts, which, kinds in self.loads:
+            left = which[np.searchsorted(starts, kernel) :]
+            for kind, many in enumerate(np.bincount(left, minlength=len(kinds))):
+                if many:
+                    found[kinds[kind]] += int(many)
+        return dict(found)
+
+    # ----------------------------------------------------------------------- folding
+
+    def _folded(self) -> Steps:
+        n, inner = self.n, self.axes.inner
+        rounds = n // inner
+        place = np.full(n, LATER, np.int64)
+        place[-inner:] = LAST_ROW
+        place[-1] = LAST
+        first = np.zeros(n, np.int64)
+        first[0] = 1
+        absent = np.zeros(n, np.int64)
+        if self.option.output == KEPT:
+            absent[: len(self.splits) - 1] = 1  # during the first partial sums
+        now = np.vstack((self.need, absent, self.instant))
+        previous = np.hstack((np.zeros((3, 1), np.int64), now[:, :-1]))
+        parts = (self.compute, place, first, now, previous, self.fetch, self.store, self.load_bytes, self.load_ns)
+        table = np.vstack(parts)
+        by_round = table.reshape(len(table), rounds, inner)
+        fresh = np.concatenate(([True], (by_round[:, 1:] != by_round[:, :-1]).any(axis=(0, 2))))
+        kept = np.flatnonzero(fresh)
+        flat = by_round[:, kept].reshape(len(table), -1)
+        begins = np.concatenate(([True], (flat[:, 1:] != flat[:, :-1]).any(axis=0)))
+        begins[::inner] = True
+        runs = np.flatnonzero(begins)
+        ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
+        compute, place, first, now, previous, fetch, store, size, ns = np.split(flat[:, runs], ends)
+        following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
+        return Steps(
+            compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
+            instant=now[2] > 0, previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
+            row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
+            ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores,
+        )  # fmt: skip
+
+
+def _numbered(ranges: tuple[tuple[int, int], ...]) -> Ints:
+    """A number for each range, the same for equal ones."""
+    known: dict[tuple[int, int], int] = {}
+    return np.array([known.setdefault(r, len(known)) for r in ranges], np.int64)

@@ -1,0 +1,247 @@
+"""The bound over the whole option space never exceeds what its selections really take."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import (
+    POINT,
+    Budget,
+    DType,
+    Network,
+    Op,
+    OpKind,
+    Selection,
+    Status,
+    Store,
+    Target,
+    TaskGraph,
+    TaskKind,
+    Tensor,
+    Window,
+)
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver import options as options_module
+from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.heuristics import HEURISTICS
+from ooc_solve.solver.least import peak_bytes
+from ooc_solve.solver.listing import makespan_ns
+from ooc_solve.solver.options import KEPT, Option, OptionCosts
+from ooc_solve.solver.relaxation import latency_bound
+from ooc_solve.solver.search import at_size, evaluate, first_candidates
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
+from ooc_solve.solver.steps import StepCosts
+
+BASES = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd", "rp2350-psram")
+MOST_SELECTIONS = 40
+MOST_TASKS = 18
+
+# --------------------------------------------------------------------------- problems
+
+
+def random_store(rng: random.Random, store: Store) -> Store:
+    """A store whose times are like those of small kernels, with granules of any size."""
+    storage, granule = store.storage, rng.choice((1, 2, 8, 16, 64, 64))
+    write_granule = rng.choice((granule, 1))
+    rates = [rng.choice((100, 200, 500)) * 1_000_000 for _ in range(2)]
+    setups = [rng.choice((0, 50, 200, 1000)) for _ in range(2)]
+    burst = rng.choice((None, None, 64))
+    read = replace(storage.read, bytes_per_s=rates[0], setup_ns=setups[0], granularity_bytes=granule,
+                   max_burst_bytes=burst)  # fmt: skip
+    write = replace(storage.write, bytes_per_s=rates[1], setup_ns=setups[1], granularity_bytes=write_granule,
+                    max_burst_bytes=burst, page_bytes=None, page_program_ns=None)  # fmt: skip
+    port = replace(store.port, peak_bytes_per_s=1_000_000_000, setup_ns=0)
+    return replace(store, storage=replace(storage, read=read, write=write, erase=None), port=port)
+
+
+def random_target(rng: random.Random) -> Target:
+    """A target of any kind: one channel or two, with or without DMA, kernels as slow as transfers."""
+    target = load_target(rng.choice(BASES))
+    weights = random_store(rng, target.weights)
+    activations = target.activations
+    if activations is not None:
+        same = activations == target.weights
+        activations = weights if same and rng.random() < 0.7 else random_store(rng, activations)
+    pace = rng.choice((0.2, 1.0, 4.0))
+    runtime = replace(target.runtime, conv_cycles_per_mac=pace, dw_cycles_per_mac=pace, fc_cycles_per_mac=pace,
+                      cycles_per_output=rng.choice((0.0, 3.0)), cycles_per_call=rng.choice((0.0, 20.0, 200.0)))  # fmt: skip
+    board = replace(target.board, clock_hz=100_000_000)
+    return replace(target, weights=weights, activations=activations, runtime=runtime, board=board, provenance={})
+
+
+def weighted(kind: OpKind, channels: int, inputs: int, window: Window) -> dict[str, object]:
+    """Arrays of an operator, all zeros."""
+    shape = {OpKind.CONV: (channels, *window.kernel, inputs), OpKind.DEPTHWISE: (*window.kernel, channels)}
+    if kind is OpKind.LOOKUP:
+        return {"weights": np.zeros(256, np.uint8)}
+    if kind not in shape:
+        return {}
+    bias, scale = np.zeros(channels, np.int32), np.ones(channels, np.float32)
+    return {"weights": np.zeros(shape[kind], np.int8), "bias": bias, "multiplier": scale}
+
+
+KINDS = (OpKind.CONV, OpKind.CONV, OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.ADD, OpKind.LOOKUP)
+
+
+def random_network(rng: random.Random, most_ops: int, side: int, channels: int) -> Network:
+    """Operators in a row, with additions that reach back."""
+    tensors = {
+        "t": Tensor("t", rng.randint(1, side), rng.randint(1, side), rng.randint(1, channels), DType.INT8)
+    }
+    ops: list[Op] = []
+    for number in range(rng.randint(1, most_ops)):
+        source, kind, window = list(tensors.values())[-1], rng.choice(KINDS), POINT
+        inputs, out = (source.name,), source.channels
+        if kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL):
+            kernel, stride = rng.choice((1, 3)), rng.choice((1, 1, 2))
+            window = Window((kernel,) * 2, (stride,) * 2, (1, 1), (rng.randint(0, kernel // 2),) * 4)
+            if min(window.output_size(source.height, source.width)) < 1:
+                window = POINT
+        if kind is OpKind.CONV:
+            out = rng.randint(1, channels)
+        if kind is OpKind.ADD:
+            alike = [n for n, t in tensors.items() if replace(t, name="") == replace(source, name="")]
+            inputs = (rng.choice(alike), source.name)
+        height, width = window.output_size(source.height, source.width)
+        name = f"t{number}"
+        tensors[name] = Tensor(name, height, width, out, DType.INT8)
+        fields = weighted(kind, out, source.channels, window)
+        ops.append(Op(f"op{number}", kind, inputs, name, window, 1, **fields))  # type: ignore[arg-type]
+    outputs = {ops[-1].output}
+    if len(ops) > 1 and rng.random() < 0.2:  # an output that is read again, too
+        outputs.add(rng.choice(ops[:-1]).output)
+    return Network("random", tensors, tuple(ops), ("t",), tuple(sorted(outputs)))
+
+
+def random_problem(seed: int, most_ops: int = 3, side: int = 6, channels: int = 12) -> Problem:
+    """A network on a target with SRAM in which little more than the busiest tile fits."""
+    rng = random.Random(seed)
+    network, target = random_network(rng, most_ops, side, channels), random_target(rng)
+    places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.STORAGE, IoPlace.SRAM]
+    largest = max(t.size_bytes for t in network.tensors.values()) + max(op.weight_bytes for op in network.ops)
+    arena = 8 * max(8, int(largest * rng.uniform(0.3, 2.5)) // 8)
+    return Problem(network, target, RESERVED_BYTES + arena, rng.choice(places))
+
+
+# ------------------------------------------------------------------------- selections
+
+
+def whole_space(problem: Problem) -> Space:
+    """The option space before any option is dropped for being dominated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options_module, "pareto", lambda options, **_: options)
+        patch.setattr(OptionCosts, "_least_need", lambda *_: 0)
+        return build_space(problem)
+
+
+def choices(space: Space, rng: random.Random) -> Iterator[tuple[Option, ...]]:
+    """Combinations of options that agree on where each tensor lives, in random order."""
+    ops = space.problem.network.ops
+
+    def extend(stage: int, width: dict[str, int], chosen: tuple[Option, ...]) -> Iterator[tuple[Option, ...]]:
+        if stage == len(ops):
+            yield chosen
+            return
+        op = ops[stage]
+        for option in rng.sample(space.options[stage], len(space.options[stage])):
+            named = [*zip(op.inputs, option.inputs, strict=True), (op.output, option.output)]
+            if all(width.get(name, w) == w for name, w in named) and len(dict(named)) == len(set(named)):
+                yield from extend(stage + 1, width | dict(named), (*chosen, option))
+
+    return extend(0, {}, ())
+
+
+def samples(space: Space, rng: random.Random, tries: int) -> Iterator[tuple[Option, ...]]:
+    """Some combinations of options that agree and whose kernels fit the arena, small ones preferred."""
+    ops = space.problem.network.ops
+    for _ in range(tries):
+        width = {name: rng.choice(widths) for name, widths in space.residences.items()}
+        chosen = []
+        for op, options in zip(ops, space.options, strict=True):
+            wanted = tuple(width[name] for name in op.inputs), width[op.output]
+            fit = [o for o in options if (o.inputs, o.output) == wanted and o.tasks <= MOST_TASKS]
+            if not fit:
+                break
+            chosen.append(min(rng.choices(fit, k=2), key=lambda o: o.tasks))
+        if len(chosen) == len(ops) and sum(o.tasks for o in chosen) <= MOST_TASKS + len(ops):
+            yield tuple(chosen)
+
+
+def selection_of(problem: Problem, chosen: tuple[Option, ...]) -> Selection:
+    """The selection that options make."""
+    kept = set()
+    for op, option in zip(problem.network.ops, chosen, strict=True):
+        kept |= {n for n, w in zip(op.inputs, option.inputs, strict=True) if w == KEPT}
+        kept |= {op.output} if option.output == KEPT else set()
+    return Selection(tuple(option.tiling for option in chosen), frozenset(kept))
+
+
+def optimum_ns(problem: Problem, chosen: tuple[Option, ...]) -> int | None:
+    """Least makespan of a selection; None if it cannot be carried out, -1 if that is not known."""
+    try:
+        graph = expand(problem, selection_of(problem, chosen))
+    except SelectionError:
+        return None
+    if len(graph.tasks) > MOST_TASKS:
+        return -1
+    if peak_bytes(graph) > problem.arena_bytes:
+        return None
+    result = solve_graph(problem, graph, None, Budget(3.0, 1, 1))
+    if result.status is Status.FEASIBLE:
+        return -1
+    return makespan_ns(graph, result.schedule.start_ns) if result.schedule is not None else None
+
+
+def check_selections(seed: int, many: int, **shape: int) -> Counter[str]:
+    """Compare the bound of single selections with what they take at least."""
+    problem = random_problem(seed, **shape)
+    space, rng, seen = whole_space(problem), random.Random(seed), Counter[str]()
+    if not all(space.options):
+        return seen
+    for chosen in islice(dict.fromkeys(samples(space, rng, 40)), many):
+        optimum = optimum_ns(problem, chosen)
+        if optimum == -1:
+            continue
+        alone = replace(space, options=tuple((option,) for option in chosen))
+        bound = latency_bound(problem, spaces=(alone,)).value_ns
+        if optimum is None:
+            seen["impossible"] += 1
+            continue
+        assert bound <= optimum, f"seed {seed}: {bound} > {optimum} for {selection_of(problem, chosen)}"
+        above = latency_bound(problem, optimum + 1, spaces=(alone,))
+        assert all(above.survivors)
+        seen["tight" if bound == optimum else "near" if bound > 0.9 * optimum else "far"] += 1
+    return seen
+
+
+def check_space(seed: int, **shape: int) -> Counter[str]:
+    """Compare the bound over all selections with the best of them, with and without an incumbent."""
+    problem = random_problem(seed, **shape)
+    space, rng = whole_space(problem), random.Random(seed)
+    every = list(islice(choices(space, rng), MOST_SELECTIONS + 1)) if all(space.options) else []
+    if not every or len(every) > MOST_SELECTIONS:
+        return Counter()
+    values = [optimum_ns(problem, chosen) for chosen in every]
+    if -1 in values or all(value is None for value in values):
+        return Counter()
+    best = min(value for value in values if value is not None)
+    bound = latency_bound(problem, spaces=(space,)).value_ns
+    assert bound <= best, f"seed {seed}: {bound} > {best}"
+    for incumbent in (best, best + 1, 2 * best):
+        found = latency_bound(problem, incumbent, spaces=(space, build_space(problem)))
+        assert found.value_ns <= best, f"seed {seed}: {found.value_ns} > {best} with incumbent {incumbent}"
+        if incumbent > best:
+            chosen = next(c for c, value in zip(every, values, strict=True) if value == best)
+            assert all(option in left for option, left in zip(chosen, found.survivors, strict=True))
+    return Counter(["tight" if bound == best else "near" if bound > 0.9 * best else "far"])
