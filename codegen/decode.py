@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from ooc_solve.codegen.packing import NOWHERE, CommandRow
 from ooc_solve.codegen.tables import (
     FLAG_STORE,
     FLAG_TABLE_PER_CHANNEL,
     KINDS,
-    NOWHERE,
-    CommandRow,
     OperandRow,
     StageRow,
     Tables,

@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from ooc_solve.codegen.packing import CommandRow, items_in
 from ooc_solve.codegen.tables import (
+    FLAG_STORE,
     FORMAT,
     KINDS,
     MAX_BANKS,
@@ -16,7 +18,6 @@ from ooc_solve.codegen.tables import (
     REGIONS,
     AxisRow,
     BindingRow,
-    CommandRow,
     OperandRow,
     RegionRow,
     ShapeRow,
@@ -24,11 +25,11 @@ from ooc_solve.codegen.tables import (
     StreamRow,
     Tables,
     TensorRow,
+    table_bytes,
 )
 from ooc_solve.models.footprint import (
     AXIS_BYTES,
     BINDING_BYTES,
-    COMMAND_BYTES,
     OPERAND_BYTES,
     REGION_BYTES,
     SHAPE_BYTES,
@@ -51,7 +52,6 @@ STRUCT_BYTES = (
     ("ooc_stage", STAGE_BYTES),
     ("ooc_axis", AXIS_BYTES),
     ("ooc_shape", SHAPE_BYTES),
-    ("ooc_command", COMMAND_BYTES),
     ("ooc_region", REGION_BYTES),
     ("ooc_binding", BINDING_BYTES),
 )
@@ -122,6 +122,9 @@ def _format_check(word: str) -> list[str]:
 
 
 def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[str]:
+    yield "/* Constant tables on a chip with 32-bit pointers. */"
+    yield f"#define {prefix}_TABLE_BYTES {table_bytes(tables)}u"
+    yield ""
     yield "/* SRAM: one block per bank, aligned to 16 bytes, handed to ooc_open(). */"
     yield f"#define {prefix}_BANKS {len(tables.bank_bytes)}"
     for bank, size in enumerate(tables.bank_bytes):
@@ -214,7 +217,7 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield from _array("ooc_axis", f"{word}_axes", map(_axis, tables.axes))
     yield from _array("ooc_binding", f"{word}_bindings", map(_binding, tables.bindings))
     for number, stream in enumerate(tables.stream):
-        yield from _array("ooc_command", f"{word}_stream{number}", map(_command, stream.commands))
+        yield from _code(stream, f"{word}_stream{number}", tables, network)
     yield from _model(tables, word)
 
 
@@ -268,10 +271,32 @@ def _binding(row: BindingRow) -> str:
     return f"{{{_operand(row.operand)}, {row.offset}u, {row.bytes}u}}"
 
 
-def _command(row: CommandRow) -> str:
-    wait = ", ".join(map(str, row.wait))
-    word = ", ".join(map(str, row.word))
-    return f"{{{{{wait}}}, {row.stage}, {{{word}}}}}"
+def _code(stream: StreamRow, name: str, tables: Tables, network: Network) -> Iterator[str]:
+    """The words of a stream, a line per cell, with the number of its (first) command and its work."""
+    if not stream.code:
+        return
+    yield "/* Number of the command: what it does. Format: ooc_command.h */"
+    yield f"static const uint16_t {name}[{len(stream.code)}] = {{"
+    for item in items_in(stream.code):
+        for k, (low, high) in enumerate(item.cells):
+            number = item.first + k
+            words = ", ".join(map(str, stream.code[low:high]))
+            yield f"    {words}, /* {number}: {_work(stream.commands[number], tables, network)} */"
+        if item.rounds > 1:
+            low, high = item.cells[-1][1], item.cells[-1][1] + 2
+            words = ", ".join(map(str, stream.code[low:high]))
+            last = item.first + item.rounds * len(item.cells) - 1
+            yield f"    {words}, /* to {last}: {item.rounds} rounds of {len(item.cells)} */"
+    yield "};"
+    yield ""
+
+
+def _work(command: CommandRow, tables: Tables, network: Network) -> str:
+    """What a command does, in few words."""
+    if not command.is_transfer:
+        return f"{_plain(network.ops[command.stage].name)}, tile {command.word[0]}"
+    verb = "store" if command.word[3] & FLAG_STORE else "load"
+    return f"{verb} {tables.shapes[command.word[1]].size_bytes} {REGIONS[command.word[2]].value} {command.offset}"
 
 
 def _region(row: RegionRow) -> str:
@@ -314,9 +339,9 @@ def _digest(digest: bytes) -> Iterator[str]:
 
 def _stream(row: StreamRow | None, name: str) -> str:
     if row is None:
-        return "{NULL, 0u, 0, 0, {0, 0}}"
-    commands = name if row.commands else "NULL"
-    return f"{{{commands}, {len(row.commands)}u, {row.channel}, {row.store}, {{0, 0}}}}"
+        return "{NULL, 0u, 0u, 0, 0, {0, 0}}"
+    code = name if row.code else "NULL"
+    return f"{{{code}, {len(row.code)}u, {len(row.commands)}u, {row.channel}, {row.store}, {{0, 0}}}}"
 
 
 # ----------------------------------------------------------------------- assertions
@@ -342,7 +367,6 @@ def _assertion(word: str, what: str, condition: str) -> str:
 
 def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
     """Name of a field, the largest value that any row has in it, and what it can hold."""
-    commands = [command for stream in tables.stream for command in stream.commands]
     operands = [operand for stage in tables.stages for operand in stage.operand]
     operands += [binding.operand for binding in tables.bindings]
     stages, tensors, regions = tables.stages, tables.tensors, tables.region
@@ -350,8 +374,7 @@ def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
     def most(values: Iterable[int]) -> int:
         return max(values, default=0)
 
-    yield "waits", most(wait for c in commands for wait in c.wait), "UINT16_MAX"
-    yield "words", most(word for c in commands for word in c.word), "UINT16_MAX"
+    yield "words", most(word for stream in tables.stream for word in stream.code), "UINT16_MAX"
     yield "stage_index", len(stages), "OOC_TRANSFER"
     yield "tensor_dimensions", most(d for t in tensors for d in (t.height, t.width, t.channels)), "UINT16_MAX"
     yield "zero_points", most(abs(t.zero_point) for t in tensors), "INT16_MAX"

@@ -28,17 +28,17 @@ def image_chunks(problem: Problem, plan: Plan, tables: Tables) -> Iterator[bytes
     """The image from its first to its last byte: the header, then one record after the other."""
     granule = problem.granule_bytes(RegionName.IMAGE)
     total = tables.region[0].bytes
-    header = image_header(tables.digest, total)
+    records = sorted(plan.graph.weight_records, key=lambda record: record[1])
+    last = _record(problem, plan, records[-1][0]) if records else bytes(CHECKSUM_BYTES)
+    header = image_header(tables.digest, total, last[-CHECKSUM_BYTES:])
     position = align_up(len(header), granule)
     yield header.ljust(position, b"\0")
-    for (stage, group, split), offset in sorted(plan.graph.weight_records, key=lambda record: record[1]):
+    for key, offset in records:
         if offset != position:
             raise InternalError(
                 f"Weight records must follow each other (record at {offset}, not {position})."
             )
-        op = problem.network.ops[stage]
-        geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[stage])
-        record = sealed(weight_payload(geometry, group, split), granule)
+        record = _record(problem, plan, key)
         position += len(record)
         yield record
     if position != total:
@@ -51,9 +51,16 @@ def write_image(path: Path, problem: Problem, plan: Plan, tables: Tables) -> int
         return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables))
 
 
-def image_header(digest: bytes, total_bytes: int) -> bytes:
-    """The first 64 bytes of an image."""
-    body = digest.ljust(HEADER_BYTES - 16, b"\0")
+def _record(problem: Problem, plan: Plan, key: tuple[int, int, int]) -> bytes:
+    """The weight record of a stage, channel group and split."""
+    stage, group, split = key
+    geometry = StageGeometry.of(problem.network, problem.network.ops[stage], plan.selection.tilings[stage])
+    return sealed(weight_payload(geometry, group, split), problem.granule_bytes(RegionName.IMAGE))
+
+
+def image_header(digest: bytes, total_bytes: int, end: bytes) -> bytes:
+    """The first 64 bytes of an image that ends with the four bytes of ``end``."""
+    body = (digest + end).ljust(HEADER_BYTES - 16, b"\0")
     return struct.pack("<4sHHII", MAGIC, FORMAT, 0, total_bytes, zlib.crc32(body)) + body
 
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ooc_solve.codegen.packing import NOWHERE, TRANSFER, CommandRow, pack, unpack
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.footprint import (
     AXIS_BYTES,
     BINDING_BYTES,
-    COMMAND_BYTES,
+    CODE_BYTES,
     MODEL_BYTES,
     PERMUTE_AXES,
     SHAPE_BYTES,
     STAGE_BYTES,
     TENSOR_BYTES,
+    count_table_bytes,
     transfer_shape,
 )
 from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
@@ -42,12 +44,10 @@ from ooc_solve.models.vocabulary import (
     Tensor,
 )
 
-FORMAT = 1
+FORMAT = 2
 HEADER_BYTES = 64
 MAX_STREAMS = 4
 MAX_BANKS = 4
-NOWHERE = 0xFFFF
-TRANSFER = 0xFFFF
 COMPUTE_CHANNEL = 0xFF
 
 FLAG_COUNT_PAD = 1
@@ -161,25 +161,6 @@ class ShapeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandRow:
-    """``struct ooc_command``."""
-
-    wait: tuple[int, int, int]
-    stage: int
-    word: tuple[int, int, int, int, int, int]
-
-    @property
-    def is_transfer(self) -> bool:
-        """Whether it moves bytes between storage and SRAM."""
-        return self.stage == TRANSFER
-
-    @property
-    def offset(self) -> int:
-        """Offset of a transfer in its region."""
-        return self.word[4] | self.word[5] << 16
-
-
-@dataclass(frozen=True, slots=True)
 class RegionRow:
     """``struct ooc_region``."""
 
@@ -199,11 +180,20 @@ class BindingRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """``struct ooc_stream``."""
+    """``struct ooc_stream``; ``commands`` are what its words stand for."""
 
-    commands: tuple[CommandRow, ...]
+    code: tuple[int, ...]
     channel: int
     store: int
+    commands: tuple[CommandRow, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "commands", unpack(self.code))
+
+    @classmethod
+    def of(cls, commands: Sequence[CommandRow], channel: int, store: int) -> StreamRow:
+        """A stream of some commands, packed."""
+        return cls(pack(commands), channel, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +242,7 @@ def table_bytes(tables: Tables) -> int:
     """Bytes of all constant structs on a chip with 32-bit pointers."""
     return (
         MODEL_BYTES
-        + COMMAND_BYTES * sum(len(stream.commands) for stream in tables.stream)
+        + CODE_BYTES * sum(len(stream.code) for stream in tables.stream)
         + STAGE_BYTES * len(tables.stages)
         + TENSOR_BYTES * len(tables.tensors)
         + SHAPE_BYTES * len(tables.shapes)
@@ -268,8 +258,14 @@ def build_tables(problem: Problem, plan: Plan) -> Tables:
     ------
     InputError
         If the network or the plan does not fit the fields of the tables.
+    InternalError
+        If the tables are larger than the plan promised.
     """
-    return _Builder(problem, plan).run()
+    tables = _Builder(problem, plan).run()
+    most = count_table_bytes(problem, plan.graph)
+    if table_bytes(tables) > most:
+        raise InternalError(f"Tables must fit the {most} bytes the plan counted (got {table_bytes(tables)}).")
+    return tables
 
 
 def table_digest(network: Network, tables: Tables) -> bytes:
@@ -283,7 +279,7 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     if dataclasses.is_dataclass(value):
-        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return [getattr(value, part.name) for part in dataclasses.fields(value) if part.init]
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a row of the tables holds a {type(value).__name__}")
@@ -623,7 +619,7 @@ class _Builder:
             required = need
             commands.append(self._command(self.graph.tasks[index], rise))
         channel = COMPUTE_CHANNEL if number == 0 else number - 1
-        return StreamRow(tuple(commands), channel, self._store_behind(number))
+        return StreamRow.of(commands, channel, self._store_behind(number))
 
     def _store_behind(self, stream: int) -> int:
         resource = self.graph.resources[stream]

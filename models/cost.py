@@ -7,10 +7,12 @@ Times and energies are integers, rounded up, and exact: a decimal such as 0.88 i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from math import lcm
 
-from ooc_solve.models.vocabulary import Storage, StorageAccess, Store, Target
+from ooc_solve.models.vocabulary import KernelCost, OpKind, Storage, StorageAccess, Store, Target
 
 NS_PER_S = 1_000_000_000
 DAYS_PER_YEAR = 365.25
@@ -29,7 +31,7 @@ def align_down(value: int, granule: int) -> int:
 # --------------------------------------------------------------------------- transfers
 
 
-def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
+def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1, checked: bool = False) -> int:
     """Return the time to read ``size_bytes`` in ``segments`` equal requests, in ns.
 
     Per request of ``n`` bytes, ``n`` rounded up to the granularity::
@@ -38,12 +40,14 @@ def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) ->
         link = min(port.peak * port.read_efficiency, read.rate)
         cpu  = port.cpu_cycles_per_byte / clock     (0 where DMA moves the data)
 
+    and the cycles that the runtime spends on each request, and on each byte where the record is ``checked``.
     Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
     """
     access = store.storage.read
     per_byte = _link_ns_per_byte(target, store, store.port.read_efficiency, access)
     moved = align_up(_segment_bytes(size_bytes, segments), access.granularity_bytes)
-    return segments * _request_ns(store, access, moved, per_byte)
+    moving = segments * _request_ns(store, access, moved, per_byte)
+    return moving + handling_ns(target, segments * moved, segments, checked)
 
 
 def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
@@ -54,7 +58,7 @@ def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -
         port.setup + write.setup * ceil(n / max_burst) + n * max(1 / link, cpu, page_program / page)
         + (ceil(n / block) * erase.typ where blocks must be erased first)
 
-    with ``link`` and ``cpu`` as in `read_ns`. Typical times: stalls of the part are not included.
+    with ``link``, ``cpu`` and the cycles of the runtime as in `read_ns`. Typical times: stalls of the part are not included.
     Raises ``ValueError`` for a negative size or fewer than one segment.
     """
     access = store.storage.write
@@ -63,7 +67,8 @@ def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -
     if access.page_bytes and access.page_program_ns:
         moved = align_up(moved, access.page_bytes)
         per_byte = max(per_byte, Fraction(access.page_program_ns, access.page_bytes))
-    return segments * (_request_ns(store, access, moved, per_byte) + _erase_ns(store.storage, moved))
+    moving = segments * (_request_ns(store, access, moved, per_byte) + _erase_ns(store.storage, moved))
+    return moving + handling_ns(target, segments * moved, segments, False)
 
 
 def _segment_bytes(size_bytes: int, segments: int) -> int:
@@ -78,6 +83,17 @@ def _request_ns(store: Store, access: StorageAccess, moved_bytes: int, ns_per_by
     bursts = -(-moved_bytes // (access.max_burst_bytes or moved_bytes))
     streaming = -(-moved_bytes * ns_per_byte.numerator // ns_per_byte.denominator)
     return store.port.setup_ns + access.setup_ns * bursts + streaming
+
+
+def handling_ns(target: Target, moved_bytes: int, segments: int, checked: bool) -> int:
+    """What the CPU does about a transfer: the channel waits for it, so it is part of the transfer."""
+    if moved_bytes == 0:
+        return 0
+    cost, clock_hz = target.runtime, target.board.clock_hz
+    total = segments * _cycles_ns(cost.cycles_per_request, clock_hz)
+    if checked:
+        total += moved_bytes * _cycles_ns(cost.cycles_per_checked_byte, clock_hz)
+    return _ceil(total)
 
 
 def _erase_ns(storage: Storage, moved_bytes: int) -> int:
@@ -111,35 +127,112 @@ def _exact(value: float) -> Fraction:
 # ----------------------------------------------------------------------------- compute
 
 
-def compute_ns(target: Target, category: str, macs: int, outputs: int) -> int:
+KERNEL_KINDS = (*(kind.value for kind in OpKind), "fc")
+"""Kinds of kernels that a runtime may have figures of its own for: "fc" is a convolution to one pixel."""
+
+COARSE_PER_MAC = {
+    "conv": "conv_cycles_per_mac",
+    "fc": "fc_cycles_per_mac",
+    "depthwise": "dw_cycles_per_mac",
+    "max_pool": "dw_cycles_per_mac",
+    "average_pool": "dw_cycles_per_mac",
+}
+"""Coarse figure per kind; the others have no MACs."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWork:
+    """What one kernel call does.
+
+    ``outputs`` and ``macs`` are those of the operator: every tap counts (pools have them too), in the padding
+    as well. The others count what the runtime's kernels go through: output channels in ``blocks`` of four;
+    each block row by row of output pixels: ``lines``; in a line, pixels whose windows reach into the padding
+    left or right: ``cuts``. Convolutions compute pairs of pixels for pairs of channels, the pixels that are
+    left (cut ones, and an odd one) for a block of channels: ``singles``. ``computed`` are the other outputs,
+    those included that only fill a pair; ``runs``, over these, the stretches of input bytes that follow each
+    other in memory (of depthwise convolutions the taps of the block that is not full, which they walk one by
+    one); ``computed_macs`` their taps inside the input, ``single_macs`` those of the singles.
+    """
+
+    kind: str
+    outputs: int
+    macs: int = 0
+    blocks: int = 0
+    lines: int = 0
+    cuts: int = 0
+    singles: int = 0
+    computed: int = 0
+    runs: int = 0
+    computed_macs: int = 0
+    single_macs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KERNEL_KINDS:
+            raise ValueError(f"a kernel is one of {', '.join(KERNEL_KINDS)} (got '{self.kind}')")
+        if min(self.outputs, self.macs, *self.figures) < 0:
+            raise ValueError(f"a kernel call cannot do less than nothing (got {self})")
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """What the figures of a `KernelCost` count, in their order."""
+        return (
+            1,
+            self.blocks,
+            self.lines,
+            self.cuts,
+            self.singles,
+            self.computed,
+            self.runs,
+            self.computed_macs,
+            self.single_macs,
+        )
+
+
+def compute_ns(target: Target, work: KernelWork) -> int:
     """Return the CPU time of one kernel call, in ns.
 
-    ``(cycles_per_call + c * macs + cycles_per_output * outputs) / clock`` with ``c`` the cycles per MAC
-    of ``category``: "conv", "dw" (depthwise), "fc" (fully connected) or "none" (0). Weights are in SRAM,
-    so reading them in place costs nothing here. Raises ``ValueError`` for another category or negative counts.
+    Where the runtime has figures for the kind of kernel, the sum of each of them times what it counts
+    (`KernelWork.figures`); otherwise ``cycles_per_call + c * macs + cycles_per_output * outputs`` with ``c`` the
+    cycles per MAC of convolutions, of depthwise convolutions and pools, of fully connected layers, or 0. Weights
+    are in SRAM, so reading them in place costs nothing here.
     """
-    if macs < 0 or outputs < 0:
-        raise ValueError(f"a kernel call cannot have {macs} MACs and {outputs} outputs")
-    call, per_mac, per_output = _kernel_ns(target, category)
-    total = call + per_mac * macs + per_output * outputs
-    return -(-total.numerator // total.denominator)
+    clock_hz = target.board.clock_hz
+    for cost in target.runtime.kernels:
+        if cost.kind == work.kind:
+            unit, times = _kernel_terms(cycles_of(cost), clock_hz)
+            return -(-_weighted(times, work.figures) // unit)
+    coarse = target.runtime
+    per_mac: float = getattr(coarse, COARSE_PER_MAC[work.kind]) if work.kind in COARSE_PER_MAC else 0.0
+    cycles = (coarse.cycles_per_call, coarse.cycles_per_output, per_mac)
+    unit, times = _kernel_terms(cycles, clock_hz)
+    return -(-_weighted(times, (1, work.outputs, work.macs)) // unit)
 
 
-def _kernel_ns(target: Target, category: str) -> tuple[Fraction, Fraction, Fraction]:
-    cost, clock_hz = target.runtime, target.board.clock_hz
-    per_mac = {
-        "conv": cost.conv_cycles_per_mac,
-        "dw": cost.dw_cycles_per_mac,
-        "fc": cost.fc_cycles_per_mac,
-        "none": 0.0,
-    }
-    if category not in per_mac:
-        raise ValueError(f"a kernel is one of {', '.join(per_mac)} (got '{category}')")
+def cycles_of(cost: KernelCost) -> tuple[float, ...]:
+    """The figures of a kind of kernels, in the order of `KernelWork.figures`."""
     return (
-        _cycles_ns(cost.cycles_per_call, clock_hz),
-        _cycles_ns(per_mac[category], clock_hz),
-        _cycles_ns(cost.cycles_per_output, clock_hz),
+        cost.cycles_per_call,
+        cost.cycles_per_block,
+        cost.cycles_per_line,
+        cost.cycles_per_cut,
+        cost.cycles_per_single,
+        cost.cycles_per_output,
+        cost.cycles_per_run,
+        cost.cycles_per_mac,
+        cost.cycles_per_single_mac,
     )
+
+
+def _weighted(times: tuple[int, ...], counts: tuple[int, ...]) -> int:
+    return sum(time * count for time, count in zip(times, counts, strict=True))
+
+
+@cache
+def _kernel_terms(cycles: tuple[float, ...], clock_hz: int) -> tuple[int, tuple[int, ...]]:
+    """How many units of time are a nanosecond, and how many of them so many cycles take."""
+    times = [_cycles_ns(figure, clock_hz) for figure in cycles]
+    unit = lcm(*(time.denominator for time in times))
+    return unit, tuple(int(time * unit) for time in times)
 
 
 # ------------------------------------------------------------------------------ energy
@@ -158,15 +251,17 @@ def energy_nj(target: Target, compute_ns: int, makespan_ns: int, traffic: Sequen
     """Return the energy of one inference, in nJ.
 
     ``active_mw * compute + io_wait_mw * (makespan - compute) + sum over stores of (idle_mw * makespan
-    + transfer)``, with `transfer_nj` for the last term. ``traffic`` holds ``(bytes read, bytes written)`` for
+    + transfer)``, with `transfer_nj` for the last term; where the CPU moves the data itself it never waits,
+    so the whole makespan is active. ``traffic`` holds ``(bytes read, bytes written)`` for
     each of ``target.stores``. The board does not sleep within one inference, so ``sleep_mw`` has no part in it.
     Raises ``ValueError`` when compute exceeds the makespan or ``traffic`` does not match the stores.
     """
     if not 0 <= compute_ns <= makespan_ns:
         raise ValueError(f"compute time must lie within the makespan (got {compute_ns} of {makespan_ns} ns)")
     power = target.board
+    active_ns = compute_ns if power.overlaps_cpu else makespan_ns
     # mW times ns is pJ
-    picojoules = _exact(power.active_mw) * compute_ns + _exact(power.io_wait_mw) * (makespan_ns - compute_ns)
+    picojoules = _exact(power.active_mw) * active_ns + _exact(power.io_wait_mw) * (makespan_ns - active_ns)
     total = picojoules / 1000
     for store, (read_bytes, written_bytes) in zip(target.stores, traffic, strict=True):
         total += _exact(store.storage.idle_mw) * makespan_ns / 1000

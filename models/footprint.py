@@ -1,15 +1,26 @@
 """Bytes that the constant tables take on a 32-bit chip, counted before they are built.
 
 The sizes are those of the structs in ``codegen/runtime/ooc_tables.h`` with 4-byte
-pointers; the emitted C asserts them, and a test compares the count with built tables.
+pointers; the emitted C asserts them. Command lists are packed when they are emitted, so
+what is counted here for them is the most they can take: each command in a cell of its
+own, with a word for every stream it may wait for. The builder of the tables holds them
+to that.
 """
 
 from __future__ import annotations
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import OpKind, TaskGraph, Transfer
+from ooc_solve.models.vocabulary import OpKind, Task, TaskGraph, TaskKind, Transfer
 
-COMMAND_BYTES = 20
+CODE_BYTES = 2
+"""Bytes of a word of a command list."""
+
+TRANSFER_WORDS = 5
+"""Head, SRAM address, shape and offset of a transfer."""
+
+COMPUTE_WORDS = 3
+"""Head, stage and tile of a computation; each address is a word more."""
+
 TENSOR_BYTES = 16
 OPERAND_BYTES = 16
 STAGE_BYTES = 28 + 3 * OPERAND_BYTES
@@ -17,7 +28,7 @@ AXIS_BYTES = 8
 SHAPE_BYTES = 12
 REGION_BYTES = 12
 BINDING_BYTES = OPERAND_BYTES + 8
-STREAM_BYTES = 12
+STREAM_BYTES = 16
 MODEL_BYTES = 56 + 4 * REGION_BYTES + 4 * STREAM_BYTES + 5 * 4 + 8
 
 PERMUTE_AXES = 5
@@ -30,14 +41,22 @@ def transfer_shape(transfer: Transfer) -> tuple[int, int, int]:
     return transfer.segment_bytes, pitch, transfer.segments
 
 
+def command_bytes(task: Task, resources: int) -> int:
+    """Most bytes that the command of a task takes, 22 at most."""
+    words = TRANSFER_WORDS
+    if task.kind is TaskKind.COMPUTE:
+        words = COMPUTE_WORDS + sum(buffer >= 0 for buffer in task.operands)
+    return CODE_BYTES * (words + resources - 1)
+
+
 def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
-    """Bytes of all constant tables of a plan with these tasks."""
+    """Most bytes that all constant tables of a plan with these tasks take."""
     network = problem.network
     shapes = {transfer_shape(task.transfer) for task in graph.tasks if task.transfer is not None}
     permutations = sum(op.kind is OpKind.PERMUTE for op in network.ops)
     return (
         MODEL_BYTES
-        + COMMAND_BYTES * len(graph.tasks)
+        + sum(command_bytes(task, len(graph.resources)) for task in graph.tasks)
         + STAGE_BYTES * len(network.ops)
         + TENSOR_BYTES * len(network.tensors)
         + SHAPE_BYTES * len(shapes)

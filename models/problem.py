@@ -20,8 +20,8 @@ from ooc_solve.models.vocabulary import (
 STATE_BYTES = 256
 """SRAM for the runtime's state; the emitted C asserts that ``struct ooc`` fits."""
 
-STACK_BYTES = 768
-"""Stack reserve for the runtime and its kernels; a test measures what they use."""
+STACK_BYTES = 1024
+"""Stack reserve for the runtime, its kernels and one interrupt on top; tests measure what they use."""
 
 RESERVED_BYTES = STATE_BYTES + STACK_BYTES
 

@@ -3,7 +3,9 @@
 Every file starts with ``schema = "ooc-profile/1"``; every quantity carries its unit in its name.
 
 Board file, ``kind = "board"``: ``id``, ``title``, ``[cpu]``, ``[sram]`` with ``bank``, ``[flash]``,
-``[dma]``, ``[[port]]``, ``[runtime.NAME]``, ``[power]``, ``[crypto.NAME]``, ``[npu.NAME]``.
+``[dma]``, ``[[port]]``, ``[runtime.NAME]``, ``[power]``, ``[crypto.NAME]``, ``[npu.NAME]``; with
+``emulator`` the name of the emulated machine that emitted projects run on.
+``[runtime.NAME.kernel.KIND]`` holds the finer figures that ``ooc-calibrate`` fits (`cost.KernelWork`).
 Storage file, ``kind = "nor"`` and the like: ``id``, ``capacity_bytes``, ``volatile``, ``[read]``, ``[write]``,
 ``[erase]``, ``[endurance]``, ``[energy]``.
 Target file, ``kind = "target"``, joins them::
@@ -40,12 +42,14 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from ooc_solve.models.cost import KERNEL_KINDS
 from ooc_solve.models.vocabulary import (
     Bank,
     Board,
@@ -53,6 +57,7 @@ from ooc_solve.models.vocabulary import (
     Endurance,
     Erase,
     InputError,
+    KernelCost,
     Npu,
     Port,
     RuntimeCost,
@@ -97,6 +102,30 @@ def load_target(name_or_path: str | Path) -> Target:
         The file cannot be read or says something impossible; names file and key.
     """
     return _target(_open("target", name_or_path, None))
+
+
+def target_tables(name_or_path: str | Path) -> dict[str, Any]:
+    """Return a target as one table that refers to no other file: board and storage parts are inside.
+
+    Written as TOML, `load_target` reads the same target from it. Raises as `load_target`.
+    """
+    source = _open("target", name_or_path, None)
+    _target(source)
+    tables = deepcopy(source.data)
+    if not isinstance(tables["board"], dict):
+        tables["board"] = _without(_open_board(source).data, ("schema", "kind"))
+    storage = tables.setdefault("storage", {})
+    for role in ("weights", "activations"):
+        reference = tables.get(role, {}).get("storage")
+        if reference is not None and reference not in storage:
+            part = _refer(source, f"{role}.storage", "storage part", reference).data
+            storage[part["id"]] = _without(part, ("schema", "id"))
+            tables[role]["storage"] = part["id"]
+    return tables
+
+
+def _without(table: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: deepcopy(value) for key, value in table.items() if key not in keys}
 
 
 def load_board(name_or_path: str | Path) -> Board:
@@ -264,6 +293,17 @@ _PORT: _Form = {
     "cpu_cycles_per_byte": _real,
     "exclusive_group?": _name,
 }
+_KERNEL: _Form = {
+    "cycles_per_call?": _real,
+    "cycles_per_block?": _real,
+    "cycles_per_line?": _real,
+    "cycles_per_cut?": _real,
+    "cycles_per_single?": _real,
+    "cycles_per_output?": _real,
+    "cycles_per_run?": _real,
+    "cycles_per_mac?": _real,
+    "cycles_per_single_mac?": _real,
+}
 _RUNTIME: _Form = {
     "conv_cycles_per_mac": _positive,
     "dw_cycles_per_mac": _positive,
@@ -272,6 +312,9 @@ _RUNTIME: _Form = {
     "cycles_per_call": _real,
     "xip_cycles_per_weight_byte?": _real,
     "rms_error_percent?": _real,
+    "cycles_per_request?": _real,
+    "cycles_per_checked_byte?": _real,
+    "kernel?": _Named(_KERNEL),
 }
 _CRYPTO: _Form = {
     "engine": _one_of("sw", "hw", "inline"),
@@ -293,6 +336,7 @@ _NPU: _Form = {
 _BOARD: _Form = {
     "id": _name,
     "title": _text,
+    "emulator?": _name,
     "cpu": {"core": _name, "cores": _COUNT, "clock_hz": _COUNT},
     "sram": {"usable_bytes": _COUNT, "bank": [{"name": _name, "size_bytes": _COUNT, "dma": _flag}]},
     "flash?": {"size_bytes": _COUNT},
@@ -479,11 +523,18 @@ def _board(source: _Source, form: _Form = _BOARD_FILE) -> Board:
         dma_setup_cycles=dma["setup_cycles"],
         cpu_stall_cycles_per_byte=dma["cpu_stall_cycles_per_byte"],
         ports=tuple(_port(port) for port in data["port"]),
-        runtimes=tuple(RuntimeCost(name, **cost) for name, cost in data["runtime"].items()),
+        runtimes=tuple(_runtime(name, cost) for name, cost in data["runtime"].items()),
         **data["power"],
         crypto=tuple(Crypto(name, **engine) for name, engine in data.get("crypto", {}).items()),
         npus=tuple(Npu(name, **npu) for name, npu in data.get("npu", {}).items()),
+        emulator=data.get("emulator"),
     )
+
+
+def _runtime(name: str, data: dict[str, Any]) -> RuntimeCost:
+    kernels = tuple(KernelCost(kind, **cost) for kind, cost in data.get("kernel", {}).items())
+    common = {key: value for key, value in data.items() if key != "kernel"}
+    return RuntimeCost(name, **common, kernels=kernels)
 
 
 def _port(data: dict[str, Any]) -> Port:
@@ -500,6 +551,10 @@ def _check_board(source: _Source) -> None:
     complaint = "must be false where 'dma.channels' is 0"
     _require(dma["channels"] > 0 or not dma["overlaps_cpu"], source, "dma.overlaps_cpu", complaint)
     _require(len(data["runtime"]) > 0, source, "runtime", "must hold at least one table")
+    for name, cost in data["runtime"].items():
+        for kind in cost.get("kernel", {}):
+            complaint = f"is no kind of kernel{_hint(kind, KERNEL_KINDS)}"
+            _require(kind in KERNEL_KINDS, source, f"runtime.{name}.kernel.{kind}", complaint)
     for name, engine in data.get("crypto", {}).items():
         complaint = "must have exactly one of cycles_per_byte and bytes_per_s"
         one = ("cycles_per_byte" in engine) != ("bytes_per_s" in engine)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
-from ooc_solve.models.cost import align_up
+from ooc_solve.models.cost import KernelWork, align_up
 from ooc_solve.models.vocabulary import (
     Box,
     LoopOrder,
@@ -19,6 +20,14 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
+
+WINDOWED = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
+"""Kinds whose outputs depend on the taps of a window."""
+
+BLOCK_CHANNELS = 4
+PAIR_CHANNELS = 2
+"""The kernels of the runtime (``ooc_windows.h``, ``ooc_dot.h``) compute output channels in blocks; where there are
+several pixels, convolutions compute them in pairs."""
 
 TileIndex = tuple[int, int, int, int]
 """Row, column, channel group and split of a tile."""
@@ -45,6 +54,27 @@ def input_range(
     low = min(max(out[0] * stride - pad, 0), size - 1)
     high = (out[1] - 1) * stride - pad + dilation * (kernel - 1) + 1
     return low, max(min(high, size), low + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTaps:
+    """Along an axis of an output: ``positions``, their taps ``inside`` the input, those with ``cut`` windows."""
+
+    positions: int
+    inside: int
+    cut: int
+
+
+@cache
+def live_taps(
+    positions: tuple[int, int], kernel: int, stride: int, dilation: int, pad: int, size: int
+) -> LiveTaps:
+    """Count the taps that lie inside an input of ``size`` over output positions along an axis."""
+    inside = [
+        sum(0 <= position * stride - pad + tap * dilation < size for tap in range(kernel))
+        for position in range(*positions)
+    ]
+    return LiveTaps(len(inside), sum(inside), sum(taps < kernel for taps in inside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +181,73 @@ class StageGeometry:
             return out * self.op.window.taps
         return 0
 
-    @property
-    def cost_category(self) -> str:
-        """Which per-MAC coefficient of the board applies (pools cost like depthwise taps)."""
-        if self.op.kind is OpKind.CONV:
-            flat = self.output.height == 1 and self.output.width == 1
-            return "fc" if flat else "conv"
-        if self.op.kind in (OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL):
-            return "dw"
-        return "none"
+    def work(self, rows: int, columns: int, channels: int, split: int) -> KernelWork:
+        """What the kernel does for a tile of this size, summing over ``split`` input channels.
+
+        The share of taps and of pixels in the padding is that of the whole operator, wherever the tile lies.
+        """
+        everywhere = (0, self.output.height), (0, self.output.width)
+        return self._work((rows, columns, channels), split, everywhere)
+
+    def tile_work(self, index: TileIndex) -> KernelWork:
+        """What the kernel does for one tile, by its size alone."""
+        return self.work(*self.output_box(index).shape, self._depth(index))
+
+    def exact_work(self, index: TileIndex) -> KernelWork:
+        """What the kernel does for one tile, with its own share of the padding."""
+        box = self.output_box(index)
+        return self._work(box.shape, self._depth(index), (box.rows, box.columns))
+
+    def _depth(self, index: TileIndex) -> int:
+        low, high = self.split_channels(index) if self.op.kind is OpKind.CONV else (0, 1)
+        return high - low
+
+    def _work(
+        self, shape: tuple[int, int, int], split: int, seen: tuple[tuple[int, int], tuple[int, int]]
+    ) -> KernelWork:
+        """Work of a tile whose share of the padding is that of the output positions ``seen``."""
+        rows, columns, channels = shape
+        op, blocks = self.op, tile_count(channels, BLOCK_CHANNELS)
+        outputs, lines = rows * columns * channels, rows * blocks
+        if op.kind not in WINDOWED:
+            return KernelWork(op.kind.value, outputs, 0, blocks, lines, computed=outputs)
+        high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
+        whole = high.positions * wide.positions
+        inside = high.inside * wide.inside
+        cuts = lines * columns * wide.cut // wide.positions
+        if op.kind is not OpKind.CONV:
+            slow = rows * columns * (channels % BLOCK_CHANNELS) if op.kind is OpKind.DEPTHWISE else 0
+            live, slow_taps = outputs * inside // whole, slow * inside // whole
+            macs = outputs * window.taps
+            return KernelWork(op.kind.value, outputs, macs, blocks, lines, cuts, 0, outputs, slow_taps, live)
+        depth = split // op.groups if op.groups > 1 else split
+        even = tile_count(channels, PAIR_CHANNELS) * PAIR_CHANNELS
+        pairs = (wide.positions - wide.cut) // 2 * 2
+        paired = rows * columns * pairs // wide.positions
+        runs = paired * even * high.inside // high.positions
+        # a row of taps is one run of bytes where the tile has all the channels of a pixel
+        if depth < self.inputs[0].channels or window.dilation[1] > 1:
+            runs *= window.kernel[1]
+        singles = (rows * columns - paired) * blocks
+        live, live_single = (
+            outputs_of * depth * inside // whole for outputs_of in (paired * even, singles * BLOCK_CHANNELS)
+        )
+        kind = "fc" if self.output.height == self.output.width == 1 else op.kind.value
+        macs = outputs * window.taps * depth
+        figures = blocks, lines, cuts, singles, paired * even, runs, live, live_single
+        return KernelWork(kind, outputs, macs, *figures)
+
+    def _live_taps(self, axis: int, positions: tuple[int, int]) -> LiveTaps:
+        """Taps inside the input over output positions along an axis."""
+        window, tensor = self.op.window, self.inputs[0]
+        return live_taps(
+            positions,
+            window.kernel[axis],
+            window.stride[axis],
+            window.dilation[axis],
+            window.pads[axis],
+            (tensor.height, tensor.width)[axis],
+        )
 
     def weight_bytes(self, index: TileIndex) -> int:
         """Bytes of the weight record of a tile without checksum and padding (0: no weights)."""

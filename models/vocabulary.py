@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 
 
 class OocError(Exception):
-    """Root of all errors the user may see; ``exit_code`` is what the command returns."""
+    """Root of all errors the user may see; ``exit_code`` is what the command returns.
+
+    Every argument is one sentence and shown as one line. Names in it may come from a damaged
+    file, so whatever cannot be printed is escaped as in a Python string.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(_escaped, map(str, self.args)))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputError(OocError):
@@ -302,8 +313,29 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelCost:
+    """Cycles of the kernels of one kind (`models.cost.KernelWork` says what is counted)."""
+
+    kind: str
+    cycles_per_call: float = 0.0
+    cycles_per_block: float = 0.0
+    cycles_per_line: float = 0.0
+    cycles_per_cut: float = 0.0
+    cycles_per_single: float = 0.0
+    cycles_per_output: float = 0.0
+    cycles_per_run: float = 0.0
+    cycles_per_mac: float = 0.0
+    cycles_per_single_mac: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeCost:
-    """Cycles of one kernel library on one core (reference/hardware fit, see models/boards)."""
+    """Cycles of one kernel library on one core (where they come from: provenance of models/boards).
+
+    Kinds listed in ``kernels`` take the cycles given there; the first five figures are for the others.
+    ``cycles_per_request`` and ``cycles_per_checked_byte`` are what the CPU spends on a transfer:
+    starting and completing a request, and comparing the checksum of a record.
+    """
 
     name: str
     conv_cycles_per_mac: float
@@ -313,6 +345,9 @@ class RuntimeCost:
     cycles_per_call: float
     xip_cycles_per_weight_byte: float | None = None
     rms_error_percent: float | None = None
+    cycles_per_request: float = 0.0
+    cycles_per_checked_byte: float = 0.0
+    kernels: tuple[KernelCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +379,10 @@ class Npu:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A microcontroller board: core, SRAM, ports, power, kernel libraries."""
+    """A microcontroller board: core, SRAM, ports, power, kernel libraries.
+
+    ``emulator`` names the emulated machine on which emitted projects run; None: they run on the host.
+    """
 
     name: str
     title: str
@@ -365,6 +403,7 @@ class Board:
     sleep_mw: float
     crypto: tuple[Crypto, ...] = ()
     npus: tuple[Npu, ...] = ()
+    emulator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

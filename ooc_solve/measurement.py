@@ -133,7 +133,7 @@ def kernel_samples(measured: Measurement) -> list[KernelSample]:
             geometry = StageGeometry.of(
                 measured.problem.network, op, measured.plan.selection.tilings[task.stage]
             )
-            work = geometry.tile_work(geometry.index(task.tile))
+            work = geometry.exact_work(geometry.index(task.tile))
             cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
             samples.append(
                 KernelSample(f"{measured.problem.network.name}: {op.name} ({work.kind})", work, cycles)
@@ -158,12 +158,13 @@ def request_samples(measured: Measurement) -> list[RequestSample]:
 
 
 def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
-    """The event before, the start and the end of each command that no event fell into."""
+    """When the CPU turned to it, the start and the end of each command that no event fell into."""
     events = measured.events
     for before, start, end in zip(events, events[1:], events[2:], strict=False):
         same = (start.stream, start.index) == (end.stream, end.index)
         if same and start.is_start and not end.is_start:
-            yield before, start, end
+            # after the start of a transfer, the CPU was still busy with that one
+            yield start if before.is_start else before, start, end
 
 
 # ------------------------------------------------------------------------------- prediction

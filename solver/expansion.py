@@ -186,12 +186,7 @@ class _Expander:
         after: list[int],
         operands: list[int],
     ) -> int:
-        duration = compute_ns(
-            self.problem.target,
-            geometry.cost_category,
-            geometry.macs(index),
-            geometry.output_box(index).elements,
-        )
+        duration = compute_ns(self.problem.target, geometry.tile_work(index))
         a, b, c, d, e = operands
         return self._append(
             TaskKind.COMPUTE,
@@ -353,7 +348,9 @@ class _Expander:
 
     def _load(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
-        duration = read_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
+        duration = read_ns(
+            self.problem.target, store, transfer.size_bytes, transfer.segments, transfer.checked
+        )
         touch = Touch(buffer, Footprint(0, transfer.size_bytes))
         return self._append(
             TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer

@@ -41,10 +41,11 @@ def identity(d: int, n: int) -> Ints:
 
 def times(later: Ints, earlier: Ints) -> Ints:
     """Products ``later after earlier`` of two arrays of matrices (``(d, d, n)`` each)."""
-    found = later[:, 0, None, :] + earlier[None, 0, :, :]
+    found: Ints = later[:, 0, None, :] + earlier[None, 0, :, :]
     for j in range(1, later.shape[1]):
         np.maximum(found, later[:, j, None, :] + earlier[None, j, :, :], out=found)
-    return np.maximum(found, NEVER, out=found)
+    np.maximum(found, NEVER, out=found)
+    return found
 
 
 def powers(matrices: Ints, counts: Ints) -> Ints:
@@ -82,7 +83,7 @@ def chains(matrices: Ints, lengths: Ints) -> Ints:
 
 def applied(matrices: Ints, vectors: Ints) -> Ints:
     """Images ``(d, n, m)`` of ``m`` vectors ``(d, m)`` under ``n`` matrices."""
-    found = matrices[:, 0, :, None] + vectors[0]
+    found: Ints = matrices[:, 0, :, None] + vectors[0]
     for j in range(1, len(vectors)):
         np.maximum(found, matrices[:, j, :, None] + vectors[j], out=found)
     return found
@@ -179,7 +180,7 @@ class Stairs:
         """Most time when the free bytes are shared out between two staircases."""
         if not g[-1]:
             return f
-        found = f + g[0]
+        found: Ints = f + g[0]
         rises = np.flatnonzero(np.diff(g)) + 1  # between its rises a staircase gains nothing
         for skip in rises:
             np.maximum(found[skip:], f[: len(f) - skip] + g[skip], out=found[skip:])

@@ -127,10 +127,13 @@ class _Arena:
                 found.append((low, high))
         return found
 
-    def earliest(self, first: int, last: int, size: int, ahead: int) -> tuple[int, int] | None:
+    def earliest(
+        self, first: int, last: int, size: int, ahead: int, corners: bool
+    ) -> tuple[int, int] | None:
         """Address that is free longest before ``first``, and the step from which it is.
 
-        At most ``ahead`` steps count; ties go to the lowest address.
+        At most ``ahead`` steps count; ties go to the lowest address. With ``corners`` only the
+        ends of gaps are looked at, which keeps what is left in one piece.
         """
         best: tuple[int, int] | None = None
         floor = max(0, first - ahead)
@@ -141,8 +144,9 @@ class _Arena:
                 if block.low < high and block.high > low and floor <= block.last < first
             ]
             edges = {low, high - size}
-            edges |= {block.high for block in past if block.high <= high - size}
-            edges |= {block.low - size for block in past if low <= block.low - size}
+            if not corners:
+                edges |= {block.high for block in past if block.high <= high - size}
+                edges |= {block.low - size for block in past if low <= block.low - size}
             for address in sorted(edges):
                 opens = floor
                 for block in past:
@@ -155,12 +159,15 @@ class _Arena:
         return best
 
 
-def place(problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int = 0) -> Placement | None:
+def place(
+    problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int = 0, corners: bool = False
+) -> Placement | None:
     """Give every buffer an address, or None if the greedy order does not find one.
 
     ``ahead`` is how many steps a load may run ahead, ``drain`` how many steps an output tile
     may stay while it is written. ``flips`` is a bit pattern: which of the kept tensors are
-    placed from the top of the arena; the others grow from the bottom.
+    placed from the top of the arena; the others grow from the bottom. ``corners``: tiles only
+    go to the ends of gaps; that finds addresses where memory is tight, but loads may begin later.
     """
     uses = buffer_uses(graph)
     arena = _Arena(problem)
@@ -183,16 +190,18 @@ def place(problem: Problem, graph: TaskGraph, ahead: int, drain: int, flips: int
     for buffer in rest:
         use = uses[buffer.index]
         arena.settle_before(use.first)
-        found = _place_tile(arena, buffer, use, ahead, drain)
+        found = _place_tile(arena, buffer, use, ahead, drain, corners)
         if found is None:
             return None
         address[buffer.index], opens[buffer.index] = found
     return Placement(tuple(address), tuple(opens))
 
 
-def _place_tile(arena: _Arena, buffer: Buffer, use: Use, ahead: int, drain: int) -> tuple[int, int] | None:
+def _place_tile(
+    arena: _Arena, buffer: Buffer, use: Use, ahead: int, drain: int, corners: bool
+) -> tuple[int, int] | None:
     for extra in (drain, 0) if use.stored and drain else (0,):
-        found = arena.earliest(use.first, use.last + extra, buffer.size_bytes, ahead)
+        found = arena.earliest(use.first, use.last + extra, buffer.size_bytes, ahead, corners)
         if found is not None:
             at, start = found
             begin = start if use.loaded else use.first

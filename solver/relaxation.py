@@ -37,24 +37,30 @@ from ooc_solve.solver.maxplus import (
 )
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import Space, build_space, stored_bytes
-from ooc_solve.solver.steps import LAST, WEIGHTS, Loads, StepCosts, Steps
+from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.workspace import input_ranges
 
 Mask = NDArray[np.bool_]
 State = tuple[int, ...]
-"""Residence of each tensor that is alive between two stages, in the order of `Lives.alive`."""
+"""Code of the residence of each tensor that is alive between two stages, in the order of `Lives.alive`."""
 
 Context = tuple[tuple[int, ...], int]
-"""Residences of a stage's inputs and of its output."""
+"""Codes of a stage's inputs and of its output."""
 
 Key = tuple[int, State, int]
-"""Stage, state before it, residence of its output: the options that fit are one batch."""
+"""Stage, state before it, code of its output: the options that fit are one batch."""
 
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
-MOST_LABELS = {1: 1, 3: 12, 5: 16}
+MOST_LABELS = {1: 1, 3: 24, 5: 24}
 """Vectors kept per state, by their length."""
+
+WIDTH_BITS = 20
+"""Bits of a code that hold the channels per plane; rows per record are above them."""
+
+MOST_VARIANTS = 12_000
+"""Options with the layouts of their inputs are not looked at if there are more of them."""
 
 MOST_KEYS = 60_000
 """Networks with more combinations of residences are not looked at."""
@@ -62,7 +68,7 @@ MOST_KEYS = 60_000
 MOST_LOADS = 4
 """Operands of one kernel up to which all choices of what is loaded ahead are compared."""
 
-TIGHT = 0.0005
+TIGHT = 0.001
 """The search for the bound ends when what is refuted and what is not are this close."""
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
@@ -287,35 +293,141 @@ def unstarted_ns(sizes: Ints, times: Ints, free_bytes: Ints) -> Ints:
     return found
 
 
-class Options:
-    """All options of the spaces, stage by stage, with their steps and staircases."""
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the options of one problem have in common, each figure worked out once."""
 
-    def __init__(self, problem: Problem, spaces: Sequence[Space], deadline: float) -> None:
-        self.problem, self.lives, self.costs = problem, Lives(problem), StepCosts(problem)
-        self.stairs = _stairs_of(problem)
-        self.staircases = Staircases(self.stairs)
+    problem: Problem
+    lives: Lives
+    costs: StepCosts
+    staircases: Staircases
+    steps: dict[tuple[object, Option, tuple[int, ...]], Steps]
+    loads: dict[tuple[int, int, int, int | None], Ints]
+
+    @classmethod
+    def of(cls, problem: Problem) -> Stock:
+        """Nothing known yet."""
+        return cls(problem, Lives(problem), StepCosts(problem), Staircases(_stairs_of(problem)), {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Options of a stage; ``alike`` is the same for repeated layers, which have the same steps."""
+
+    options: tuple[Option, ...]
+    alike: object
+
+
+def _stages(spaces: Sequence[Space]) -> list[Stage]:
+    """The options of several spaces together."""
+    found = []
+    for same in zip(*(space.options for space in spaces), strict=True):
+        chosen = {(o.tiling, o.inputs, o.output): o for options in same for o in options}
+        found.append(Stage(tuple(chosen.values()), tuple(map(id, same))))
+    return found
+
+
+class Options:
+    """Variants of the options, stage by stage, with their steps and staircases.
+
+    A variant is an option with a `code` for where each of its tensors lives. Without ``laid_out``
+    the code is the residence, and one variant stands for an option whatever its inputs' records;
+    with it the code of a spilled tensor also says how many rows its records have, where that matters.
+    """
+
+    def __init__(self, stock: Stock, stages: Sequence[Stage], laid_out: bool, deadline: float) -> None:
+        self.stock, self.stages, self.laid_out = stock, stages, laid_out
+        self.problem, self.lives, self.costs = stock.problem, stock.lives, stock.costs
+        self.staircases, self.stairs = stock.staircases, stock.staircases.stairs
         self.channels = len(self.costs.channels)
         self.dimensions = 2 * self.channels + 1
-        self._every_load: dict[tuple[int, int, int], Ints] = {}
-        self._all_loads: dict[tuple[int, int, int], Ints | None] = {}
-        self.options: list[tuple[Option, ...]] = []
+        self.options: list[list[Option]] = []
+        self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []
         self.batches: list[dict[Context, Batch]] = []
-        known: dict[object, list[Steps]] = {}
-        for stage, op in enumerate(problem.network.ops):
-            chosen = {(o.tiling, o.inputs, o.output): o for space in spaces for o in space.options[stage]}
-            self.options.append(tuple(chosen.values()))
-            alike = tuple(id(space.options[stage]) for space in spaces)  # repeated layers share theirs
-            if alike not in known:
-                _check(deadline)
-                known[alike] = [self.costs.steps(op, option) for option in self.options[stage]]
-            self.steps.append(known[alike])
+        self._codes: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for stage in range(len(stages)):
+            _check(deadline)
+            self._add(stage)
+        for stage in range(len(stages)):
+            _check(deadline)
             self.batches.append(dict(self._batches(stage)))
+
+    def _add(self, stage: int) -> None:
+        """Add the variants of a stage; those of its inputs' producers are there."""
+        op = self.problem.network.ops[stage]
+        options: list[Option] = []
+        contexts: list[Context] = []
+        steps: list[Steps] = []
+        for option in self.stages[stage].options:
+            output = self._code(op.output, option.output, option.tiling.rows)
+            self._codes[op.output][option.output].add(output)
+            for codes in self._inputs(op, option):
+                records = tuple(code >> WIDTH_BITS for code in codes) if self.laid_out else ()
+                options.append(option)
+                contexts.append((codes, output))
+                steps.append(self._steps(stage, option, records))
+        self.options.append(options)
+        self.contexts.append(contexts)
+        self.steps.append(steps)
+
+    def _code(self, name: str, residence: int, rows: int) -> int:
+        """Where a tensor lives: channels per plane, and where it matters rows per record."""
+        if residence == KEPT or not self.laid_out:
+            return residence
+        return residence | self.costs.record_rows(name, residence, rows) << WIDTH_BITS
+
+    def _inputs(self, op: Op, option: Option) -> list[tuple[int, ...]]:
+        """Codes of the inputs that an option may find."""
+        choices: dict[str, list[int]] = {}
+        for name, residence in zip(op.inputs, option.inputs, strict=True):
+            known = self._codes[name][residence] if name in self.lives.producer else {residence}
+            whole = op.needs_whole_tensors and self.laid_out
+            height = self.problem.network.tensors[name].height
+            choices[name] = [c for c in sorted(known) if not whole or not 0 < c >> WIDTH_BITS < height]
+        found = (dict(zip(choices, codes, strict=True)) for codes in product(*choices.values()))
+        return [tuple(codes[name] for name in op.inputs) for codes in found]
+
+    def _steps(self, stage: int, option: Option, records: tuple[int, ...]) -> Steps:
+        known = self.stock.steps
+        key = self.stages[stage].alike, option, records if any(records) else ()
+        if key not in known:
+            known[key] = self.costs.steps(self.problem.network.ops[stage], option, key[2])
+        return known[key]
+
+    def refined(self, alive: Alive, deadline: float) -> Options | None:
+        """The options that are left with the layout of their inputs, None if there are too many."""
+        left = [
+            Stage(options, stage.alike) for options, stage in zip(self.named(alive), self.stages, strict=True)
+        ]
+        return None if self._many(left) else Options(self.stock, left, True, deadline)
+
+    def _many(self, stages: Sequence[Stage]) -> bool:
+        """Whether variants with layouts would be too many."""
+        rows: dict[tuple[str, int], set[int]] = defaultdict(set)
+        total = 0
+        for op, stage in zip(self.problem.network.ops, stages, strict=True):
+            for option in stage.options:
+                inputs = set(zip(op.inputs, option.inputs, strict=True))
+                total += math.prod(max(1, len(rows[place])) for place in inputs if place[1] != KEPT)
+                if option.output != KEPT:
+                    output = self.costs.record_rows(op.output, option.output, option.tiling.rows)
+                    rows[op.output, option.output].add(output)
+        return total > MOST_VARIANTS
+
+    @property
+    def layouts_matter(self) -> bool:
+        """Whether some transfer depends on how its tensor was laid out."""
+        return any(
+            o.output != KEPT and self.costs.record_rows(op.output, o.output, 1)
+            for op, stage in zip(self.problem.network.ops, self.stages, strict=True)
+            for o in stage.options
+        )
 
     def _batches(self, stage: int) -> Iterator[tuple[Context, Batch]]:
         groups: dict[Context, list[int]] = defaultdict(list)
-        for number, option in enumerate(self.options[stage]):
-            groups[option.inputs, option.output].append(number)
+        for number, context in enumerate(self.contexts[stage]):
+            groups[context].append(number)
         for context, numbers in groups.items():
             yield context, self._batch(stage, numbers)
 
@@ -334,7 +446,7 @@ class Options:
         for number in numbers:
             steps, option = self.steps[stage][number], self.options[stage][number]
             places = np.array(
-                [[row_of(self.load_stairs(stage, steps.ahead[place], c)) for place in range(3)]
+                [[row_of(self.load_stairs(stage, steps, place, c)) for place in range(3)]
                  for c in range(self.channels)], np.int64).reshape(self.channels, 3)  # fmt: skip
             left = np.array(
                 [[row_of(self.stairs.flat()), row_of(self.store_stairs(stage, option, steps, c))]
@@ -351,7 +463,7 @@ class Options:
         fetch, compute = steps.fetch_ns, steps.compute_ns
         for name, residence in dict(zip(op.inputs, self.options[stage][number].inputs, strict=True)).items():
             if residence == KEPT and self.comes_kept(name) and self.lives.consumers[name][0] == stage:
-                size, ns, c = self.kept_input(name)
+                _, ns, c = self.kept_input(name)
                 fetch, compute = fetch.copy(), compute.copy()
                 if c < 0:
                     compute[0] += ns
@@ -405,39 +517,49 @@ class Options:
             batch = self.batch(stage, state, output)
             left[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
         return tuple(
-            tuple(option for n, option in enumerate(options) if n in numbers)
+            tuple(dict.fromkeys(option for n, option in enumerate(options) if n in numbers))
             for options, numbers in zip(self.options, left, strict=True)
         )
+
+    def among(self, alive: Alive, chosen: Sequence[Sequence[Option]]) -> Alive:
+        """What is left of some options when only the chosen ones are."""
+        sets = [set(options) for options in chosen]
+        found: Alive = {}
+        for (stage, state, output), mask in alive.items():
+            batch = self.batch(stage, state, output)
+            there = np.array([self.options[stage][o] in sets[stage] for o in batch.options])
+            if (there & mask).any():
+                found[stage, state, output] = there & mask
+        return found
 
     # ------------------------------------------------------------------- staircases
 
     def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
-        """Staircase of all loads of an operand of an option on a channel, None if there are none."""
+        """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
         if self._channel(stage, operand) != channel:
             return None
-        key = stage, number, operand
-        if key not in self._all_loads:
-            loads = self.steps[stage][number].ahead[3]
-            there = any(k == operand for k, *_ in loads)
-            self._all_loads[key] = self.load_stairs(stage, loads, channel, operand) if there else None
-        return self._all_loads[key]
+        steps = self.steps[stage][number]
+        there = any(k == operand for k, *_ in steps.ahead[ALL])
+        return self.load_stairs(stage, steps, ALL, channel, operand) if there else None
 
     def every_load(self, stage: int, number: int, channel: int) -> Ints:
-        """Staircase of all loads of an option on a channel."""
-        key = stage, number, channel
-        if key not in self._every_load:
-            self._every_load[key] = self.load_stairs(stage, self.steps[stage][number].ahead[3], channel)
-        return self._every_load[key]
+        """Staircase of all loads of a variant on a channel."""
+        return self.load_stairs(stage, self.steps[stage][number], ALL, channel)
 
-    def load_stairs(self, stage: int, loads: Loads, channel: int, operand: int | None = None) -> Ints:
-        """Staircase of loads of a stage on a channel, of one operand only if given."""
-        items: dict[tuple[int, int], int] = defaultdict(int)
-        for (k, size, ns, piece, each, pieces), many in loads.items():
-            if operand in (None, k) and self._channel(stage, k) == channel:
-                items[size, ns] += many
-                if pieces:
-                    items[piece, each] += many * pieces
-        return self.staircases.of([(*kind, many) for kind, many in items.items()])
+    def load_stairs(
+        self, stage: int, steps: Steps, place: int, channel: int, operand: int | None = None
+    ) -> Ints:
+        """Staircase of the loads that may follow a place in a stage, of one operand only if given."""
+        key = id(steps), place, channel, operand  # all steps stay in stock
+        if key not in self.stock.loads:
+            items: dict[tuple[int, int], int] = defaultdict(int)
+            for (k, size, ns, piece, each, pieces), many in steps.ahead[place].items():
+                if operand in (None, k) and self._channel(stage, k) == channel:
+                    items[size, ns] += many
+                    if pieces:
+                        items[piece, each] += many * pieces
+            self.stock.loads[key] = self.staircases.of([(*kind, many) for kind, many in items.items()])
+        return self.stock.loads[key]
 
     def operands(self, stage: int) -> list[list[int]]:
         """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
@@ -547,7 +669,7 @@ class _Credits:
             found = {
                 id(f): f
                 for n in self.left[stage]
-                if options.options[stage][n].inputs == inputs
+                if options.contexts[stage][n][0] == inputs
                 for f in (options.every_load(stage, n, channel),)
             }
             highest = np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
@@ -565,7 +687,7 @@ class _Credits:
             found = self.stairs.flat()
             for k, other in enumerate(self.lives.ops[stage].inputs):
                 if other == name:
-                    fit = [n for n in self.left[stage] if self.options.options[stage][n].inputs[k] == width]
+                    fit = [n for n in self.left[stage] if self.options.contexts[stage][n][0][k] == width]
                     found = self.stairs.joined(found, self._highest(stage, fit, channel, k))
             self._fetched[key] = found
         return self._fetched[key]
@@ -595,7 +717,7 @@ class _Credits:
             found = [self.stairs.flat()]
             for number in self.left[stage]:
                 option = self.options.options[stage][number]
-                if width in (None, option.output):
+                if width in (None, self.options.contexts[stage][number][1]):
                     steps = self.options.steps[stage][number]
                     found.append(self.options.store_stairs(stage, option, steps, channel))
             self._stored[key] = np.maximum.reduce(found)
@@ -708,8 +830,9 @@ class _Round:
         """The most time that the option's own transfers and others take in the free quanta of each run."""
         width = self.options.stairs.slots + 1
         pairs, back = np.unique(rows * width + slots, return_inverse=True)
-        found = self.options.stairs.at(batch.tables, pairs // width, others, pairs % width)
-        return found[back.reshape(-1)]
+        most = self.options.stairs.at(batch.tables, pairs // width, others, pairs % width)
+        found: Ints = most[back.reshape(-1)]
+        return found
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit."""
@@ -754,21 +877,29 @@ class _Search:
 
     def __init__(self, options: Options, deadline: float) -> None:
         self.options, self.deadline = options, deadline
+        self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
 
-    def settle(self, alive: Alive, limit_ns: int | None) -> Alive:
-        """Rule out options until nothing changes; nothing is left where the limit is refuted.
+    def settle(self, alive: Alive, limit_ns: int) -> Alive:
+        """Rule out options, first without and then with layouts; nothing is left where the limit is refuted.
 
         Raises `_TimeUpError` at the deadline.
         """
+        alive = self.sweep(self.options, alive, limit_ns)
+        if not alive or not self.layouts_matter:
+            return alive
+        fine = self.options.refined(alive, self.deadline)
+        if fine is None:
+            return alive
+        left = self.sweep(fine, fine.everywhere(), limit_ns)
+        return self.options.among(alive, fine.named(left)) if left else {}
+
+    def sweep(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
+        """Rule out options until that changes little."""
         for _ in range(SWEEPS):
-            now = _Round(self.options, alive, self.deadline)
-            value = now.value_ns
-            if limit_ns is not None:
-                value = limit_ns if value is None else min(value, limit_ns)
-            self.proven_ns = max(self.proven_ns, value or 0)
-            if limit_ns is None:
-                return now.below(None)
+            now = _Round(options, alive, self.deadline)
+            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
+            self.proven_ns = max(self.proven_ns, value)
             if value == limit_ns:
                 return {}
             before, alive = _number(alive), now.below(limit_ns)
@@ -777,6 +908,12 @@ class _Search:
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
+
+    def begin(self, alive: Alive) -> Alive:
+        """The bound without any assumption, and the options that a plan can be made of."""
+        now = _Round(self.options, alive, self.deadline)
+        self.proven_ns = now.value_ns or 0
+        return now.below(None)
 
     def climb(self, alive: Alive, limit_ns: int | None) -> None:
         """Refute longer and longer makespans, then halve the distance to what cannot be refuted."""
@@ -811,30 +948,21 @@ def latency_bound(
     ``spaces`` default to the one of the problem, several are taken together. The bound never
     exceeds the incumbent, and equals it where that is proven optimal; survivors may be empty then.
     """
-    spaces = (build_space(problem),) if spaces is None else tuple(spaces)
-    everything = _every_option(spaces)
+    stages = _stages((build_space(problem),) if spaces is None else spaces)
+    survivors = tuple(stage.options for stage in stages)
+    proven = 0
     try:
-        options = Options(problem, spaces, deadline)
-        alive = options.everywhere()
+        options = Options(Stock.of(problem), stages, False, deadline)
         search = _Search(options, deadline)
-    except _TimeUpError:
-        return Bound(0, everything)
-    survivors = everything
-    try:
-        alive = search.settle(alive, None)
-        if incumbent_ns is not None and alive:
-            alive = search.settle(alive, incumbent_ns)
-            survivors = options.named(alive)
-        if alive:
-            search.climb(alive, incumbent_ns)
+        try:
+            alive = search.begin(options.everywhere())
+            if incumbent_ns is not None and alive:
+                alive = search.sweep(options, alive, incumbent_ns)
+                survivors = options.named(alive)
+            if alive:
+                search.climb(alive, incumbent_ns)
+        finally:
+            proven = search.proven_ns
     except _TimeUpError:
         pass
-    proven = search.proven_ns if incumbent_ns is None else min(search.proven_ns, incumbent_ns)
-    return Bound(proven, survivors)
-
-
-def _every_option(spaces: Sequence[Space]) -> tuple[tuple[Option, ...], ...]:
-    return tuple(
-        tuple({(o.tiling, o.inputs, o.output): o for options in stage for o in options}.values())
-        for stage in zip(*(space.options for space in spaces), strict=True)
-    )
+    return Bound(proven if incumbent_ns is None else min(proven, incumbent_ns), survivors)

@@ -38,8 +38,8 @@ Score = tuple[int, ...]
 Context = tuple[tuple[int, ...], int]
 """Residences of a stage's inputs and of its output."""
 
-QUICK_WAYS = ((32, 0), (4, 1))
-"""Placements ``(ahead, drain)`` tried for each candidate of the local search."""
+QUICK_WAYS = ((32, 0, False), (4, 1, False), (32, 0, True), (4, 1, True))
+"""Placements ``(ahead, drain, corners)`` tried for each candidate of the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
 
 def _quick(problem: Problem, graph: TaskGraph) -> list[Schedule]:
     found = []
-    for ahead, drain in QUICK_WAYS:
+    for ahead, drain, corners in QUICK_WAYS:
         for flips in FLIPS[:2]:
-            placement = place(problem, graph, ahead, drain, flips)
+            placement = place(problem, graph, ahead, drain, flips, corners)
             if placement is not None:
                 start = listing.run(order_of(graph, placement), listing.by_due_date)
                 found.append(Schedule(tuple(start), placement.address))

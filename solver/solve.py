@@ -62,6 +62,7 @@ def cp_sat(
     budget: Budget,
     progress: Progress | None = None,
     known: Sequence[Plan | None] = (),
+    spent_s: float = 0.0,
 ) -> Result:
     """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
 
@@ -69,9 +70,9 @@ def cp_sat(
     for, as long as the bound of a rung allows a better plan there. What a rung gives depends on
     nothing but the rung and the time limit, so more SRAM never gives a worse plan, unless the
     deadline cuts the search. No heuristic's plan is better: those of each rung are candidates,
-    and so are the plans ``known`` for this problem.
+    and so are the plans ``known`` for this problem, which took ``spent_s`` of the time limit.
     """
-    climb = _Climb(problem, budget, progress)
+    climb = _Climb(problem, budget, progress, spent_s)
     climb.begin()
     climb.improve()
     climb.prove()
@@ -89,13 +90,14 @@ def cp_sat(
 class _Climb:
     """The search over the rungs: first a plan on each, then better ones, the largest rung first."""
 
-    def __init__(self, problem: Problem, budget: Budget, progress: Progress | None) -> None:
+    def __init__(self, problem: Problem, budget: Budget, progress: Progress | None, spent_s: float) -> None:
         self.problem = problem
         self.budget = budget
         self.progress = progress
         self.begun = time.monotonic()
-        self.deadline = self.begun + budget.time_limit_s
-        self.search_ends = self.begun + budget.time_limit_s * SEARCH_SHARE
+        left_s = max(budget.time_limit_s - spent_s, budget.time_limit_s / 2)
+        self.deadline = self.begun + left_s
+        self.search_ends = self.begun + left_s * SEARCH_SHARE
         self.bound: int | None = None
         self.found: list[Candidate] = []
         self.starts: list[tuple[Problem, int, Candidate]] = []  # rung, its bound, its first plan
@@ -345,11 +347,13 @@ SCHEDULERS: dict[str, Scheduler] = {
 
 def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
     """Every scheduler on one problem: the in-core bound first, CP-SAT last."""
+    begun = time.monotonic()
     results = [in_core(problem, budget)]
     for rule in RULES:
         result = rule(problem, Budget())
         if result.plan is not None:
             checked(problem, result.plan)
         results.append(result)
-    results.append(cp_sat(problem, budget, progress, [result.plan for result in results]))
+    known = [result.plan for result in results]
+    results.append(cp_sat(problem, budget, progress, known, time.monotonic() - begun))
     return results

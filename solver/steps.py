@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
@@ -31,8 +32,8 @@ Load = tuple[int, int, int, int, int, int]
 Loads = dict[Load, int]
 """How many loads of each kind."""
 
-LATER, LAST_ROW, LAST = 0, 1, 2
-"""Place of a kernel: before the last round of the outer loop, in it, the very last."""
+LATER, LAST_ROW, LAST, ALL = 0, 1, 2, 3
+"""Place of a kernel: before the last round of the outer loop, in it, the very last; before all of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,10 @@ class StepCosts:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         names = dict.fromkeys(problem.resource_of(store) for store in problem.target.stores)
+        self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
+        self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self.channels = tuple(name for name in names if name != problem.compute_resource)
+        self.channel_of = cache(self._channel_of)
 
     def region_of(self, name: str) -> RegionName:
         """Where a spilled tensor lies."""
@@ -85,13 +89,13 @@ class StepCosts:
             return RegionName.INPUT
         return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
 
-    def channel_of(self, region: RegionName) -> int:
+    def _channel_of(self, region: RegionName) -> int:
         """Number of the channel that moves a region, -1 for the CPU."""
         store = self.problem.target.stores[self.problem.store_index(region)]
         name = self.problem.resource_of(store)
         return self.channels.index(name) if name in self.channels else -1
 
-    def read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+    def _read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a load."""
         store = self.problem.target.stores[self.problem.store_index(region)]
         return read_ns(self.problem.target, store, size, segments, checked=region is RegionName.IMAGE)
@@ -101,14 +105,28 @@ class StepCosts:
         store = self.problem.target.stores[self.problem.store_index(region)]
         return store.storage.read.max_burst_bytes is None
 
-    def write_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+    def _write_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a store."""
         store = self.problem.target.stores[self.problem.store_index(region)]
         return write_ns(self.problem.target, store, size, segments)
 
-    def steps(self, op: Op, option: Option) -> Steps:
-        """The steps of one option."""
-        return _Stage(self, op, option).run()
+    def record_rows(self, name: str, width: int, rows: int) -> int:
+        """Rows per record of a spilled tensor if transfers depend on them, else 0.
+
+        ``width`` and ``rows`` are channels per plane and the rows of its producer's tiles. Where
+        rows are whole granules, every box starts and ends on one; network inputs are one record.
+        """
+        tensor = self.problem.network.tensors[name]
+        row = tensor.width * width * tensor.dtype.size_bytes
+        last = tensor.width * (tensor.channels % width) * tensor.dtype.size_bytes
+        granule = self.problem.granule_bytes(self.region_of(name))
+        if name in self.problem.network.inputs or (row % granule == 0 and last % granule == 0):
+            return 0
+        return rows
+
+    def steps(self, op: Op, option: Option, records: tuple[int, ...] = ()) -> Steps:
+        """The steps of one option, for given `record_rows` of its inputs (none: whatever they are)."""
+        return _Stage(self, op, option, records).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +158,8 @@ def _tiles(total: int, tile: int) -> Ints:
 class _Stage:
     """Walks one stage; an instance per option."""
 
-    def __init__(self, costs: StepCosts, op: Op, option: Option) -> None:
+    def __init__(self, costs: StepCosts, op: Op, option: Option, records: tuple[int, ...]) -> None:
+        self.records = records
         self.costs, self.op, self.option, self.problem = costs, op, option, costs.problem
         self.geometry = StageGeometry.of(self.problem.network, op, option.tiling)
         self.axes = _Axes.of(self.geometry)
@@ -251,10 +270,29 @@ class _Stage:
         whole = self.op.needs_whole_tensors
         at_row, at_column = (np.zeros(self.n, np.int64),) * 2 if whole else (a.row, a.column)
         key = (plane * len(row_ranges) + row_id[at_row]) * len(column_ranges) + column_id[at_column]
-        kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
         region = self.costs.region_of(tensor.name)
-        figures = [self._fetched(k, region, tensor, *kind) for kind in kinds]
+        rows = tensor.height if tensor.name in self.problem.network.inputs else 0
+        rows = self.records[k] if self.records and not rows else rows
+        if rows and not whole and (spans == tensor.width).all():
+            kinds, which = self._by_size((row_id, widths), (at_row, plane))
+            of_row = dict(zip(row_id.tolist(), row_ranges, strict=True))
+            figures = [self._laid_out(k, region, tensor, rows, of_row[r], width) for r, width in kinds]
+        else:
+            kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
+            figures = [self._fetched(k, region, tensor, *kind) for kind in kinds]
         self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+
+    def _laid_out(
+        self, k: int, region: RegionName, tensor: Tensor, record: int, rows: tuple[int, int], width: int
+    ) -> tuple[int, int, Load]:
+        """Buffer bytes and ns of whole rows of a plane in records of so many rows, and its kind of load."""
+        granule = self.problem.granule_bytes(region)
+        row = tensor.width * width * tensor.dtype.size_bytes
+        pitch = align_up(record * row, granule)
+        first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
+        size = align_up(last + row, granule) - align_down(first, granule)
+        room, ns = self.problem.buffer_bytes(size), self.costs.read_ns(region, size)
+        return room, ns, (k, room, ns, 0, 0, 0)
 
     def _fetched(
         self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
@@ -356,7 +394,17 @@ class _Stage:
             absent[: len(self.splits) - 1] = 1  # during the first partial sums
         now = np.vstack((self.need, absent, self.instant))
         previous = np.hstack((np.zeros((3, 1), np.int64), now[:, :-1]))
-        parts = (self.compute, place, first, now, previous, self.fetch, self.store, self.load_bytes, self.load_ns)
+        parts = (
+            self.compute,
+            place,
+            first,
+            now,
+            previous,
+            self.fetch,
+            self.store,
+            self.load_bytes,
+            self.load_ns,
+        )
         table = np.vstack(parts)
         by_round = table.reshape(len(table), rounds, inner)
         fresh = np.concatenate(([True], (by_round[:, 1:] != by_round[:, :-1]).any(axis=(0, 2))))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import (
@@ -36,6 +37,10 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.streams import earliest_times, synchronize
+
+# examples take as long as they take, and those that do not apply are left out by `assume`
+settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@
  * several networks may run side by side with a state, an arena and a port each. One
  * state must not be used by two threads or by an interrupt at the same time.
  *
- * Files: ooc.c, ooc_tile.c, ooc_kernels.c; ooc_check.c unless OOC_NO_TABLE_CHECK;
+ * Files: ooc.c, ooc_command.c, ooc_tile.c, ooc_kernels.c; ooc_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.
  *
@@ -33,12 +33,13 @@
 #ifndef OOC_H
 #define OOC_H
 
+#include "ooc_command.h"
 #include "ooc_config.h"
 #include "ooc_port.h"
 #include "ooc_tables.h"
 
-#if OOC_FORMAT != 1
-#error "ooc: this runtime reads table format 1; take the runtime that came with ooc_tables.h"
+#if OOC_FORMAT != 2
+#error "ooc: this runtime reads table format 2; take the runtime that came with ooc_tables.h"
 #endif
 
 #ifdef __cplusplus
@@ -50,13 +51,18 @@ enum ooc_status { OOC_DONE = 0, OOC_BUSY = 1 };
 
 enum ooc_error {
     OOC_ERROR_FORMAT = -1, /* tables are of another format, damaged, or need a kernel left out */
-    OOC_ERROR_IMAGE = -2, /* the storage does not hold the image that belongs to the tables */
+    OOC_ERROR_IMAGE = -2, /* the storage holds no image, or its header is damaged */
     OOC_ERROR_PORT = -3, /* the port refused or failed a transfer: see ooc.port_error */
     OOC_ERROR_RECORD = -4, /* a record of weights arrived with a wrong CRC-32 */
     OOC_ERROR_DEADLOCK = -5, /* every stream waits for another: the tables are wrong */
     OOC_ERROR_TIMEOUT = -6, /* a transfer took longer than ooc_port.timeout */
     OOC_ERROR_ARGUMENT = -7, /* null pointer, unknown tensor number, wrong size, small scratch */
-    OOC_ERROR_STATE = -8 /* called at the wrong time, such as ooc_step before ooc_start */
+    OOC_ERROR_STATE = -8, /* called at the wrong time, such as ooc_step before ooc_start */
+    OOC_ERROR_DIGEST = -9, /* the image belongs to other tables */
+    OOC_ERROR_TRUNCATED = -10, /* the image does not go on to its end */
+    OOC_ERROR_SHORT = -11, /* a transfer moved fewer bytes than asked for */
+    OOC_ERROR_FULL = -12, /* the storage has no room left to write */
+    OOC_ERROR_RANGE = -13 /* the storage is smaller than the tables need */
 };
 
 /* How far one stream has come. */
@@ -64,9 +70,14 @@ struct ooc_progress {
     uint32_t done; /* completed commands */
     uint32_t need[OOC_MAX_STREAMS - 1]; /* completed commands required of the others */
     uint32_t since; /* port clock when the request under way was started */
+    uint32_t tail; /* what the last bytes of its target were set to */
+    uint32_t next; /* in the words of the stream: the command after the one below */
+    uint16_t round;
     uint16_t segment; /* of the transfer under way */
-    uint8_t busy; /* a transfer is under way */
-    uint8_t waiting; /* the waits of the next command are already in `need` */
+    uint16_t stage; /* of the next command, or the one under way: see struct ooc_command */
+    uint16_t word[6];
+    uint8_t busy; /* a transfer is under way; 2: again, to see whether it ended early */
+    uint8_t waiting; /* the next command is read, its waits are in `need` */
 };
 
 /* The state of one network. Its contents may be read, but only the runtime writes them. */
@@ -77,7 +88,7 @@ struct ooc {
     struct ooc_progress stream[OOC_MAX_STREAMS];
     int32_t status; /* what ooc_step returned last */
     int32_t port_error; /* after OOC_ERROR_PORT: what the port returned */
-    uint32_t task_index; /* after an error: the command it happened in ... */
+    uint32_t task_index; /* after an error: the command it happened in (SPEC.md, Faults) ... */
     uint8_t task_stream; /* ... and its stream; 0xFF: in no command */
     uint8_t idle; /* the last step could do nothing but wait for a transfer */
     uint8_t reserved[2];
@@ -87,25 +98,27 @@ typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 256 ? 1 : -1];
 
 /* Prepare a state. Checks tables and port, then reads the header of the image from
  * store 0 into the first bank large enough for 64 bytes rounded up to the granule, and
- * compares format and digest. Blocks for that one transfer.
+ * compares format and digest; likewise the image's last granule, to see that it is there.
+ * Blocks for these two transfers.
  *
  * Called first, once; before inputs are placed, since it overwrites part of the arena.
  * banks: one address for each of model->banks, each of bank_bytes[k] bytes, aligned to
  * 4 bytes and to what the port needs. State, model and port must outlive the use.
- * Errors: ARGUMENT, FORMAT, IMAGE, PORT, TIMEOUT. */
+ * Errors: ARGUMENT, FORMAT, RANGE, IMAGE, DIGEST, TRUNCATED, those of a transfer. */
 int ooc_open(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
              const struct ooc_port *port);
 
 /* Begin a run from the first commands. Inputs must be in place. Also the way to start
  * again after an error: waits for transfers still under way, whatever their result.
- * Errors: STATE (not opened), TIMEOUT. */
+ * With ooc_port.erase_start: erases what the run will write, and waits for it.
+ * Errors: STATE (not opened), PORT, TIMEOUT. */
 int ooc_start(struct ooc *state);
 
 /* Do what can be done now: ask for completed transfers, start those that may start,
  * run at most one kernel. Returns OOC_BUSY (call again), OOC_DONE (outputs are in
  * place) or an error, which further calls repeat until ooc_start. When ooc.idle is set
  * after OOC_BUSY, nothing will happen before a transfer completes.
- * Errors: STATE, PORT, RECORD, DEADLOCK, TIMEOUT. */
+ * Errors: STATE, RECORD, DEADLOCK, those of a transfer: PORT, TIMEOUT, SHORT, FULL, RANGE. */
 int ooc_step(struct ooc *state);
 
 /* ooc_start, then ooc_step until it is done; calls ooc_port.idle while it waits. */
@@ -113,10 +126,17 @@ int ooc_run(struct ooc *state);
 
 /* Move bytes between a store and SRAM and wait for it. For the caller's own use while
  * no run is under way. offset, bytes: multiples of the granule; sram: where the port
- * can reach it. to_store: 0 reads, otherwise writes.
- * Errors: STATE, PORT, TIMEOUT. */
+ * can reach it. to_store: 0 reads, otherwise writes. After TIMEOUT the request may still be
+ * under way: reset the port before going on.
+ * Errors: STATE, those of a transfer. */
 int ooc_transfer(struct ooc *state, uint8_t store, uint32_t offset, uint8_t *sram, uint32_t bytes,
                  int to_store);
+
+/* Erase a region (enum ooc_region_id) and wait for it; nothing to do without
+ * ooc_port.erase_start. Used by ooc_start and ooc_input_write; also for the caller's own
+ * use while no run is under way.
+ * Errors: STATE, PORT, TIMEOUT. */
+int ooc_erase(struct ooc *state, unsigned region);
 
 /* Address of a byte of the arena, counted over all banks laid end to end. Null if
  * outside, or if fewer than `bytes` bytes follow in that bank. */
@@ -125,7 +145,8 @@ uint8_t *ooc_address(const struct ooc *state, uint32_t offset, uint32_t bytes);
 /* Copy a network input from `data` to where the tables want it: arena or storage.
  * Storage is written through `scratch`, which the port must reach; it holds at least one
  * granule and may be null for an input in the arena. `data`: height x width x channels,
- * dense, `bytes` exactly its size. Between runs only. (ooc_tensor_io.c)
+ * dense, `bytes` exactly its size. Between runs only. Where storage must be erased, input 0
+ * comes first: writing it erases the others. (ooc_tensor_io.c)
  * Errors: ARGUMENT, STATE, PORT, TIMEOUT. */
 int ooc_input_write(struct ooc *state, unsigned input, const void *data, uint32_t bytes, uint8_t *scratch,
                     uint32_t scratch_bytes);

@@ -176,6 +176,27 @@ static int command_is_sound(const struct ooc *o, unsigned stream, const struct o
 
 /* -------------------------------------------------------------------- everything */
 
+/* Read a stream as a run will; the words end with the last command, and no loop is left
+ * halfway. */
+static int stream_is_sound(struct ooc *o, unsigned number) {
+    const struct ooc_stream *stream = &o->model->stream[number];
+    struct ooc_cursor cursor = {0, 0};
+    struct ooc_command command;
+    if (stream->words == UINT32_MAX || (stream->words > 0u && stream->code == NULL)) {
+        return 0;
+    }
+    for (o->task_index = 0; o->task_index < stream->count; o->task_index++) {
+        if (cursor.next >= stream->words || stream->code[cursor.next] >> 14 > 1u) {
+            return 0;
+        }
+        ooc_command_read(&command, stream, &cursor);
+        if (cursor.next > stream->words || !command_is_sound(o, number, &command)) {
+            return 0;
+        }
+    }
+    return cursor.next == stream->words && cursor.round == 0u;
+}
+
 static int streams_are_sound(struct ooc *o) {
     const struct ooc_model *model = o->model;
     unsigned stream, other;
@@ -186,10 +207,8 @@ static int streams_are_sound(struct ooc *o) {
             }
         }
         o->task_stream = (uint8_t)stream;
-        for (o->task_index = 0; o->task_index < model->stream[stream].count; o->task_index++) {
-            if (!command_is_sound(o, stream, &model->stream[stream].commands[o->task_index])) {
-                return 0;
-            }
+        if (!stream_is_sound(o, stream)) {
+            return 0;
         }
     }
     o->task_stream = 0xFF;

@@ -1,9 +1,10 @@
-/* ooc_kernels.h - the arithmetic, in plain C.
+/* ooc_kernels.h - the arithmetic.
  *
  * Activations are int8 (real = scale * (stored - zero_point)), weights int8 with zero
  * point 0, sums int32, rescaling by one float32 multiplier per output channel, rounding
  * half to even. This is bit for bit what onnxruntime's QLinear kernels compute.
- * Windows skip the taps that fall on padding.
+ * Windows skip the taps that fall on padding. On chips with DSP or vector instructions
+ * convolutions use them, with the same result (ooc_config.h).
  */
 #ifndef OOC_KERNELS_H
 #define OOC_KERNELS_H
@@ -16,7 +17,7 @@ extern "C" {
 #endif
 
 /* Compute one tile. Called by ooc_step with a tile set up by ooc_tile_set; may take as
- * long as the tile needs; about 0.4 KiB of stack on a Cortex-M. Replace this function to use
+ * long as the tile needs; about 0.5 KiB of stack on a Cortex-M. Replace this function to use
  * kernels of your own; those that give the same bytes keep all promises of the plan.
  * Returns OOC_DONE, or OOC_ERROR_FORMAT if the kind is not compiled in. */
 int ooc_kernel(const struct ooc_tile *tile);

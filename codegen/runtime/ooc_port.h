@@ -13,6 +13,14 @@
 #define OOC_EVENT_START 0u
 #define OOC_EVENT_END 1u
 
+/* Negative results of `read_start`, `write_start`, `erase_start` and `poll` that the runtime
+ * tells apart. Any other negative number is the port's own. */
+enum ooc_port_error {
+    OOC_PORT_SHORT = -1001, /* fewer bytes moved than were asked for */
+    OOC_PORT_FULL = -1002, /* no room left to write, or write protected */
+    OOC_PORT_RANGE = -1003 /* beyond the end of the store */
+};
+
 struct ooc_port {
     /* Handed to every function as it is. */
     void *context;
@@ -27,7 +35,8 @@ struct ooc_port {
 
     /* Begin to move `bytes` bytes from `offset` of a store to SRAM. At most one request
      * is outstanding per channel; the target stays untouched by the runtime until
-     * `poll` says done. Returns 0, or a negative number of the port's choosing, which
+     * `poll` says done. The CPU may have written it just before: with a data cache, its
+     * lines must be cleaned or dropped first. Returns 0, or a negative number of the port's choosing, which
      * the runtime keeps in ooc.port_error. */
     int (*read_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *target,
                       uint32_t bytes);
@@ -36,9 +45,17 @@ struct ooc_port {
     int (*write_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset,
                        const uint8_t *source, uint32_t bytes);
 
+    /* Begin to erase the bytes from `offset` of a store, so that each can be written once;
+     * same rules. For memories that must be erased first; null where writing overwrites.
+     * A region begins on an erase block and shares none: the port rounds `bytes` up to
+     * whole blocks. The runtime erases what a run writes before the run, and the inputs'
+     * region before input 0 is written. */
+    int (*erase_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint32_t bytes);
+
     /* Is the outstanding request of a channel finished? 1: yes, the bytes are where they
      * should be (visible to the CPU: a port with a data cache has invalidated it);
-     * 0: not yet; negative: it failed and is no longer outstanding. Must not block. */
+     * 0: not yet; negative: it failed and is no longer outstanding. A port that can count
+     * what moved says OOC_PORT_SHORT when it is not all. Must not block. */
     int (*poll)(void *context, uint8_t channel);
 
     /* A clock that wraps around; null if there is none. Only used with `timeout`. */
@@ -51,6 +68,10 @@ struct ooc_port {
     /* Told when command `index` of a stream starts and ends, for traces and tests. May
      * be null. */
     void (*event)(void *context, uint8_t stream, uint32_t index, uint8_t what);
+
+    /* Bytes of store 0 and 1, so that a storage too small is refused by ooc_open(); 0: not
+     * known. */
+    uint32_t capacity[2];
 };
 
 #endif

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised whenever a table or image written for an older runtime would be misread. */
-#define OOC_FORMAT 1
+#define OOC_FORMAT 2
 
 #define OOC_MAX_STREAMS 4 /* one compute stream and up to three IO channels */
 #define OOC_MAX_BANKS 4
@@ -119,7 +119,7 @@ struct ooc_shape {
     uint16_t reserved;
 };
 
-/* One command of one stream.
+/* One command of one stream, as ooc_command.h reads it from the packed words.
  *
  * wait[k]: by how much the number of completed commands required of the k-th other
  * stream rises with this command (streams in ascending order, own one left out).
@@ -157,8 +157,9 @@ struct ooc_binding {
 };
 
 struct ooc_stream {
-    const struct ooc_command *commands;
-    uint32_t count;
+    const uint16_t *code; /* cells and loops: ooc_command.h */
+    uint32_t words; /* of code */
+    uint32_t count; /* commands, loops run through */
     uint8_t channel; /* IO channel number given to the port; 0xFF: the compute stream */
     uint8_t store; /* store behind the channel */
     uint8_t reserved[2];

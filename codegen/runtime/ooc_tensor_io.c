@@ -92,8 +92,12 @@ int ooc_input_write(struct ooc *o, unsigned input, const void *data, uint32_t by
     }
     binding = &o->model->bindings[input];
     if (binding->operand.streamed) {
-        return move_streamed(o, binding, &o->model->region[OOC_REGION_INPUT], NULL, data, scratch,
-                             scratch_bytes);
+        int result = input == 0 ? ooc_erase(o, OOC_REGION_INPUT) : OOC_DONE;
+        if (result == OOC_DONE) {
+            result = move_streamed(o, binding, &o->model->region[OOC_REGION_INPUT], NULL, data, scratch,
+                                   scratch_bytes);
+        }
+        return result;
     }
     memcpy(ooc_address(o, binding->offset, bytes), data, bytes);
     return OOC_DONE;

@@ -11,7 +11,8 @@ import pytest
 
 from ooc_solve.codegen.check import Position, Rule, Violation, check_tables, required_counts
 from ooc_solve.codegen.decode import SRAM, Access, accesses
-from ooc_solve.codegen.tables import NOWHERE, CommandRow, Tables, build_tables
+from ooc_solve.codegen.packing import NOWHERE, CommandRow
+from ooc_solve.codegen.tables import StreamRow, Tables, build_tables
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Plan
@@ -29,7 +30,7 @@ def with_command(tables: Tables, at: Position, command: CommandRow) -> Tables:
     rows = list(tables.stream)
     commands = list(rows[at[0]].commands)
     commands[at[1]] = command
-    rows[at[0]] = replace(rows[at[0]], commands=tuple(commands))
+    rows[at[0]] = StreamRow.of(commands, rows[at[0]].channel, rows[at[0]].store)
     return replace(tables, stream=tuple(rows))
 
 
@@ -144,7 +145,8 @@ def test_reversed_stream_is_found(tables: Tables) -> None:
     row = tables.stream[0]
     waits = [command.wait for command in row.commands]
     turned = tuple(replace(c, wait=w) for c, w in zip(reversed(row.commands), waits, strict=True))
-    assert check_tables(replace(tables, stream=(replace(row, commands=turned), *tables.stream[1:])))
+    stream = StreamRow.of(turned, row.channel, row.store)
+    assert check_tables(replace(tables, stream=(stream, *tables.stream[1:])))
 
 
 def test_endless_wait_is_a_deadlock(tables: Tables) -> None:

@@ -88,10 +88,10 @@ def test_other_format_is_refused_with_advice(tables: Tables, problem: Problem, t
     """Beside a runtime of another format the tables do not compile, and say what to do."""
     write(tmp_path, tables, problem, "net")
     header = tmp_path / "ooc_tables.h"
-    header.write_text(header.read_text().replace("#define OOC_FORMAT 1", "#define OOC_FORMAT 2"))
+    header.write_text(header.read_text().replace("#define OOC_FORMAT 2", "#define OOC_FORMAT 3"))
     result = compiled(tmp_path, COMPILERS[0], "-c", "net.c")
     assert result.returncode != 0
-    assert "net.c was generated for runtime format 1: regenerate it with ooc-solve" in result.stderr
+    assert "net.c was generated for runtime format 2: regenerate it with ooc-solve" in result.stderr
 
 
 @needs_compiler
@@ -99,10 +99,10 @@ def test_changed_struct_does_not_compile(tables: Tables, problem: Problem, tmp_p
     """A struct of another size breaks a static assertion instead of being misread."""
     write(tmp_path, tables, problem, "net")
     header = tmp_path / "ooc_tables.h"
-    text = header.read_text().replace("    uint16_t word[6];", "    uint16_t word[7];")
+    text = header.read_text().replace("    uint32_t pitch;", "    uint32_t pitch[2];")
     header.write_text(text)
     result = compiled(tmp_path, COMPILERS[0], "-c", "net.c")
-    assert "net_assert_ooc_command_size" in result.stderr
+    assert "net_assert_ooc_shape_size" in result.stderr
 
 
 @needs_compiler

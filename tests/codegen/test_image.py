@@ -50,14 +50,15 @@ def conv(channels_out: int, channels_in: int, groups: int = 1) -> Op:
 
 
 def test_header_names_format_size_and_digest(problem: Problem, plan: Plan) -> None:
-    """The first 64 bytes hold magic, format, size, digest, and a checksum of the rest of them."""
+    """The first 64 bytes hold magic, format, size, digest, the last bytes, and a checksum of the rest."""
     tables = build_tables(problem, plan)
     image = image_of(problem, plan)
     magic, form, zero, total, checksum = struct.unpack("<4sHHII", image[:16])
-    assert (magic, form, zero, total) == (b"OOCI", 1, 0, len(image))
+    assert (magic, form, zero, total) == (b"OOCI", 2, 0, len(image))
     assert checksum == zlib.crc32(image[16:64])
     assert image[16:48] == tables.digest
-    assert not any(image[48:512])
+    assert image[48:52] == image[-4:]
+    assert not any(image[52:512])
 
 
 @pytest.mark.parametrize("name", ["f746-sd", "f746-qspi-sdram"])
@@ -159,4 +160,4 @@ def test_gap_between_records_is_refused(problem: Problem, plan: Plan) -> None:
 
 def test_header_has_64_bytes() -> None:
     """Whatever the digest, the header has 64 bytes."""
-    assert len(image_header(bytes(32), 1 << 31)) == 64
+    assert len(image_header(bytes(32), 1 << 31, bytes(4))) == 64

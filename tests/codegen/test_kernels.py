@@ -31,6 +31,7 @@ from ooc_solve.models.vocabulary import (
 
 Array = NDArray[Any]
 RUNTIME = Path(__file__).resolve().parents[2] / "codegen" / "runtime"
+KERNELS = ("ooc_kernels.c", "ooc_windows.c", "ooc_conv.c", "ooc_depthwise.c", "ooc_tile.c")
 WARNINGS = (
     "-pedantic",
     "-Wall",
@@ -123,7 +124,7 @@ class CAxis(ctypes.Structure):
 
 DRIVER = """
 #include "ooc_kernels.h"
-#include <string.h>
+#include "ooc_requantize.h"
 int run_tile(const struct ooc_tensor *tensors, const struct ooc_axis *axes, const struct ooc_stage *stage,
              uint32_t number, uint8_t *const address[OOC_SLOTS]);
 int run_tile(const struct ooc_tensor *tensors, const struct ooc_axis *axes, const struct ooc_stage *stage,
@@ -141,12 +142,27 @@ int sizes(int which);
 int sizes(int which) {
     return which == 0 ? (int)sizeof(struct ooc_tensor) : (int)sizeof(struct ooc_stage);
 }
+void rescale(const int32_t *sums, const float *multipliers, int count, const struct ooc_range *range, int8_t *out);
+void rescale(const int32_t *sums, const float *multipliers, int count, const struct ooc_range *range, int8_t *out) {
+    const int is_full = range->low == -128 && range->high == 127;
+    int i;
+    for (i = 0; i < count; i++) {
+        struct ooc_scale scale;
+        if (ooc_set_scale(&scale, multipliers[i])) {
+            out[i] = (int8_t)ooc_scale_sum(range, &scale, sums[i], is_full);
+        } else {
+            out[i] = (int8_t)ooc_scale_exactly(range, multipliers[i], sums[i]);
+        }
+    }
+}
 """
 
 FLAGS = {
     "gcc-c99": ("gcc", "-std=c99", "-O2"),
     "gcc-gnu99-fma": ("gcc", "-std=gnu99", "-O3", "-march=native"),
+    "gcc-integers": ("gcc", "-std=c99", "-O2", "-DOOC_INTEGER_SCALING=1"),
     "clang-c99": ("clang", "-std=c99", "-O2"),
+    "clang-integers": ("clang", "-std=c99", "-O2", "-DOOC_INTEGER_SCALING=1"),
     "clang-fma": ("clang", "-std=c99", "-O3", "-march=native"),
 }
 
@@ -163,7 +179,7 @@ def compile_c(*arguments: str | Path) -> None:
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "driver.c").write_text(DRIVER)
-    sources = [folder / "driver.c", RUNTIME / "ooc_tile.c", RUNTIME / "ooc_kernels.c"]
+    sources = [folder / "driver.c", *(RUNTIME / name for name in KERNELS)]
     target = folder / "kernels.so"
     compile_c(*FLAGS[request.param], *WARNINGS, f"-I{RUNTIME}", "-shared", "-fPIC", *sources, "-o", target)
     loaded = ctypes.CDLL(str(target))
@@ -600,6 +616,55 @@ def test_quantize_saturates(library: ctypes.CDLL) -> None:
     assert found.tolist() == [127, -128, 127, -128, 127, -128]
 
 
+def exact_rescaling(sums: Array, multipliers: Array, zero: int, low: int, high: int) -> Array:
+    """The definition, operation by operation; NaN counts as below everything."""
+    with np.errstate(all="ignore"):
+        real = sums.astype(np.float32) * multipliers
+    steps = np.where(np.isnan(real), -np.inf, np.rint(real)).astype(np.float64)
+    return np.clip(steps + zero, low, high).astype(np.int8)
+
+
+def near_ties(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """Sums and multipliers whose products lie on or next to a half."""
+    bits = rng.integers(1, 25, count)
+    mantissa = rng.integers(1 << 23, 1 << 24, count) >> (24 - bits) << (24 - bits)
+    multipliers = np.ldexp(np.maximum(mantissa, 1 << 23), -rng.integers(15, 50, count)).astype(np.float32)
+    halves = rng.integers(-300, 300, count) + 0.5
+    sums = np.rint(halves / multipliers.astype(np.float64)) + rng.integers(-1, 2, count)
+    return np.clip(sums, -(2**31), 2**31 - 1).astype(np.int32), multipliers
+
+
+def any_sums(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """Sums of all sizes, multipliers of all sizes and kinds."""
+    sums = rng.integers(-(2**31), 2**31, count) >> rng.integers(0, 32, count)
+    multipliers = np.ldexp(rng.uniform(0.5, 1, count), rng.integers(-45, 20, count)).astype(np.float32)
+    odd = np.array(
+        [0, -0.5, np.inf, -np.inf, np.nan, 1e-42, 3e38, 1.0, 0.5, 2.0**-25, 2.0**-26, 2.0**13, 2.0**14]
+    )
+    chosen = rng.random(count) < 0.1
+    multipliers[chosen] = rng.choice(odd, int(chosen.sum())).astype(np.float32)
+    return sums.astype(np.int32), multipliers
+
+
+@pytest.mark.parametrize("draw", [near_ties, any_sums])
+@pytest.mark.parametrize("bounds", [(0, -128, 127), (-128, -128, 127), (127, -128, 127), (-7, -7, 101)])
+def test_rescaling_is_that_of_float32(
+    library: ctypes.CDLL,
+    draw: Callable[[np.random.Generator, int], tuple[Array, Array]],
+    bounds: tuple[int, int, int],
+) -> None:
+    """One conversion, one float32 product, halves to even, for ties, huge sums and odd multipliers alike."""
+    count = 400_000
+    sums, multipliers = draw(np.random.default_rng(list(map(abs, bounds))), count)
+    out = np.zeros(count, np.int8)
+    pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (sums, multipliers, out))
+    given, factors, found = pointers
+    library.rescale(given, factors, count, (ctypes.c_int32 * 3)(*bounds), found)
+    expected = exact_rescaling(sums, multipliers, *bounds)
+    wrong = np.flatnonzero(out != expected)
+    assert wrong.size == 0, [(sums[k], multipliers[k], out[k], expected[k]) for k in wrong[:5]]
+
+
 def test_kind_left_out_is_refused(tmp_path: Path) -> None:
     """A kernel that OOC_KINDS leaves out is reported as a format error, not run."""
     source = tmp_path / "kinds.c"
@@ -608,7 +673,7 @@ def test_kind_left_out_is_refused(tmp_path: Path) -> None:
         "int main(void) { return ooc_has_kernel(OOC_CONV) && !ooc_has_kernel(OOC_ADD) ? 0 : 1; }\n"
     )
     program = tmp_path / "kinds"
-    files = (RUNTIME / "ooc_kernels.c", RUNTIME / "ooc_tile.c", source)
+    files = (*(RUNTIME / name for name in KERNELS), source)
     compile_c("gcc", "-std=c99", "-O2", *WARNINGS, "-DOOC_KINDS=1u", f"-I{RUNTIME}", *files, "-o", program)
     assert subprocess.run([program], check=False).returncode == 0
 
@@ -620,6 +685,8 @@ int main(void) {
     uint32_t seed = 1, hash = 2166136261u, k;
     struct ooc_tile tile;
     struct ooc_stage stage;
+    struct ooc_range range = {0, -128, 127};
+    struct ooc_scale scale;
     int8_t bytes[2];
     uint8_t out = 0;
     memset(&tile, 0, sizeof tile);
@@ -628,19 +695,23 @@ int main(void) {
     stage.clamp_high = 127;
     tile.stage = &stage;
     tile.channels = 1;
+    tile.row[1] = 1;
+    tile.column[1] = 1;
     tile.input[0].base = (uint8_t *)&bytes[0];
     tile.input[1].base = (uint8_t *)&bytes[1];
     tile.output.base = &out;
     for (k = 0; k < 4000000; k++) {
         seed = seed * 1664525u + 1013904223u;
         tile.output.zero_point = (int32_t)(seed >> 24) - 128;
-        hash = (hash ^ requantize(&tile, (int32_t)seed >> 8, (float)(seed & 0xFFFFu) * 0x1p-33f)) * 16777619u;
+        range.zero = tile.output.zero_point;
+        (void)ooc_set_scale(&scale, (float)((seed & 0xFFFFu) + 512u) * 0x1p-33f);
+        hash = (hash ^ (uint8_t)ooc_scale_sum(&range, &scale, (int32_t)seed >> 8, 1)) * 16777619u;
         bytes[0] = (int8_t)((int32_t)(seed >> 8 & 255) - 128);
         bytes[1] = (int8_t)((int32_t)(seed >> 16 & 255) - 128);
         tile.input[0].scale = (float)(10007u + (seed >> 4 & 0xFFFu)) * 0x1p-20f;
         tile.input[1].scale = (float)(13001u + (seed >> 13 & 0xFFFu)) * 0x1p-20f;
         tile.output.scale = (float)(17011u + (seed >> 20)) * 0x1p-20f;
-        add_pixel(&tile, 0, 0);
+        add_tile(&tile);
         hash = (hash ^ out) * 16777619u;
     }
     printf("%%08lx\\n", (unsigned long)hash);
@@ -657,14 +728,21 @@ def test_floats_are_the_same_everywhere(tmp_path: Path) -> None:
         (compiler, standard, *machine)
         for compiler in ("gcc", "clang")
         for standard in ("-std=c99", "-std=gnu99")
-        for machine in (("-O2",), ("-O3", "-march=native"), ("-O2", "-m32", "-mfpmath=387"), ("-O0",))
+        for machine in (
+            ("-O2",),
+            ("-O2", "-DOOC_INTEGER_SCALING=1"),
+            ("-O3", "-march=native"),
+            ("-O2", "-m32", "-mfpmath=387"),
+            ("-O0",),
+        )
         if not (compiler == "clang" and "-m32" in machine)
     ]
     variants += [("clang", "-std=c99", "-O2", "-m32", "-march=i686")]
     hashes: dict[str, list[str]] = {}
     for number, variant in enumerate(variants):
         program = tmp_path / f"floats{number}"
-        command = [*variant, f"-I{RUNTIME}", str(source), str(RUNTIME / "ooc_tile.c"), "-o", str(program)]
+        others = [str(RUNTIME / name) for name in KERNELS[1:]]
+        command = [*variant, f"-I{RUNTIME}", str(source), *others, "-o", str(program)]
         if shutil.which(variant[0]) is None:
             continue
         if subprocess.run(command, check=False, capture_output=True).returncode != 0:

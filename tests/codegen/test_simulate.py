@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ooc_solve.codegen.simulate import durations_of, random_durations, simulate_tables
-from ooc_solve.codegen.tables import Tables, build_tables
+from ooc_solve.codegen.tables import StreamRow, Tables, build_tables
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import InternalError, Plan
@@ -65,7 +65,7 @@ def test_deadlock_is_raised(tables: Tables, plan: Plan) -> None:
     """A wait that is never met names stream and command."""
     row = tables.stream[1]
     stuck = (replace(row.commands[0], wait=(9999, 0, 0)), *row.commands[1:])
-    broken = replace(tables, stream=(tables.stream[0], replace(row, commands=stuck)))
+    broken = replace(tables, stream=(tables.stream[0], StreamRow.of(stuck, row.channel, row.store)))
     with pytest.raises(InternalError, match="deadlock"):
         simulate_tables(broken, durations_of(plan))
 

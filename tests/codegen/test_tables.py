@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ooc_solve.codegen.packing import NOWHERE, TRANSFER, pack
 from ooc_solve.codegen.tables import (
     FLAG_CHECKED,
     FLAG_STORE,
-    NOWHERE,
     REGIONS,
-    TRANSFER,
+    StreamRow,
     Tables,
     build_tables,
     storage_layouts,
     table_bytes,
 )
-from ooc_solve.models.footprint import count_table_bytes
+from ooc_solve.models.footprint import command_bytes, count_table_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
     Bank,
     DType,
     InputError,
+    InternalError,
     Network,
     Op,
     OpKind,
@@ -64,12 +65,38 @@ def plan_of_one(workshop: Any, network: Network, tiling: Tiling, target: Target)
     return problem, workshop.plan(problem, Selection((tiling,), frozenset()))
 
 
-def test_bytes_are_counted_before_tables_are_built(workshop: Any, any_target: Target) -> None:
-    """The count from tasks alone equals the size of the tables, on every sort of target."""
+def unlooped(row: StreamRow, others: int) -> StreamRow:
+    """The stream without loops, every command waiting for 99 more of every other stream."""
+    a, b, c = (99 if k < others else 0 for k in range(3))
+    cells = [pack([replace(command, wait=(a, b, c))]) for command in row.commands]
+    return StreamRow(tuple(word for cell in cells for word in cell), row.channel, row.store)
+
+
+def test_bytes_are_bounded_before_tables_are_built(workshop: Any, any_target: Target) -> None:
+    """The count from tasks alone is what tables without loops take if every wait takes a word."""
     for io in IoPlace:
         problem = workshop.problem(any_target, io)
         plan = workshop.plan(problem, workshop.selection)
-        assert count_table_bytes(problem, plan.graph) == table_bytes(build_tables(problem, plan))
+        tables = build_tables(problem, plan)
+        rows = tuple(unlooped(row, len(tables.stream) - 1) for row in tables.stream)
+        longest = table_bytes(replace(tables, stream=rows))
+        assert table_bytes(tables) <= longest == count_table_bytes(problem, plan.graph)
+
+
+def test_a_task_takes_at_most_22_bytes(workshop: Any, any_target: Target) -> None:
+    """No command takes more than 22 bytes of the tables, whatever it touches and waits for."""
+    problem = workshop.problem(any_target)
+    for task in workshop.plan(problem, workshop.selection).graph.tasks:
+        assert 0 < command_bytes(replace(task, operands=(0, 0, 0, 0, 0)), 4) <= 22
+
+
+def test_tables_beyond_the_count_are_refused(
+    problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables larger than what the plan promised are an internal error."""
+    monkeypatch.setattr("ooc_solve.codegen.tables.count_table_bytes", lambda *_: 300)
+    with pytest.raises(InternalError, match="Tables must fit the 300 bytes"):
+        build_tables(problem, plan)
 
 
 def test_waits_add_up_to_the_required_counts(tables: Tables, plan: Plan) -> None:

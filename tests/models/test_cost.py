@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ooc_solve.models.cost import (
+    KERNEL_KINDS,
+    KernelWork,
     align_down,
     align_up,
     compute_ns,
@@ -19,7 +21,7 @@ from ooc_solve.models.cost import (
     write_ns,
 )
 from ooc_solve.models.target import list_targets, load_storage, load_target
-from ooc_solve.models.vocabulary import Store, Target
+from ooc_solve.models.vocabulary import KernelCost, Store, Target
 
 TARGETS = list_targets()
 PAIRS = [(target, store) for target in TARGETS for store in target.stores]
@@ -31,6 +33,11 @@ def _behind(name: str, port: str, storage: str) -> tuple[Target, Store]:
     target = load_target(name)
     link = next(link for link in target.board.ports if link.name == port)
     return target, Store("activations", link, load_storage(storage))
+
+
+def _work(kind: str, macs: int, outputs: int) -> KernelWork:
+    """A call that only the coarse figures of a board apply to."""
+    return KernelWork(kind, outputs, macs)
 
 
 # --------------------------------------------------------------------------- transfers
@@ -158,22 +165,23 @@ def test_no_transfer_beats_the_link(pair: tuple[Target, Store], size: int) -> No
 
 def test_convolution_time() -> None:
     """F746, tuned: (2000 + 0.98 x 1 000 000 + 20 x 1000) cycles at 216 MHz = 4 638 888.9 ns."""
-    assert compute_ns(F746, "conv", 1_000_000, 1_000) == 4_638_889
+    assert compute_ns(F746, _work("conv", 1_000_000, 1_000)) == 4_638_889
 
 
 def test_each_category_has_its_own_cost() -> None:
-    """F746, tuned: 216 000 MACs are 1.40 ms depthwise, 1.88 ms fully connected, nothing for pools."""
+    """F746, tuned: 216 000 MACs are 1.40 ms depthwise, 1.88 ms fully connected, as depthwise for pools, nothing for sums."""
     call = 9_260  # 2000 cycles at 216 MHz are 9259.3 ns
-    assert compute_ns(F746, "dw", 216_000, 0) == 1_400_000 + call
-    assert compute_ns(F746, "fc", 216_000, 0) == 1_880_000 + call
-    assert compute_ns(F746, "none", 216_000, 0) == call
+    assert compute_ns(F746, _work("depthwise", 216_000, 0)) == 1_400_000 + call
+    assert compute_ns(F746, _work("max_pool", 216_000, 0)) == 1_400_000 + call
+    assert compute_ns(F746, _work("fc", 216_000, 0)) == 1_880_000 + call
+    assert compute_ns(F746, _work("add", 216_000, 0)) == call
 
 
 def test_decimals_count_as_written() -> None:
     """0.284 cycles per MAC are exactly 284/1000: a product that is whole is not rounded up."""
     target = load_target("esp32s3-psram")
     # (1000 + 0.284 x 1e9 + 0) cycles at 240 MHz = 1 183 337 500 ns exactly
-    assert compute_ns(target, "conv", 10**9, 0) == 1_183_337_500
+    assert compute_ns(target, _work("conv", 10**9, 0)) == 1_183_337_500
 
 
 # MLPerf Tiny int8 models: MACs of conv, depthwise, fully connected; outputs of conv, depthwise; layers.
@@ -198,31 +206,64 @@ def test_published_latencies_are_met(name: str) -> None:
     for (conv, dw, fc, conv_out, dw_out, layers), published in zip(
         MLPERF_TINY.values(), PUBLISHED_MS[name], strict=True
     ):
-        calls = compute_ns(target, "conv", conv, conv_out) + compute_ns(target, "dw", dw, dw_out)
-        calls += compute_ns(target, "fc", fc, 0) + (layers - 3) * compute_ns(target, "none", 0, 0)
+        work = _work("conv", conv, conv_out), _work("depthwise", dw, dw_out), _work("fc", fc, 0)
+        calls = sum(compute_ns(target, call) for call in work)
+        calls += (layers - 3) * compute_ns(target, _work("add", 0, 0))
         assert calls / 1e6 == pytest.approx(published, rel=0.05)
 
 
 def test_impossible_calls_are_refused() -> None:
-    """An unknown category or negative counts are mistakes of the caller."""
-    with pytest.raises(ValueError, match="one of conv, dw, fc, none"):
-        compute_ns(F746, "pool", 1, 1)
-    with pytest.raises(ValueError, match="cannot have -1 MACs"):
-        compute_ns(F746, "conv", -1, 1)
+    """An unknown kind or negative counts are mistakes of the caller."""
+    with pytest.raises(ValueError, match="a kernel is one of conv, "):
+        _work("pool", 1, 1)
+    with pytest.raises(ValueError, match="cannot do less than nothing"):
+        _work("conv", -1, 1)
 
 
 @given(
     target=st.sampled_from(TARGETS),
-    category=st.sampled_from(["conv", "dw", "fc", "none"]),
-    macs=st.integers(0, 10**10),
-    outputs=st.integers(0, 10**7),
-    more=st.integers(0, 10**9),
+    kind=st.sampled_from(KERNEL_KINDS),
+    counts=st.tuples(*[st.integers(0, 10**7)] * 10),
+    more=st.tuples(*[st.integers(0, 10**5)] * 10),
 )
-def test_compute_is_monotone(target: Target, category: str, macs: int, outputs: int, more: int) -> None:
-    """More work never takes less time."""
-    time = compute_ns(target, category, macs, outputs)
-    assert time <= compute_ns(target, category, macs + more, outputs)
-    assert time <= compute_ns(target, category, macs, outputs + more)
+def test_compute_is_monotone(
+    target: Target, kind: str, counts: tuple[int, ...], more: tuple[int, ...]
+) -> None:
+    """More work of any sort never takes less time."""
+    less = KernelWork(kind, *counts)
+    assert compute_ns(target, less) <= compute_ns(
+        target, KernelWork(kind, *map(sum, zip(counts, more, strict=True)))
+    )
+
+
+CALIBRATED = replace(
+    F746,
+    board=replace(F746.board, clock_hz=1_000_000_000),
+    runtime=replace(
+        F746.runtime,
+        cycles_per_request=700.0,
+        cycles_per_checked_byte=10.5,
+        kernels=(KernelCost("conv", 1000.0, 100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 0.25, 3.0),),
+    ),
+)
+
+
+def test_kinds_with_figures_of_their_own_take_them() -> None:
+    """At 1 GHz: 1000 + 2 x 100 + 3 x 50 + 4 x 20 + 5 x 10 + 6 x 5 + 7 x 2 + 9 x 0.25 + 3 cycles, rounded up."""
+    work = KernelWork("conv", 10**6, 10**9, 2, 3, 4, 5, 6, 7, 9, 1)
+    assert compute_ns(CALIBRATED, work) == 1530
+    # other kinds keep the coarse figures
+    assert compute_ns(CALIBRATED, _work("add", 0, 0)) == F746.runtime.cycles_per_call
+
+
+def test_transfers_take_the_cpu_besides() -> None:
+    """At 1 GHz: 700 cycles per request, 10.5 per byte of a checked record, on top of the channel's time."""
+    plain = replace(CALIBRATED, runtime=F746.runtime)
+    store = CALIBRATED.weights
+    assert read_ns(CALIBRATED, store, 2_048, 2) == read_ns(plain, store, 2_048, 2) + 2 * 700
+    assert read_ns(CALIBRATED, store, 512, checked=True) == read_ns(plain, store, 512) + 700 + 5_376
+    assert write_ns(CALIBRATED, store, 512) == write_ns(plain, store, 512) + 700
+    assert read_ns(CALIBRATED, store, 0, checked=True) == 0
 
 
 # ------------------------------------------------------------------------------ energy
@@ -251,6 +292,21 @@ def test_inference_energy_counts_every_store() -> None:
     target = load_target("f746-qspi-sdram")
     # 330 mW x 1 us + (0.05 + 40) mW x 1 us = 370.05 nJ; 3 B read from NOR, 2 B written to SDRAM
     assert energy_nj(target, 1_000, 1_000, [(3, 0), (0, 2)]) == 376
+
+
+def test_cpu_that_moves_the_data_never_waits() -> None:
+    """Without DMA the time that is not computed is spent moving bytes, at the power of an active CPU."""
+    polling = replace(F746, board=replace(F746.board, overlaps_cpu=False))
+    # 330 mW x 3 ms + card idle 0.8 mW x 3 ms; with DMA 2 ms of it are spent waiting at 100 mW
+    assert energy_nj(polling, 1_000_000, 3_000_000, [(0, 0)]) == 990_000 + 2_400
+    assert energy_nj(F746, 1_000_000, 3_000_000, [(0, 0)]) == 330_000 + 200_000 + 2_400
+
+
+def test_the_same_card_takes_more_energy_over_spi() -> None:
+    """Targets with the card on SPI are charged 26 and 60 nJ per byte instead of 8 and 20."""
+    for name in ("l4r5-sdspi", "lm3s-qemu"):
+        (store,) = load_target(name).stores
+        assert transfer_nj(store, 1_000, 500) == 26_000 + 30_000
 
 
 def test_impossible_energy_is_refused() -> None:

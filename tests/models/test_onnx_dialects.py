@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -21,7 +21,7 @@ from ooc_solve.models.vocabulary import InputError, Network, OpKind
 
 Array = NDArray[Any]
 
-FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=30)
 OWN = "com.microsoft"
 INTEGERS = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
 

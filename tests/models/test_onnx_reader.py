@@ -356,3 +356,27 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     ]
     lines = complaint(tmp_path, model_of(nodes)).split("\n")
     assert [line.split(":")[0] for line in lines] == ["Cos 'first'", "Sin 'second'"]
+
+
+def test_only_the_first_of_many_problems_are_told(tmp_path: Path) -> None:
+    """Of seven problems five are told, and how many there are besides, however long their names are."""
+    cosines = [helper.make_node("Cos", ["r"], [f"a{k}"], f"{k}" * 9_999) for k in range(7)]
+    lines = complaint(tmp_path, model_of([dequantize(), *cosines, quantize("a6", "y")])).split("\n")
+    assert [line[:6] for line in lines[:5]] == [f"Cos '{k}" for k in range(5)]
+    assert lines[5:] == ["... and 2 more problems; the file may be damaged."]
+    assert max(map(len, lines)) < 1_100
+
+
+def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
+    """Line feeds, escape sequences and marks of direction in names reach no terminal as they are."""
+    node = helper.make_node("Cos", ["r"], ["a"], "x\n\x1b[31m\u202e\x00é")
+    told = complaint(tmp_path, model_of([dequantize(), node, quantize("a", "y")]))
+    assert told.startswith(r"Cos 'x\n\x1b[31m\u202e\x00é': ")
+    assert told.isprintable()
+
+
+def test_an_input_of_a_type_that_does_not_exist(tmp_path: Path) -> None:
+    """A number that stands for no element type is told as such."""
+    model = model_of([dequantize(), quantize("r", "y")])
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    assert "(got type 99, which ONNX does not have)" in complaint(tmp_path, model)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ooc_solve.models.plan_json import (
@@ -212,7 +212,7 @@ _ODD = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_value_anywhere(plan: Plan, data: st.DataObject) -> None:
     """Another value at any place gives a plan or an input error, never anything else."""

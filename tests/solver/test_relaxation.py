@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -38,12 +38,19 @@ from ooc_solve.solver.heuristics import HEURISTICS
 from ooc_solve.solver.least import peak_bytes
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.options import KEPT, Option, OptionCosts
-from ooc_solve.solver.relaxation import latency_bound
-from ooc_solve.solver.search import at_size, evaluate, first_candidates
+from ooc_solve.solver.relaxation import Lives, latency_bound
+from ooc_solve.solver.search import at_size, first_candidates
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
-from ooc_solve.solver.steps import StepCosts
 
-BASES = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd", "rp2350-psram")
+BASES = (
+    "u585-octal",
+    "f746-qspi-sdram",
+    "esp32s3-psram",
+    "lm3s-qemu",
+    "nrf52840-nor",
+    "f746-sd",
+    "rp2350-psram",
+)
 MOST_SELECTIONS = 40
 MOST_TASKS = 18
 
@@ -77,7 +84,9 @@ def random_target(rng: random.Random) -> Target:
     runtime = replace(target.runtime, conv_cycles_per_mac=pace, dw_cycles_per_mac=pace, fc_cycles_per_mac=pace,
                       cycles_per_output=rng.choice((0.0, 3.0)), cycles_per_call=rng.choice((0.0, 20.0, 200.0)))  # fmt: skip
     board = replace(target.board, clock_hz=100_000_000)
-    return replace(target, weights=weights, activations=activations, runtime=runtime, board=board, provenance={})
+    return replace(
+        target, weights=weights, activations=activations, runtime=runtime, board=board, provenance={}
+    )
 
 
 def weighted(kind: OpKind, channels: int, inputs: int, window: Window) -> dict[str, object]:
@@ -102,7 +111,8 @@ def random_network(rng: random.Random, most_ops: int, side: int, channels: int) 
     ops: list[Op] = []
     for number in range(rng.randint(1, most_ops)):
         source, kind, window = list(tensors.values())[-1], rng.choice(KINDS), POINT
-        inputs, out = (source.name,), source.channels
+        inputs: tuple[str, ...] = (source.name,)
+        out = source.channels
         if kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL):
             kernel, stride = rng.choice((1, 3)), rng.choice((1, 1, 2))
             window = Window((kernel,) * 2, (stride,) * 2, (1, 1), (rng.randint(0, kernel // 2),) * 4)
@@ -128,7 +138,9 @@ def random_problem(seed: int, most_ops: int = 3, side: int = 6, channels: int = 
     """A network on a target with SRAM in which little more than the busiest tile fits."""
     rng = random.Random(seed)
     network, target = random_network(rng, most_ops, side, channels), random_target(rng)
-    places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.STORAGE, IoPlace.SRAM]
+    places = (
+        [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.STORAGE, IoPlace.SRAM]
+    )
     largest = max(t.size_bytes for t in network.tensors.values()) + max(op.weight_bytes for op in network.ops)
     arena = 8 * max(8, int(largest * rng.uniform(0.3, 2.5)) // 8)
     return Problem(network, target, RESERVED_BYTES + arena, rng.choice(places))
@@ -203,9 +215,13 @@ def optimum_ns(problem: Problem, chosen: tuple[Option, ...]) -> int | None:
     return makespan_ns(graph, result.schedule.start_ns) if result.schedule is not None else None
 
 
-def check_selections(seed: int, many: int, **shape: int) -> Counter[str]:
+def check_selections(seed: int, many: int) -> Counter[str]:
     """Compare the bound of single selections with what they take at least."""
-    problem = random_problem(seed, **shape)
+    return check_problem(random_problem(seed), seed, many)
+
+
+def check_problem(problem: Problem, seed: int, many: int) -> Counter[str]:
+    """The same for a given problem."""
     space, rng, seen = whole_space(problem), random.Random(seed), Counter[str]()
     if not all(space.options):
         return seen
@@ -245,3 +261,165 @@ def check_space(seed: int, **shape: int) -> Counter[str]:
             chosen = next(c for c, value in zip(every, values, strict=True) if value == best)
             assert all(option in left for option, left in zip(chosen, found.survivors, strict=True))
     return Counter(["tight" if bound == best else "near" if bound > 0.9 * best else "far"])
+
+
+# ------------------------------------------------------------------------------ tests
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_no_selection_beats_its_bound(block: int) -> None:
+    """The bound of single selections never exceeds their optimum, and is close to it more often than not."""
+    seen = sum((check_selections(seed, 3) for seed in range(20 * block, 20 * block + 20)), Counter())
+    assert seen["tight"] + seen["near"] > seen["far"]
+    assert seen["tight"] >= 5
+
+
+def test_no_selection_of_a_space_beats_its_bound() -> None:
+    """The bound over a whole option space never exceeds the best of its selections; some bounds are attained."""
+    seen = sum((check_space(seed, most_ops=2, side=4, channels=4) for seed in range(40)), Counter())
+    assert seen["tight"] >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(20))
+def test_no_selection_beats_its_bound_often(block: int) -> None:
+    """The same over thousands of selections."""
+    for seed in range(1000 + 150 * block, 1150 + 150 * block):
+        check_selections(seed, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_no_selection_of_a_space_beats_its_bound_often(block: int) -> None:
+    """The same over a thousand option spaces."""
+    for seed in range(1000 + 100 * block, 1100 + 100 * block):
+        check_space(seed, most_ops=3, side=4, channels=4)
+
+
+CASES = [
+    ("resnet8", "f746-sd", 32), ("resnet8", "f746-sd", 12), ("resnet8", "f746-qspi-sdram", 16),
+    ("ds_cnn", "l4r5-sdspi", 8), ("ds_cnn", "lm3s-qemu", 16), ("autoencoder", "rp2350-psram", 16),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "target", "kib"), CASES)
+def test_no_plan_of_a_real_network_beats_the_bound(name: str, target: str, kib: int) -> None:
+    """Plans of the rules and of the selection model, for this SRAM and for less, take at least the bound."""
+    problem = Problem(zoo_network(name), load_target(target), kib << 10, IoPlace.STORAGE)
+    here = [p for p in (problem, at_size(problem, kib << 9)) if all(build_space(p).options)]
+    spaces = [build_space(p) for p in here]
+    plans = [candidate.score[0] for space in spaces for candidate in first_candidates(space, 0.0)]
+    rules = [rule(problem, Budget()).plan for rule in HEURISTICS]
+    plans += [plan.figures.latency_ns for plan in rules if plan is not None]
+    bound = latency_bound(problem, deadline=time.monotonic() + 60, spaces=spaces).value_ns
+    assert 0 < bound <= min(plans)
+
+
+def test_the_bound_is_better_than_that_of_the_selection_model() -> None:
+    """Where memory is tight and storage slow, the order of transfers costs time that totals do not show."""
+    problem = Problem(zoo_network("ds_cnn"), load_target("l4r5-sdspi"), 8 << 10, IoPlace.STORAGE)
+    space = build_space(problem)
+    totals = SelectionModel(space).solve(Aim.MAKESPAN_BOUND, Budget(60.0, 1, 1)).bound
+    assert latency_bound(problem, spaces=(space,)).value_ns > 1.2 * totals
+
+
+def test_the_bound_does_not_depend_on_the_run() -> None:
+    """The same problem has the same bound, whatever was asked before."""
+    problem = Problem(zoo_network("ds_cnn"), load_target("f746-sd"), 32 << 10, IoPlace.STORAGE)
+    first = latency_bound(problem)
+    latency_bound(at_size(problem, 16 << 10))
+    assert latency_bound(problem) == first
+
+
+def test_an_optimal_incumbent_is_proven() -> None:
+    """With a plan as short as the bound of its space, the bound is that plan, and no option survives."""
+    problem = random_problem(1, most_ops=1)
+    space = build_space(problem)
+    bound = latency_bound(problem, spaces=(space,)).value_ns
+    found = latency_bound(problem, bound, spaces=(space,))
+    assert found.value_ns == bound
+    assert not any(found.survivors)
+
+
+def test_nothing_is_claimed_when_there_is_no_time() -> None:
+    """A deadline that has passed gives the bound zero and leaves every option."""
+    problem = Problem(zoo_network("ds_cnn"), load_target("f746-sd"), 32 << 10, IoPlace.STORAGE)
+    space = build_space(problem)
+    found = latency_bound(problem, None, 0.0, (space,))
+    assert found.value_ns == 0
+    assert found.survivors == tuple(tuple(dict.fromkeys(options)) for options in space.options)
+
+
+def test_a_deadline_is_kept() -> None:
+    """What is proven after a second is returned soon after it."""
+    problem = Problem(zoo_network("mobilenet_v1_025_96"), load_target("f746-sd"), 64 << 10, IoPlace.STORAGE)
+    spaces = (build_space(problem),)
+    begun = time.monotonic()
+    found = latency_bound(problem, None, begun + 1.0, spaces)
+    assert time.monotonic() - begun < 10.0
+    assert found.value_ns >= 0
+
+
+def test_without_dma_nothing_overlaps() -> None:
+    """Where the CPU moves the bytes, the bound of a selection is all its work, which every schedule takes."""
+    problem = replace(random_problem(3), target=load_target("lm3s-qemu"))
+    space, rng = build_space(replace(problem, sram_bytes=20 << 10)), random.Random(0)
+    checked = 0
+    for chosen in samples(space, rng, 20):
+        try:
+            graph = expand(space.problem, selection_of(problem, chosen))
+        except SelectionError:
+            continue
+        alone = replace(space, options=tuple((option,) for option in chosen))
+        work = sum(task.duration_ns for task in graph.tasks)
+        assert latency_bound(space.problem, work + 1, spaces=(alone,)).value_ns == work
+        checked += 1
+    assert checked
+
+
+def skipping_problem(seed: int) -> Problem:
+    """A network whose second layer reads every other row and never the last, on a random target."""
+    rng = random.Random(seed)
+    tensors = {"t": Tensor("t", 6, 1, 16, DType.INT8), "t0": Tensor("t0", 6, 1, 16, DType.INT8)}
+    tensors |= {"t1": Tensor("t1", 3, 1, 16, DType.INT8), "t2": Tensor("t2", 3, 1, 4, DType.INT8)}
+    kinds = (OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.CONV)
+    windows = (POINT, Window(stride=(2, 1)), POINT)
+    ops = []
+    for kind, window, (source, name) in zip(kinds, windows, pairwise(tensors), strict=True):
+        fields = weighted(kind, tensors[name].channels, 16, window)
+        ops.append(Op(name, kind, (source,), name, window, **fields))  # type: ignore[arg-type]
+    network = Network("skipping", tensors, tuple(ops), ("t",), ("t2",))
+    while (target := random_target(rng)).activations is None:
+        pass
+    return Problem(network, target, RESERVED_BYTES + 8 * rng.randint(16, 40), IoPlace.STORAGE)
+
+
+def unawaited(graph: TaskGraph) -> set[int]:
+    """Stages that store a tile which no load waits for."""
+    awaited = {other for task in graph.tasks if task.kind is TaskKind.LOAD for other in task.after}
+    return {t.stage for t in graph.tasks if t.kind is TaskKind.STORE and t.index not in awaited}
+
+
+def test_only_tensors_not_read_in_full_have_stores_that_nothing_awaits() -> None:
+    """Strides skip rows whose stores may be put off for ever; all other stores precede some load."""
+    skipped = checked = 0
+    for problem in (*map(random_problem, range(80)), *map(skipping_problem, range(20))):
+        space, lives = whole_space(problem), Lives(problem)
+        for chosen in islice(samples(space, random.Random(0), 20), 5):
+            try:
+                graph = expand(problem, selection_of(problem, chosen))
+            except SelectionError:
+                continue
+            for stage in unawaited(graph):
+                name = problem.network.ops[stage].output
+                assert name in problem.network.outputs or not lives.read_in_full(name)
+                skipped += name not in problem.network.outputs
+            checked += 1
+    assert checked > 100
+    assert skipped
+
+
+def test_no_selection_beats_its_bound_where_rows_are_skipped() -> None:
+    """Stores that nothing awaits may be outstanding to the end, which the bound allows for."""
+    seen = sum((check_problem(skipping_problem(seed), seed, 4) for seed in range(30)), Counter())
+    assert seen["tight"] >= 5

@@ -2,7 +2,8 @@
  *
  *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats]
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
- *          [--fail N] [--flip N] [--short N] [--cut N]
+ *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
+ *          [--full N] [--cut N] [--shrink N] [--retry N]
  *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
  * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
@@ -13,8 +14,14 @@
  * still while kernels run. Other seeds: unpredictable completion (port_host.h). --runs N:
  * N runs with seeds N, N+1, ..., each with a new storage and arena full of garbage; all
  * outputs must be equal. --granule N: what the emulated storage insists on (default 1).
- * --block N: bytes of a block in worst_block_writes (default 4096). The last four inject one
- * fault into every run: the number of the transfer (from 1), or of the write.
+ * --block N: bytes of a block in worst_block_writes (default 4096).
+ *
+ * Faults, each in every run, by the number of the transfer (from 1): --fail fails, --flip has
+ * one wrong bit, --short moves half of its bytes silently, --partial says so, --hang never
+ * ends (--timeout-us: what the port allows; 1000000 with --hang). By the number of the write:
+ * --full finds no room, --cut loses power in the middle. --shrink N: the stores lack N bytes.
+ * --retry 1: after a failure the fault is repaired and the network runs again; --retry 2:
+ * likewise after a power cycle, with what is in the stores. The failure is still told.
  *
  * Exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
  */
@@ -40,6 +47,8 @@ struct options {
     const char *input;
     const char *output;
     uint64_t runs;
+    uint64_t retry;
+    uint32_t shrink;
     int stats;
     struct host_port host; /* settings only, without faults */
     struct host_port fault; /* faults only */
@@ -103,21 +112,28 @@ static int write_file(const char *path, const struct bytes *content) {
 
 /* --------------------------------------------------------------------------- arena */
 
-static int arena_new(uint8_t *blocks[], uint8_t *banks[], struct host_port *host) {
+static void arena_fill(uint8_t *const banks[], struct host_port *host) {
     unsigned k;
     uint32_t i;
     for (k = 0; k < OOC_MODEL.banks; k++) {
-        uint32_t size = OOC_MODEL.bank_bytes[k];
-        blocks[k] = malloc((size_t)size + 2 * GUARD);
-        if (blocks[k] == NULL) {
-            return complain("out of memory", "");
-        }
-        memset(blocks[k], GUARD_BYTE, (size_t)size + 2 * GUARD);
-        banks[k] = blocks[k] + GUARD;
-        for (i = 0; i < size; i++) {
+        for (i = 0; i < OOC_MODEL.bank_bytes[k]; i++) {
             banks[k][i] = (uint8_t)host_port_random(host);
         }
     }
+}
+
+static int arena_new(uint8_t *blocks[], uint8_t *banks[], struct host_port *host) {
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        uint32_t size = OOC_MODEL.bank_bytes[k];
+        blocks[k] = malloc((size_t)size + (size_t)2 * GUARD);
+        if (blocks[k] == NULL) {
+            return complain("out of memory", "");
+        }
+        memset(blocks[k], GUARD_BYTE, (size_t)size + (size_t)2 * GUARD);
+        banks[k] = blocks[k] + GUARD;
+    }
+    arena_fill(banks, host);
     return 0;
 }
 
@@ -151,15 +167,17 @@ static uint32_t tensors_bytes(unsigned first, unsigned count) {
     return sum;
 }
 
-static void store_sizes(uint32_t size[HOST_STORES], uint32_t image_bytes) {
+static void store_sizes(uint32_t size[HOST_STORES], uint32_t lacking) {
     unsigned k;
-    size[0] = image_bytes;
-    size[1] = 0;
+    size[0] = size[1] = 0;
     for (k = 0; k < 4; k++) {
         const struct ooc_region *region = &OOC_MODEL.region[k];
         if (region->store < HOST_STORES && region->base + region->bytes > size[region->store]) {
             size[region->store] = region->base + region->bytes;
         }
+    }
+    for (k = 0; k < HOST_STORES; k++) {
+        size[k] -= size[k] < lacking ? size[k] : lacking;
     }
 }
 
@@ -179,7 +197,7 @@ static int report(const struct ooc *state, int result) {
         fprintf(stderr, " (stream %u, command %lu)", (unsigned)state->task_stream,
                 (unsigned long)state->task_index);
     }
-    if (result == OOC_ERROR_PORT) {
+    if (state->port_error != 0) {
         fprintf(stderr, " (port error %ld)", (long)state->port_error);
     }
     fprintf(stderr, "\n");
@@ -212,63 +230,90 @@ static int run_measured(struct ooc *state, struct host_port *host, const struct 
     host->fail_transfer = options->fault.fail_transfer;
     host->flip_transfer = options->fault.flip_transfer;
     host->short_transfer = options->fault.short_transfer;
+    host->partial_transfer = options->fault.partial_transfer;
+    host->hang_transfer = options->fault.hang_transfer;
+    host->full_write = options->fault.full_write;
     host->cut_write = options->fault.cut_write;
     result = ooc_run(state);
     if (stats && result == OOC_DONE) {
         print_stats(state, host);
     }
-    host->fail_transfer = host->flip_transfer = host->short_transfer = host->cut_write = 0;
     return result;
 }
 
-static int infer(struct ooc *state, struct host_port *host, const struct options *options,
-                 const struct bytes *input,
-                 struct bytes *output, int stats) {
-    uint32_t scratch_bytes = scratch_size();
-    uint8_t *scratch = malloc(scratch_bytes);
+static int write_inputs(struct ooc *state, const struct bytes *input, const struct bytes *scratch) {
     const uint8_t *from = input->data;
-    uint8_t *to = output->data;
-    int result = scratch != NULL ? OOC_DONE : OOC_ERROR_ARGUMENT;
+    int result = OOC_DONE;
     unsigned k;
     for (k = 0; k < OOC_MODEL.inputs && result == OOC_DONE; k++) {
-        result = ooc_input_write(state, k, from, OOC_MODEL.bindings[k].bytes, scratch, scratch_bytes);
-        from += OOC_MODEL.bindings[k].bytes;
+        uint32_t bytes = OOC_MODEL.bindings[k].bytes;
+        result = ooc_input_write(state, k, from, bytes, scratch->data, scratch->size);
+        from += bytes;
     }
-    if (result == OOC_DONE) {
-        result = run_measured(state, host, options, stats);
-    }
+    return result;
+}
+
+static int read_outputs(struct ooc *state, const struct bytes *output, const struct bytes *scratch) {
+    uint8_t *to = output->data;
+    int result = OOC_DONE;
+    unsigned k;
     for (k = 0; k < OOC_MODEL.outputs && result == OOC_DONE; k++) {
         uint32_t bytes = OOC_MODEL.bindings[OOC_MODEL.inputs + k].bytes;
-        result = ooc_output_read(state, k, to, bytes, scratch, scratch_bytes);
+        result = ooc_output_read(state, k, to, bytes, scratch->data, scratch->size);
         to += bytes;
     }
-    free(scratch);
     return result;
+}
+
+/* One inference; after a failed run another one, if that is asked for. */
+static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
+                 struct host_port *host, const struct options *options, const struct bytes *input,
+                 const struct bytes *output, const struct bytes *scratch, int stats) {
+    int result = write_inputs(state, input, scratch);
+    if (result == OOC_DONE) {
+        result = run_measured(state, host, options, stats);
+        if (result != OOC_DONE && options->retry > 0) {
+            report(state, result);
+            host_port_repair(host);
+            result = OOC_DONE;
+            if (options->retry > 1) {
+                arena_fill(banks, host);
+                result = ooc_open(state, &OOC_MODEL, banks, port);
+                result = result == OOC_DONE ? write_inputs(state, input, scratch) : result;
+            }
+            result = result == OOC_DONE ? ooc_run(state) : result;
+        }
+    }
+    host_port_repair(host);
+    return result == OOC_DONE ? read_outputs(state, output, scratch) : result;
 }
 
 static int run_once(const struct options *options, uint64_t seed, const struct bytes *image,
-                    const struct bytes *input,
-                    struct bytes *output, int stats) {
+                    const struct bytes *input, const struct bytes *output, int stats) {
     struct host_port host = options->host;
     struct ooc_port port;
     struct ooc state;
+    struct bytes scratch;
     uint8_t *blocks[OOC_MAX_BANKS] = {NULL, NULL, NULL, NULL};
     uint8_t *banks[OOC_MAX_BANKS] = {NULL, NULL, NULL, NULL};
     uint32_t size[HOST_STORES];
     int result, failed;
 
-    store_sizes(size, image->size);
+    store_sizes(size, options->shrink);
     host.seed = seed;
-    if (host_port_init(&host, size) != 0 || arena_new(blocks, banks, &host) != 0) {
+    scratch.size = scratch_size();
+    scratch.data = malloc(scratch.size);
+    if (scratch.data == NULL || host_port_init(&host, size) != 0 || arena_new(blocks, banks, &host) != 0) {
         host_port_free(&host);
         arena_free(blocks);
+        free(scratch.data);
         return complain("out of memory", "");
     }
-    memcpy(host.bytes[0], image->data, image->size);
+    memcpy(host.bytes[0], image->data, image->size < host.size[0] ? image->size : host.size[0]);
     host_port_bind(&port, &host);
     result = ooc_open(&state, &OOC_MODEL, banks, &port);
     if (result == OOC_DONE) {
-        result = infer(&state, &host, options, input, output, stats);
+        result = infer(&state, banks, &port, &host, options, input, output, &scratch, stats);
     }
     failed = result == OOC_DONE ? 0 : report(&state, result);
     if (!arena_is_intact(banks)) {
@@ -276,11 +321,12 @@ static int run_once(const struct options *options, uint64_t seed, const struct b
     }
     arena_free(blocks);
     host_port_free(&host);
+    free(scratch.data);
     return failed;
 }
 
 static int run_all(const struct options *options, const struct bytes *image, const struct bytes *input,
-                   struct bytes *output) {
+                   const struct bytes *output) {
     struct bytes again = {NULL, 0};
     uint64_t k;
     int failed = run_once(options, options->host.seed, image, input, output, options->stats);
@@ -307,7 +353,9 @@ static int usage(const char *what, const char *which) {
     complain(what, which);
     fprintf(stderr,
             "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
-            "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N] [--cut N]\n");
+            "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
+            "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
+            "       [--retry N]\n");
     return 2;
 }
 
@@ -325,31 +373,51 @@ static int number(const char *text, uint64_t *value) {
     return 1;
 }
 
+/* An option whose value fits 32 bits, and where it goes. */
+static uint32_t *small_option(struct options *options, const char *name) {
+    struct {
+        const char *name;
+        uint32_t *target;
+    } const option[] = {
+        {"--latency-ns", &options->host.setup_ns},
+        {"--block", &options->host.block_bytes},
+        {"--timeout-us", &options->host.timeout_us},
+        {"--shrink", &options->shrink},
+        {"--fail", &options->fault.fail_transfer},
+        {"--flip", &options->fault.flip_transfer},
+        {"--short", &options->fault.short_transfer},
+        {"--partial", &options->fault.partial_transfer},
+        {"--hang", &options->fault.hang_transfer},
+        {"--full", &options->fault.full_write},
+        {"--cut", &options->fault.cut_write}
+    };
+    size_t k;
+    for (k = 0; k < sizeof option / sizeof option[0]; k++) {
+        if (strcmp(name, option[k].name) == 0) {
+            return option[k].target;
+        }
+    }
+    return NULL;
+}
+
 /* Store the value of an option; 0 if there is no such option. */
 static int set_option(struct options *options, const char *name, uint64_t value) {
     struct host_port *host = &options->host;
-    if (strcmp(name, "--seed") == 0) {
+    uint32_t *small = small_option(options, name);
+    if (small != NULL) {
+        *small = (uint32_t)value;
+    } else if (strcmp(name, "--seed") == 0) {
         host->seed = value;
     } else if (strcmp(name, "--runs") == 0) {
         options->runs = value;
-    } else if (strcmp(name, "--latency-ns") == 0) {
-        host->setup_ns = (uint32_t)value;
+    } else if (strcmp(name, "--retry") == 0) {
+        options->retry = value;
     } else if (strcmp(name, "--read-bps") == 0) {
         host->read_bytes_per_s = value;
     } else if (strcmp(name, "--write-bps") == 0) {
         host->write_bytes_per_s = value;
     } else if (strcmp(name, "--granule") == 0) {
         host->granule[0] = host->granule[1] = (uint32_t)value;
-    } else if (strcmp(name, "--block") == 0) {
-        host->block_bytes = (uint32_t)value;
-    } else if (strcmp(name, "--fail") == 0) {
-        options->fault.fail_transfer = (uint32_t)value;
-    } else if (strcmp(name, "--flip") == 0) {
-        options->fault.flip_transfer = (uint32_t)value;
-    } else if (strcmp(name, "--short") == 0) {
-        options->fault.short_transfer = (uint32_t)value;
-    } else if (strcmp(name, "--cut") == 0) {
-        options->fault.cut_write = (uint32_t)value;
     } else {
         return 0;
     }
@@ -376,6 +444,9 @@ static int parse(int argc, char *argv[], struct options *options) {
         } else {
             k++;
         }
+    }
+    if (options->fault.hang_transfer != 0 && options->host.timeout_us == 0) {
+        options->host.timeout_us = 1000000;
     }
     return files == 3 ? 0 : usage("three files are needed", "IMAGE INPUT OUTPUT");
 }

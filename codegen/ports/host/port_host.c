@@ -71,6 +71,13 @@ void host_port_reset(struct host_port *host) {
     }
 }
 
+void host_port_repair(struct host_port *host) {
+    host->fail_transfer = host->flip_transfer = host->short_transfer = host->partial_transfer = 0;
+    host->hang_transfer = host->full_write = host->cut_write = 0;
+    host->off = 0;
+    memset(host->channel, 0, sizeof host->channel);
+}
+
 uint32_t host_port_worst_block(const struct host_port *host) {
     uint32_t worst = 0, i;
     unsigned k;
@@ -122,25 +129,41 @@ static void count(struct host_port *host, const struct host_channel *c) {
     }
 }
 
-static int in_range(const struct host_port *host, uint8_t channel, uint8_t store, uint32_t offset,
-                    uint32_t bytes) {
-    return channel < HOST_CHANNELS && !host->channel[channel].busy && store < HOST_STORES && bytes > 0
-           && offset <= host->size[store] && bytes <= host->size[store] - offset
-           && offset % granule_of(host, store) == 0 && bytes % granule_of(host, store) == 0;
+/* 0, or why a request is refused. */
+static int refusal(const struct host_port *host, uint8_t channel, uint8_t store, uint32_t offset,
+                   uint32_t bytes) {
+    if (channel >= HOST_CHANNELS || host->channel[channel].busy || store >= HOST_STORES || bytes == 0
+        || offset % granule_of(host, store) != 0 || bytes % granule_of(host, store) != 0) {
+        return HOST_ERROR_MISUSE;
+    }
+    return offset <= host->size[store] && bytes <= host->size[store] - offset ? 0 : OOC_PORT_RANGE;
 }
 
 /* Bytes that move in the end: half of them in a transfer that is cut short. */
 static uint32_t moving(const struct host_port *host, const struct host_channel *c, uint32_t number) {
-    return number == host->short_transfer || c->fault == HOST_ERROR_POWER ? c->bytes / 2 : c->bytes;
+    int half = number == host->short_transfer || c->fault == OOC_PORT_SHORT || c->fault == HOST_ERROR_POWER;
+    return half ? c->bytes / 2 : c->bytes;
+}
+
+/* The fault that is set for the transfer just counted, 0 if there is none. */
+static int fault_of(const struct host_port *host, const struct host_channel *c) {
+    int fault = 0;
+    if (c->write && host->writes == host->cut_write) {
+        fault = HOST_ERROR_POWER;
+    } else if (c->write && host->writes == host->full_write) {
+        fault = OOC_PORT_FULL;
+    } else if (host->transfers == host->fail_transfer) {
+        fault = HOST_ERROR_INJECTED;
+    } else if (host->transfers == host->partial_transfer) {
+        fault = OOC_PORT_SHORT;
+    }
+    return fault;
 }
 
 static int start(struct host_port *host, struct host_channel *c) {
     count(host, c);
-    if (c->write && host->writes == host->cut_write) {
-        c->fault = HOST_ERROR_POWER;
-    } else if (host->transfers == host->fail_transfer) {
-        c->fault = HOST_ERROR_INJECTED;
-    }
+    c->fault = fault_of(host, c);
+    c->hangs = host->transfers == host->hang_transfer;
     c->busy = 1;
     if (host->seed == 0) {
         c->done_ns = host->clock_ns + duration_ns(host, c);
@@ -170,7 +193,7 @@ static int finish(struct host_port *host, struct host_channel *c) {
     if (c->fault == HOST_ERROR_POWER) {
         host->off = 1;
     }
-    if (c->fault != HOST_ERROR_INJECTED) {
+    if (c->fault != HOST_ERROR_INJECTED && c->fault != OOC_PORT_FULL) {
         move(host, c, c->move_at_start == 2 ? c->bytes : c->move_at_start == 1 ? c->bytes / 2 : 0, c->bytes);
     }
     return c->fault != 0 ? c->fault : 1;
@@ -181,11 +204,9 @@ static int finish(struct host_port *host, struct host_channel *c) {
 static int begin(struct host_port *host, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *sram,
                  const uint8_t *source, uint32_t bytes) {
     struct host_channel *c;
-    if (host->off) {
-        return HOST_ERROR_POWER;
-    }
-    if (!in_range(host, channel, store, offset, bytes)) {
-        return HOST_ERROR_RANGE;
+    int refused = host->off ? HOST_ERROR_POWER : refusal(host, channel, store, offset, bytes);
+    if (refused != 0) {
+        return refused;
     }
     c = &host->channel[channel];
     memset(c, 0, sizeof *c);
@@ -216,7 +237,10 @@ static int poll(void *context, uint8_t channel) {
         return HOST_ERROR_POWER;
     }
     if (!c->busy) {
-        return HOST_ERROR_RANGE;
+        return HOST_ERROR_MISUSE;
+    }
+    if (c->hangs) {
+        return 0;
     }
     c->polls++;
     if (host->seed == 0 ? host->clock_ns < c->done_ns : c->polls_left > 0) {
@@ -231,17 +255,20 @@ static uint32_t now(void *context) {
     return (uint32_t)(host->clock_ns / 1000);
 }
 
-/* Nothing can happen before a transfer ends: let the virtual clock jump there. */
+/* Nothing can happen before a transfer ends: let the virtual clock jump there, or go on by
+ * a millisecond where no end is in sight. */
 static void idle(void *context) {
     struct host_port *host = context;
     uint64_t next = UINT64_MAX;
     unsigned k;
     for (k = 0; k < HOST_CHANNELS; k++) {
-        if (host->channel[k].busy && host->channel[k].done_ns < next) {
+        if (host->channel[k].busy && !host->channel[k].hangs && host->channel[k].done_ns < next) {
             next = host->channel[k].done_ns;
         }
     }
-    if (next != UINT64_MAX && next > host->clock_ns) {
+    if (next == UINT64_MAX) {
+        host->clock_ns += 1000000;
+    } else if (next > host->clock_ns) {
         host->clock_ns = next;
     }
 }
@@ -251,6 +278,9 @@ void host_port_bind(struct ooc_port *port, struct host_port *host) {
     port->context = host;
     port->granule[0] = (uint16_t)granule_of(host, 0);
     port->granule[1] = (uint16_t)granule_of(host, 1);
+    port->capacity[0] = host->size[0];
+    port->capacity[1] = host->size[1];
+    port->timeout = host->timeout_us;
     port->read_start = read_start;
     port->write_start = write_start;
     port->poll = poll;

@@ -20,7 +20,7 @@
 
 /* What the port returns for an injected fault (ooc.port_error). */
 enum host_error {
-    HOST_ERROR_RANGE = -100, /* outside of the store, off the granule, or channel busy */
+    HOST_ERROR_MISUSE = -100, /* off the granule, no such store or channel, or channel busy */
     HOST_ERROR_INJECTED = -101,
     HOST_ERROR_POWER = -102
 };
@@ -28,7 +28,8 @@ enum host_error {
 struct host_channel {
     int busy;
     int write;
-    int fault; /* enum host_error, delivered at completion; 0: none */
+    int fault; /* enum host_error or ooc_port_error, delivered at completion; 0: none */
+    int hangs; /* never completes */
     int move_at_start; /* 0: nothing, 1: first half, 2: all */
     uint8_t store;
     uint32_t offset;
@@ -45,14 +46,18 @@ struct host_channel {
 struct host_port {
     /* settings */
     uint64_t seed; /* 0: latency model, see below */
-    uint32_t granule[HOST_STORES]; /* transfers off it fail with HOST_ERROR_RANGE */
+    uint32_t granule[HOST_STORES]; /* transfers off it fail with HOST_ERROR_MISUSE */
     uint32_t block_bytes; /* for block_writes; 0: 4096 */
     uint32_t setup_ns; /* latency model: a transfer takes setup + bytes / rate */
     uint64_t read_bytes_per_s;
     uint64_t write_bytes_per_s;
+    uint32_t timeout_us; /* ooc_port.timeout */
     uint32_t fail_transfer; /* this transfer fails */
     uint32_t flip_transfer; /* one bit of this transfer is wrong, without an error */
     uint32_t short_transfer; /* this transfer moves half of its bytes, without an error */
+    uint32_t partial_transfer; /* likewise, and the port says so */
+    uint32_t hang_transfer; /* this transfer never ends */
+    uint32_t full_write; /* this write finds the store full */
     uint32_t cut_write; /* power goes in the middle of this write: nothing works after it */
 
     /* contents */
@@ -83,6 +88,9 @@ void host_port_free(struct host_port *host);
 
 /* Set all counters and the clock to 0; nothing may be under way. */
 void host_port_reset(struct host_port *host);
+
+/* Take all faults away: power is back, nothing is under way. The stores keep what they hold. */
+void host_port_repair(struct host_port *host);
 
 /* Next number of the port's xorshift generator. */
 uint64_t host_port_random(struct host_port *host);

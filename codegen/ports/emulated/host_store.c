@@ -1,0 +1,250 @@
+/* host_store.c - prepare the stores of an emulated machine, and read them back, on the host.
+ *
+ *     host_store pack IMAGE INPUT DIRECTORY BYTES FILL
+ *     host_store unpack DIRECTORY OUTPUT
+ *
+ * pack makes in DIRECTORY: store0.img with IMAGE and store1.img, the network inputs among them
+ * where the tables want them; input.bin, a copy of INPUT, for inputs in the arena; output.bin,
+ * zeros. A store file has at least BYTES bytes and a power of two of them; all that nobody wrote
+ * holds FILL. unpack collects the outputs from the stores and from output.bin in OUTPUT.
+ *
+ * It is the runtime itself that knows where tensors lie: this program opens the tables on the
+ * host, over stores in memory.
+ */
+#include "ooc.h"
+#include "port_host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include OOC_MODEL_HEADER
+
+#define SCRATCH 65536u
+#define PATH 4096
+
+struct bench {
+    struct host_port host;
+    struct ooc_port port;
+    struct ooc state;
+    uint8_t *banks[OOC_MAX_BANKS];
+    uint8_t scratch[SCRATCH];
+};
+
+static void fail(const char *what, const char *which) {
+    fprintf(stderr, "ooc: %s: %s\n", what, which);
+    exit(1);
+}
+
+static void *room(size_t bytes) {
+    void *memory = calloc(bytes + 1, 1);
+    if (memory == NULL) {
+        fail("out of memory", "host_store");
+    }
+    return memory;
+}
+
+static uint64_t number(const char *text) {
+    char *end;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*end != '\0' || end == text) {
+        fail("must be a whole number", text);
+    }
+    return value;
+}
+
+/* -------------------------------------------------------------------------- files */
+
+static const char *inside(const char *directory, const char *name) {
+    static char path[PATH];
+    int length = snprintf(path, PATH, "%s/%s", directory, name);
+    if (length < 0 || length >= (int)PATH) {
+        fail("path too long", directory);
+    }
+    return path;
+}
+
+static const char *store_name(unsigned store) {
+    return store == 0 ? "store0.img" : "store1.img";
+}
+
+/* All of a file, or its first `most` bytes; how many in *bytes. */
+static uint8_t *read_file(const char *path, uint32_t most, uint32_t *bytes) {
+    FILE *stream = fopen(path, "rb");
+    uint8_t *content;
+    size_t size = most;
+    if (stream == NULL) {
+        fail("cannot open", path);
+    }
+    if (most == 0) {
+        long end = fseek(stream, 0, SEEK_END) == 0 ? ftell(stream) : -1;
+        size = end < 0 || end > 0x7FFFFFFF ? 0 : (size_t)end;
+        rewind(stream);
+    }
+    content = room(size);
+    *bytes = (uint32_t)fread(content, 1, size, stream);
+    if (*bytes != size) {
+        fail("cannot read", path);
+    }
+    fclose(stream);
+    return content;
+}
+
+/* Zeros are left as a hole, so that large cards take no room. */
+static int pad(FILE *stream, uint64_t from, uint64_t to, uint8_t fill) {
+    if (fill == 0 && to > from) {
+        return fseek(stream, (long)(to - 1), SEEK_SET) == 0 && fputc(0, stream) == 0;
+    }
+    for (; from < to; from++) {
+        if (fputc(fill, stream) == EOF) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void write_file(const char *path, const uint8_t *content, uint32_t bytes, uint64_t size, uint8_t fill) {
+    FILE *stream = fopen(path, "wb");
+    int sound = stream != NULL && fwrite(content, 1, bytes, stream) == bytes && pad(stream, bytes, size, fill);
+    if (stream != NULL && fclose(stream) != 0) {
+        sound = 0;
+    }
+    if (!sound) {
+        fail("cannot write", path);
+    }
+}
+
+/* ------------------------------------------------------------------------- tables */
+
+static uint32_t tensors_bytes(unsigned first, unsigned count) {
+    uint32_t sum = 0;
+    unsigned k;
+    for (k = first; k < first + count; k++) {
+        sum += OOC_MODEL.bindings[k].bytes;
+    }
+    return sum;
+}
+
+static void store_sizes(uint32_t size[HOST_STORES]) {
+    unsigned k;
+    size[0] = size[1] = 0;
+    for (k = 0; k < 4; k++) {
+        const struct ooc_region *region = &OOC_MODEL.region[k];
+        if (region->base + region->bytes > size[region->store]) {
+            size[region->store] = region->base + region->bytes;
+        }
+    }
+}
+
+static void check(int result, const char *what) {
+    if (result != OOC_DONE) {
+        fail(what, ooc_message(result));
+    }
+}
+
+static void bench_open(struct bench *bench) {
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        bench->banks[k] = room(OOC_MODEL.bank_bytes[k]);
+    }
+    host_port_bind(&bench->port, &bench->host);
+    check(ooc_open(&bench->state, &OOC_MODEL, bench->banks, &bench->port), "the tables cannot be opened");
+}
+
+static struct bench *bench_new(uint8_t fill) {
+    struct bench *bench = room(sizeof *bench);
+    uint32_t size[HOST_STORES];
+    unsigned k;
+    store_sizes(size);
+    if (host_port_init(&bench->host, size) != 0) {
+        fail("out of memory", "host_store");
+    }
+    for (k = 0; k < HOST_STORES; k++) {
+        memset(bench->host.bytes[k], fill, bench->host.size[k]);
+    }
+    return bench;
+}
+
+/* ------------------------------------------------------------------- the two deeds */
+
+static uint64_t file_size(uint64_t least, uint64_t bytes) {
+    uint64_t size = 512;
+    while (size < least || size < bytes) {
+        size *= 2;
+    }
+    return size;
+}
+
+static void write_inputs(struct bench *bench, const uint8_t *input) {
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.inputs; k++) {
+        const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
+        if (binding->operand.streamed) {
+            check(ooc_input_write(&bench->state, k, input, binding->bytes, bench->scratch, SCRATCH),
+                  "the input cannot be stored");
+        }
+        input += binding->bytes;
+    }
+}
+
+static void pack(const char *image_path, const char *input_path, const char *directory, uint64_t least,
+                 uint8_t fill) {
+    struct bench *bench = bench_new(fill);
+    uint32_t image_bytes, input_bytes, outputs = tensors_bytes(OOC_MODEL.inputs, OOC_MODEL.outputs);
+    uint8_t *image = read_file(image_path, 0, &image_bytes);
+    uint8_t *input = read_file(input_path, 0, &input_bytes);
+    unsigned k;
+    if (input_bytes != tensors_bytes(0, OOC_MODEL.inputs)) {
+        fprintf(stderr, "ooc: %s must hold %lu bytes (got %lu)\n", input_path,
+                (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input_bytes);
+        exit(1);
+    }
+    if (image_bytes > bench->host.size[0]) {
+        fail("not the image of these tables", image_path);
+    }
+    memcpy(bench->host.bytes[0], image, image_bytes);
+    bench_open(bench);
+    write_inputs(bench, input);
+    for (k = 0; k < HOST_STORES; k++) {
+        uint32_t bytes = bench->host.size[k];
+        write_file(inside(directory, store_name(k)), bench->host.bytes[k], bytes, file_size(least, bytes), fill);
+    }
+    write_file(inside(directory, "input.bin"), input, input_bytes, input_bytes, 0);
+    write_file(inside(directory, "output.bin"), room(outputs), outputs, outputs, 0);
+}
+
+static void unpack(const char *directory, const char *output_path) {
+    struct bench *bench = bench_new(0);
+    uint32_t bytes, at = 0;
+    uint8_t *output = read_file(inside(directory, "output.bin"), 0, &bytes);
+    unsigned k;
+    for (k = 0; k < HOST_STORES; k++) {
+        uint32_t size = bench->host.size[k];
+        if (size > 0) {
+            memcpy(bench->host.bytes[k], read_file(inside(directory, store_name(k)), size, &size), size);
+        }
+    }
+    bench_open(bench);
+    bench->state.status = OOC_DONE; /* the run was on the machine */
+    for (k = 0; k < OOC_MODEL.outputs; k++) {
+        const struct ooc_binding *binding = &OOC_MODEL.bindings[OOC_MODEL.inputs + k];
+        if (binding->operand.streamed) {
+            check(ooc_output_read(&bench->state, k, output + at, binding->bytes, bench->scratch, SCRATCH),
+                  "the output cannot be read from the storage");
+        }
+        at += binding->bytes;
+    }
+    write_file(output_path, output, bytes, bytes, 0);
+}
+
+int main(int argc, char *argv[]) {
+    if (argc == 7 && strcmp(argv[1], "pack") == 0) {
+        pack(argv[2], argv[3], argv[4], number(argv[5]), (uint8_t)number(argv[6]));
+    } else if (argc == 4 && strcmp(argv[1], "unpack") == 0) {
+        unpack(argv[2], argv[3]);
+    } else {
+        fprintf(stderr, "usage: pack IMAGE INPUT DIRECTORY BYTES FILL, or unpack DIRECTORY OUTPUT\n");
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,257 @@
+/* main_emulated.c - run an emitted network once on an emulated machine.
+ *
+ * Arguments: [--icount S] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
+ * [--hang N] [--full N] [--cut N] (fault_port.h). With --icount the emulator runs under `-icount shift=S`, and the
+ * counter of the machine becomes a count of instructions.
+ *
+ * Inputs and outputs in storage were put there and are read back by the host (host_store.c);
+ * those in the arena are read from input.bin and written to output.bin, which holds room for
+ * all outputs. The counters, faults and ticks concern ooc_run alone.
+ *
+ * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model -DBANK0_BYTES=... and so on
+ * for the banks that the model has, and -DSTACK_RESERVE_BYTES=..., the stack that plans count for
+ * ooc_run and all that it calls. A run that takes more, and one interrupt on top, fails.
+ */
+#include "fault_port.h"
+#include "machine.h"
+#include "ooc.h"
+#include "semihost.h"
+#include "stack.h"
+
+#include <string.h>
+
+#include OOC_MODEL_HEADER
+
+#ifndef BANK1_BYTES
+#define BANK1_BYTES 0
+#endif
+#ifndef BANK2_BYTES
+#define BANK2_BYTES 0
+#endif
+#ifndef BANK3_BYTES
+#define BANK3_BYTES 0
+#endif
+
+/* What a plan counts: arena, state and (in the linker script) stack. */
+#define ARENA(k) __attribute__((section(".arena" #k), aligned(16))) static uint8_t arena##k[BANK##k##_BYTES]
+ARENA(0);
+#if BANK1_BYTES
+ARENA(1);
+#else
+#define arena1 NULL
+#endif
+#if BANK2_BYTES
+ARENA(2);
+#else
+#define arena2 NULL
+#endif
+#if BANK3_BYTES
+ARENA(3);
+#else
+#define arena3 NULL
+#endif
+
+static uint8_t *const banks[OOC_MAX_BANKS] = {arena0, arena1, arena2, arena3};
+static const uint32_t bank_bytes[OOC_MAX_BANKS] = {BANK0_BYTES, BANK1_BYTES, BANK2_BYTES, BANK3_BYTES};
+
+__attribute__((section(".state"))) static struct ooc state;
+
+/* What measuring takes besides; no plan counts it. */
+static struct fault_port fault;
+static struct ooc_port port;
+static struct faults faults;
+static uint32_t icount_shift, has_icount;
+
+#define COMMAND_LINE_BYTES 160u
+
+__attribute__((weak)) int machine_close(void) {
+    return 0;
+}
+
+/* ----------------------------------------------------------------------- arguments */
+
+static uint32_t *option(const char *name) {
+    static const char *const names[] = {"--fail", "--flip", "--short", "--partial",
+                                        "--hang", "--full", "--cut",   "--icount"};
+    uint32_t *const values[] = {&faults.fail, &faults.flip, &faults.shorten, &faults.partial,
+                                &faults.hang, &faults.full, &faults.cut,     &icount_shift};
+    unsigned k;
+    for (k = 0; k < sizeof names / sizeof *names; k++) {
+        if (strcmp(name, names[k]) == 0) {
+            has_icount |= values[k] == &icount_shift;
+            return values[k];
+        }
+    }
+    return NULL;
+}
+
+static int number(const char *text, uint32_t *value) {
+    *value = 0;
+    if (*text == '\0' || strlen(text) > 9) {
+        return 0;
+    }
+    for (; *text >= '0' && *text <= '9'; text++) {
+        *value = *value * 10u + (uint32_t)(*text - '0');
+    }
+    return *text == '\0';
+}
+
+/* Cut the first word off a text of words. */
+static char *word(char **text) {
+    char *start = *text + strspn(*text, " ");
+    *text = start + strcspn(start, " ");
+    if (**text != '\0') {
+        *(*text)++ = '\0';
+    }
+    return start;
+}
+
+/* The line is read into the arena, which nobody uses yet. */
+static void parse(char *line) {
+    (void)word(&line); /* the name of the program */
+    for (;;) {
+        const char *name = word(&line);
+        uint32_t *value = *name != '\0' ? option(name) : NULL;
+        if (*name == '\0') {
+            return;
+        }
+        if (value == NULL || !number(word(&line), value)) {
+            machine_print("ooc: an option that is known must come before a whole number: ");
+            machine_print(name);
+            machine_print("\n");
+            semihost_exit(MACHINE_EXIT_USAGE);
+        }
+    }
+}
+
+/* ------------------------------------------------------------- tensors in the arena */
+
+static void move_resident(unsigned first, unsigned count, const char *path, int to_file) {
+    uint32_t at = 0;
+    unsigned k;
+    for (k = first; k < first + count; k++) {
+        const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
+        if (!binding->operand.streamed) {
+            uint8_t *place = ooc_address(&state, binding->offset, binding->bytes);
+            int32_t file = semihost_open(path, to_file ? SEMIHOST_UPDATE : SEMIHOST_READ);
+            int32_t left = to_file ? semihost_write(file, at, place, binding->bytes)
+                                   : semihost_read(file, at, place, binding->bytes);
+            (void)semihost_close(file);
+            if (left != 0) {
+                machine_fail("input.bin or output.bin cannot be moved", MACHINE_EXIT_FAILED);
+            }
+        }
+        at += binding->bytes;
+    }
+}
+
+/* ----------------------------------------------------------------------------- run */
+
+/* One line in the words of main_host.c. */
+static void report_error(int result) {
+    machine_print("ooc: error ");
+    machine_print_value(result);
+    machine_print(", ");
+    machine_print(ooc_message(result));
+    if (state.task_stream != 0xFF) {
+        machine_print(" (stream ");
+        machine_print_value(state.task_stream);
+        machine_print(", command ");
+        machine_print_value(state.task_index);
+        machine_print(")");
+    }
+    if (state.port_error != 0) {
+        machine_print(" (port error ");
+        machine_print_value(state.port_error);
+        machine_print(")");
+    }
+    machine_print("\n");
+    semihost_exit(MACHINE_EXIT_FAILED);
+}
+
+static void report_instructions(uint64_t ticks) {
+    uint64_t seconds = ticks / machine_ticks_per_s;
+    uint64_t rest = ticks % machine_ticks_per_s * 1000000000u;
+    uint64_t ns = seconds * 1000000000u + (rest + machine_ticks_per_s / 2u) / machine_ticks_per_s;
+    machine_print_number("instructions", (ns + ((1u << icount_shift) >> 1)) >> icount_shift);
+}
+
+static void report(uint64_t ticks, uint32_t stack) {
+    uint32_t tasks = 0, arena = 0;
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.streams; k++) {
+        tasks += state.stream[k].done;
+    }
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        arena += bank_bytes[k];
+    }
+    machine_print_number("tasks", tasks);
+    machine_print_number("reads", fault.reads);
+    machine_print_number("writes", fault.writes);
+    machine_print_number("bytes_read", fault.bytes_read);
+    machine_print_number("bytes_written", fault.bytes_written);
+    machine_print_number("arena_bytes", arena);
+    machine_print_number("state_bytes", sizeof state);
+    machine_print_number("stack_bytes", stack);
+    machine_print_number("stack_reserve_bytes", STACK_RESERVE_BYTES);
+    machine_print_number("ticks", ticks);
+    machine_print_number("ticks_per_s", machine_ticks_per_s);
+    if (has_icount) {
+        report_instructions(ticks);
+    }
+}
+
+/* The clock of the machine, for a port that has none. */
+static uint32_t now(void *context) {
+    (void)context;
+    return (uint32_t)machine_ticks();
+}
+
+static void open_network(void) {
+    const struct ooc_port *below = machine_open();
+    int result;
+    if (below == NULL) {
+        semihost_exit(MACHINE_EXIT_FAILED);
+    }
+    if (memcmp(bank_bytes, OOC_MODEL.bank_bytes, sizeof bank_bytes) != 0) {
+        machine_fail("the arena was built for other tables", MACHINE_EXIT_FAILED);
+    }
+    fault_port_bind(&port, &fault, below);
+    if (port.now == NULL) {
+        port.now = now;
+        port.timeout = machine_ticks_per_s;
+    }
+    result = ooc_open(&state, &OOC_MODEL, banks, &port);
+    if (result != OOC_DONE) {
+        report_error(result);
+    }
+}
+
+int main(void) {
+    uint64_t begin, end;
+    uintptr_t mark = stack_mark();
+    uint32_t stack;
+    int result;
+    semihost_command_line((char *)arena0, BANK0_BYTES < COMMAND_LINE_BYTES ? BANK0_BYTES : COMMAND_LINE_BYTES);
+    parse((char *)arena0);
+    open_network();
+    move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
+    fault_port_arm(&fault, &faults);
+    begin = machine_ticks();
+    result = ooc_run(&state);
+    end = machine_ticks();
+    stack = stack_used_bytes(mark);
+    if (result != OOC_DONE) {
+        report_error(result);
+    }
+    if (stack > STACK_RESERVE_BYTES) {
+        machine_print_number("ooc: the runtime used more stack than plans count, bytes", stack);
+        return MACHINE_EXIT_FAILED;
+    }
+    move_resident(OOC_MODEL.inputs, OOC_MODEL.outputs, "output.bin", 1);
+    if (machine_close() != 0) {
+        return MACHINE_EXIT_FAILED;
+    }
+    report(end - begin, stack);
+    return 0;
+}

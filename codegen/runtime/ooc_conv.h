@@ -1,0 +1,10 @@
+/* ooc_conv.h - the kernels that multiply by weights. Internal to the kernels. */
+#ifndef OOC_CONV_H
+#define OOC_CONV_H
+
+#include "ooc_tile.h"
+
+void ooc_conv(const struct ooc_tile *tile);
+void ooc_depthwise(const struct ooc_tile *tile);
+
+#endif

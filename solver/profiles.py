@@ -1,0 +1,373 @@
+"""What one option makes of a stage, kernel by kernel, for given layouts of what it fetches.
+
+The figures are those of the tasks that `expansion` makes, in the same order, but as arrays and
+without task graph, so that thousands of selections can be timed (`simulation`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry, StorageLayout
+from ooc_solve.models.vocabulary import Box, LoopOrder, Objective, Op, OpKind, RegionName, Tensor
+from ooc_solve.solver.expansion import (
+    ACCUMULATOR_BYTES,
+    CHECKSUM_BYTES,
+    SelectionError,
+    input_transfer,
+)
+from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.selection import stored_bytes
+from ooc_solve.solver.workspace import input_ranges
+
+Ints = NDArray[np.int64]
+
+COMPUTE, NEED, STORE_BYTES, STORE_NS, STORE_ROW = range(5)
+LOADS = 5
+"""Rows of a profile's table: ns of the kernel, bytes of its tile buffers, and of the tile that it leaves
+to be stored buffer bytes, ns and first row; from `LOADS` on `LOAD_ROWS` for each operand, the weights last."""
+
+PLANE = 1 << 20
+"""What a row of the next plane in storage counts more: rows are numbered through all planes."""
+
+LOAD_BYTES, LOAD_NS, LOAD_REACH = range(3)
+LOAD_ROWS = 3
+"""Rows per operand: buffer bytes and ns of what is loaded for a kernel (0: nothing), and the end of the
+rows that it reads."""
+
+MOST_KERNELS = 700
+"""Options with more kernels are not simulated."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """One option with known layouts: ``table`` is ``(rows, kernels)``, one column per kernel in its order.
+
+    ``peak_bytes`` is the largest need, ``read_bytes`` and ``written_bytes`` are what moves, by store.
+    """
+
+    table: Ints
+    peak_bytes: int
+    compute_ns: int
+    io_ns: int
+    read_bytes: tuple[int, ...]
+    written_bytes: tuple[int, ...]
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels the stage has."""
+        return self.table.shape[1]
+
+
+@lru_cache(maxsize=8)
+def _profiles_of(full: Problem) -> Profiles:
+    return Profiles(full)
+
+
+def profiles_of(problem: Problem) -> Profiles:
+    """The profiles that a problem shares with the same problem under other budgets and objectives."""
+    usable = problem.target.board.usable_bytes
+    return _profiles_of(
+        replace(problem, sram_bytes=usable, objective=Objective.LATENCY, write_budget_bytes=None)
+    )
+
+
+class Profiles:
+    """Profiles of the options of one problem; what was made is remembered."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.overlaps = problem.target.board.overlaps_cpu
+        stores = problem.target.stores
+        channels = tuple(dict.fromkeys(store.channel for store in stores))
+        self.channels = len(channels) if self.overlaps else 1
+        self.channel_of = {
+            region: channels.index(stores[problem.store_index(region)].channel) if self.overlaps else 0
+            for region in RegionName
+        }
+        self._known: dict[object, Profile | None] = {}
+        self._moves: dict[object, tuple[int, int, int] | None] = {}
+        first: dict[str, int] = {}
+        for stage, op in enumerate(problem.network.ops):
+            for name in op.inputs:
+                first.setdefault(name, stage)
+        self._first_use = first
+
+    def region_of(self, name: str) -> RegionName:
+        """Where a tensor lies in storage."""
+        network = self.problem.network
+        if name in network.inputs:
+            return RegionName.INPUT
+        return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
+
+    def operand_channels(self, op: Op) -> tuple[int, ...]:
+        """Channel of each operand, the weights last."""
+        inputs = (self.channel_of[self.region_of(name)] for name in op.inputs)
+        return (*inputs, self.channel_of[RegionName.IMAGE])
+
+    def fetches_kept(self, stage: int, name: str) -> bool:
+        """Whether a kept tensor is loaded whole for this stage: a network input in storage, at its first use."""
+        problem = self.problem
+        inside = name in problem.network.inputs and problem.io is IoPlace.STORAGE
+        return inside and self._first_use[name] == stage
+
+    def of(self, stage: int, option: Option, records: tuple[int, ...]) -> Profile | None:
+        """Profile of an option whose spilled inputs lie in records of so many rows; None if it cannot be."""
+        op = self.problem.network.ops[stage]
+        key = op.name, option.tiling, option.inputs, option.output, records
+        if key not in self._known:
+            self._known[key] = self._made(stage, op, option, records)
+        return self._known[key]
+
+    def _made(self, stage: int, op: Op, option: Option, records: tuple[int, ...]) -> Profile | None:
+        geometry = StageGeometry.of(self.problem.network, op, option.tiling)
+        rows, columns, groups, splits = geometry.grid
+        if rows * columns * groups * splits > MOST_KERNELS:
+            return None
+        try:
+            return _Walk(self, stage, geometry, option, records).run()
+        except SelectionError:
+            return None
+
+    def fetched(
+        self, tensor: Tensor, width: int, record: int, plane: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> tuple[int, int, int]:
+        """Buffer bytes, ns and bytes moved of a fetched box.
+
+        Raises
+        ------
+        SelectionError
+            If storage cannot address it.
+        """
+        key = tensor.name, width, record, plane, rows, columns
+        if key not in self._moves:
+            self._moves[key] = self._fetch(tensor, width, record, plane, Box(rows, columns, (0, width)))
+        found = self._moves[key]
+        if found is None:
+            raise SelectionError(f"a box of '{tensor.name}' cannot be addressed")
+        return found
+
+    def _fetch(self, tensor: Tensor, width: int, record: int, plane: int, box: Box) -> tuple[int, int, int] | None:
+        region = self.region_of(tensor.name)
+        layout = StorageLayout(tensor, width, record, self.problem.granule_bytes(region))
+        try:
+            transfer = input_transfer(region, layout, plane, box)
+        except SelectionError:
+            return None
+        size = transfer.size_bytes
+        return self.problem.buffer_bytes(size), self.read_ns(region, size, transfer.segments), size
+
+    def read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+        """Time of a load."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        return read_ns(self.problem.target, store, size, segments, checked=region is RegionName.IMAGE)
+
+    def write_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
+        """Time of a store."""
+        store = self.problem.target.stores[self.problem.store_index(region)]
+        return write_ns(self.problem.target, store, size, segments)
+
+
+class _Walk:
+    """Goes through the kernels of one option; an instance per profile."""
+
+    def __init__(
+        self, known: Profiles, stage: int, geometry: StageGeometry, option: Option, records: tuple[int, ...]
+    ) -> None:
+        self.known, self.problem, self.stage = known, known.problem, stage
+        self.geometry, self.option, self.records = geometry, option, records
+        rows, columns, groups, splits = self.grid = geometry.grid
+        if option.tiling.loop is LoopOrder.WEIGHTS_OUTER:
+            self.group, self.row, self.column, self.split = np.indices((groups, rows, columns, splits)).reshape(
+                4, -1
+            )
+        else:
+            self.row, self.group, self.column, self.split = np.indices((rows, groups, columns, splits)).reshape(
+                4, -1
+            )
+        self.n = len(self.row)
+        operands = len(geometry.inputs) + 1
+        self.table = np.zeros((LOADS + LOAD_ROWS * operands, self.n), np.int64)
+        stores = len(self.problem.target.stores)
+        self.read, self.written = [0] * stores, [0] * stores
+        self.io_ns = 0
+
+    def run(self) -> Profile:
+        """The profile."""
+        for k, residence in enumerate(self.option.inputs):
+            name = self.geometry.inputs[k].name
+            if residence != KEPT:
+                self._input(k, residence)
+            elif self.known.fetches_kept(self.stage, name):
+                self._kept_input(k)
+        if self.geometry.op.weights is not None:
+            self._weights()
+        self._kernels()
+        self._output()
+        compute, peak = int(self.table[COMPUTE].sum()), int(self.table[NEED].max())
+        table = self.table if self.known.overlaps else self._serial(compute, peak)
+        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written))
+
+    def _serial(self, compute: int, peak: int) -> Ints:
+        """One kernel for all, where the CPU moves the data itself and never waits."""
+        table = np.zeros((len(self.table), 1), np.int64)
+        table[COMPUTE], table[NEED] = compute + self.io_ns, peak
+        return table
+
+    def _by_size(self, tiles: tuple[tuple[int, int, Ints], ...]) -> tuple[list[tuple[int, ...]], Ints]:
+        """Distinct shapes along axes ``(total, tile, index)``, and which of them each kernel has."""
+        kinds: list[tuple[int, ...]] = [()]
+        which = np.zeros(self.n, np.int64)
+        for total, tile, index in tiles:
+            whole, rest = divmod(total, tile)
+            sizes = ([tile] if whole else []) + ([rest] if rest else [])
+            kinds = [(*kind, size) for kind in kinds for size in sizes]
+            which = which * len(sizes) + (index >= whole if whole and rest else 0)
+        return kinds, which
+
+    def _kernels(self) -> None:
+        out, tiling, conv = self.geometry.output, self.option.tiling, self.geometry.op.kind is OpKind.CONV
+        depth = (self.geometry.split_range, tiling.split) if conv else (1, 1)
+        kinds, which = self._by_size(
+            (
+                (out.height, tiling.rows, self.row),
+                (out.width, tiling.columns, self.column),
+                (out.channels, tiling.channels, self.group),
+                (*depth, self.split),
+            )
+        )
+        work = [compute_ns(self.problem.target, self.geometry.work(*kind)) for kind in kinds]
+        self.table[COMPUTE] += np.array(work, np.int64)[which]
+
+    # ------------------------------------------------------------------------- loads
+
+    def _input(self, k: int, residence: int) -> None:
+        tensor, op = self.geometry.inputs[k], self.geometry.op
+        planes = -(-tensor.channels // residence)
+        plane = np.zeros(self.n, np.int64)
+        if planes > 1:
+            plane = self.split if op.kind is OpKind.CONV else self.group
+        rows, columns = input_ranges(self.geometry, tensor)
+        if op.needs_whole_tensors:
+            at_row = at_column = np.zeros(self.n, np.int64)
+        else:
+            at_row, at_column = _numbers(rows)[self.row], _numbers(columns)[self.column]
+        key = (plane * len(rows) + at_row) * len(columns) + at_column
+        distinct, first, which = np.unique(key, return_index=True, return_inverse=True)
+        figures = np.empty((3, len(distinct)), np.int64)
+        moved = np.empty(len(distinct), np.int64)
+        for i, kernel in enumerate(first):
+            box = rows[at_row[kernel]], columns[at_column[kernel]]
+            figures[0, i], figures[1, i], moved[i] = self.known.fetched(
+                tensor, residence, self.records[k], int(plane[kernel]), *box
+            )
+            figures[2, i] = int(plane[kernel]) * PLANE + box[0][1]
+        region = self.known.region_of(tensor.name)
+        self._load(k, region, figures, moved, which.reshape(-1), self.option.tiling.hold_inputs)
+
+    def _kept_input(self, k: int) -> None:
+        name = self.geometry.inputs[k].name
+        size = stored_bytes(self.problem, name)
+        rows = self._rows(k)
+        ns = self.known.read_ns(RegionName.INPUT, size)
+        self.table[rows, 0] = self.problem.buffer_bytes(size), ns, 0
+        self.read[self.problem.store_index(RegionName.INPUT)] += size
+        self.io_ns += ns
+
+    def _weights(self) -> None:
+        geometry, (_, _, groups, splits) = self.geometry, self.grid
+        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
+        which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
+        known: dict[int, tuple[int, int, int]] = {}
+        figures = np.zeros((3, 1 if shared else groups * splits), np.int64)
+        moved = np.zeros(figures.shape[1], np.int64)
+        for i in range(figures.shape[1]):
+            size = align_up(geometry.weight_bytes((0, 0, *divmod(i, splits))) + CHECKSUM_BYTES, granule)
+            if size not in known:
+                known[size] = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.IMAGE, size), 0
+            figures[:, i], moved[i] = known[size], size
+        self._load(len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights)
+
+    def _rows(self, k: int) -> slice:
+        start = LOADS + LOAD_ROWS * k
+        return slice(start, start + LOAD_ROWS)
+
+    def _load(
+        self, k: int, region: RegionName, figures: Ints, moved: Ints, which: Ints, hold: bool
+    ) -> None:
+        """Enter the loads of an operand: tile ``which`` of each kernel, loaded where it is new."""
+        room = figures[0]
+        if hold:
+            _, starts = np.unique(which, return_index=True)
+            _, back = np.unique(which[::-1], return_index=True)
+            change = np.zeros(self.n + 1, np.int64)
+            np.add.at(change, starts, room[which[starts]])
+            np.add.at(change, self.n - back, -room[which[starts]])
+            self.table[NEED] += np.cumsum(change)[:-1]
+            starts = np.sort(starts)
+        else:
+            starts = np.flatnonzero(np.concatenate(([True], which[1:] != which[:-1])))
+            self.table[NEED] += room[which]
+        self.table[self._rows(k), starts] = figures[:, which[starts]]
+        self.read[self.problem.store_index(region)] += int(moved[which[starts]].sum())
+        self.io_ns += int(figures[1, which[starts]].sum())
+
+    # ----------------------------------------------------------------------- results
+
+    def _output(self) -> None:
+        """Partial sums, the output tile, and its store."""
+        out, tiling, splits = self.geometry.output, self.option.tiling, self.grid[3]
+        kinds, which = self._by_size(
+            (
+                (out.height, tiling.rows, self.row),
+                (out.width, tiling.columns, self.column),
+                (out.channels, tiling.channels, self.group),
+            )
+        )
+        if splits > 1:
+            sums = [self.problem.buffer_bytes(r * c * g * ACCUMULATOR_BYTES) for r, c, g in kinds]
+            self.table[NEED] += np.array(sums, np.int64)[which]
+        if self.option.output == KEPT:
+            self._kept_output()
+            return
+        region = self.known.region_of(out.name)
+        granule, narrow = self.problem.granule_bytes(region), tiling.columns < out.width
+        tiles = np.flatnonzero(self.split == splits - 1)
+        figures = np.empty((3, len(kinds)), np.int64)
+        for i, (rows, columns, channels) in enumerate(kinds):
+            dense = rows * columns * channels * out.dtype.size_bytes
+            size, segments = (dense, rows) if narrow else (align_up(dense, granule), 1)
+            room = self.problem.buffer_bytes(align_up(dense, granule))
+            figures[:, i] = room, self.known.write_ns(region, size, segments), size
+        at = which[tiles]
+        self.table[NEED, tiles] += figures[0, at]
+        self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = figures[0, at], figures[1, at]
+        self.table[STORE_ROW, tiles] = self.group[tiles] * PLANE + self.row[tiles] * tiling.rows
+        self._wrote(region, int(figures[2, at].sum()), int(figures[1, at].sum()))
+
+    def _kept_output(self) -> None:
+        """A kept output is not there during the first partial sums; one of the network is stored at the end."""
+        out, problem = self.geometry.output, self.problem
+        self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
+        if problem.stored_at_end(out):
+            size = stored_bytes(problem, out.name)
+            ns = self.known.write_ns(RegionName.OUTPUT, size)
+            self.table[STORE_NS, -1] = ns
+            self._wrote(RegionName.OUTPUT, size, ns)
+
+    def _wrote(self, region: RegionName, size: int, ns: int) -> None:
+        self.written[self.problem.store_index(region)] += size
+        self.io_ns += ns
+
+
+def _numbers(ranges: tuple[tuple[int, int], ...]) -> Ints:
+    """For each range, the position of the first that equals it."""
+    known: dict[tuple[int, int], int] = {}
+    return np.array([known.setdefault(r, i) for i, r in enumerate(ranges)], np.int64)

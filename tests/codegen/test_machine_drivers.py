@@ -1,0 +1,169 @@
+"""Emitted projects on emulated machines whose storage has drivers: NOR flash, paced DMA, virtio."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ooc_solve.codegen.machines import machine_of
+from ooc_solve.codegen.project import write_project
+from ooc_solve.measurement import kernel_samples, measure, predict, random_input, request_samples
+from ooc_solve.models.calibration import fit_runtime
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.reference import run as reference_run
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Network, Plan, RegionName, Target, TaskKind
+
+TARGETS = ("sf2-nor-qemu", "an505-qemu", "riscv-virt-qemu")
+
+
+@pytest.fixture
+def emulated() -> Callable[[str], Target]:
+    """Load a target whose machine can be built and run here, or skip."""
+
+    def load(name: str) -> Target:
+        target = load_target(name)
+        machine = machine_of(target.board)
+        assert machine is not None
+        for tool in ("make", "cc", machine.tools.compiler, machine.tools.emulator):
+            if shutil.which(tool) is None:
+                pytest.skip(f"needs {tool}")
+        return target
+
+    return load
+
+
+def _expected(network: Network) -> bytes:
+    """The outputs that the reference gives for `random_input`."""
+    content, values, at = random_input(network), {}, 0
+    for name in network.inputs:
+        tensor = network.tensors[name]
+        array = np.frombuffer(content, np.int8, tensor.elements, at)
+        values[name] = array.reshape(tensor.graph_shape or (tensor.height, tensor.width, tensor.channels))
+        at += tensor.size_bytes
+    outputs = reference_run(network, values)
+    return b"".join(np.ascontiguousarray(outputs[name]).tobytes() for name in network.outputs)
+
+
+def _run(problem: Problem, plan: Plan, folder: Path, *arguments: str) -> tuple[bytes, dict[str, int]]:
+    """Output and printed numbers of a run."""
+    write_project(problem, plan, folder / "project", "net")
+    (folder / "in.bin").write_bytes(random_input(problem.network))
+    command = ["make", "-s", "-C", str(folder / "project"), "run", f"INPUT={folder}/in.bin"]
+    done = subprocess.run(
+        [*command, f"OUTPUT={folder}/out.bin", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return (folder / "out.bin").read_bytes(), {
+        line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()
+    }
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_spilled_network_is_exact(
+    name: str, emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
+) -> None:
+    """With input, output and most tensors in storage, every byte comes out as the reference says."""
+    problem = workshop.problem(emulated(name))
+    plan = workshop.plan(problem, workshop.selection)
+    output, numbers = _run(problem, plan, tmp_path)
+    assert output == _expected(problem.network)
+    assert numbers["bytes_written"] == sum(
+        task.transfer.size_bytes for task in plan.graph.tasks if task.kind is TaskKind.STORE and task.transfer
+    )
+
+
+def test_a_run_writes_no_byte_twice(workshop: Any) -> None:
+    """What is erased before the run can be programmed once: no two stores of a plan share a byte."""
+    problem = workshop.problem(load_target("sf2-nor-qemu"))
+    for selection in (workshop.selection, workshop.striped(problem.network, 3, True)):
+        written: dict[RegionName, set[int]] = {}
+        for task in workshop.plan(problem, selection).graph.tasks:
+            if task.kind is TaskKind.STORE:
+                move = task.transfer
+                taken = written.setdefault(move.region, set())
+                spots = {
+                    move.offset + k * move.pitch + i
+                    for k in range(move.segments)
+                    for i in range(move.segment_bytes)
+                }
+                assert not taken & spots
+                taken |= spots
+
+
+def test_without_erasing_flash_keeps_old_bytes(
+    emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
+) -> None:
+    """The flash is full of zeros before the run: the same program without its erase function goes wrong."""
+    problem = workshop.problem(emulated("sf2-nor-qemu"))
+    write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "project", "net")
+    source = tmp_path / "project" / "machine_emcraft_sf2.c"
+    text = source.read_text()
+    assert text.count("port.erase_start = erase_start;") == 1
+    source.write_text(text.replace("port.erase_start = erase_start;", "(void)erase_start;"))
+    (tmp_path / "in.bin").write_bytes(random_input(problem.network))
+    files = [f"INPUT={tmp_path}/in.bin", f"OUTPUT={tmp_path}/out.bin"]
+    subprocess.run(
+        ["make", "-s", "-C", str(tmp_path / "project"), "run", *files],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert not (tmp_path / "out.bin").exists() or (tmp_path / "out.bin").read_bytes() != _expected(
+        problem.network
+    )
+
+
+def test_counted_runs_repeat_and_follow_the_model(
+    emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
+) -> None:
+    """On the paced machine a run takes the same ticks again, and a fit to its kernels predicts it within 2 %."""
+    target = emulated("an505-qemu")
+    problem = workshop.problem(target)
+    plan = workshop.plan(problem, workshop.selection)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = measure(problem, plan, tmp_path / "a"), measure(problem, plan, tmp_path / "b")
+    assert first.makespan_ns == second.makespan_ns
+    assert len(first.events) == 2 * len(plan.graph.tasks)
+    fit = fit_runtime(target.runtime.name, kernel_samples(first), request_samples(first))
+    predicted = predict(first, replace(target, runtime=fit.cost))
+    assert predicted.stepped_ns == pytest.approx(first.makespan_ns, rel=0.02)
+
+
+def test_slower_storage_takes_longer_by_what_the_board_says(
+    emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
+) -> None:
+    """A setup of 100 ms more on the only channel adds 100 ms per transfer to the run, to 1 %."""
+    target = emulated("an505-qemu")
+    slow = replace(
+        target.weights, port=replace(target.weights.port, setup_ns=target.weights.port.setup_ns + 10**8)
+    )
+    times, transfers = [], 0
+    for k, weights in enumerate((target.weights, slow)):
+        problem = Problem(
+            workshop.network(),
+            replace(target, weights=weights, activations=weights),
+            64 << 10,
+            IoPlace.STORAGE,
+        )
+        plan = workshop.plan(problem, workshop.striped(problem.network, 1, False))
+        transfers = sum(t.transfer is not None for t in plan.graph.tasks)
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        _, numbers = _run(problem, plan, folder, "ICOUNT=6")
+        times.append(numbers["ticks"] * 50)
+    assert transfers > 0
+    assert times[1] - times[0] == pytest.approx(transfers * 10**8, rel=0.01)

@@ -1,0 +1,194 @@
+"""Fits against coefficients that are known, and against what a fit must never do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ooc_solve.calibrate import main
+from ooc_solve.models.calibration import (
+    KERNEL_COLUMNS,
+    KernelSample,
+    RequestSample,
+    TransferSample,
+    fit_runtime,
+    fit_transfers,
+    kernel_cycles,
+    nonnegative_least_squares,
+    read_kernel_samples,
+    read_transfer_samples,
+)
+from ooc_solve.models.cost import KernelWork, compute_ns, read_ns, write_ns
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import InputError, KernelCost
+
+# ----------------------------------------------------------------- non-negative least squares
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6))
+@settings(max_examples=60)
+def test_no_other_point_is_better(seed: int, columns: int) -> None:
+    """The solution meets the conditions of Kuhn and Tucker: no step, and no new column, reduces the error."""
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(12, columns)), random.normal(size=12)
+    x = nonnegative_least_squares(a, b)
+    gradient = a.T @ (b - a @ x)
+    assert (x >= 0).all()
+    assert np.abs(gradient[x > 0]).max(initial=0.0) < 1e-8
+    assert gradient[x == 0].max(initial=0.0) < 1e-8
+
+
+def test_known_solution_is_found() -> None:
+    """With exact data the coefficients come back, zeros among them; an empty column stays 0."""
+    random = np.random.default_rng(1)
+    a = random.uniform(1, 1000, size=(20, 4))
+    a[:, 2] = 0.0
+    x = np.array([3.0, 0.0, 0.0, 0.25])
+    assert nonnegative_least_squares(a, a @ x) == pytest.approx(x, abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------ kernels
+
+KNOWN = KernelCost("conv", 900.0, 300.0, 120.0, 700.0, 110.0, 23.0, 11.0, 1.6, 1.9)
+
+
+def _calls(count: int, kind: str = "conv") -> list[KernelWork]:
+    """Calls of all sizes, seeded."""
+    random = np.random.default_rng(5)
+    return [KernelWork(kind, *(int(10 ** random.uniform(0, 5)) for _ in range(10))) for _ in range(count)]
+
+
+def test_fit_recovers_the_figures_that_made_the_samples() -> None:
+    """Enough calls of a kind give back all nine figures, and what the CPU spends on transfers."""
+    kernels = [
+        KernelSample(f"call {k}", work, kernel_cycles(KNOWN, work)) for k, work in enumerate(_calls(40))
+    ]
+    requests = [
+        RequestSample("r", n, size, 640.0 * n + 10.0 * size) for n in (1, 3) for size in (0, 512, 9000)
+    ]
+    fit = fit_runtime("mine", kernels, requests)
+    found = next(cost for cost in fit.cost.kernels if cost.kind == "conv")
+    for name in KernelCost.__slots__[1:]:
+        assert getattr(found, name) == pytest.approx(getattr(KNOWN, name), rel=1e-3)
+    assert fit.cost.cycles_per_request == pytest.approx(640.0)
+    assert fit.cost.cycles_per_checked_byte == pytest.approx(10.0)
+    assert fit.cost.rms_error_percent is not None
+    assert fit.cost.rms_error_percent < 0.1
+
+
+def test_few_calls_tell_few_figures() -> None:
+    """One call is blamed on its MACs alone: a fit through every point would say nothing about other calls."""
+    work = KernelWork("conv", 10, 40, 1, 2, 3, 4, 5, 6, 40)
+    (cost,) = fit_runtime("mine", [KernelSample("one", work, 800.0)]).cost.kernels
+    assert cost == KernelCost("conv", cycles_per_mac=20.0)
+
+
+def test_samples_without_time_are_refused() -> None:
+    """Nothing measured, or nothing taken, is no sample."""
+    with pytest.raises(InputError, match="at least one measured kernel"):
+        fit_runtime("mine", [])
+    with pytest.raises(InputError, match="Cycles must be above 0"):
+        fit_runtime("mine", [KernelSample("idle", _calls(1)[0], 0.0)])
+
+
+# ---------------------------------------------------------------------------------- transfers
+
+
+def test_transfers_give_setup_and_rate() -> None:
+    """120 us and 2 MB/s come back from exact times; the directions are apart."""
+    reads = [TransferSample("read", size, 120 + size / 2) for size in (512, 4_096, 65_536)]
+    writes = [TransferSample("write", size, 900 + size) for size in (512, 65_536)]
+    read, write = fit_transfers([*reads, *writes])
+    assert (read.direction, read.setup_ns, read.bytes_per_s) == ("read", 120_000, 2_000_000)
+    assert (write.direction, write.setup_ns, write.bytes_per_s) == ("write", 900_000, 1_000_000)
+    with pytest.raises(InputError, match="tell no rate"):
+        fit_transfers(writes[:1])
+
+
+# ------------------------------------------------------------------------------------ command
+
+KERNELS = """\
+op,height,width,channels,input_channels,kernel_height,kernel_width,stride,padding,cycles
+conv,32,32,16,3,3,3,1,same,1815399
+conv,16,16,32,16,1,1,2,valid,627700
+depthwise,25,5,64,64,3,3,1,same,733593
+fc,1,1,10,64,1,1,1,valid,4557
+add,8,8,64,64,1,1,1,valid,139064
+"""
+TRANSFERS = """\
+direction,bytes,microseconds
+read,512,300
+read,32768,4600
+write,512,1200
+write,32768,9000
+"""
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files of measurements."""
+    kernels, transfers = tmp_path / "kernels.csv", tmp_path / "transfers.csv"
+    kernels.write_text(KERNELS)
+    transfers.write_text(TRANSFERS)
+    return kernels, transfers
+
+
+def test_written_target_says_what_was_measured(tmp_path: Path, measured: tuple[Path, Path]) -> None:
+    """The file that comes out is read as a target, and its transfers and kernels take the measured times."""
+    kernels, transfers = measured
+    file = tmp_path / "mine.toml"
+    arguments = ["--target", "f746-sd", "--kernels", str(kernels), "--transfers", str(transfers)]
+    assert main([*arguments, "-o", str(file)]) == 0
+    target = load_target(file)
+    assert read_ns(target, target.weights, 32_768) == pytest.approx(4_600_000, rel=1e-3)
+    assert write_ns(target, target.weights, 512) == pytest.approx(1_200_000, rel=1e-3)
+    for sample in read_kernel_samples(kernels)[2:]:
+        cycles = compute_ns(target, sample.work) * target.board.clock_hz / 1e9
+        assert cycles == pytest.approx(sample.cycles, rel=0.01)
+    source = "M: fitted by ooc-calibrate from measured cycles"
+    assert target.provenance[f"board.runtime.{target.runtime.name}.conv_cycles_per_mac"] == source
+    # what was not measured stays as it was
+    assert replace(target.board, ports=(), runtimes=()) == replace(
+        load_target("f746-sd").board, ports=(), runtimes=()
+    )
+
+
+def test_padding_is_not_computed(measured: tuple[Path, Path]) -> None:
+    """A 3x3 window on 32x32 pixels with padding has 94 x 94 of its 96 x 96 taps inside, per channel."""
+    sample = read_kernel_samples(measured[0])[0]
+    assert sample.work.macs == 32 * 32 * 16 * 27
+    assert sample.work.computed_macs + sample.work.single_macs == 94 * 94 * 16 * 3
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("conv,32,32,16,3,3,3,1,same,0", "line 2: cycles must be a number above 0 (got '0')"),
+        ("conv,32,x,16,3,3,3,1,same,9", "line 2: width must be a whole number above 0 (got 'x')"),
+        ("pool,32,32,16,3,3,3,1,same,9", "line 2: op must be one of conv, "),
+        ("conv,32,32,16,3,3,3,1,full,9", "line 2: padding must be same or valid (got 'full')"),
+        ("conv,32", "line 2: padding must be same or valid (got '')"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
+    """A row that cannot be used is refused with its file, line and column."""
+    file = tmp_path / "kernels.csv"
+    file.write_text(",".join(KERNEL_COLUMNS) + f"\n{row}\n")
+    with pytest.raises(InputError) as caught:
+        read_kernel_samples(file)
+    assert message in str(caught.value)
+
+
+def test_wrong_files_and_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Missing files, missing columns and empty commands end with one line and a code, not a traceback."""
+    (tmp_path / "t.csv").write_text("direction,size\nread,1\n")
+    with pytest.raises(InputError, match="must name the columns direction, bytes"):
+        read_transfer_samples(tmp_path / "t.csv")
+    assert main(["--target", "f746-sd"]) == 2
+    assert main(["--target", "f746-sd", "--kernels", str(tmp_path / "none.csv")]) == 1
+    assert "the file cannot be read" in capsys.readouterr().err
