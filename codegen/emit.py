@@ -353,7 +353,7 @@ def _assertions(tables: Tables, word: str) -> Iterator[str]:
     yield f"#define {word.upper()}_ASSERT(what, condition) typedef char {word}_assert_##what[(condition) ? 1 : -1]"
     for struct, size in STRUCT_BYTES:
         yield _assertion(word, f"{struct}_size", f"sizeof(struct {struct}) == {size}")
-    yield _assertion(word, "state_size", f"sizeof(struct ooc) <= {STATE_BYTES}")
+    yield _assertion(word, "state_size", f"sizeof(struct ooc) <= {STATE_BYTES - 24} + 6 * sizeof(void *)")
     yield _assertion(word, "streams", f"{len(tables.stream)} <= OOC_MAX_STREAMS")
     yield _assertion(word, "banks", f"{len(tables.bank_bytes)} <= OOC_MAX_BANKS")
     for what, largest, most in _maxima(tables):

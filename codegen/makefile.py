@@ -165,6 +165,7 @@ _EMULATED = """\
 #
 # ICOUNT=S     2^S ns of virtual time per instruction: counts are exact and repeatable
 # PROBE=1      report which memory the program touches: see probe.c
+# PROFILE=1    count the instructions of ooc_run by function in {build}/run/profile.txt: likewise
 # PLUGIN=F,... another TCG plugin of the emulator with its arguments; its path counts from the caller
 # COMPILER     gcc, or clang (the linker stays)
 # TIMEOUT      seconds after which the emulator is stopped
@@ -189,6 +190,7 @@ TIMEOUT ?= 600
 ICOUNT ?=
 PLUGIN ?=
 PROBE ?=
+PROFILE ?=
 
 IMAGE = {build}/{name}.elf
 TOOL = {build}/host_store
@@ -224,13 +226,13 @@ emulator:
 \t@command -v $(EMULATOR) >/dev/null || {{ \\
 \t    echo "make: $(EMULATOR) is missing: apt-get install {emulator_packages}" >&2; exit 1; }}
 
-run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE),{build}/probe.so)
+run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
 \t@$(FILES); \\
 \tplugin='$(PLUGIN)'; case $$plugin in ''|/*) ;; *) plugin=$$CALLER/$$plugin ;; esac; \\
 \tmkdir -p $(RUN) && ./$(TOOL) pack {name}.bin "$$input" $(RUN) $(STORE_BYTES) {store_fill} || exit 1; \\
 \tcd $(RUN) || exit 1; \\
-\tprobe='$(if $(PROBE),../probe.so$(comma)parts=parts.txt$(comma)out=probe.txt)'; \\
-\tif [ -n "$$probe" ]; then $(PARTS) >parts.txt; fi; \\
+\tprobe='$(if $(PROBE)$(PROFILE),../probe.so$(if $(PROBE),$(MEMORY))$(if $(PROFILE),$(FUNCTIONS)))'; \\
+\t$(if $(PROBE),$(PARTS) >parts.txt;) $(if $(PROFILE),$(TARGET_NM) -S ../{name}.elf >symbols.txt;) \\
 \tstatus=0; \\
 \ttimeout $(TIMEOUT) $(EMULATOR) -M {machine} -display none -monitor none -serial none -nodefaults \\
 \t    -chardev stdio,id=console -semihosting-config enable=on,target=native,chardev=console \\
@@ -243,10 +245,12 @@ run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE),{build}/probe.so)
 \t        "(124: out of time): $$(grep -v warning: emulator.txt | head -n 1)" >&2; \\
 \t    exit 1; \\
 \tfi; \\
-\tcat console.txt; if [ -n "$$probe" ]; then cat probe.txt; fi; \\
+\tcat console.txt; $(if $(PROBE),cat probe.txt;) \\
 \t../host_store unpack . final.bin && cp final.bin "$$output" && echo "wrote $$output"
 
 comma = ,
+MEMORY = $(comma)parts=parts.txt$(comma)out=probe.txt
+FUNCTIONS = $(comma)symbols=symbols.txt$(comma)profile=profile.txt$(comma)from=ooc_run$(comma)to=stack_used_bytes
 
 # The parts of memory that the linker script declares, for probe.c.
 PARTS = $(TARGET_NM) ../{name}.elf | sed -n \\

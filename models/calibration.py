@@ -53,12 +53,13 @@ class KernelSample:
 
 @dataclass(frozen=True, slots=True)
 class RequestSample:
-    """Cycles the CPU spent on a transfer of some requests, with so many bytes compared with a checksum."""
+    """Cycles the CPU spent on some requests of transfers, or before kernels, comparing bytes with a checksum."""
 
     label: str
     requests: int
     checked_bytes: int
     cycles: float
+    kernels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def fit_runtime(
     kinds = sorted({sample.work.kind for sample in kernels})
     own = {kind: _fit_kind(kind, [s for s in kernels if s.work.kind == kind]) for kind in kinds}
     rows = tuple(Row(s.label, s.cycles, kernel_cycles(own[s.work.kind], s.work)) for s in kernels)
-    per_request, per_byte = _fit_requests(requests)
+    per_request, per_byte = fit_requests(requests)
     coarse = _fit_coarse(kernels)
     cost = RuntimeCost(
         name=name,
@@ -234,11 +235,14 @@ def _fit_coarse(samples: Sequence[KernelSample]) -> dict[str, float]:
     }
 
 
-def _fit_requests(samples: Sequence[RequestSample]) -> tuple[float, float]:
+def fit_requests(samples: Sequence[RequestSample]) -> tuple[float, float]:
+    """Cycles per request and per byte compared with a checksum."""
     if not samples:
         return 0.0, 0.0
     # how long a request waits to be noticed is up to chance
-    found = _fit([(s.requests, s.checked_bytes) for s in samples], [s.cycles for s in samples], power=0.5)
+    found = _fit(
+        [(s.requests, s.checked_bytes, s.kernels) for s in samples], [s.cycles for s in samples], power=0.5
+    )
     return _rounded(found[0]), _rounded(found[1])
 
 

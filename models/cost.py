@@ -31,7 +31,7 @@ def align_down(value: int, granule: int) -> int:
 # --------------------------------------------------------------------------- transfers
 
 
-def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1, checked: bool = False) -> int:
+def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
     """Return the time to read ``size_bytes`` in ``segments`` equal requests, in ns.
 
     Per request of ``n`` bytes, ``n`` rounded up to the granularity::
@@ -40,14 +40,13 @@ def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1, ch
         link = min(port.peak * port.read_efficiency, read.rate)
         cpu  = port.cpu_cycles_per_byte / clock     (0 where DMA moves the data)
 
-    and the cycles that the runtime spends on each request, and on each byte where the record is ``checked``.
-    Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
+    and the cycles that the runtime spends on each request. Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
     """
     access = store.storage.read
     per_byte = _link_ns_per_byte(target, store, store.port.read_efficiency, access)
     moved = align_up(_segment_bytes(size_bytes, segments), access.granularity_bytes)
     moving = segments * _request_ns(store, access, moved, per_byte)
-    return moving + handling_ns(target, segments * moved, segments, checked)
+    return moving + handling_ns(target, segments * moved, segments)
 
 
 def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
@@ -68,7 +67,7 @@ def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -
         moved = align_up(moved, access.page_bytes)
         per_byte = max(per_byte, Fraction(access.page_program_ns, access.page_bytes))
     moving = segments * (_request_ns(store, access, moved, per_byte) + _erase_ns(store.storage, moved))
-    return moving + handling_ns(target, segments * moved, segments, False)
+    return moving + handling_ns(target, segments * moved, segments)
 
 
 def _segment_bytes(size_bytes: int, segments: int) -> int:
@@ -85,15 +84,20 @@ def _request_ns(store: Store, access: StorageAccess, moved_bytes: int, ns_per_by
     return store.port.setup_ns + access.setup_ns * bursts + streaming
 
 
-def handling_ns(target: Target, moved_bytes: int, segments: int, checked: bool) -> int:
+def handling_ns(target: Target, moved_bytes: int, segments: int) -> int:
     """What the CPU does about a transfer: the channel waits for it, so it is part of the transfer."""
     if moved_bytes == 0:
         return 0
-    cost, clock_hz = target.runtime, target.board.clock_hz
-    total = segments * _cycles_ns(cost.cycles_per_request, clock_hz)
-    if checked:
-        total += moved_bytes * _cycles_ns(cost.cycles_per_checked_byte, clock_hz)
-    return _ceil(total)
+    return _ceil(segments * _cycles_ns(target.runtime.cycles_per_request, target.board.clock_hz))
+
+
+def check_ns(target: Target, record_bytes: int) -> int:
+    """Time to compare the checksum of a record of weights, in ns.
+
+    The runtime does so right before the first kernel that waits for the record, so it is part of that
+    computation.
+    """
+    return _ceil(record_bytes * _cycles_ns(target.runtime.cycles_per_checked_byte, target.board.clock_hz))
 
 
 def _erase_ns(storage: Storage, moved_bytes: int) -> int:

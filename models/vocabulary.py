@@ -333,8 +333,8 @@ class RuntimeCost:
     """Cycles of one kernel library on one core (where they come from: provenance of models/boards).
 
     Kinds listed in ``kernels`` take the cycles given there; the first five figures are for the others.
-    ``cycles_per_request`` and ``cycles_per_checked_byte`` are what the CPU spends on a transfer:
-    starting and completing a request, and comparing the checksum of a record.
+    ``cycles_per_request`` are what the CPU spends on starting and completing a request of a transfer,
+    ``cycles_per_checked_byte`` on comparing the checksum of a record, before the first kernel that waits for it.
     """
 
     name: str

@@ -24,6 +24,7 @@ from ooc_solve.models.calibration import (
     Row,
     RuntimeFit,
     TransferFit,
+    fit_requests,
     fit_runtime,
     fit_transfers,
     put_runtime,
@@ -121,14 +122,16 @@ def _source(what: str) -> str:
 
 
 def samples_of(
-    options: argparse.Namespace, measured: Iterable[Measurement]
+    options: argparse.Namespace, measured: Sequence[Measurement]
 ) -> tuple[list[KernelSample], list[RequestSample]]:
     """All kernel and request samples, from the CSV file and the emulator."""
     kernels = read_kernel_samples(options.kernels) if options.kernels else []
     requests: list[RequestSample] = []
     for run_ in measured:
-        kernels += kernel_samples(run_)
         requests += request_samples(run_)
+    _, per_byte = fit_requests(requests)
+    for run_ in measured:
+        kernels += kernel_samples(run_, per_byte)
     return kernels, requests
 
 
@@ -235,7 +238,7 @@ def show_predictions(console: Console, measured: Sequence[Measurement], target: 
     """Print what the fitted figures say about the measured plans."""
     if not measured:
         return
-    table = _table("run", "SRAM", "scheduler", "measured ms", "plan", "stepped")
+    table = _table("run", "SRAM", "scheduler", "measured ms", "plan")
     for run_ in measured:
         said = predict(run_, target)
         table.add_row(
@@ -243,14 +246,9 @@ def show_predictions(console: Console, measured: Sequence[Measurement], target: 
             str(run_.problem.sram_bytes),
             run_.plan.scheduler,
             f"{run_.makespan_ns / 1e6:,.2f}",
-            f"{said.planned_ns / run_.makespan_ns - 1:+.2%}",
-            f"{said.stepped_ns / run_.makespan_ns - 1:+.2%}",
+            f"{said / run_.makespan_ns - 1:+.2%}",
         )
     console.print(table)
-    console.print(
-        "plan: the schedule's own makespan; stepped: transfers looked after between kernels, as the runtime does",
-        markup=False,
-    )
 
 
 if __name__ == "__main__":

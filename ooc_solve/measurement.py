@@ -13,10 +13,9 @@ import numpy as np
 
 from ooc_solve.codegen.project import write_project
 from ooc_solve.models.calibration import KernelSample, RequestSample
-from ooc_solve.models.cost import compute_ns, handling_ns
+from ooc_solve.models.cost import check_ns, compute_ns, handling_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import pack_input
-from ooc_solve.models.stepping import stepped_makespan_ns
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import DType, InputError, Network, Plan, Target, Task, TaskKind, Tensor
 from ooc_solve.solver.streams import earliest_times
@@ -123,9 +122,13 @@ def _events(path: Path, ns_per_tick: float) -> Iterator[Event]:
 # ---------------------------------------------------------------------------------- samples
 
 
-def kernel_samples(measured: Measurement) -> list[KernelSample]:
-    """Cycles of each kernel call, with what the runtime did before it since the last event."""
+def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> list[KernelSample]:
+    """Cycles of each kernel call, with what the runtime did before it since the last event.
+
+    What checking records took is left out, at so many cycles per byte.
+    """
     clock_hz, samples = measured.problem.target.board.clock_hz, []
+    records = record_bytes(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         if task.kind is TaskKind.COMPUTE:
@@ -135,6 +138,7 @@ def kernel_samples(measured: Measurement) -> list[KernelSample]:
             )
             work = geometry.exact_work(geometry.index(task.tile))
             cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
+            cycles -= cycles_per_checked_byte * records[task.index]
             samples.append(
                 KernelSample(f"{measured.problem.network.name}: {op.name} ({work.kind})", work, cycles)
             )
@@ -142,19 +146,34 @@ def kernel_samples(measured: Measurement) -> list[KernelSample]:
 
 
 def request_samples(measured: Measurement) -> list[RequestSample]:
-    """Cycles the CPU spent on each transfer that nothing came between."""
+    """Cycles the CPU spent on each transfer that nothing came between, and before each kernel."""
     target, samples = measured.problem.target, []
+    records = record_bytes(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         transfer = task.transfer
-        if transfer is not None:
-            handling = handling_ns(target, transfer.size_bytes, transfer.segments, transfer.checked)
+        label = f"{measured.problem.network.name}: {task.kind.value} {task.index}"
+        if transfer is None:
+            cycles = (start.ns - before.ns) * target.board.clock_hz / NS_PER_S
+            samples.append(RequestSample(label, 0, records[task.index], cycles, kernels=1))
+        else:
+            handling = handling_ns(target, transfer.size_bytes, transfer.segments)
             spent = end.ns - before.ns - (task.duration_ns - handling)
-            checked = transfer.size_bytes if transfer.checked else 0
-            label = f"{measured.problem.network.name}: {task.kind.value} {transfer.size_bytes}"
             cycles = spent * target.board.clock_hz / NS_PER_S
-            samples.append(RequestSample(label, transfer.segments, checked, cycles))
+            samples.append(RequestSample(label, transfer.segments, 0, cycles))
     return samples
+
+
+def record_bytes(plan: Plan) -> tuple[int, ...]:
+    """Per task, the bytes of the records that it is the first to wait for, and so checks."""
+    checked: set[int] = set()
+    found = [0] * len(plan.graph.tasks)
+    for task in plan.graph.tasks:
+        if task.kind is TaskKind.COMPUTE:
+            loads = [plan.graph.tasks[load].transfer for load in set(task.after) - checked]
+            found[task.index] = sum(move.size_bytes for move in loads if move is not None and move.checked)
+            checked |= set(task.after)
+    return tuple(found)
 
 
 def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
@@ -170,32 +189,25 @@ def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
 # ------------------------------------------------------------------------------- prediction
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a target says about a measured plan: as planned, and as the runtime steps through it."""
-
-    planned_ns: int
-    stepped_ns: int
-
-
-def predict(measured: Measurement, target: Target) -> Prediction:
-    """Return how long the measured plan takes with the figures of ``target``."""
+def predict(measured: Measurement, target: Target) -> int:
+    """Return how long the measured plan takes with the figures of ``target``, in ns."""
     plan = with_durations(measured, target)
     starts = earliest_times(plan.graph, plan.streams)
-    planned = max(start + task.duration_ns for start, task in zip(starts, plan.graph.tasks, strict=True))
-    return Prediction(planned, stepped_makespan_ns(plan, target))
+    return max(start + task.duration_ns for start, task in zip(starts, plan.graph.tasks, strict=True))
 
 
 def with_durations(measured: Measurement, target: Target) -> Plan:
     """The measured plan with the durations of another calibration of its target."""
     problem, plan = measured.problem, measured.plan
+    records = record_bytes(plan)
 
     def duration(task: Task) -> int:
         if task.transfer is None:
             op = problem.network.ops[task.stage]
             geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
-            return compute_ns(target, geometry.tile_work(geometry.index(task.tile)))
-        figures = task.transfer.size_bytes, task.transfer.segments, task.transfer.checked
+            work = geometry.tile_work(geometry.index(task.tile))
+            return compute_ns(target, work) + check_ns(target, records[task.index])
+        figures = task.transfer.size_bytes, task.transfer.segments
         return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
 
     tasks = tuple(replace(task, duration_ns=duration(task)) for task in plan.graph.tasks)

@@ -227,7 +227,7 @@ def show_verdict(console: Console, problem: Problem, results: list[Result]) -> N
     console.print(
         Text(
             f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
-            f"{len(plan.graph.tasks):,} tasks, {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
+            f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
         )
     )
     share = figures.compute_ns / figures.latency_ns if figures.latency_ns else 1.0

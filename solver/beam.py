@@ -6,10 +6,11 @@ A partial selection is judged by what it would cost if all that follows were ove
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ class Course:
             for options in self.options
         ]
         self.output_channel = self.profiles.channel_of[RegionName.OUTPUT]
-        self._steps: dict[tuple[int, State], list[Step]] = {}
+        self._steps: dict[tuple[int, State], dict[int, Step | None]] = {}
 
     @property
     def stages(self) -> int:
@@ -133,35 +134,42 @@ class Course:
             found = [(*state, place) for state in found for place in [(KEPT, 0), *spilled]]
         return found
 
-    def steps(self, stage: int, state: State) -> list[Step]:
-        """Everything that may be done with a stage from a state."""
-        key = stage, state
-        if key not in self._steps:
-            self._steps[key] = self._steps_from(stage, state)
-            self.looked_at += len(self._steps[key])
-        return self._steps[key]
-
-    def _steps_from(self, stage: int, state: State) -> list[Step]:
-        op = self.network.ops[stage]
-        places = dict(zip(self.alive[stage], state, strict=True))
-        inputs = tuple(places[name][0] for name in op.inputs)
-        records = tuple(places[name][1] for name in op.inputs)
-        room = self.room_bytes(stage, {name: width for name, (width, _) in places.items()})
+    def steps(self, stage: int, state: State, allowed: Collection[int]) -> list[Step]:
+        """What may be done with a stage from a state, by the options allowed."""
+        known = self._steps.setdefault((stage, state), {})
+        inputs = tuple(
+            width for width, _ in self._inputs(stage, dict(zip(self.alive[stage], state, strict=True)))
+        )
         found = []
         for number in self.from_inputs[stage].get(inputs, ()):
-            option = self.options[stage][number]
-            own = self.own_bytes(stage) if option.output == KEPT else 0
-            if option.need_bytes > room - own or self.kernels(stage, option) > MOST_KERNELS:
-                continue
-            profile = self.profiles.of(stage, option, records)
-            if profile is None or profile.peak_bytes > room - own:
-                continue
-            places[op.output] = (option.output, option.tiling.rows if option.output != KEPT else 0)
-            after = tuple(places[name] for name in self.alive[stage + 1])
-            found.append(
-                Step(number, profile, room - own, after, self.price.fixed(profile), sum(profile.written_bytes))
-            )
+            if number in allowed:
+                if number not in known:
+                    self.looked_at += 1
+                    known[number] = self._step(stage, state, number)
+                step = known[number]
+                if step is not None:
+                    found.append(step)
         return found
+
+    def _inputs(self, stage: int, places: dict[str, Place]) -> list[Place]:
+        return [places[name] for name in self.network.ops[stage].inputs]
+
+    def _step(self, stage: int, state: State, number: int) -> Step | None:
+        """A stage done by one option, None if it does not fit or is too long to be simulated."""
+        option, output = self.options[stage][number], self.network.ops[stage].output
+        places = dict(zip(self.alive[stage], state, strict=True))
+        room = self.room_bytes(stage, {name: width for name, (width, _) in places.items()})
+        room -= self.own_bytes(stage) if option.output == KEPT else 0
+        if option.need_bytes > room or self.kernels(stage, option) > MOST_KERNELS:
+            return None
+        records = tuple(rows for _, rows in self._inputs(stage, places))
+        profile = self.profiles.of(stage, option, records)
+        if profile is None or profile.peak_bytes > room:
+            return None
+        places[output] = (option.output, option.tiling.rows if option.output != KEPT else 0)
+        after = tuple(places[name] for name in self.alive[stage + 1])
+        fixed, written = self.price.fixed(profile), sum(profile.written_bytes)
+        return Step(number, profile, room, after, fixed, written)
 
     def room_bytes(self, stage: int, residence: dict[str, int]) -> int:
         """Arena that kept tensors leave in a stage, its own output aside."""
@@ -332,9 +340,11 @@ class Found:
     effort: int
 
 
-def search(course: Course, allowed: Allowed, width: int, outlook: Outlook | None = None) -> Found:
-    """Carry at most ``width`` partial selections through the stages."""
-    return _Beam(course, allowed, width, outlook or Outlook(course, allowed)).run()
+def search(
+    course: Course, allowed: Allowed, width: int, outlook: Outlook | None = None, deadline: float = inf
+) -> Found:
+    """Carry at most ``width`` partial selections through the stages; none are found after the deadline."""
+    return _Beam(course, allowed, width, outlook or Outlook(course, allowed)).run(deadline)
 
 
 class _Beam:
@@ -351,10 +361,10 @@ class _Beam:
         self.layers: list[Layer] = []
         self.effort = 0
 
-    def run(self) -> Found:
+    def run(self, deadline: float) -> Found:
         """The complete selections that are left at the end."""
         for stage in range(self.course.stages):
-            if not self._stage(stage):
+            if time.monotonic() > deadline or not self._stage(stage):
                 return Found((), self.effort)
         prices = self.course.price.per_ns * self.front.ends_ns(self.course.output_channel) + self.fixed
         proposals = [
@@ -376,7 +386,7 @@ class _Beam:
         if not steps or not len(plans):
             return False
         known: dict[int, int] = {}
-        profiles = []
+        profiles: list[Profile] = []
         for step in steps:
             if id(step.profile) not in known:
                 known[id(step.profile)] = len(profiles)
@@ -406,8 +416,7 @@ class _Beam:
         plans, ways = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for number in np.unique(self.state_of):
             here = np.flatnonzero(self.state_of == number)
-            all_steps = self.course.steps(stage, self.states[number])
-            own = [step for step in all_steps if step.option in self.allowed[stage]]
+            own = self.course.steps(stage, self.states[number], self.allowed[stage])
             plans.append(np.repeat(here, len(own)))
             ways.append(np.tile(np.arange(len(steps), len(steps) + len(own)), len(here)))
             steps += own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ooc_solve.models.cost import align_down, align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
@@ -145,12 +145,16 @@ class _Expander:
             loaded: list[int] = []
             operands = [-1, -1, -1, -1, -1]
             reads: list[Touch] = []
+            checking = 0
             for k in range(len(geometry.inputs)):
                 operands[k], touches, task = self._input(stage, geometry, k, index, inputs[k])
                 reads += touches
                 loaded += [task] if task >= 0 else []
             if geometry.op.weights is not None:
+                known = len(self.tasks)
                 fetched = self._weights(stage, geometry, index, weights)
+                if len(self.tasks) > known:  # the first to wait for the record checks it
+                    checking = check_ns(self.problem.target, self._record_bytes(geometry, index))
                 operands[2] = fetched.buffer
                 reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
                 loaded.append(fetched.task)
@@ -170,7 +174,7 @@ class _Expander:
                 output, touch = self._output(stage, geometry, box)
                 operands[3] = output
                 writes.append(touch)
-            compute = self._compute(stage, geometry, index, reads, writes, loaded, operands)
+            compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
             if index[3] == splits - 1:
                 self._store_tile(stage, geometry, index, output, compute)
         if geometry.output.name in self.resident and self.problem.stored_at_end(geometry.output):
@@ -185,8 +189,9 @@ class _Expander:
         writes: list[Touch],
         after: list[int],
         operands: list[int],
+        checking_ns: int,
     ) -> int:
-        duration = compute_ns(self.problem.target, geometry.tile_work(index))
+        duration = checking_ns + compute_ns(self.problem.target, geometry.tile_work(index))
         a, b, c, d, e = operands
         return self._append(
             TaskKind.COMPUTE,
@@ -265,8 +270,7 @@ class _Expander:
         if key not in cache:
             if not geometry.tiling.hold_weights:
                 cache.clear()
-            granule = self.problem.granule_bytes(RegionName.IMAGE)
-            size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+            size = self._record_bytes(geometry, index)
             record = (stage, *key)
             if record not in self.records:
                 self.records[record] = self.region_bytes[RegionName.IMAGE]
@@ -275,6 +279,10 @@ class _Expander:
             transfer = Transfer(RegionName.IMAGE, self.records[record], size, checked=True)
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
+
+    def _record_bytes(self, geometry: StageGeometry, index: TileIndex) -> int:
+        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        return align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
 
     # --------------------------------------------------------------------- outputs
 
@@ -348,9 +356,7 @@ class _Expander:
 
     def _load(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
-        duration = read_ns(
-            self.problem.target, store, transfer.size_bytes, transfer.segments, transfer.checked
-        )
+        duration = read_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
         touch = Touch(buffer, Footprint(0, transfer.size_bytes))
         return self._append(
             TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from ooc_solve.models.vocabulary import Selection
 from ooc_solve.solver.beam import Allowed, Course, Outlook, Proposal, search
-from ooc_solve.solver.options import KEPT
+from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.search import Candidate, evaluate
 from ooc_solve.solver.selection import Space
 
+FIRST_WIDTH = 24
+"""Partial selections that the first searches keep, over a few options per stage."""
+
+FEW = 9
+"""Options for the same residences that the first searches use: from fast to small."""
+
 WIDTHS = (32, 96, 288)
-"""Partial selections that the searches over all stages keep, one after the other."""
+"""Partial selections that the searches over all options keep, one after the other."""
 
 MARGINS = (0.0, 0.04, 0.1)
 """Shares of the arena that they leave free, since tiles cannot always be packed without gaps."""
@@ -37,11 +44,15 @@ TRIED_OF_WINDOW = 3
 APART = 0.0002
 """Proposals whose prices differ by a smaller share are taken for the same."""
 
-HOPE = 1.01
-"""Proposals are carried out up to this many times the price at which the best plan is simulated."""
+HOPE, MORE_HOPE = 1.01, 1.002
+"""Proposals are carried out up to this many times the least simulated price of a good plan; as many times
+more whenever a search brought none."""
 
 POOL = 4
 """Plans around which windows are searched."""
+
+UNITS_PER_TASK = 4
+"""Units of effort to expand, place and schedule a task."""
 
 STEP_UNITS = 10
 """Units of effort to find out what one option does in one state."""
@@ -50,8 +61,8 @@ STEP_UNITS = 10
 def improve(space: Space, start: Candidate, effort: int, seed: int, deadline: float) -> Candidate:
     """Search for a better plan than ``start``; never returns a worse one.
 
-    ``effort`` is in the units of `LocalSearch`: twice the tasks that are scheduled, or as
-    much simulation as takes that long.
+    ``effort`` is counted in units that take about 30 us on a desktop machine: `UNITS_PER_TASK` of
+    them per task of a selection that is carried out, and as many as `beam` says for simulation.
     """
     return _Improvement(space, start, effort, seed, deadline).run()
 
@@ -62,12 +73,12 @@ class _Improvement:
     def __init__(self, space: Space, start: Candidate, effort: int, seed: int, deadline: float) -> None:
         self.space, self.deadline, self.left = space, deadline, effort
         self.random = random.Random(seed)
-        self.best = start
+        self.best, self.hope = start, HOPE
         self.courses: dict[float, Course] = {}
         self.charged: dict[float, int] = {}
         self.seen: dict[Selection, Candidate | None] = {start.selection: start}
         self.pool: list[tuple[Candidate, Proposal]] = []
-        self.everything = [range(len(options)) for options in space.options]
+        self.everything: Allowed = [range(len(options)) for options in space.options]
 
     @property
     def over(self) -> bool:
@@ -79,7 +90,7 @@ class _Improvement:
         self._take_up(self.best)
         rounds = self._wide()
         while not self.over:
-            if next(rounds, None) is None and not self.pool:
+            if not next(rounds, False) and not self.pool:
                 break
             for _ in range(2 * len(self.space.options) if self.pool else 0):
                 if self.over:
@@ -96,21 +107,21 @@ class _Improvement:
 
     def _search(self, margin: float, allowed: Allowed, width: int, outlook: Outlook) -> tuple[Proposal, ...]:
         course = self._course(margin)
-        found = search(course, allowed, width, outlook)
+        found = search(course, allowed, width, outlook, self.deadline)
         self.left -= found.effort + STEP_UNITS * (course.looked_at - self.charged[margin])
         self.charged[margin] = course.looked_at
         return found.proposals
 
-    def _wide(self) -> Iterator[None]:
+    def _wide(self) -> Iterator[bool]:
         """Searches over all stages, wider and wider."""
-        for width in WIDTHS:
+        few = [_few(options) for options in self.space.options]
+        for width, allowed in ((FIRST_WIDTH, few), *((width, self.everything) for width in WIDTHS)):
             for margin in MARGINS:
                 if self.over:
                     return
-                course = self._course(margin)
-                outlook = Outlook(course, self.everything)
-                self._try(self._search(margin, self.everything, width, outlook), TRIED)
-            yield
+                outlook = Outlook(self._course(margin), allowed)
+                self._try(self._search(margin, allowed, width, outlook), TRIED)
+            yield True
 
     def _window(self) -> None:
         """Search all options of a few stages, the other tilings unchanged."""
@@ -128,10 +139,10 @@ class _Improvement:
 
     def _try(self, proposals: Sequence[Proposal], most: int) -> None:
         """Carry out the proposals that may be better than what is known."""
-        limit = HOPE * min((p.price for _, p in self.pool), default=float("inf"))
-        before = 0.0
+        limit = self.hope * min((p.price for _, p in self.pool), default=float("inf"))
+        before, all_tries = 0.0, most
         for proposal in proposals:
-            if most == 0 or self.over or proposal.price > limit:
+            if most == 0 or (self.over and most < all_tries) or proposal.price > limit:
                 break
             if proposal.price < before * (1 + APART):
                 continue
@@ -141,9 +152,11 @@ class _Improvement:
             most -= 1
             candidate = self.seen[selection] = evaluate(self.space.problem, selection)
             tasks = self.best.graph.tasks if candidate is None else candidate.graph.tasks
-            self.left -= 3 * len(tasks)
+            self.left -= UNITS_PER_TASK * len(tasks)
             if candidate is not None:
                 self._keep(candidate, proposal)
+        if most == all_tries:
+            self.hope *= MORE_HOPE
 
     def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
         self.pool.append((candidate, proposal))
@@ -176,3 +189,22 @@ class _Improvement:
                 return None
             numbers.append(found[0])
         return tuple(numbers)
+
+
+def _few(options: Sequence[Option]) -> list[int]:
+    """Numbers of a few options for each residence of the tensors: from the fastest to the smallest."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    for number in sorted(range(len(options)), key=lambda n: (_work_ns(options[n]), options[n].need_bytes)):
+        group = groups[options[number].inputs, options[number].output]
+        if not group or options[number].need_bytes < options[group[-1]].need_bytes:
+            group.append(number)
+    found: list[int] = []
+    for group in groups.values():
+        last = len(group) - 1
+        found += {group[round(i * last / (FEW - 1))] for i in range(FEW)}
+    return sorted(found)
+
+
+def _work_ns(option: Option) -> int:
+    """Time of an option if its transfers overlap, but are not free."""
+    return max(option.compute_ns, option.total_io_ns) + option.total_io_ns // 8

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
@@ -170,8 +170,7 @@ class OptionCosts:
         return self.problem.target.stores[self.problem.store_index(region)]
 
     def _read_ns(self, region: RegionName, size: int, segments: int) -> int:
-        checked = region is RegionName.IMAGE
-        return read_ns(self.problem.target, self._store(region), size, segments, checked)
+        return read_ns(self.problem.target, self._store(region), size, segments)
 
     def _write_ns(self, region: RegionName, size: int, segments: int) -> int:
         return write_ns(self.problem.target, self._store(region), size, segments)
@@ -274,7 +273,7 @@ class OptionCosts:
         reads: Counter[str] = Counter()
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
-        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
+        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = checking = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -293,7 +292,7 @@ class OptionCosts:
                 held_inputs += slot
             bytes_read, tasks = bytes_read + size, tasks + count
         if op.weights is not None:
-            slot, total_ns, head_ns, size, count, held_weights = self._weight_cost(geometry)
+            slot, total_ns, head_ns, size, count, held_weights, checking = self._weight_cost(geometry)
             channel = self._channel(RegionName.IMAGE)
             reads[channel] += total_ns
             first[channel] += head_ns
@@ -319,7 +318,7 @@ class OptionCosts:
         workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
         need = workspace.busiest_bytes()
         return Option(
-            tiling, inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry),
+            tiling, inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)),
         )  # fmt: skip
@@ -436,8 +435,8 @@ class OptionCosts:
         )
         return 1 if stays else groups
 
-    def _weight_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int]:
-        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held."""
+    def _weight_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int, int]:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held, ns of checking."""
         tiling = geometry.tiling
         rows, columns, groups, splits = geometry.grid
         granule = self._granule(RegionName.IMAGE)
@@ -469,7 +468,9 @@ class OptionCosts:
         first = min(self._read(RegionName.IMAGE, size, 1) for size in keys)
         count = sum(keys.values())
         total = sum(size * n for size, n in keys.items())
-        return slot, total_ns, first, total * rounds, count * rounds, held if tiling.hold_weights else 0
+        checking = sum(check_ns(self.problem.target, size) * n * rounds for size, n in keys.items())
+        held = held if tiling.hold_weights else 0
+        return slot, total_ns, first, total * rounds, count * rounds, held, checking
 
     @staticmethod
     def _alike(group: int, groups: int) -> int:

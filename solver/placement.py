@@ -127,9 +127,7 @@ class _Arena:
                 found.append((low, high))
         return found
 
-    def earliest(
-        self, first: int, last: int, size: int, ahead: int, corners: bool
-    ) -> tuple[int, int] | None:
+    def earliest(self, first: int, last: int, size: int, ahead: int, corners: bool) -> tuple[int, int] | None:
         """Address that is free longest before ``first``, and the step from which it is.
 
         At most ``ahead`` steps count; ties go to the lowest address. With ``corners`` only the
@@ -170,21 +168,16 @@ def place(
     go to the ends of gaps; that finds addresses where memory is tight, but loads may begin later.
     """
     uses = buffer_uses(graph)
+    kept = kept_addresses(problem, graph, uses, flips)
+    if kept is None:
+        return None
     arena = _Arena(problem)
     address = [0] * len(graph.buffers)
     opens = [0] * len(graph.buffers)
-    kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR]
-    kept.sort(key=lambda b: (not b.pinned, uses[b.index].first))
-    for count, buffer in enumerate(kept):
-        use = uses[buffer.index]
-        gaps = arena.gaps(use.first, use.last, buffer.size_bytes)
-        if not gaps:
-            return None
-        top = (flips >> (count % 24)) & 1
-        address[buffer.index] = gaps[-1][1] - buffer.size_bytes if top else gaps[0][0]
-        opens[buffer.index] = use.first
-        at = address[buffer.index]
-        arena.blocks.append(_Block(at, at + buffer.size_bytes, use.first, use.last))
+    for index, at in kept.items():
+        address[index], opens[index] = at, uses[index].first
+        size = graph.buffers[index].size_bytes
+        arena.blocks.append(_Block(at, at + size, uses[index].first, uses[index].last))
     rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
     rest.sort(key=lambda b: (uses[b.index].first, -uses[b.index].last, -b.size_bytes, b.index))
     for buffer in rest:
@@ -195,6 +188,23 @@ def place(
             return None
         address[buffer.index], opens[buffer.index] = found
     return Placement(tuple(address), tuple(opens))
+
+
+def kept_addresses(problem: Problem, graph: TaskGraph, uses: list[Use], flips: int) -> dict[int, int] | None:
+    """Addresses of kept tensors by buffer, None if there are none; ``flips`` as in `place`."""
+    arena = _Arena(problem)
+    kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR]
+    kept.sort(key=lambda b: (not b.pinned, uses[b.index].first))
+    found: dict[int, int] = {}
+    for count, buffer in enumerate(kept):
+        use = uses[buffer.index]
+        gaps = arena.gaps(use.first, use.last, buffer.size_bytes)
+        if not gaps:
+            return None
+        top = (flips >> (count % 24)) & 1
+        at = found[buffer.index] = gaps[-1][1] - buffer.size_bytes if top else gaps[0][0]
+        arena.blocks.append(_Block(at, at + buffer.size_bytes, use.first, use.last))
+    return found
 
 
 def _place_tile(

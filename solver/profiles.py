@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import Box, LoopOrder, Objective, Op, OpKind, RegionName, Tensor
@@ -62,7 +62,7 @@ class Profile:
     @property
     def kernels(self) -> int:
         """How many kernels the stage has."""
-        return self.table.shape[1]
+        return int(self.table.shape[1])
 
 
 @lru_cache(maxsize=8)
@@ -136,7 +136,13 @@ class Profiles:
             return None
 
     def fetched(
-        self, tensor: Tensor, width: int, record: int, plane: int, rows: tuple[int, int], columns: tuple[int, int]
+        self,
+        tensor: Tensor,
+        width: int,
+        record: int,
+        plane: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
     ) -> tuple[int, int, int]:
         """Buffer bytes, ns and bytes moved of a fetched box.
 
@@ -153,7 +159,9 @@ class Profiles:
             raise SelectionError(f"a box of '{tensor.name}' cannot be addressed")
         return found
 
-    def _fetch(self, tensor: Tensor, width: int, record: int, plane: int, box: Box) -> tuple[int, int, int] | None:
+    def _fetch(
+        self, tensor: Tensor, width: int, record: int, plane: int, box: Box
+    ) -> tuple[int, int, int] | None:
         region = self.region_of(tensor.name)
         layout = StorageLayout(tensor, width, record, self.problem.granule_bytes(region))
         try:
@@ -166,7 +174,7 @@ class Profiles:
     def read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a load."""
         store = self.problem.target.stores[self.problem.store_index(region)]
-        return read_ns(self.problem.target, store, size, segments, checked=region is RegionName.IMAGE)
+        return read_ns(self.problem.target, store, size, segments)
 
     def write_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a store."""
@@ -184,13 +192,13 @@ class _Walk:
         self.geometry, self.option, self.records = geometry, option, records
         rows, columns, groups, splits = self.grid = geometry.grid
         if option.tiling.loop is LoopOrder.WEIGHTS_OUTER:
-            self.group, self.row, self.column, self.split = np.indices((groups, rows, columns, splits)).reshape(
-                4, -1
-            )
+            self.group, self.row, self.column, self.split = np.indices(
+                (groups, rows, columns, splits)
+            ).reshape(4, -1)
         else:
-            self.row, self.group, self.column, self.split = np.indices((rows, groups, columns, splits)).reshape(
-                4, -1
-            )
+            self.row, self.group, self.column, self.split = np.indices(
+                (rows, groups, columns, splits)
+            ).reshape(4, -1)
         self.n = len(self.row)
         operands = len(geometry.inputs) + 1
         self.table = np.zeros((LOADS + LOAD_ROWS * operands, self.n), np.int64)
@@ -204,7 +212,7 @@ class _Walk:
             name = self.geometry.inputs[k].name
             if residence != KEPT:
                 self._input(k, residence)
-            elif self.known.fetches_kept(self.stage, name):
+            elif self.known.fetches_kept(self.stage, name) and self.geometry.op.inputs.index(name) == k:
                 self._kept_input(k)
         if self.geometry.op.weights is not None:
             self._weights()
@@ -293,16 +301,18 @@ class _Walk:
             if size not in known:
                 known[size] = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.IMAGE, size), 0
             figures[:, i], moved[i] = known[size], size
-        self._load(len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights)
+        starts = self._load(
+            len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights
+        )
+        checks = np.array([check_ns(self.problem.target, int(size)) for size in moved], np.int64)
+        self.table[COMPUTE, starts] += checks[which[starts]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
         return slice(start, start + LOAD_ROWS)
 
-    def _load(
-        self, k: int, region: RegionName, figures: Ints, moved: Ints, which: Ints, hold: bool
-    ) -> None:
-        """Enter the loads of an operand: tile ``which`` of each kernel, loaded where it is new."""
+    def _load(self, k: int, region: RegionName, figures: Ints, moved: Ints, which: Ints, hold: bool) -> Ints:
+        """Enter the loads of an operand: tile ``which`` of each kernel; return where it is new, so loaded."""
         room = figures[0]
         if hold:
             _, starts = np.unique(which, return_index=True)
@@ -318,6 +328,7 @@ class _Walk:
         self.table[self._rows(k), starts] = figures[:, which[starts]]
         self.read[self.problem.store_index(region)] += int(moved[which[starts]].sum())
         self.io_ns += int(figures[1, which[starts]].sum())
+        return starts
 
     # ----------------------------------------------------------------------- results
 
@@ -355,7 +366,8 @@ class _Walk:
     def _kept_output(self) -> None:
         """A kept output is not there during the first partial sums; one of the network is stored at the end."""
         out, problem = self.geometry.output, self.problem
-        self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
+        if problem.io is IoPlace.STORAGE or out.name not in problem.network.outputs:
+            self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
         if problem.stored_at_end(out):
             size = stored_bytes(problem, out.name)
             ns = self.known.write_ns(RegionName.OUTPUT, size)

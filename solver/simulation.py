@@ -1,10 +1,10 @@
 """Thousands of partial plans at once, stage by stage, without tasks and addresses.
 
-Kernels run in their order. Transfers go in order of the kernel that waits for them. A load may
-start once the bytes of all kernels until its own leave room for it; a tile is stored when its
-kernel has ended, at the latest before the next one is: earlier where the channel would wait
-anyway, where the bytes are needed, or where a load reads what it writes. Only the sum of bytes
-is looked at, not addresses.
+Kernels run in their order. Loads go in order of the kernel that waits for them, the weights first;
+one may start once the bytes of all kernels until its own leave room for it. Up to `WAITING` tiles
+wait to be stored: the oldest goes where the channel would be idle otherwise, where its bytes are
+needed, where a load reads what it writes, or when there are more of them. Only the sum of bytes is
+looked at, not addresses.
 
 Everything is an array over partial plans. What a plan's future depends on is its `Front`: when
 the kernels and each channel are done, the tile that is not stored yet, and the *gates*. A gate
@@ -26,8 +26,8 @@ from ooc_solve.solver.profiles import (
     LOAD_NS,
     LOAD_REACH,
     LOAD_ROWS,
-    NEED,
     LOADS,
+    NEED,
     PLANE,
     STORE_BYTES,
     STORE_NS,
@@ -154,7 +154,7 @@ class _Walk:
         stores = table[STORE_NS].any()
         if self.stores:
             self._make_room(n, free + table[STORE_BYTES], begin)
-        for k, channel in enumerate(self.traffic.operands):
+        for k, channel in reversed(tuple(enumerate(self.traffic.operands))):
             start = LOADS + LOAD_ROWS * k
             if table[start + LOAD_NS].any():
                 self._load(n, k, channel, table[start : start + LOAD_ROWS], begin)

@@ -26,6 +26,7 @@ from ooc_solve.solver.heuristics import (
     in_core,
     space_of,
 )
+from ooc_solve.solver.improvement import improve
 from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import value
@@ -34,7 +35,6 @@ from ooc_solve.solver.search import (
     Candidate,
     at_size,
     first_candidates,
-    local_search,
     polish,
     rungs,
     score_of,
@@ -49,8 +49,8 @@ Progress = Callable[[str, float, int | None, int], None]
 EXACT_TASKS = 48
 """Graphs up to this size are solved to the end by the tile-level model on each rung."""
 
-EFFORT_PER_SECOND = 1500
-"""Tasks that the local search schedules on each rung, per second of time limit."""
+EFFORT_PER_SECOND = 5000
+"""Units of effort of the search on each rung (see `improvement`), per second of time limit."""
 
 EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
@@ -64,7 +64,7 @@ def cp_sat(
     known: Sequence[Plan | None] = (),
     spent_s: float = 0.0,
 ) -> Result:
-    """Tilings, residence, times and addresses by CP-SAT and local search, with a bound.
+    """Tilings, residence, times and addresses by beam search and CP-SAT, with a bound.
 
     Plans are sought on each rung of a fixed ladder of SRAM sizes, downwards from the one asked
     for, as long as the bound of a rung allows a better plan there. What a rung gives depends on
@@ -147,9 +147,9 @@ class _Climb:
             self.bound = max(self.bound, proven)
 
     def improved(self, here: Problem, start: Candidate) -> Candidate:
-        """A better plan for one rung, by local search and, for small graphs, to the end."""
+        """A better plan for one rung, by beam search and, for small graphs, to the end."""
         effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s)
-        found = local_search(space_of(here), start, effort, self.budget.seed, self.search_ends)
+        found = improve(space_of(here), start, effort, self.budget.seed, self.search_ends)
         found = polish(here, found, self.search_ends)
         if found.selection in self.proven or time.monotonic() > self.search_ends:
             return found

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_down, align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
@@ -98,7 +98,7 @@ class StepCosts:
     def _read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a load."""
         store = self.problem.target.stores[self.problem.store_index(region)]
-        return read_ns(self.problem.target, store, size, segments, checked=region is RegionName.IMAGE)
+        return read_ns(self.problem.target, store, size, segments)
 
     def steady(self, region: RegionName) -> bool:
         """Whether each byte more of a load takes the same time."""
@@ -329,7 +329,7 @@ class _Stage:
         final = (np.arange(len(self.splits)) == len(self.splits) - 1).astype(np.int64)
         group_of = np.unique(self.groups, return_index=True, return_inverse=True)
         split_of = np.unique(self.splits * 2 + final, return_index=True, return_inverse=True)
-        figures = []
+        figures, checks = [], []
         for group in group_of[1]:
             for split in split_of[1]:
                 size = geometry.weight_bytes((0, 0, int(group), int(split))) + CHECKSUM_BYTES
@@ -337,15 +337,17 @@ class _Stage:
                 ns = self.costs.read_ns(RegionName.IMAGE, size)
                 room = self.problem.buffer_bytes(size)
                 figures.append((room, ns, (WEIGHTS, room, ns, 0, 0, 0)))
+                checks.append(check_ns(self.problem.target, size))
         which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split
-        self._fetch(RegionName.IMAGE, key, which, figures, self.option.tiling.hold_weights)
+        starts = self._fetch(RegionName.IMAGE, key, which, figures, self.option.tiling.hold_weights)
+        self.compute[starts] += np.array(checks, np.int64)[which[starts]]
 
     def _fetch(
         self, region: RegionName, key: Ints, which: Ints, figures: list[tuple[int, int, Load]], hold: bool
-    ) -> None:
-        """Account for the tiles of one operand: a tile is loaded where the key is new."""
+    ) -> Ints:
+        """Account for the tiles of one operand; return where they are loaded: where the key is new."""
         room = np.array([figure[0] for figure in figures], np.int64)[which]
         if hold:
             _, starts = np.unique(key, return_index=True)
@@ -368,6 +370,7 @@ class _Stage:
         self.load_bytes[operand, starts] = room[starts]
         self.load_ns[operand, starts] = ns
         self.loads.append((starts, which[starts], [figure[2] for figure in figures]))
+        return starts
 
     def _loads_from(self, kernel: int) -> Loads:
         """Kinds of loads that kernels from this one on wait for."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, tile_range
 from ooc_solve.models.vocabulary import (
@@ -342,9 +342,18 @@ def _sharing(case: _Case, resource: str, tasks: list[Task]) -> Iterator[Violatio
 
 
 def _durations(case: _Case) -> Iterator[Violation]:
-    """Every task takes the time that the cost model says."""
+    """Every task takes the time that the cost model says; the first to wait for a record checks it."""
+    checked: set[int] = set()
     for task in case.graph.tasks:
-        if task.duration_ns != (due := _due_ns(case, task)):
+        due = _due_ns(case, task)
+        if task.kind is TaskKind.COMPUTE:
+            for load in sorted(set(task.after) - checked):
+                transfer = case.graph.tasks[load].transfer
+                due += (
+                    check_ns(case.problem.target, transfer.size_bytes) if transfer and transfer.checked else 0
+                )
+            checked |= set(task.after)
+        if task.duration_ns != due:
             message = f"{_name(task)} takes {due} ns (got {task.duration_ns})"
             yield Violation(Rule.DURATION, message, (task.index,), at_ns=case.start(task))
 
@@ -357,7 +366,7 @@ def _due_ns(case: _Case, task: Task) -> int:
     store = target.stores[case.problem.store_index(task.transfer.region)]
     size, segments = task.transfer.size_bytes, task.transfer.segments
     if task.kind is TaskKind.LOAD:
-        return read_ns(target, store, size, segments, task.transfer.checked)
+        return read_ns(target, store, size, segments)
     return write_ns(target, store, size, segments)
 
 

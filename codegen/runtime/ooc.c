@@ -7,6 +7,7 @@
 
 #define COMPUTE_CHANNEL 0xFFu
 #define NO_STREAM 0xFFu
+#define COMPUTE 0u /* the stream that computes */
 #define AGAIN 2u /* ooc_progress.busy of a transfer that is made a second time */
 
 /* ----------------------------------------------------------------- small parts */
@@ -27,17 +28,14 @@ static uint32_t little_endian(const uint8_t *from) {
     return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
 }
 
+/* Errors of ports have the numbers of those of the runtime, some way below. */
+#define BELOW (OOC_ERROR_SHORT - OOC_PORT_SHORT)
+typedef char port_errors_keep_their_distance
+    [OOC_ERROR_FULL - OOC_PORT_FULL == BELOW && OOC_ERROR_RANGE - OOC_PORT_RANGE == BELOW ? 1 : -1];
+
 static int port_failed(struct ooc *o, int result) {
-    int error = OOC_ERROR_PORT;
     o->port_error = result;
-    if (result == OOC_PORT_SHORT) {
-        error = OOC_ERROR_SHORT;
-    } else if (result == OOC_PORT_FULL) {
-        error = OOC_ERROR_FULL;
-    } else if (result == OOC_PORT_RANGE) {
-        error = OOC_ERROR_RANGE;
-    }
-    return error;
+    return result <= OOC_PORT_SHORT && result >= OOC_PORT_RANGE ? result + BELOW : OOC_ERROR_PORT;
 }
 
 static uint32_t port_now(const struct ooc *o) {
@@ -87,19 +85,22 @@ static uint32_t changed(uint32_t value) {
     return value * 0x9E3779B1u + 0x85EBCA6Bu;
 }
 
+static uint32_t word_at(const uint8_t *from) {
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
+}
+
 /* Before a read: change the last bytes of its target, depending on what they were. */
 static uint32_t set_tail(uint8_t *target, uint32_t bytes) {
     uint8_t *tail = target + bytes - TAIL_BYTES;
     uint32_t first = 0;
     if (bytes >= TAIL_BYTES) {
         uint32_t second;
-        unsigned k;
-        first = changed(little_endian(tail));
-        second = changed(first);
-        for (k = 0; k < 4u; k++) {
-            tail[k] = (uint8_t)(first >> 8u * k & 0xFFu);
-            tail[4u + k] = (uint8_t)(second >> 8u * k & 0xFFu);
-        }
+        first = changed(word_at(tail));
+        second = ~first;
+        memcpy(tail, &first, sizeof first);
+        memcpy(tail + 4, &second, sizeof second);
     }
     return first;
 }
@@ -111,9 +112,9 @@ static int came_to_end(const uint8_t *target, uint32_t bytes, uint32_t first, in
     const uint8_t *tail = target + bytes - TAIL_BYTES;
     int whole = 1;
     if (bytes >= TAIL_BYTES && again) {
-        whole = changed(little_endian(tail)) == first && little_endian(tail + 4) == first;
+        whole = changed(word_at(tail)) == first && word_at(tail + 4) == ~word_at(tail);
     } else if (bytes >= TAIL_BYTES) {
-        whole = little_endian(tail) != first || little_endian(tail + 4) != changed(first);
+        whole = word_at(tail) != first || word_at(tail + 4) != ~first;
     }
     return whole;
 }
@@ -141,8 +142,6 @@ struct transfer {
     const struct ooc_region *region;
     uint32_t offset; /* of the segment under way, from the start of the store */
     uint8_t *sram; /* likewise */
-    uint32_t bytes; /* of all segments */
-    int checked;
     int to_store;
 };
 
@@ -156,8 +155,6 @@ static void describe(struct transfer *transfer, const struct ooc *o, unsigned st
     transfer->offset = transfer->region->base + ((uint32_t)word[5] << 16 | word[4]);
     transfer->offset += progress->segment * shape->pitch;
     transfer->sram = ooc_address(o, sram, shape->bytes);
-    transfer->bytes = shape->bytes * shape->segments;
-    transfer->checked = (word[3] & OOC_CHECKED) != 0u;
     transfer->to_store = (word[3] & OOC_STORE) != 0u;
 }
 
@@ -182,12 +179,6 @@ static int start_segment(struct ooc *o, unsigned stream) {
     return result;
 }
 
-#ifndef OOC_NO_RECORD_CHECK
-static int record_is_sound(const uint8_t *record, uint32_t bytes) {
-    return ooc_crc32(0, record, bytes - 4) == little_endian(record + bytes - 4);
-}
-#endif
-
 /* Look at what has arrived with the segment under way: OOC_BUSY if it must be read again. */
 static int arrived(const struct ooc *o, unsigned stream) {
     const struct ooc_progress *progress = &o->stream[stream];
@@ -197,12 +188,6 @@ static int arrived(const struct ooc *o, unsigned stream) {
         && !came_to_end(transfer.sram, transfer.shape->bytes, progress->tail, progress->busy == AGAIN)) {
         return progress->busy == AGAIN ? OOC_ERROR_SHORT : OOC_BUSY;
     }
-#ifndef OOC_NO_RECORD_CHECK
-    if (transfer.checked && progress->segment + 1u == transfer.shape->segments) {
-        const uint8_t *record = transfer.sram - (transfer.bytes - transfer.shape->bytes);
-        return record_is_sound(record, transfer.bytes) ? OOC_DONE : OOC_ERROR_RECORD;
-    }
-#endif
     return OOC_DONE;
 }
 
@@ -212,10 +197,13 @@ static void end_command(struct ooc *o, unsigned stream) {
     o->stream[stream].waiting = 0;
 }
 
-/* Follow the transfer of a busy stream: 1 if something happened, 0, or an error. */
+/* Follow the transfer of a stream that is busy: 1 if something happened, 0, or an error. */
 static int follow(struct ooc *o, unsigned stream) {
     struct ooc_progress *progress = &o->stream[stream];
-    int result = completed(o, channel_of(o, stream), progress->since);
+    int result = 0;
+    if (progress->busy) {
+        result = completed(o, channel_of(o, stream), progress->since);
+    }
     if (result <= 0) {
         if (result < 0 && result != OOC_ERROR_TIMEOUT) {
             progress->busy = 0;
@@ -248,6 +236,7 @@ static void read_command(struct ooc *o, unsigned stream) {
     unsigned k;
     cursor.next = progress->next;
     cursor.round = progress->round;
+    cursor.number = 0; /* is not asked for */
     ooc_command_read(&command, &o->model->stream[stream], &cursor);
     progress->next = cursor.next;
     progress->round = cursor.round;
@@ -279,95 +268,213 @@ static int may_start(struct ooc *o, unsigned stream) {
     return ready;
 }
 
-static int compute(struct ooc *o, unsigned stream) {
-    const struct ooc_progress *progress = &o->stream[stream];
-    uint8_t *address[OOC_SLOTS];
-    struct ooc_tile tile;
-    unsigned k;
+/* Start the transfer that comes next in a stream if it may: 1 if something happened, 0, or an error. */
+static int begin(struct ooc *o, unsigned stream) {
     int result;
-    for (k = 0; k < OOC_SLOTS; k++) {
-        uint16_t word = progress->word[1 + k];
-        address[k] = word == OOC_NOWHERE ? NULL : ooc_address(o, (uint32_t)word * o->model->unit, 0);
-    }
-    port_event(o, stream, OOC_EVENT_START);
-    ooc_tile_set(&tile, o->model, &o->model->stages[progress->stage], progress->word[0], address);
-    result = ooc_kernel(&tile);
-    if (result == OOC_DONE) {
-        end_command(o, stream);
-    }
-    return result;
-}
-
-/* Start the next command of a stream if that is possible and of the wanted sort: 1 if
- * something happened, 0, or an error. */
-static int advance(struct ooc *o, unsigned stream, int transfers) {
-    int result;
-    if (!may_start(o, stream) || (o->stream[stream].stage == OOC_TRANSFER) != transfers) {
+    if (!may_start(o, stream) || o->stream[stream].stage != OOC_TRANSFER) {
         return 0;
     }
-    if (transfers) {
-        o->stream[stream].segment = 0;
-        port_event(o, stream, OOC_EVENT_START);
-        result = start_segment(o, stream);
-    } else {
-        result = compute(o, stream);
-    }
+    o->stream[stream].segment = 0;
+    port_event(o, stream, OOC_EVENT_START);
+    result = start_segment(o, stream);
     return result < 0 ? result : 1;
+}
+
+/* --------------------------------------------------------------------- records */
+
+#ifndef OOC_NO_RECORD_CHECK
+static int is_sound(const struct ooc *o, const struct ooc_command *command) {
+    const struct ooc_shape *shape = &o->model->shapes[command->word[1]];
+    uint32_t bytes = shape->bytes * shape->segments;
+    const uint8_t *record = ooc_address(o, (uint32_t)command->word[0] * o->model->unit, bytes);
+    return ooc_crc32(0, record, bytes - 4) == little_endian(record + bytes - 4);
+}
+
+/* Check the records among the commands of a stream that nobody has looked at yet, up to number `end`:
+ * how many of the commands are left, the first of them with the wrong record. */
+static uint32_t unsound(struct ooc *o, unsigned stream, uint32_t end) {
+    struct ooc_cursor *seen = &o->seen[stream == COMPUTE ? 0 : stream - 1u];
+    uint32_t left = (end - seen->number) & 0xFFFFu; /* no command waits for more: SPEC.md, Limits */
+    for (; left > 0; left--) {
+        struct ooc_command command;
+        ooc_command_read(&command, &o->model->stream[stream], seen);
+        if (command.stage == OOC_TRANSFER && (command.word[3] & OOC_CHECKED) != 0u && !is_sound(o, &command)) {
+            break;
+        }
+    }
+    return left;
+}
+#else
+static uint32_t unsound(struct ooc *o, unsigned stream, uint32_t end) {
+    (void)o;
+    (void)stream;
+    (void)end;
+    return 0;
+}
+#endif
+
+/* ----------------------------------------------------------------------- guard */
+
+/* The main loop may be interrupted anywhere by ooc_advance. Whoever touches streams, status or port
+ * holds the guard meanwhile; an interrupt that finds it held leaves a note and returns. Kernels and
+ * checksums, which take time, run without it: they read what only the main loop changes.
+ *
+ * It takes no more than loads and stores of bytes, because interrupts nest: what comes between the look
+ * at `held` and its change has ended when the change is made, and put `held` back. A note that is left
+ * while the guard is held is found after it was given back; one that comes later finds it free. */
+static void hold(struct ooc *o) {
+    o->held = 1;
+    OOC_BARRIER();
+}
+
+static void give_back(struct ooc *o) {
+    OOC_BARRIER();
+    o->held = 0;
+}
+
+static void fail(struct ooc *o, unsigned stream, uint32_t index, int error) {
+    if (o->status == OOC_BUSY) { /* the first one is told */
+        o->task_stream = (uint8_t)stream;
+        o->task_index = index;
+        o->status = error;
+    }
+}
+
+/* Follow all transfers, then start those that may start: how often something happened. */
+static unsigned move(struct ooc *o) {
+    unsigned stream, pass, happened = 0;
+    for (pass = 0; pass < 2; pass++) {
+        for (stream = 0; stream < o->model->streams && o->status == OOC_BUSY; stream++) {
+            int result = pass == 0 ? follow(o, stream) : begin(o, stream);
+            if (result < 0) {
+                fail(o, stream, o->stream[stream].done, result);
+            }
+            happened += result != 0;
+        }
+    }
+    return happened;
 }
 
 /* -------------------------------------------------------------------- interface */
 
-static int fail(struct ooc *o, unsigned stream, int error) {
-    o->task_stream = (uint8_t)stream;
-    o->task_index = stream == NO_STREAM ? 0 : o->stream[stream].done;
-    o->status = error;
-    return error;
+int ooc_advance(struct ooc *o) {
+    unsigned happened = 0;
+    o->again = 1;
+    while (o->again && !o->held) {
+        hold(o);
+        o->again = 0;
+        happened += o->status == OOC_BUSY ? move(o) : 0u;
+        give_back(o);
+    }
+    if (happened) {
+        o->idle = 0;
+    }
+    return happened != 0;
+}
+
+/* Give the guard back, and do what an interrupt has left undone. */
+static void let_go(struct ooc *o) {
+    give_back(o);
+    if (o->again) {
+        (void)ooc_advance(o);
+    }
 }
 
 /* Nothing happened: wait, be done, or be stuck. */
-static int standstill(struct ooc *o) {
-    unsigned stream, finished = 0, stuck = NO_STREAM;
+static void standstill(struct ooc *o) {
+    unsigned stream, stuck = NO_STREAM;
     for (stream = 0; stream < o->model->streams; stream++) {
         if (o->stream[stream].busy) {
             o->idle = 1;
-            return OOC_BUSY;
+            return;
         }
-        if (o->stream[stream].done == o->model->stream[stream].count) {
-            finished++;
-        } else if (stuck == NO_STREAM) {
+        if (o->stream[stream].done != o->model->stream[stream].count && stuck == NO_STREAM) {
             stuck = stream;
         }
     }
-    if (finished < o->model->streams) {
-        return fail(o, stuck, OOC_ERROR_DEADLOCK);
+    if (stuck == NO_STREAM) {
+        o->status = OOC_DONE;
+    } else {
+        fail(o, stuck, o->stream[stuck].done, OOC_ERROR_DEADLOCK);
     }
-    o->status = OOC_DONE;
+}
+
+/* Under the guard: whether a kernel is to run now. */
+static int choose(struct ooc *o, int happened) {
+    int runs = 0;
+    if (o->status == OOC_BUSY) {
+        runs = may_start(o, COMPUTE) && o->stream[COMPUTE].stage != OOC_TRANSFER;
+        if (!runs && !happened) {
+            standstill(o);
+        }
+    }
+    return runs;
+}
+
+/* Check the records that the next kernel waits for. */
+static int check_records(struct ooc *o, unsigned *stream, uint32_t *index) {
+    const struct ooc_progress *progress = &o->stream[COMPUTE];
+    unsigned k = o->model->streams > 1u;
+    for (; k < o->model->streams; k++) {
+        uint32_t end = k == COMPUTE ? progress->done : progress->need[k - 1u];
+        uint32_t left = unsound(o, k, end);
+        if (left > 0) {
+            *stream = k;
+            *index = end - left;
+            return OOC_ERROR_RECORD;
+        }
+    }
     return OOC_DONE;
+}
+
+/* Run the kernel of the next command. */
+static int compute(const struct ooc *o) {
+    const struct ooc_progress *progress = &o->stream[COMPUTE];
+    uint8_t *address[OOC_SLOTS];
+    struct ooc_tile tile;
+    unsigned k;
+    for (k = 0; k < OOC_SLOTS; k++) {
+        uint16_t word = progress->word[1 + k];
+        address[k] = word == OOC_NOWHERE ? NULL : ooc_address(o, (uint32_t)word * o->model->unit, 0);
+    }
+    ooc_tile_set(&tile, o->model, &o->model->stages[progress->stage], progress->word[0], address);
+    return ooc_kernel(&tile);
+}
+
+static void compute_checked(struct ooc *o) {
+    unsigned stream = COMPUTE;
+    uint32_t index = o->stream[COMPUTE].done;
+    int result = check_records(o, &stream, &index);
+    if (result == OOC_DONE) {
+        hold(o);
+        port_event(o, COMPUTE, OOC_EVENT_START);
+        let_go(o);
+        result = compute(o);
+    }
+    hold(o);
+    if (result == OOC_DONE) {
+        end_command(o, COMPUTE);
+    } else {
+        fail(o, stream, index, result);
+    }
+    let_go(o);
 }
 
 /* Transfers go first, so that they run while the kernel does. */
 int ooc_step(struct ooc *o) {
-    unsigned stream, happened = 0;
-    int pass, result;
+    int happened, runs;
     if (o->status != OOC_BUSY) {
         return o->status;
     }
+    happened = ooc_advance(o);
+    hold(o);
     o->idle = 0;
-    for (pass = 0; pass < 3; pass++) {
-        for (stream = 0; stream < o->model->streams; stream++) {
-            result = 0;
-            if (pass > 0) {
-                result = advance(o, stream, pass == 1);
-            } else if (o->stream[stream].busy) {
-                result = follow(o, stream);
-            }
-            if (result < 0) {
-                return fail(o, stream, result);
-            }
-            happened += (unsigned)result;
-        }
+    runs = choose(o, happened);
+    let_go(o);
+    if (runs) {
+        compute_checked(o);
     }
-    return happened ? OOC_BUSY : standstill(o);
+    return o->status;
 }
 
 static void idle(const struct ooc *o) {
@@ -426,30 +533,37 @@ int ooc_erase(struct ooc *o, unsigned region) {
     return is_at_rest(o) ? erase(o, region) : OOC_ERROR_STATE;
 }
 
-int ooc_start(struct ooc *o) {
+/* Under the guard. */
+static int restart(struct ooc *o) {
     unsigned stream;
+    int result = OOC_DONE;
+    o->task_stream = NO_STREAM;
+    o->task_index = 0;
+    for (stream = 0; stream < o->model->streams; stream++) {
+        if (o->stream[stream].busy && drain(o, channel_of(o, stream), port_now(o)) == OOC_ERROR_TIMEOUT) {
+            o->task_stream = (uint8_t)stream;
+            o->task_index = o->stream[stream].done;
+            return OOC_ERROR_TIMEOUT;
+        }
+    }
+    memset(o->stream, 0, sizeof o->stream);
+    memset(o->seen, 0, sizeof o->seen);
+    o->port_error = 0;
+    /* A run writes each byte of these regions at most once. */
+    result = erase(o, OOC_REGION_OUTPUT);
+    return result == OOC_DONE ? erase(o, OOC_REGION_SCRATCH) : result;
+}
+
+int ooc_start(struct ooc *o) {
     int result;
     if (o->model == NULL) {
         return OOC_ERROR_STATE;
     }
-    for (stream = 0; stream < o->model->streams; stream++) {
-        if (o->stream[stream].busy && drain(o, channel_of(o, stream), port_now(o)) == OOC_ERROR_TIMEOUT) {
-            return fail(o, stream, OOC_ERROR_TIMEOUT);
-        }
-    }
-    memset(o->stream, 0, sizeof o->stream);
-    o->task_stream = NO_STREAM;
-    o->port_error = 0;
-    /* A run writes each byte of these regions at most once. */
-    result = erase(o, OOC_REGION_OUTPUT);
-    if (result == OOC_DONE) {
-        result = erase(o, OOC_REGION_SCRATCH);
-    }
-    if (result != OOC_DONE) {
-        return fail(o, NO_STREAM, result);
-    }
-    o->status = OOC_BUSY;
-    return OOC_DONE;
+    hold(o);
+    result = restart(o);
+    o->status = result == OOC_DONE ? OOC_BUSY : result;
+    give_back(o);
+    return result;
 }
 
 int ooc_run(struct ooc *o) {
@@ -596,28 +710,29 @@ const char *ooc_message(int status) {
     (void)status;
     return "";
 #else
-    static const char *const message[] = {
-        "done",
-        "the tables do not fit this runtime or its port: generate them again",
-        "the storage holds no image, or its header is damaged: write NAME.bin to it",
-        "the port failed a transfer: see port_error",
-        "a weights record has a wrong checksum: read error or damaged image",
-        "all streams wait for each other: the tables are damaged",
-        "a transfer took longer than the port allows",
-        "null pointer, unknown tensor, wrong size or too little scratch",
-        "called at the wrong time: ooc_open, then ooc_start, then ooc_step",
-        "the storage does not hold the image of this model: write NAME.bin to it",
-        "the image ends too early: write all of NAME.bin to the storage",
-        "a transfer moved fewer bytes than asked for",
-        "the storage is full or write protected",
-        "the storage is smaller than this model needs"
-    };
-    const char *text = "unknown status";
-    if (status == OOC_BUSY) {
-        text = "busy: call ooc_step again";
-    } else if (status <= 0 && status >= OOC_ERROR_RANGE) {
-        text = message[-status];
+    /* one after the other, from OOC_BUSY down; a table of pointers would cost more */
+    static const char text[] =
+        "busy: call ooc_step again\0"
+        "done\0"
+        "tables do not fit runtime or port: generate them again\0"
+        "no image in storage, or a damaged header: write NAME.bin\0"
+        "transfer failed: see port_error\0"
+        "weights with a wrong checksum: read error or damaged image\0"
+        "streams wait for each other\0"
+        "transfer took longer than the port allows\0"
+        "null pointer, unknown tensor, wrong size or small scratch\0"
+        "wrong time: ooc_open, then ooc_start, then ooc_step\0"
+        "storage does not hold the image of this model: write NAME.bin\0"
+        "image ends early: write all of NAME.bin\0"
+        "transfer moved too few bytes\0"
+        "storage is full or write protected\0"
+        "storage is too small for this model\0"
+        "unknown status";
+    const char *message = text;
+    int k = status <= OOC_BUSY && status >= OOC_ERROR_RANGE ? status : OOC_ERROR_RANGE - 1;
+    for (; k < OOC_BUSY; k++) {
+        message += strlen(message) + 1;
     }
-    return text;
+    return message;
 #endif
 }

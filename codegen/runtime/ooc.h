@@ -20,7 +20,8 @@
  *
  * There are no globals, no heap, no recursion: the caller owns state and arena, and
  * several networks may run side by side with a state, an arena and a port each. One
- * state must not be used by two threads or by an interrupt at the same time.
+ * state must not be used by two threads at the same time, and by an interrupt only
+ * through ooc_advance.
  *
  * Files: ooc.c, ooc_command.c, ooc_tile.c, ooc_kernels.c; ooc_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
@@ -90,11 +91,14 @@ struct ooc {
     int32_t port_error; /* after OOC_ERROR_PORT: what the port returned */
     uint32_t task_index; /* after an error: the command it happened in (SPEC.md, Faults) ... */
     uint8_t task_stream; /* ... and its stream; 0xFF: in no command */
-    uint8_t idle; /* the last step could do nothing but wait for a transfer */
-    uint8_t reserved[2];
+    volatile uint8_t idle; /* the last step could do nothing but wait for a transfer */
+    volatile uint8_t held; /* somebody works on what ooc_advance works on ... */
+    volatile uint8_t again; /* ... and an interrupt came meanwhile */
+    struct ooc_cursor seen[OOC_MAX_STREAMS - 1]; /* of IO streams: records before are checked */
 };
 
-typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 256 ? 1 : -1];
+/* 256 bytes where a pointer has 32 bits. */
+typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 232 + 6 * sizeof(void *) ? 1 : -1];
 
 /* Prepare a state. Checks tables and port, then reads the header of the image from
  * store 0 into the first bank large enough for 64 bytes rounded up to the granule, and
@@ -117,9 +121,18 @@ int ooc_start(struct ooc *state);
 /* Do what can be done now: ask for completed transfers, start those that may start,
  * run at most one kernel. Returns OOC_BUSY (call again), OOC_DONE (outputs are in
  * place) or an error, which further calls repeat until ooc_start. When ooc.idle is set
- * after OOC_BUSY, nothing will happen before a transfer completes.
+ * after OOC_BUSY, nothing will happen before a transfer completes (ooc_advance clears it then).
  * Errors: STATE, RECORD, DEADLOCK, those of a transfer: PORT, TIMEOUT, SHORT, FULL, RANGE. */
 int ooc_step(struct ooc *state);
+
+/* Note which transfers have ended, and start those that may start. For the interrupt that
+ * completes a transfer, so that the next one begins while a kernel still runs; without it
+ * transfers begin between kernels. May be called at any time after ooc_open, from
+ * interrupts that interrupt each other as well, if all run on the core that runs the main loop
+ * and each returns before what it interrupted goes on: not from another thread. The port
+ * is called from there, but never while one of its functions runs for this state.
+ * Returns 1 if something happened, otherwise 0. A failure is told by the next ooc_step. */
+int ooc_advance(struct ooc *state);
 
 /* ooc_start, then ooc_step until it is done; calls ooc_port.idle while it waits. */
 int ooc_run(struct ooc *state);

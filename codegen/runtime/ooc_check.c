@@ -180,7 +180,7 @@ static int command_is_sound(const struct ooc *o, unsigned stream, const struct o
  * halfway. */
 static int stream_is_sound(struct ooc *o, unsigned number) {
     const struct ooc_stream *stream = &o->model->stream[number];
-    struct ooc_cursor cursor = {0, 0};
+    struct ooc_cursor cursor = {0, 0, 0};
     struct ooc_command command;
     if (stream->words == UINT32_MAX || (stream->words > 0u && stream->code == NULL)) {
         return 0;

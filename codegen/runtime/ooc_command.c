@@ -104,4 +104,5 @@ void ooc_command_read(struct ooc_command *command, const struct ooc_stream *stre
         read_steps(command, stream, cursor);
     }
     turn(stream, cursor);
+    cursor->number++;
 }

@@ -29,6 +29,7 @@ extern "C" {
 struct ooc_cursor {
     uint32_t next; /* first word of the next cell; more than there are: a cell was cut off */
     uint16_t round; /* of the loop in which it lies */
+    uint16_t number; /* of commands read so far, modulo 65536 */
 };
 
 /* Read the next command and go on to the one after it. Never reads beyond the words of

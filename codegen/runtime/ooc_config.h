@@ -18,6 +18,9 @@
  *                      A stage of another kind is refused by ooc_open().
  * OOC_PLAIN            kernels in C alone, even where the compiler offers the chip's
  *                      DSP (SMLAD) or vector (Helium, MVE) instructions.
+ * OOC_BARRIER()        where an interrupt calls ooc_advance(): memory accesses in the program
+ *                      before it stay before it, those behind it behind. Known for
+ *                      compilers that understand GNU C; nothing elsewhere.
  * OOC_INTEGER_SCALING  1: sums are rescaled by integer products, 0: by float
  *                      operations; otherwise whichever the chip has in hardware.
  *
@@ -48,6 +51,14 @@
 
 #if defined(__FAST_MATH__)
 #error "ooc: -ffast-math changes results; compile the runtime without it"
+#endif
+
+#ifndef OOC_BARRIER
+#ifdef __GNUC__
+#define OOC_BARRIER() __asm__ volatile("" ::: "memory")
+#else
+#define OOC_BARRIER() ((void)0)
+#endif
 #endif
 
 /* Instructions beyond C. Vectors come with the DSP instructions. */

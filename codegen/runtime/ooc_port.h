@@ -1,8 +1,9 @@
 /* ooc_port.h - what a board supplies: asynchronous transfers between storage and SRAM.
  *
  * A port is one const struct of functions. The runtime calls them only from ooc_open,
- * ooc_start, ooc_step, ooc_run, ooc_transfer and the functions built on these, never
- * from an interrupt. A port may complete transfers in an interrupt of its own.
+ * ooc_start, ooc_step, ooc_run, ooc_transfer, the functions built on these, and ooc_advance,
+ * never one while another runs. A port may complete transfers in an interrupt of its own, and
+ * call ooc_advance there once `poll` would say so: then transfers follow each other while kernels run.
  */
 #ifndef OOC_PORT_H
 #define OOC_PORT_H
@@ -62,7 +63,8 @@ struct ooc_port {
     uint32_t (*now)(void *context);
 
     /* Called when nothing can be done before a transfer completes: sleep until an
-     * interrupt. May return at any time. May be null. */
+     * interrupt. May return at any time. May be null. Where interrupts call ooc_advance: look at
+     * ooc.idle with interrupts off, and sleep only if it is still set. */
     void (*idle)(void *context);
 
     /* Told when command `index` of a stream starts and ends, for traces and tests. May

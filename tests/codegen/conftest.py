@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +34,8 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.streams import earliest_times, synchronize
 
+GOLDEN = Path(__file__).parent / "golden"
+MOST_GROWTH = 1.02
 NO_FIGURES = Figures(0, 0, 0, 0, 0, 0, 0, 0, None)
 
 
@@ -216,3 +222,34 @@ class Workshop:
 def workshop() -> Workshop:
     """Problems and plans by hand."""
     return Workshop()
+
+
+# ------------------------------------------------------------------- recorded numbers
+
+
+def grown_numbers(file: str, entry: str, compiler: str, found: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Numbers more than 2 % above those recorded, as found and recorded.
+
+    ``golden/FILE`` holds an object per entry: the compiler with its version, and the numbers. With
+    ``OOC_RENEW_COUNTS`` in the environment the entry is written first. Numbers of another compiler
+    are not compared: the test is skipped.
+    """
+    path = GOLDEN / file
+    table = json.loads(path.read_text()) if path.is_file() else {}
+    done = subprocess.run([compiler, "-dumpfullversion"], capture_output=True, text=True, check=True)
+    version = f"{compiler} {done.stdout.strip()}"
+    if "OOC_RENEW_COUNTS" in os.environ:
+        table[entry] = {"compiler": version, "numbers": found}
+        path.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
+    assert entry in table, f"{entry} is not recorded: run with OOC_RENEW_COUNTS=1"
+    if table[entry]["compiler"] != version:
+        pytest.skip(f"numbers are of {table[entry]['compiler']}, this is {version}")
+    known = table[entry]["numbers"]
+    assert set(known) == set(found)
+    return {name: (value, known[name]) for name, value in found.items() if value > MOST_GROWTH * known[name]}
+
+
+@pytest.fixture(scope="session")
+def grown() -> Callable[[str, str, str, dict[str, int]], dict[str, tuple[int, int]]]:
+    """Function that compares numbers with those recorded, or records them."""
+    return grown_numbers

@@ -158,7 +158,7 @@ int main(void) {
     size_t words = fread(all, 2, 1000000, stdin);
     uint16_t *code = malloc(words * 2 + 1);
     struct ooc_stream stream;
-    struct ooc_cursor cursor = {0, 0};
+    struct ooc_cursor cursor = {0, 0, 0};
     if (code == NULL) return 2;
     memcpy(code, all, words * 2);
     memset(&stream, 0, sizeof stream);

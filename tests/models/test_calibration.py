@@ -69,7 +69,9 @@ def test_fit_recovers_the_figures_that_made_the_samples() -> None:
         KernelSample(f"call {k}", work, kernel_cycles(KNOWN, work)) for k, work in enumerate(_calls(40))
     ]
     requests = [
-        RequestSample("r", n, size, 640.0 * n + 10.0 * size) for n in (1, 3) for size in (0, 512, 9000)
+        RequestSample("r", n, size, 640.0 * n + 10.0 * size + 200.0 * kernels, kernels)
+        for n, kernels in ((1, 0), (3, 0), (0, 1))
+        for size in (1, 512, 9000)
     ]
     fit = fit_runtime("mine", kernels, requests)
     found = next(cost for cost in fit.cost.kernels if cost.kind == "conv")

@@ -28,7 +28,7 @@ static void put_number(struct writer *writer, uint64_t value) {
     unsigned at = sizeof text - 1;
     text[at] = '\0';
     do {
-        text[--at] = (char)('0' + (char)(value % 10u));
+        text[--at] = (char)('0' + (int)(value % 10u));
         value /= 10u;
     } while (value != 0);
     put(writer, &text[at]);

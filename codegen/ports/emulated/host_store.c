@@ -221,7 +221,9 @@ static void unpack(const char *directory, const char *output_path) {
     for (k = 0; k < HOST_STORES; k++) {
         uint32_t size = bench->host.size[k];
         if (size > 0) {
-            memcpy(bench->host.bytes[k], read_file(inside(directory, store_name(k)), size, &size), size);
+            uint8_t *content = read_file(inside(directory, store_name(k)), size, &size);
+            memcpy(bench->host.bytes[k], content, size);
+            free(content);
         }
     }
     bench_open(bench);

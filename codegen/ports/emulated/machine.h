@@ -34,6 +34,10 @@ void machine_interrupt(uint32_t number);
 
 /* ------------------------------------------------- what it may use (semihost.c, startup) */
 
+/* Tell the runtime that a transfer has ended, so that the next one begins (ooc_advance). For
+ * interrupts, whose stack must have room for it. */
+void machine_completed(void);
+
 /* Print text, a number, or a line "NAME VALUE". */
 void machine_print(const char *text);
 void machine_print_value(int64_t value);

@@ -29,9 +29,6 @@
 
 const uint32_t machine_ticks_per_s = MACHINE_CLOCK_HZ;
 
-static struct spi_nor nor;
-static struct ooc_port port;
-
 uint64_t machine_ticks(void) {
     return systick_ticks();
 }
@@ -115,6 +112,8 @@ static int poll(void *context, uint8_t channel) {
 }
 
 const struct ooc_port *machine_open(void) {
+    static struct spi_nor nor;
+    static struct ooc_port port;
     nor.bus.transaction = transaction;
     nor.bytes = FLASH_BYTES;
     systick_start();

@@ -24,7 +24,6 @@ const uint32_t machine_ticks_per_s = MACHINE_CLOCK_HZ;
 
 static struct virtio_blk disk[STORES];
 static uint8_t store_of_channel[CHANNELS]; /* of the request under way */
-static struct ooc_port port;
 
 /* The high half is read again if the low half wrapped around meanwhile. */
 uint64_t machine_ticks(void) {
@@ -91,6 +90,7 @@ static unsigned find_disks(void) {
 }
 
 const struct ooc_port *machine_open(void) {
+    static struct ooc_port port;
     if (find_disks() == 0) {
         machine_print("ooc: no virtio-blk-device answers (needs -global virtio-mmio.force-legacy=false)\n");
         return NULL;

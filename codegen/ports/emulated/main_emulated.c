@@ -51,18 +51,20 @@ ARENA(3);
 #define arena3 NULL
 #endif
 
-static uint8_t *const banks[OOC_MAX_BANKS] = {arena0, arena1, arena2, arena3};
 static const uint32_t bank_bytes[OOC_MAX_BANKS] = {BANK0_BYTES, BANK1_BYTES, BANK2_BYTES, BANK3_BYTES};
 
 __attribute__((section(".state"))) static struct ooc state;
 
 /* What measuring takes besides; no plan counts it. */
 static struct fault_port fault;
-static struct ooc_port port;
 static struct faults faults;
 static uint32_t icount_shift, has_icount;
 
 #define COMMAND_LINE_BYTES 160u
+
+void machine_completed(void) {
+    (void)ooc_advance(&state);
+}
 
 __attribute__((weak)) int machine_close(void) {
     return 0;
@@ -71,15 +73,17 @@ __attribute__((weak)) int machine_close(void) {
 /* ----------------------------------------------------------------------- arguments */
 
 static uint32_t *option(const char *name) {
-    static const char *const names[] = {"--fail", "--flip", "--short", "--partial",
-                                        "--hang", "--full", "--cut",   "--icount"};
-    uint32_t *const values[] = {&faults.fail, &faults.flip, &faults.shorten, &faults.partial,
-                                &faults.hang, &faults.full, &faults.cut,     &icount_shift};
+    static const struct known_option {
+        const char *name;
+        uint32_t *value;
+    } known[] = {{"--fail", &faults.fail},       {"--flip", &faults.flip}, {"--short", &faults.shorten},
+                 {"--partial", &faults.partial}, {"--hang", &faults.hang}, {"--full", &faults.full},
+                 {"--cut", &faults.cut},         {"--icount", &icount_shift}};
     unsigned k;
-    for (k = 0; k < sizeof names / sizeof *names; k++) {
-        if (strcmp(name, names[k]) == 0) {
-            has_icount |= values[k] == &icount_shift;
-            return values[k];
+    for (k = 0; k < sizeof known / sizeof *known; k++) {
+        if (strcmp(name, known[k].name) == 0) {
+            has_icount |= known[k].value == &icount_shift;
+            return known[k].value;
         }
     }
     return NULL;
@@ -170,10 +174,11 @@ static void report_error(int result) {
 }
 
 static void report_instructions(uint64_t ticks) {
-    uint64_t seconds = ticks / machine_ticks_per_s;
-    uint64_t rest = ticks % machine_ticks_per_s * 1000000000u;
-    uint64_t ns = seconds * 1000000000u + (rest + machine_ticks_per_s / 2u) / machine_ticks_per_s;
-    machine_print_number("instructions", (ns + ((1u << icount_shift) >> 1)) >> icount_shift);
+    uint64_t rate = machine_ticks_per_s;
+    uint64_t rest = ticks % rate * 1000000000u;
+    uint64_t ns = ticks / rate * 1000000000u + (rest + rate / 2u) / rate;
+    uint64_t half = (uint64_t)1 << icount_shift >> 1;
+    machine_print_number("instructions", (ns + half) >> icount_shift);
 }
 
 static void report(uint64_t ticks, uint32_t stack) {
@@ -208,6 +213,8 @@ static uint32_t now(void *context) {
 }
 
 static void open_network(void) {
+    static uint8_t *const banks[OOC_MAX_BANKS] = {arena0, arena1, arena2, arena3};
+    static struct ooc_port port; /* no plan counts it either */
     const struct ooc_port *below = machine_open();
     int result;
     if (below == NULL) {

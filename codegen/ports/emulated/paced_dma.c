@@ -70,18 +70,20 @@ static int poll(void *context, uint8_t channel) {
     return 1;
 }
 
-void paced_dma_timer_interrupt(struct paced_channel *channel) {
+int paced_dma_timer_interrupt(struct paced_channel *channel) {
     TIMER(channel, TIMER_CLEAR) = 1;
     TIMER(channel, TIMER_CONTROL) = 0;
     channel->state = PACED_MOVING;
     if (pl081_copy(&channel->dma, channel->target, channel->source, channel->bytes) != 0) {
         channel->state = PACED_FAILED;
     }
+    return channel->state == PACED_FAILED;
 }
 
-void paced_dma_interrupt(struct paced_channel *channel) {
+int paced_dma_interrupt(struct paced_channel *channel) {
     pl081_acknowledge(&channel->dma);
     channel->state = PACED_DONE;
+    return 1;
 }
 
 void paced_dma_bind(struct ooc_port *port, struct paced_dma *paced) {

@@ -46,8 +46,8 @@ struct paced_dma {
 /* Fill in the transfers of a port whose context is `paced`; granules of 4 bytes. */
 void paced_dma_bind(struct ooc_port *port, struct paced_dma *paced);
 
-/* To be called from the interrupts of a channel's timer and DMA. */
-void paced_dma_timer_interrupt(struct paced_channel *channel);
-void paced_dma_interrupt(struct paced_channel *channel);
+/* To be called from the interrupts of a channel's timer and DMA. They return 1 if the transfer has ended. */
+int paced_dma_timer_interrupt(struct paced_channel *channel);
+int paced_dma_interrupt(struct paced_channel *channel);
 
 #endif

@@ -246,12 +246,12 @@ static int send_block(const struct sd_card *card, const uint8_t *source, uint8_t
 
 int sd_read(const struct sd_card *card, uint32_t first, uint8_t *target, uint32_t blocks) {
     unsigned number = blocks == 1 ? READ_SINGLE_BLOCK : READ_MULTIPLE_BLOCK;
-    uint32_t k;
     int result = 0;
     begin(card);
     if (command(card, number, address_of(card, first)) != 0) {
         result = SD_ERROR_COMMAND;
     } else {
+        uint32_t k;
         for (k = 0; k < blocks && result == 0; k++) {
             result = receive_block(card, target + k * SD_BLOCK);
         }
@@ -267,12 +267,12 @@ int sd_read(const struct sd_card *card, uint32_t first, uint8_t *target, uint32_
 int sd_write(const struct sd_card *card, uint32_t first, const uint8_t *source, uint32_t blocks) {
     unsigned number = blocks == 1 ? WRITE_BLOCK : WRITE_MULTIPLE_BLOCK;
     uint8_t token = blocks == 1 ? START_BLOCK : START_BLOCK_OF_MANY;
-    uint32_t k;
     int result = 0;
     begin(card);
     if (command(card, number, address_of(card, first)) != 0) {
         result = SD_ERROR_COMMAND;
     } else {
+        uint32_t k;
         (void)card->link.exchange(0xFF);
         for (k = 0; k < blocks && result == 0; k++) {
             result = send_block(card, source + k * SD_BLOCK, token);

@@ -101,7 +101,7 @@ void machine_print_value(int64_t value) {
     uint64_t rest = value < 0 ? 0u - (uint64_t)value : (uint64_t)value;
     text[at] = '\0';
     do {
-        text[--at] = (char)('0' + (char)(rest % 10u));
+        text[--at] = (char)('0' + (int)(rest % 10u));
         rest /= 10u;
     } while (rest != 0);
     if (value < 0) {

@@ -7,7 +7,7 @@
 extern uint32_t stack_low[];
 
 void stack_paint(void) {
-    volatile uint32_t *end = (uint32_t *)__builtin_frame_address(0) - SPARED;
+    const volatile uint32_t *end = (uint32_t *)__builtin_frame_address(0) - SPARED;
     volatile uint32_t *word = stack_low;
     for (; word < end; word++) {
         *word = PAINT;

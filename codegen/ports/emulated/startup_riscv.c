@@ -66,10 +66,10 @@ void startup(void) {
     uint32_t *to;
     WRITE_CSR(mtvec, (uint32_t)(uintptr_t)trap);
     stack_paint();
-    for (to = data_low; to < data_high; to++) {
+    for (to = data_low; (uintptr_t)to < (uintptr_t)data_high; to++) {
         *to = *from++;
     }
-    for (to = bss_low; to < bss_high; to++) {
+    for (to = bss_low; (uintptr_t)to < (uintptr_t)bss_high; to++) {
         *to = 0;
     }
     semihost_exit(main());

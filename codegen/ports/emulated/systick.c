@@ -29,10 +29,10 @@ void systick_start(void) {
 
 /* The count is read between two equal numbers of wraps. */
 uint64_t systick_ticks(void) {
-    uint32_t before, count;
+    uint32_t before, counted;
     do {
         before = wraps;
-        count = MACHINE_REGISTER(SYST_CVR);
+        counted = LAST - MACHINE_REGISTER(SYST_CVR);
     } while (before != wraps);
-    return ((uint64_t)before << 24) + (LAST - count);
+    return ((uint64_t)before << 24) + counted;
 }

@@ -29,7 +29,7 @@ struct virtio_available {
 struct virtio_used {
     uint16_t flags;
     uint16_t index;
-    struct {
+    struct virtio_used_entry {
         uint32_t id;
         uint32_t bytes;
     } ring[VIRTIO_BLK_QUEUE];

@@ -1,0 +1,154 @@
+"""The simulation times selections almost as the real schedules do, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import BufferRole, RegionName, TaskKind
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.beam import Course, State, Step
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.profiles import COMPUTE, LOAD_NS, LOAD_ROWS, LOADS, NEED, STORE_NS
+from ooc_solve.solver.search import evaluate
+from ooc_solve.solver.simulation import Front, Profiled, advance
+
+Problems = Callable[..., SearchStrategy[Problem]]
+
+
+def random_path(course: Course, choose: Callable[[Sequence[Any]], Any]) -> list[Step] | None:
+    """Some way through all stages, None where it ends in a corner."""
+    state: State = choose(course.starts())
+    path = []
+    for stage in range(course.stages):
+        steps = course.steps(stage, state, range(len(course.options[stage])))
+        if not steps:
+            return None
+        path.append(choose(steps))
+        state = path[-1].after
+    return path
+
+
+def simulated(course: Course, paths: Sequence[Sequence[Step]]) -> list[int]:
+    """Makespan (ns) of every path, all simulated together."""
+    front = Front.start(course.profiles.channels).take(np.zeros(len(paths), np.int64))
+    for stage in range(course.stages):
+        steps = [path[stage] for path in paths]
+        room = np.array([step.room_bytes for step in steps], np.int64)
+        profiled = Profiled([step.profile for step in steps])
+        front = advance(front, profiled, np.arange(len(paths)), room, course.traffic[stage])
+    return [int(end) for end in front.ends_ns(course.profiles.channel_of[RegionName.OUTPUT])]
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_profiles_are_what_expansion_makes(data: st.DataObject, problems: Problems) -> None:
+    """Kernels, transfers and tile buffers of every stage are those of the task graph, in order."""
+    problem = data.draw(problems())
+    course = Course(space_of(problem))
+    path = random_path(course, lambda choices: data.draw(st.sampled_from(choices)))
+    assume(path is not None)
+    assert path is not None
+    try:
+        graph = expand(problem, course.selection([step.option for step in path]))
+    except SelectionError:
+        assume(False)
+    uses, kernel = buffer_uses(graph), 0
+    tiles = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
+    for stage, step in enumerate(path):
+        table = step.profile.table
+        tasks = [t for t in graph.tasks if t.stage == stage]
+        if course.profiles.overlaps:
+            compute = [t.duration_ns for t in tasks if t.kind is TaskKind.COMPUTE]
+            assert table[COMPUTE].tolist() == compute
+            stores = [t.duration_ns for t in tasks if t.kind is TaskKind.STORE]
+            assert table[STORE_NS][table[STORE_NS] > 0].tolist() == stores
+            loads = sorted(t.duration_ns for t in tasks if t.kind is TaskKind.LOAD)
+            rows = table[LOADS + LOAD_NS :: LOAD_ROWS]
+            kept = [
+                t.duration_ns
+                for t in graph.tasks
+                if t.stage < 0 and uses[t.writes[0].buffer].first in range(kernel, kernel + len(compute))
+            ]
+            assert sorted(rows[rows > 0].tolist()) == sorted(loads + kept)
+            held = [
+                sum(b.size_bytes for b in tiles if uses[b.index].first <= k <= uses[b.index].last)
+                for k in range(kernel, kernel + len(compute))
+            ]
+            size = {b.label: b.size_bytes for b in graph.buffers if b.role is BufferRole.TENSOR}
+            absent = size.get(
+                problem.network.ops[stage].output, 0
+            )  # a kept output comes with its first bytes
+            for need, bytes_ in zip(table[NEED].tolist(), held, strict=True):
+                assert need in (bytes_, bytes_ - absent)
+            assert table[NEED, -1] == held[-1]
+            kernel += len(compute)
+        else:
+            assert table[COMPUTE].tolist() == [sum(t.duration_ns for t in tasks)] or stage == 0
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_plans_do_not_disturb_each_other(data: st.DataObject, problems: Problems) -> None:
+    """Plans that are simulated together take as long as each of them alone."""
+    course = Course(space_of(data.draw(problems())))
+    paths = [random_path(course, lambda choices: data.draw(st.sampled_from(choices))) for _ in range(4)]
+    found = [path for path in paths if path is not None]
+    assume(len(found) > 1)
+    assert simulated(course, found) == [simulated(course, [path])[0] for path in found]
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_resource_is_faster_than_its_work(data: st.DataObject, problems: Problems) -> None:
+    """A plan takes at least its compute time, and without DMA exactly its compute and transfers."""
+    course = Course(space_of(data.draw(problems())))
+    path = random_path(course, lambda choices: data.draw(st.sampled_from(choices)))
+    assume(path is not None)
+    assert path is not None
+    compute, moved = sum(s.profile.compute_ns for s in path), sum(s.profile.io_ns for s in path)
+    makespan = simulated(course, [path])[0]
+    if course.profiles.overlaps:
+        assert max(compute, moved // course.profiles.channels) <= makespan <= compute + moved
+    else:
+        assert makespan == compute + moved
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "kib", "apart"),
+    [
+        ("ds_cnn", "f746-sd", 128, 0.02),
+        ("resnet8", "f746-sd", 256, 0.02),
+        ("autoencoder", "l4r5-sdspi", 16, 0.02),
+        ("resnet8", "f746-sd", 16, 0.08),
+    ],
+)
+def test_near_to_real_schedules(name: str, target: str, kib: int, apart: float) -> None:
+    """Simulated makespans are near to those of real schedules, the nearer the more SRAM there is."""
+    problem = Problem(zoo_network(name), load_target(target), kib * 1024, IoPlace.STORAGE)
+    course = Course(space_of(problem))
+    outcomes = []
+    rng = np.random.default_rng(1)
+
+    def cheap(choices: Sequence[Any]) -> Any:
+        if not isinstance(choices[0], Step):
+            return choices[0]
+        return min(choices, key=lambda s: (s.profile.compute_ns + s.profile.io_ns) * rng.uniform(1, 1.3))
+
+    for _ in range(24):
+        path = random_path(course, cheap)
+        real = path and evaluate(problem, course.selection([step.option for step in path]))
+        if path and real:
+            outcomes.append(simulated(course, [path])[0] / real.score[1] - 1)
+    assert len(outcomes) >= 4
+    assert float(np.median(np.abs(outcomes))) <= apart
