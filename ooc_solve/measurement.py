@@ -128,7 +128,7 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
     What checking records took is left out, at so many cycles per byte.
     """
     clock_hz, samples = measured.problem.target.board.clock_hz, []
-    records = record_bytes(measured.plan)
+    records = checked_bytes(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         if task.kind is TaskKind.COMPUTE:
@@ -148,7 +148,7 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
 def request_samples(measured: Measurement) -> list[RequestSample]:
     """Cycles the CPU spent on each transfer that nothing came between, and before each kernel."""
     target, samples = measured.problem.target, []
-    records = record_bytes(measured.plan)
+    records = checked_bytes(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         transfer = task.transfer
@@ -164,8 +164,26 @@ def request_samples(measured: Measurement) -> list[RequestSample]:
     return samples
 
 
+def checked_bytes(plan: Plan) -> tuple[int, ...]:
+    """Per task, the bytes of the records that the runtime checks before it.
+
+    They are those among all commands that it waits for, and that no kernel before waited for: on a channel the
+    record of a later kernel may come first, and is then checked early.
+    """
+    order = plan.streams.order
+    seen, found = [0] * len(order), [0] * len(plan.graph.tasks)
+    for position, index in enumerate(order[0]):
+        if plan.graph.tasks[index].kind is TaskKind.COMPUTE:
+            needs = plan.streams.required[index] if len(order) > 1 else (position,)
+            for stream in range(min(1, len(order) - 1), len(order)):
+                moves = [plan.graph.tasks[k].transfer for k in order[stream][seen[stream] : needs[stream]]]
+                found[index] += sum(move.size_bytes for move in moves if move is not None and move.checked)
+                seen[stream] = max(seen[stream], needs[stream])
+    return tuple(found)
+
+
 def record_bytes(plan: Plan) -> tuple[int, ...]:
-    """Per task, the bytes of the records that it is the first to wait for, and so checks."""
+    """Per task, the bytes of the records that the cost model lets it check: it is the first that reads them."""
     checked: set[int] = set()
     found = [0] * len(plan.graph.tasks)
     for task in plan.graph.tasks:
@@ -177,13 +195,22 @@ def record_bytes(plan: Plan) -> tuple[int, ...]:
 
 
 def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
-    """When the CPU turned to it, the start and the end of each command that no event fell into."""
+    """When the CPU turned to it, the start and the end of each command that no event fell into.
+
+    The start of a kernel is told after its records were checked, which begins with the end of the kernel before
+    or of a transfer that it waits for: one that follows any other event is left out.
+    """
     events = measured.events
     for before, start, end in zip(events, events[1:], events[2:], strict=False):
         same = (start.stream, start.index) == (end.stream, end.index)
-        if same and start.is_start and not end.is_start:
+        if not same or not start.is_start or end.is_start:
+            continue
+        task, last = measured.task(start), measured.task(before)
+        if task.transfer is not None:
             # after the start of a transfer, the CPU was still busy with that one
             yield start if before.is_start else before, start, end
+        elif not before.is_start and (last.transfer is None or last.index in task.after):
+            yield before, start, end
 
 
 # ------------------------------------------------------------------------------- prediction

@@ -49,7 +49,7 @@ Progress = Callable[[str, float, int | None, int], None]
 EXACT_TASKS = 48
 """Graphs up to this size are solved to the end by the tile-level model on each rung."""
 
-EFFORT_PER_SECOND = 5000
+EFFORT_PER_SECOND = 4000
 """Units of effort of the search on each rung (see `improvement`), per second of time limit."""
 
 EXACT_SHARE = 0.005
@@ -73,8 +73,7 @@ def cp_sat(
     and so are the plans ``known`` for this problem, which took ``spent_s`` of the time limit.
     """
     climb = _Climb(problem, budget, progress, spent_s)
-    climb.begin()
-    climb.improve()
+    climb.search()
     climb.prove()
     given = [candidate_of(problem, plan) for plan in known if plan is not None]
     best = min([*given, *climb.found], key=lambda c: c.score, default=None) or _least_candidate(problem)
@@ -88,7 +87,7 @@ def cp_sat(
 
 
 class _Climb:
-    """The search over the rungs: first a plan on each, then better ones, the largest rung first."""
+    """The search over the rungs, the largest first, and the bound on all of them."""
 
     def __init__(self, problem: Problem, budget: Budget, progress: Progress | None, spent_s: float) -> None:
         self.problem = problem
@@ -100,7 +99,7 @@ class _Climb:
         self.search_ends = self.begun + left_s * SEARCH_SHARE
         self.bound: int | None = None
         self.found: list[Candidate] = []
-        self.starts: list[tuple[Problem, int, Candidate]] = []  # rung, its bound, its first plan
+        self.rungs_seen: list[Problem] = []
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
 
     @property
@@ -113,45 +112,38 @@ class _Climb:
         """Objective of the best plan so far."""
         return min(candidate.score[0] for candidate in self.found) if self.found else None
 
-    def begin(self) -> None:
-        """The first plan of every rung that may have a better one than the rungs above it."""
-        enough = self.begun + max(FIRST_S, self.budget.time_limit_s / 2)
+    def search(self) -> None:
+        """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
         for size in rungs(self.problem):
-            if self.found and time.monotonic() > enough:
+            if self.found and time.monotonic() > self.search_ends:
                 break
             here = at_size(self.problem, size)
             floor = rung_bound(here, self.budget.time_limit_s / 4, self.best)
             if floor is None:
                 continue
             self.bound = floor if self.bound is None else min(self.bound, floor)
+            self.rungs_seen.append(here)
             start = _first_plan(here, self.search_ends)
             if start is not None:
-                self.starts.append((here, floor, start))
                 self.found.append(start)
+                self.tell(size)
+                if floor < start.score[0]:
+                    ends = self.search_ends if len(self.rungs_seen) > 1 else self.deadline
+                    self.found.append(self.improved(here, start, ends))
             self.tell(size)
-
-    def improve(self) -> None:
-        """Search from the first plans, as long as the bound of their rung lets that pay."""
-        for here, floor, start in self.starts:
-            if time.monotonic() > self.search_ends:
-                break
-            if self.best is not None and floor < self.best:
-                self.found.append(self.improved(here, start))
-                self.tell(here.sram_bytes)
 
     def prove(self) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
-        rungs_seen = [here for here, _, _ in self.starts]
         if self.best is not None and self.bound is not None and self.bound < self.best:
-            proven = relaxed_bound(self.problem, rungs_seen, self.best, self.deadline)
+            proven = relaxed_bound(self.problem, self.rungs_seen, self.best, self.deadline)
             self.bound = max(self.bound, proven)
 
-    def improved(self, here: Problem, start: Candidate) -> Candidate:
+    def improved(self, here: Problem, start: Candidate, ends: float) -> Candidate:
         """A better plan for one rung, by beam search and, for small graphs, to the end."""
         effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s)
-        found = improve(space_of(here), start, effort, self.budget.seed, self.search_ends)
-        found = polish(here, found, self.search_ends)
-        if found.selection in self.proven or time.monotonic() > self.search_ends:
+        found = improve(space_of(here), start, effort, self.budget.seed, ends)
+        found = polish(here, found, ends)
+        if found.selection in self.proven or time.monotonic() > ends:
             return found
         return exact(here, found, self.budget, self.proven)
 
@@ -164,9 +156,6 @@ class _Climb:
 
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
-
-FIRST_S = 2.0
-"""Time that first plans may take, whatever the limit; else it is half of it."""
 
 
 def _first_plan(here: Problem, deadline: float) -> Candidate | None:

@@ -46,8 +46,9 @@ extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int operation, void *count,
                                                        uint64_t amount);
-extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*callback)(unsigned, void *),
-                                                   int registers, void *data);
+extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
+                                                   void (*callback)(unsigned, void *), int registers,
+                                                   void *data);
 extern uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 extern void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
                                              void (*callback)(unsigned, qemu_plugin_meminfo_t, uint64_t, void *),
@@ -356,7 +357,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
     (void)info;
     for (k = 0; k < argc; k++) {
         if (take_argument(argv[k]) != 0) {
-            fprintf(stderr, "probe: must be parts, out, symbols or profile=FILE, or from or to=NAME (got %s)\n",
+            fprintf(stderr,
+                    "probe: must be parts, out, symbols or profile=FILE, or from or to=NAME (got %s)\n",
                     argv[k]);
             return -1;
         }
