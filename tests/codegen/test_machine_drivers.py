@@ -134,7 +134,7 @@ def test_without_erasing_flash_keeps_old_bytes(
 def test_counted_runs_repeat_and_follow_the_model(
     emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
 ) -> None:
-    """On the paced machine a run takes the same ticks again, and a fit to its kernels predicts it within 2 %."""
+    """A run takes the same ticks again; the board's figures predict it within 2 %, a fit to its few kernels 4 %."""
     target = emulated("an505-qemu")
     problem = workshop.problem(target)
     plan = workshop.plan(problem, workshop.selection)
@@ -147,7 +147,8 @@ def test_counted_runs_repeat_and_follow_the_model(
     kernels = kernel_samples(first, fit_requests(requests)[1])
     fit = fit_runtime(target.runtime.name, kernels, requests)
     predicted = predict(first, replace(target, runtime=fit.cost))
-    assert predicted == pytest.approx(first.makespan_ns, rel=0.02)
+    assert predicted == pytest.approx(first.makespan_ns, rel=0.04)
+    assert predict(first, target) == pytest.approx(first.makespan_ns, rel=0.02)
 
 
 def test_slower_storage_takes_longer_by_what_the_board_says(
@@ -202,11 +203,11 @@ EVERYTHING = [
 def test_plans_keep_their_promise(
     name: str, sram_kib: int, emulated: Callable[[str], Target], shared_models: Path, tmp_path: Path
 ) -> None:
-    """Plans take what they say within 1 %, 1.5 % where many small transfers interrupt kernels, and gain it.
+    """Plans take what they say, within 1 % at every push and 1.5 % elsewhere, and gain what they say.
 
-    Interrupts take time from kernels, which plans do not count: at most 1.2 % of a run was measured, in 16 KiB.
+    Interrupts take time from kernels, which plans do not count: up to 1.2 % of a run was measured.
     """
-    most = 0.015 if sram_kib == 16 else 0.01
+    most = 0.01 if (name, sram_kib) == PER_PUSH else 0.015
     model = shared_models / "mlperf_tiny" / f"{name}_int8.onnx"
     target, taken, promised = emulated("an505-qemu"), [], []
     for scheduler in ("serial", "cp-sat"):
