@@ -154,11 +154,6 @@ class ShapeRow:
         """Bytes moved."""
         return self.bytes * self.segments
 
-    @property
-    def reach_bytes(self) -> int:
-        """Distance from the first to after the last byte in storage."""
-        return (self.segments - 1) * self.pitch + self.bytes
-
 
 @dataclass(frozen=True, slots=True)
 class RegionRow:

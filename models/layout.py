@@ -49,10 +49,6 @@ class View:
         """Return the view with permuted axes (reversed ones without an order, as in ONNX)."""
         return self.with_index(np.transpose(self.index, None if order is None else tuple(order)))
 
-    def reshaped(self, shape: Sequence[int]) -> View:
-        """Return the view with the same elements in row-major order under another shape."""
-        return self.with_index(self.index.reshape(tuple(shape)))
-
     def gather(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return the graph's tensor, taken from the stored tensor."""
         return np.asarray(stored.reshape(-1)[self.index])

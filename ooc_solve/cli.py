@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=parse_count, default=2, metavar="N", help="solver threads (2)")
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
     made.add_argument(
-        "--write-budget", type=parse_size, metavar="SIZE", help="most bytes written per inference"
+        "--write-budget", type=parse_budget, metavar="SIZE", help="most bytes written per inference"
     )
     made.add_argument("--no-compare", action="store_true", help="leave the other schedulers out")
     made.add_argument(

@@ -80,12 +80,6 @@ def _relaxed(full: Problem) -> tuple[Space, int] | None:
         space = build_space(full, bound)
 
 
-def sram_bound(problem: Problem) -> int | None:
-    """SRAM below which no selection of the option space fits, None if none fits at all."""
-    found = _relaxed(_unbounded(problem))
-    return found[1] + RESERVED_BYTES if found is not None else None
-
-
 def _unbounded(problem: Problem) -> Problem:
     return at_size(unbudgeted(problem), problem.target.board.usable_bytes)
 

@@ -72,21 +72,23 @@ def cp_sat(
     deadline cuts the search. No heuristic's plan is better: those of each rung are candidates,
     and so are the plans ``known`` for this problem, which took ``spent_s`` of the time limit.
     """
-    climb = _Climb(problem, budget, progress, spent_s)
-    climb.search()
-    climb.prove()
+    descent = _Descent(problem, budget, progress, spent_s)
+    descent.search()
+    descent.prove()
     given = [candidate_of(problem, plan) for plan in known if plan is not None]
-    best = min([*given, *climb.found], key=lambda c: c.score, default=None) or _least_candidate(problem)
+    best = min([*given, *descent.found], key=lambda c: c.score, default=None) or _least_candidate(problem)
     if best is None:
-        return _nothing("cp-sat", problem, climb.seconds)
+        return _nothing("cp-sat", problem, descent.seconds)
     plan = plan_of(problem, best, "cp-sat")
     objective = value(problem.objective, plan.figures)
-    bound = lower_bound(problem, budget, objective) if climb.bound is None else min(objective, climb.bound)
+    bound = (
+        lower_bound(problem, budget, objective) if descent.bound is None else min(objective, descent.bound)
+    )
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
-    return Result("cp-sat", status, plan, objective, bound, climb.seconds)
+    return Result("cp-sat", status, plan, objective, bound, descent.seconds)
 
 
-class _Climb:
+class _Descent:
     """The search over the rungs, the largest first, and the bound on all of them."""
 
     def __init__(self, problem: Problem, budget: Budget, progress: Progress | None, spent_s: float) -> None:
