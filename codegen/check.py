@@ -31,7 +31,16 @@ from ooc_solve.codegen.decode import (
     move_of,
     stored_tensor,
 )
-from ooc_solve.codegen.tables import COMPUTE_CHANNEL, FORMAT, HEADER_BYTES, REGIONS, BindingRow, Tables
+from ooc_solve.codegen.tables import (
+    COMPUTE_CHANNEL,
+    FORMAT,
+    HEADER_BYTES,
+    REGIONS,
+    RESIDENT,
+    STREAMED,
+    BindingRow,
+    Tables,
+)
 from ooc_solve.models.vocabulary import Footprint, RegionName
 
 Position = tuple[int, int]
@@ -199,7 +208,10 @@ class _Checker:
         ):
             detail = f"binding {number} is not of the size of its tensor"
             self._report(Rule.MALFORMED, NO_COMMAND, SRAM, span, detail)
-        elif not operand.streamed:
+        elif operand.place not in (RESIDENT, STREAMED):
+            detail = f"binding {number} must be a whole tensor"
+            self._report(Rule.MALFORMED, NO_COMMAND, SRAM, span, detail)
+        elif operand.place == RESIDENT:
             if not self._in_one_bank(*span):
                 self._report(
                     Rule.OUTSIDE_BANK, NO_COMMAND, SRAM, span, f"binding {number} must lie in one bank"
@@ -355,7 +367,7 @@ def _clock(s: int, clocks: list[list[tuple[int, ...]]], need: tuple[int, ...]) -
 def bound_bytes(tables: Tables, binding: BindingRow, region: int) -> Iterator[Access]:
     """Where the elements of a network input or output lie, before or after a run."""
     operand = binding.operand
-    if operand.streamed:
+    if operand.place == STREAMED:
         yield from stored_tensor(tables, operand, region, binding.offset)
         return
     content = Content(Subject.TENSOR, (operand.tensor,), Footprint(0, binding.bytes))

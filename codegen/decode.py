@@ -14,20 +14,28 @@ from ooc_solve.codegen.packing import NOWHERE, CommandRow
 from ooc_solve.codegen.tables import (
     FLAG_STORE,
     FLAG_TABLE_PER_CHANNEL,
+    FLAG_TRANSPOSED,
     KINDS,
+    PATCH,
+    RESIDENT,
+    STREAMED,
+    CutRow,
     OperandRow,
     StageRow,
     Tables,
     TensorRow,
 )
-from ooc_solve.models.footprint import PERMUTE_AXES
-from ooc_solve.models.vocabulary import Footprint, OpKind
+from ooc_solve.models.footprint import MOVE_AXES, PERMUTE_AXES
+from ooc_solve.models.vocabulary import Footprint, OpKind, Reading
 
 SRAM = -1
 """Number of SRAM among the spaces; regions have numbers from 0."""
 
 SOFTMAX_BYTES = 4 * 256 + 4
 """Exponentials and the number of output steps per unit."""
+
+IN_PLACE = Reading(1, 0, 0, 1)
+"""How an axis is read whose positions stay what they are."""
 
 Interval = tuple[int, int]
 
@@ -95,7 +103,8 @@ class Move:
 class Tile:
     """Output box of a compute command, its input channels and its splits.
 
-    ``position`` is the number of the box without splits, and its channel group.
+    ``position`` is the number of the box without splits, and its channel group; ``patch`` its row
+    and column among the tiles.
     """
 
     rows: Interval
@@ -103,6 +112,7 @@ class Tile:
     channels: Interval
     depth: Interval
     position: tuple[int, int]
+    patch: tuple[int, int]
     split: int
     splits: int
 
@@ -178,7 +188,7 @@ def _compute_accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]
         found += _sums(_address(tables, command.word[5], "partial sums"), command.stage, tile)
     if tile.last:
         at = _address(tables, command.word[4], "output")
-        found.append(_output(tables, stage, tile, at))
+        found += [_sram(at, f, True, content) for f, content in _output(tables, stage, tile)]
     return tuple(sorted(found, key=lambda access: access.write))
 
 
@@ -212,8 +222,7 @@ def _address(tables: Tables, word: int, what: str) -> int:
 def tile_of(tables: Tables, stage: StageRow, number: int) -> Tile:
     """The tile with a number: ``((row * columns + column) * groups + group) * splits + split``."""
     source, out = _tensors(tables, stage)
-    rows = _count(out.height, stage.tile_rows)
-    columns = _count(out.width, stage.tile_columns)
+    rows, columns = stage.tiles[0].count, stage.tiles[1].count
     groups = _count(out.channels, stage.tile_channels)
     splits = _count(source.channels, stage.split_channels) if KINDS[stage.kind] is OpKind.CONV else 1
     if number >= rows * columns * groups * splits:
@@ -228,11 +237,12 @@ def tile_of(tables: Tables, stage: StageRow, number: int) -> Tile:
     elif KINDS[stage.kind] not in (OpKind.SOFTMAX, OpKind.PERMUTE):
         depth = channels
     return Tile(
-        _range(row, stage.tile_rows, out.height),
-        _range(column, stage.tile_columns, out.width),
+        cut_range(row, stage.tiles[0], out.height),
+        cut_range(column, stage.tiles[1], out.width),
         channels,
         depth,
         (number // splits, group),
+        (row, column),
         split,
         splits,
     )
@@ -245,7 +255,8 @@ def _tensors(tables: Tables, stage: StageRow) -> tuple[TensorRow, TensorRow]:
         raise DecodeError(f"a stage of kind {stage.kind} with {stage.inputs} inputs does not exist")
     if max(operand.tensor for operand in operands) >= len(tables.tensors):
         raise DecodeError("a stage refers to a tensor that does not exist")
-    if min(stage.tile_rows, stage.tile_columns, stage.tile_channels, stage.split_channels) < 1:
+    cuts = [v for cut in stage.tiles for v in (cut.count, cut.pitch, cut.extent)]
+    if min(*cuts, stage.tile_channels, stage.split_channels) < 1:
         raise DecodeError("a stage has tiles without elements")
     return tables.tensors[stage.operand[0].tensor], tables.tensors[stage.operand[2].tensor]
 
@@ -256,6 +267,13 @@ def _count(size: int, tile: int) -> int:
 
 def _range(index: int, tile: int, size: int) -> Interval:
     return index * tile, min(size, (index + 1) * tile)
+
+
+def cut_range(index: int, cut: CutRow, size: int) -> Interval:
+    """Tile of a cut; an empty one ends where it begins."""
+    begin = index * cut.pitch - cut.lead
+    low = min(max(begin, 0), size) if index else 0
+    return low, max(low, min(size, begin + cut.extent))
 
 
 def _width(interval: Interval) -> int:
@@ -273,7 +291,7 @@ def weight_bytes(tables: Tables, stage: StageRow, tile: Tile) -> int:
         return channels * (taps + 8)
     if kind is OpKind.LOOKUP:
         return 256 * (channels if stage.flags & FLAG_TABLE_PER_CHANNEL else 1)
-    return {OpKind.SOFTMAX: SOFTMAX_BYTES, OpKind.PAD: 1}.get(kind, 0)
+    return SOFTMAX_BYTES if kind is OpKind.SOFTMAX else 0
 
 
 def _weight_key(stage: StageRow, tile: Tile) -> tuple[int, int]:
@@ -286,28 +304,36 @@ def _weight_key(stage: StageRow, tile: Tile) -> tuple[int, int]:
 # ------------------------------------------------------------------------- operands
 
 
-def _output(tables: Tables, stage: StageRow, tile: Tile, at: int) -> Access:
+def _output(tables: Tables, stage: StageRow, tile: Tile) -> Iterator[tuple[Footprint, Content]]:
+    """Where in its buffer the output lies, part by part, and what each part is."""
     operand = stage.operand[2]
     tensor = tables.tensors[operand.tensor]
+    if operand.place == PATCH:
+        yield from _patch(tables, operand, tile, tile.rows, tile.columns, tile.channels)
+        return
     dense = dense_footprint(tensor, tile.rows, tile.columns, tile.channels)
     inside = dense
-    if operand.streamed or KINDS[stage.kind] is OpKind.PERMUTE:
+    if operand.place == STREAMED or KINDS[stage.kind] is OpKind.PERMUTE:
         inside = Footprint(0, tile.elements * tensor.element_bytes)
-    return _sram(at, inside, True, Content(Subject.TENSOR, (operand.tensor,), dense))
+    yield inside, Content(Subject.TENSOR, (operand.tensor,), dense)
 
 
 def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tuple[Footprint, Content]]:
     """Where in its buffer an input lies, part by part, and what each part is."""
     operand = stage.operand[k]
     tensor = tables.tensors[operand.tensor]
-    rows = _window(stage, 0, tile.rows, tensor.height)
-    columns = _window(stage, 1, tile.columns, tensor.width)
+    rows = _reading(tables, stage, k, 0).needed(tile.rows, tensor.height)
+    columns = _reading(tables, stage, k, 1).needed(tile.columns, tensor.width)
     channels = tile.depth
+    if _moves_channels(tables, stage):
+        channels = (0, tensor.channels)
     if KINDS[stage.kind] is OpKind.PERMUTE:
         _check_axes(tables, stage, tensor)
         whole = Footprint(0, tensor.size_bytes)
         yield whole, Content(Subject.TENSOR, (operand.tensor,), whole)
-    elif not operand.streamed:
+    elif operand.place == PATCH:
+        yield from _patch(tables, operand, tile, rows, columns, channels)
+    elif operand.place == RESIDENT:
         dense = dense_footprint(tensor, rows, columns, channels)
         yield dense, Content(Subject.TENSOR, (operand.tensor,), dense)
     else:
@@ -316,23 +342,71 @@ def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tupl
             yield inside, Content(Subject.TENSOR, (operand.tensor,), dense)
 
 
+def _patch(
+    tables: Tables, operand: OperandRow, tile: Tile, rows: Interval, columns: Interval, channels: Interval
+) -> Iterator[tuple[Footprint, Content]]:
+    """Where a box lies in the buffer of a patch, or part by part in a ring of rows."""
+    tensor = tables.tensors[operand.tensor]
+    if (
+        operand.maker >= len(tables.stages)
+        or tables.stages[operand.maker].operand[2].tensor != operand.tensor
+    ):
+        raise DecodeError(f"stage {operand.maker} does not make the tensor of a patch")
+    cut = tables.stages[operand.maker].tiles
+    held = [cut_range(tile.patch[k], cut[k], (tensor.height, tensor.width)[k]) for k in (0, 1)]
+    ring = operand.record_rows
+    outside = [columns[0] < held[1][0], columns[1] > held[1][1]]
+    if not ring:
+        outside += [rows[0] < held[0][0], rows[1] > held[0][1]]
+    if any(outside):
+        raise DecodeError("a tile reaches beyond the patch that it uses")
+    pixel = tensor.channels * tensor.element_bytes
+    row = _width(held[1]) * pixel
+    skip = (columns[0] - held[1][0]) * pixel + channels[0] * tensor.element_bytes
+    y = rows[0]
+    while y < rows[1]:
+        end = min(rows[1], (y // ring + 1) * ring) if ring else rows[1]
+        start = (y % ring if ring else y - held[0][0]) * row + skip
+        inside = Footprint(
+            start, _width(channels) * tensor.element_bytes, end - y, row, _width(columns), pixel
+        )
+        dense = dense_footprint(tensor, (y, end), columns, channels)
+        yield inside, Content(Subject.TENSOR, (operand.tensor,), dense)
+        y = end
+
+
 def _check_axes(tables: Tables, stage: StageRow, tensor: TensorRow) -> None:
     """A permutation reads its input densely, whatever the layout says."""
-    axes = tables.axes[stage.permutation : stage.permutation + PERMUTE_AXES]
+    axes = tables.axes[stage.first_axis : stage.first_axis + PERMUTE_AXES]
     if len(axes) < PERMUTE_AXES:
-        raise DecodeError(f"axis {stage.permutation} of {len(tables.axes)} does not exist")
+        raise DecodeError(f"axis {stage.first_axis} of {len(tables.axes)} does not exist")
     reach = sum((axis.size - 1) * axis.stride for axis in axes) + 1
     if reach * tensor.element_bytes > tensor.size_bytes:
         raise DecodeError("a permutation reads beyond its input")
 
 
-def _window(stage: StageRow, axis: int, out: Interval, size: int) -> Interval:
-    """Input rows (axis 0) or columns (1) that the windows of output rows reach, at least one."""
-    stride, pad = stage.stride[axis], stage.pad[axis]
-    reach = stage.dilation[axis] * (stage.kernel[axis] - 1) + 1
-    low = min(max(out[0] * stride - pad, 0), size - 1)
-    high = min((out[1] - 1) * stride - pad + reach, size)
-    return low, max(high, low + 1)
+def _moves_channels(tables: Tables, stage: StageRow) -> bool:
+    """Whether the tiles of a move take all channels."""
+    inputs = range(stage.inputs if KINDS[stage.kind] is OpKind.MOVE else 0)
+    channels = tables.tensors[stage.operand[2].tensor].channels
+    return any(
+        _reading(tables, stage, k, 2) != IN_PLACE
+        or tables.tensors[stage.operand[k].tensor].channels != channels
+        for k in inputs
+    )
+
+
+def _reading(tables: Tables, stage: StageRow, k: int, axis: int) -> Reading:
+    """What output rows (axis 0), columns (1) or channels of a move (2) need of input ``k``."""
+    if KINDS[stage.kind] is OpKind.MOVE:
+        number = stage.first_axis + MOVE_AXES * k + axis
+        if number >= len(tables.axes) or tables.axes[number].reading.period < 1:
+            raise DecodeError(f"axis {number} of {len(tables.axes)} is none of a move")
+        return tables.axes[number].reading
+    extra, stride, pad = stage.dilation[axis] * (stage.kernel[axis] - 1), stage.stride[axis], stage.pad[axis]
+    if stage.flags & FLAG_TRANSPOSED:
+        return Reading(1, pad - extra + stride - 1, extra - stride + 1, stride)
+    return Reading(stride, -pad, extra, 1)
 
 
 def dense_footprint(tensor: TensorRow, rows: Interval, columns: Interval, channels: Interval) -> Footprint:

@@ -18,6 +18,7 @@ from ooc_solve.codegen.tables import (
     REGIONS,
     AxisRow,
     BindingRow,
+    CutRow,
     OperandRow,
     RegionRow,
     ShapeRow,
@@ -241,7 +242,7 @@ def _tensor(row: TensorRow, name: str) -> str:
 def _operand(row: OperandRow) -> str:
     return (
         f"{{{row.tensor}, {row.plane_channels}, {row.record_rows}, {row.granule}, {row.plane_pitch}u, "
-        f"{row.streamed}, {{0, 0, 0}}}}"
+        f"{row.place}, 0, {row.maker}}}"
     )
 
 
@@ -249,12 +250,17 @@ def _pair(pair: tuple[int, int]) -> str:
     return f"{{{pair[0]}, {pair[1]}}}"
 
 
+def _cut(row: CutRow) -> str:
+    return f"{{{row.count}, {row.pitch}, {row.lead}, {row.extent}}}"
+
+
 def _stage(row: StageRow, name: str) -> str:
     operands = ", ".join(_operand(operand) for operand in row.operand)
     return (
-        f"{{OOC_{KINDS[row.kind].name}, {row.inputs}, {row.flags}, 0, {_pair(row.kernel)}, {_pair(row.stride)}, "
-        f"{_pair(row.dilation)}, {_pair(row.pad)}, {row.conv_groups}, {row.permutation}, {row.tile_rows}, "
-        f"{row.tile_columns}, {row.tile_channels}, {row.split_channels}, {row.clamp_low}, {row.clamp_high}, "
+        f"{{OOC_{KINDS[row.kind].name}, {row.inputs}, {row.flags}, {row.fill}, {_pair(row.kernel)}, {_pair(row.stride)}, "
+        f"{_pair(row.dilation)}, {_pair(row.pad)}, {row.conv_groups}, {row.first_axis}, "
+        f"{{{_cut(row.tiles[0])}, {_cut(row.tiles[1])}}}, {row.tile_channels}, {row.split_channels}, "
+        f"{row.clamp_low}, {row.clamp_high}, "
         f"{{{operands}}}}} /* {_plain(name)} */"
     )
 
@@ -398,5 +404,6 @@ def _windows(row: StageRow) -> tuple[tuple[int, int], ...]:
     return row.kernel, row.stride, row.dilation, row.pad
 
 
-def _tile(row: StageRow) -> tuple[int, int, int, int]:
-    return row.tile_rows, row.tile_columns, row.tile_channels, row.split_channels
+def _tile(row: StageRow) -> tuple[int, ...]:
+    cuts = (value for cut in row.tiles for value in (cut.count, cut.pitch, 2 * abs(cut.lead), cut.extent))
+    return *cuts, row.tile_channels, row.split_channels

@@ -7,13 +7,13 @@ hundreds of megabytes never lies in memory twice.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.codegen.checksum import CHECKSUM_BYTES, closed
 from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, Tables
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
@@ -21,7 +21,6 @@ from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_range
 from ooc_solve.models.vocabulary import InternalError, Op, OpKind, Plan, RegionName
 
 MAGIC = b"OOCI"
-CHECKSUM_BYTES = 4
 
 
 def image_chunks(problem: Problem, plan: Plan, tables: Tables) -> Iterator[bytes]:
@@ -60,15 +59,14 @@ def _record(problem: Problem, plan: Plan, key: tuple[int, int, int]) -> bytes:
 
 def image_header(digest: bytes, total_bytes: int, end: bytes) -> bytes:
     """The first 64 bytes of an image that ends with the four bytes of ``end``."""
-    body = (digest + end).ljust(HEADER_BYTES - 16, b"\0")
-    return struct.pack("<4sHHII", MAGIC, FORMAT, 0, total_bytes, zlib.crc32(body)) + body
+    body = struct.pack("<4sHHI4s", MAGIC, FORMAT, 0, total_bytes, end) + digest
+    return closed(body.ljust(HEADER_BYTES - CHECKSUM_BYTES, b"\0"))
 
 
 def sealed(payload: bytes, granule_bytes: int) -> bytes:
-    """A record: payload, zeros up to the granule, and a CRC-32 of both in the last four bytes."""
+    """A record: payload, zeros up to the granule, and the checksum of both in the last four bytes."""
     size = align_up(len(payload) + CHECKSUM_BYTES, granule_bytes)
-    body = payload.ljust(size - CHECKSUM_BYTES, b"\0")
-    return body + struct.pack("<I", zlib.crc32(body))
+    return closed(payload.ljust(size - CHECKSUM_BYTES, b"\0"))
 
 
 def weight_payload(geometry: StageGeometry, group: int, split: int) -> bytes:

@@ -73,6 +73,12 @@ def _listed(files: tuple[str, ...]) -> str:
     return " \\\n    ".join(files)
 
 
+def _known(tables: Tables) -> str:
+    """Switches of the runtime for what this model does not need."""
+    switches = (("OOC_ONE_STREAM", len(tables.stream)), ("OOC_ONE_BANK", len(tables.bank_bytes)))
+    return "".join(f" -D{name}" for name, count in switches if count == 1)
+
+
 def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, run: str) -> str:
     granule = min(tables.store_granule(region.store) for region in tables.region)
     return _HOST.format(
@@ -81,6 +87,7 @@ def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, 
         name=word,
         build=BUILD,
         granule=granule,
+        known=_known(tables),
         sources=_listed(sources),
         run=run,
         all="$(PROGRAM)" if run == "run" else "$(IMAGE)",
@@ -114,7 +121,7 @@ OUTPUT ?= output.bin
 ARGUMENTS ?=
 
 PROGRAM = {build}/{name}
-MODEL = -DOOC_MODEL_HEADER='"{name}.h"' -DOOC_MODEL={name}_model
+MODEL = -DOOC_MODEL_HEADER='"{name}.h"' -DOOC_MODEL={name}_model{known}
 SOURCES = \\
     {sources}
 OBJECTS = $(SOURCES:%.c={build}/%.o)

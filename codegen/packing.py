@@ -1,8 +1,8 @@
 """Command lists as they stand in the constant tables: 16-bit words with loops over what repeats.
 
 Plans repeat themselves: the same few transfers and computations with another tile and another
-offset. A stream is a sequence of cells, one command each, and of marks that send the reader
-back over the cells before. A cell says how its words step from round to round. ``SPEC.md``
+offset. A stream is a sequence of cells, one command each, some with a mark behind them that sends
+the reader back over cells. A cell says how its words step from round to round. ``SPEC.md``
 has the layout; ``pack`` finds the loops and ``unpack`` is what every runtime does.
 """
 
@@ -23,7 +23,7 @@ TRANSFER = 0xFFFF
 MOST_BODY = 64
 """Commands of a loop body. Longer ones were never worth their search."""
 
-SORT_COMPUTE, SORT_TRANSFER, SORT_REPEAT = 0, 1, 2
+MARK, IS_TRANSFER = 1 << 15, 1 << 14
 STEPS = 1 << 13
 SECOND_WAIT, THIRD_WAIT = 1 << 7, 1 << 6
 LONG_WAIT = 63
@@ -106,11 +106,11 @@ def _cell(command: CommandRow, after: CommandRow | None = None) -> list[int]:
         sram, shape, region, flags, low, high = command.word
         if region > 3 or flags > 3:
             raise PackingError(f"region and flags of a transfer must be at most 3 (got {region} and {flags})")
-        head |= SORT_TRANSFER << 14 | region << 11 | flags << 9
+        head |= IS_TRANSFER | region << 11 | flags << 9
         words = [sram, shape, low, high]
     else:
         present = [(k, word) for k, word in enumerate(command.word[1:]) if word != NOWHERE]
-        head |= SORT_COMPUTE << 14 | sum(1 << 8 + k for k, _ in present)
+        head |= sum(1 << 8 + k for k, _ in present)
         words = [command.stage, command.word[0], *(word for _, word in present)]
     steps = _steps(command, after)
     if steps:
@@ -131,8 +131,9 @@ def pack(commands: Sequence[CommandRow]) -> tuple[int, ...]:
             continue
         end = first + length
         following = commands[end : end + length]
-        body = [w for pair in zip(commands[first:end], following, strict=True) for w in _cell(*pair)]
-        code += [*body, SORT_REPEAT << 14 | len(body), rounds]
+        cells = [_cell(*pair) for pair in zip(commands[first:end], following, strict=True)]
+        cells[-1][0] |= MARK
+        code += [*(word for cell in cells for word in cell), sum(map(len, cells)), rounds]
     return tuple(code)
 
 
@@ -276,6 +277,7 @@ class _Reader:
 
     def __init__(self, code: Sequence[int]) -> None:
         self.code, self.at, self.round, self.floor, self.body = code, 0, 0, 0, 0
+        self.marked = False
 
     def take(self) -> int:
         if self.at >= len(self.code):
@@ -284,17 +286,14 @@ class _Reader:
         return self.code[self.at - 1]
 
     def cell(self) -> CommandRow:
-        start = self.at
         head = self.take()
-        sort = head >> 14
-        if sort not in (SORT_COMPUTE, SORT_TRANSFER):
-            raise PackingError(f"no command begins at word {start} ({head:#06x})")
+        self.marked = bool(head & MARK)
         wait = (
             self.take() if head & LONG_WAIT == LONG_WAIT else head & LONG_WAIT,
             self.take() if head & SECOND_WAIT else 0,
             self.take() if head & THIRD_WAIT else 0,
         )
-        if sort == SORT_TRANSFER:
+        if head & IS_TRANSFER:
             stage, word = TRANSFER, [self.take(), self.take(), head >> 11 & 3, head >> 9 & 3]
             word += [self.take(), self.take()]
         else:
@@ -318,7 +317,7 @@ class _Reader:
                     word[k] = word[k] + step * self.round & WORD
 
     def turn(self) -> None:
-        """At the mark behind a loop body: back to its start, or on."""
+        """Behind a cell: at a mark back to the start of its loop, or on."""
         floor = self.floor
         rounds = self.mark()
         if self.round + 1 < rounds:
@@ -328,11 +327,11 @@ class _Reader:
             self.round = 0
 
     def mark(self) -> int:
-        """Read the mark that may stand here; rounds of its loop, 1 if there is none."""
-        if self.at >= len(self.code) or self.code[self.at] >> 14 != SORT_REPEAT:
+        """Read the mark behind the last cell; rounds of its loop, 1 if there is none."""
+        if not self.marked:
             return 1
         at = self.at
-        self.body = at - (self.take() & (1 << 14) - 1)
+        self.body = at - self.take()
         rounds = self.take()
         if not self.floor <= self.body < at or rounds < 2:
             raise PackingError(f"the loop that ends at word {at} has no body or only one round")

@@ -28,6 +28,7 @@ from ooc_solve.codegen.machines import (
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
 from ooc_solve.codegen.tables import Tables, build_tables
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, InternalError, Plan
 
@@ -56,6 +57,7 @@ def write_project(problem: Problem, plan: Plan, directory: Path, name: str) -> P
         If the tables fail their check; nothing is written then.
     """
     word = identifier(name)
+    problem = ordered(problem, plan.selection.order)
     directory = directory.resolve()
     check_directory(directory)
     tables = build_tables(problem, plan)

@@ -21,6 +21,7 @@ from ooc_solve.models.footprint import (
     BINDING_BYTES,
     CODE_BYTES,
     MODEL_BYTES,
+    MOVE_AXES,
     PERMUTE_AXES,
     SHAPE_BYTES,
     STAGE_BYTES,
@@ -37,14 +38,16 @@ from ooc_solve.models.vocabulary import (
     Network,
     Op,
     OpKind,
+    Place,
     Plan,
+    Reading,
     RegionName,
     Task,
     TaskKind,
     Tensor,
 )
 
-FORMAT = 2
+FORMAT = 3
 HEADER_BYTES = 64
 MAX_STREAMS = 4
 MAX_BANKS = 4
@@ -52,6 +55,10 @@ COMPUTE_CHANNEL = 0xFF
 
 FLAG_COUNT_PAD = 1
 FLAG_TABLE_PER_CHANNEL = 2
+FLAG_TRANSPOSED = 4
+FLAG_EDGES = 8
+FLAG_UNSIGNED = 16
+FLAG_FLOATS = 32
 FLAG_STORE = 1
 FLAG_CHECKED = 2
 
@@ -68,15 +75,20 @@ KINDS = (
     OpKind.QUANTIZE,
     OpKind.DEQUANTIZE,
     OpKind.SOFTMAX,
-    OpKind.PAD,
+    OpKind.MOVE,
     OpKind.PERMUTE,
+    OpKind.MULTIPLY,
 )
 """Kinds of operators by their number in the tables."""
 
-BYTEWISE = (OpKind.LOOKUP, OpKind.PERMUTE)
+RESIDENT, STREAMED, PATCH = range(3)
+"""``enum ooc_place``."""
+
+BYTEWISE = (OpKind.LOOKUP, OpKind.PERMUTE, OpKind.MOVE)
 """Kinds that take bytes as they are, signed or not."""
 
 UINT8, UINT16, UINT32 = (1 << 8) - 1, (1 << 16) - 1, (1 << 32) - 1
+MOST_STEP = (1 << 15) - 1
 
 
 # ----------------------------------------------------------------------------- rows
@@ -108,7 +120,18 @@ class OperandRow:
     record_rows: int = 0
     granule: int = 0
     plane_pitch: int = 0
-    streamed: int = 0
+    place: int = 0  # one of PLACES
+    maker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutRow:
+    """``struct ooc_cut``."""
+
+    count: int
+    pitch: int
+    lead: int
+    extent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +141,14 @@ class StageRow:
     kind: int
     inputs: int
     flags: int
+    fill: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
     pad: tuple[int, int]
     conv_groups: int
-    permutation: int
-    tile_rows: int
-    tile_columns: int
+    first_axis: int
+    tiles: tuple[CutRow, CutRow]
     tile_channels: int
     split_channels: int
     clamp_low: int
@@ -135,10 +158,21 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True)
 class AxisRow:
-    """``struct ooc_axis``."""
+    """``struct ooc_axis``: of a permutation, or of a move (`moved`)."""
 
     size: int
     stride: int
+
+    @classmethod
+    def moved(cls, step: int, start: int, period: int) -> AxisRow:
+        """One axis of an input of a move."""
+        return cls(period << 16 | step, start % (1 << 32))
+
+    @property
+    def reading(self) -> Reading:
+        """What output positions of a move need of the input."""
+        start = self.stride - (1 << 32 if self.stride >> 31 else 0)
+        return Reading(self.size & UINT16, start, 0, self.size >> 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +368,8 @@ def _stored(problem: Problem, plan: Plan) -> Iterator[tuple[Tensor, int, int]]:
             yield tensor, tensor.channels, tensor.height
     for op, tiling in zip(network.ops, plan.selection.tilings, strict=True):
         tensor = network.tensors[op.output]
+        if tiling.patch is not None:
+            continue  # never leaves SRAM
         if op.output not in resident:
             yield tensor, min(tiling.channels, tensor.channels), tiling.rows
         elif problem.stored_at_end(tensor):
@@ -366,6 +402,11 @@ class _Builder:
         self.number = {name: k for k, name in enumerate(self._tensor_order())}
         self.layouts = storage_layouts(problem, plan)
         self.resident = dict(self.graph.resident)
+        self.patches = {
+            op.output: (number, tiling.patch)
+            for number, (op, tiling) in enumerate(zip(self.network.ops, plan.selection.tilings, strict=True))
+            if tiling.patch is not None
+        }
         self.shapes: dict[tuple[int, int, int], int] = {}
         self.axes: list[AxisRow] = []
         self.walls = self._bank_walls()
@@ -514,18 +555,22 @@ class _Builder:
         flags = FLAG_COUNT_PAD if op.count_include_pad else 0
         if op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2:
             flags |= FLAG_TABLE_PER_CHANNEL
+        flags |= FLAG_TRANSPOSED if window.transposed else 0
+        flags |= FLAG_EDGES if op.edges else 0
+        flags |= FLAG_UNSIGNED if op.offset else 0
+        flags |= FLAG_FLOATS if op.by_floats else 0
         return StageRow(
             kind=KINDS.index(op.kind),
             inputs=len(op.inputs),
             flags=flags,
+            fill=op.fill,
             kernel=window.kernel,
             stride=window.stride,
             dilation=window.dilation,
             pad=(window.pads[0], window.pads[1]),
             conv_groups=_fit(op.groups, UINT16, "the number of groups", where, SMALLER_LAYER),
-            permutation=self._permutation(op, where),
-            tile_rows=min(tiling.rows, out.height),
-            tile_columns=min(tiling.columns, out.width),
+            first_axis=self._axes_of(op, where),
+            tiles=_cuts(geometry, where),
             tile_channels=min(tiling.channels, out.channels),
             split_channels=min(tiling.split, channels) if op.kind is OpKind.CONV else channels,
             clamp_low=op.clamp[0],
@@ -537,25 +582,38 @@ class _Builder:
             ),
         )
 
-    def _permutation(self, op: Op, where: str) -> int:
-        """Index of the first axis; unused axes come first."""
-        if op.kind is not OpKind.PERMUTE:
+    def _axes_of(self, op: Op, where: str) -> int:
+        """Index of the first axis; unused axes of a permutation come first."""
+        if op.kind is OpKind.MOVE:
+            axes = [self._moved(place, axis, where) for place in op.places for axis in range(MOVE_AXES)]
+        elif op.kind is OpKind.PERMUTE:
+            unused = [AxisRow(1, 0)] * (PERMUTE_AXES - len(op.permutation))
+            axes = [*unused, *(AxisRow(size, stride) for size, stride in op.permutation)]
+        else:
             return 0
-        if len(op.permutation) > PERMUTE_AXES:
+        if op.kind is OpKind.PERMUTE and len(axes) > PERMUTE_AXES:
             raise InputError(
                 f"{where}: a permutation may have at most {PERMUTE_AXES} axes (got {len(op.permutation)}); "
                 "split it into two nodes."
             )
-        first = _fit(len(self.axes), UINT16 - PERMUTE_AXES, "the number of axes", where, SMALLER_LAYER)
-        unused = [AxisRow(1, 0)] * (PERMUTE_AXES - len(op.permutation))
-        self.axes += [*unused, *(AxisRow(size, stride) for size, stride in op.permutation)]
+        first = _fit(len(self.axes), UINT16 - len(axes), "the number of axes", where, SMALLER_LAYER)
+        self.axes += axes
         return first
 
+    def _moved(self, place: Place, axis: int, where: str) -> AxisRow:
+        step, start, period = place.step[axis], place.start[axis], place.period[axis]
+        for value in (step, period, abs(start) >> 15):
+            _fit(value, MOST_STEP, "steps of a slice or resize", where, SMALLER_LAYER)
+        return AxisRow.moved(step, start, period)
+
     def _operand(self, name: str) -> OperandRow:
-        """How a stage sees a tensor: resident, or streamed by the rules of its layout."""
+        """How a stage sees a tensor: resident, streamed by the rules of its layout, or as a patch."""
         tensor = self.network.tensors[name]
+        if name in self.patches:
+            maker, patch = self.patches[name]
+            return OperandRow(self.number[name], tensor.channels, patch.ring_rows, 1, 0, PATCH, maker)
         if name in self.resident:
-            return OperandRow(self.number[name], tensor.channels, tensor.height, 1, 0, 0)
+            return OperandRow(self.number[name], tensor.channels, tensor.height, 1, 0, RESIDENT)
         return self._streamed(self.layouts[name][1])
 
     def _streamed(self, layout: StorageLayout) -> OperandRow:
@@ -566,7 +624,7 @@ class _Builder:
             min(layout.record_rows, layout.tensor.height),
             _fit(layout.granule_bytes, UINT16, "the storage granule", where, "use another storage part"),
             _fit(layout.plane_pitch, UINT32, "the distance of planes", where, SMALLER_LAYER),
-            1,
+            STREAMED,
         )
 
     # -------------------------------------------------------------------- bindings
@@ -674,8 +732,6 @@ class _Builder:
 
 def _check_op(op: Op, geometry: StageGeometry, where: str) -> None:
     """Refuse what the kernels of this format do not compute."""
-    if op.kind not in KINDS:
-        raise InputError(f"{where}: the runtime has no kernel for this kind of layer; replace the layer.")
     for value in op.clamp:
         if abs(value) >= 1 << 15:
             raise InputError(f"{where}: clamp bounds must fit 16 bits (got {value}); {SMALLER_LAYER}.")
@@ -683,8 +739,25 @@ def _check_op(op: Op, geometry: StageGeometry, where: str) -> None:
         raise InputError(f"{where}: the kernel computes on int8 (got uint8); quantise the network to int8.")
     if op.kind in (OpKind.CONV, OpKind.DEPTHWISE):
         _check_parameters(op, where)
+    differ = op.kind is OpKind.MOVE and any(t.channels != geometry.output.channels for t in geometry.inputs)
+    if differ and not op.takes_whole_pixels:
+        raise InternalError(f"{where}: a move between different numbers of channels must take whole pixels.")
     if op.kind is OpKind.CONV and op.groups > 1 and geometry.grid[3] > 1:
         raise InternalError(f"{where}: a grouped convolution must not be split along input channels.")
+
+
+def _cuts(geometry: StageGeometry, where: str) -> tuple[CutRow, CutRow]:
+    """How rows and columns of a stage are cut."""
+    patch, tiling, out = geometry.tiling.patch, geometry.tiling, geometry.output
+    if patch is None:
+        rows, columns = min(tiling.rows, out.height), min(tiling.columns, out.width)
+        return CutRow(geometry.grid[0], rows, 0, rows), CutRow(geometry.grid[1], columns, 0, columns)
+    for cut in (patch.rows, patch.columns):
+        _fit(
+            max(cut.count, cut.pitch, cut.extent, 2 * abs(cut.lead)), UINT16, "patches", where, SMALLER_LAYER
+        )
+    high, wide = (CutRow(c.count, c.pitch, c.lead, c.extent) for c in (patch.rows, patch.columns))
+    return high, wide
 
 
 def _check_parameters(op: Op, where: str) -> None:

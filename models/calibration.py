@@ -23,6 +23,7 @@ from ooc_solve.models.vocabulary import (
     KernelCost,
     Op,
     OpKind,
+    Place,
     RuntimeCost,
     Tensor,
     Tiling,
@@ -31,12 +32,18 @@ from ooc_solve.models.vocabulary import (
 
 Matrix = NDArray[np.float64]
 
-WEIGHTIEST = (7, 8, 5, 0, 2, 6, 1, 4, 3)
-"""Positions in `KernelWork.figures`: MACs of both sorts, outputs, the call, lines, runs, blocks, single and
-cut pixels."""
+WEIGHTIEST = (7, 8, 5, 0, 2, 6, 1, 4, 3, 9)
+"""Positions in `KernelWork.figures`: MACs of both sorts, outputs, the call, lines, runs, blocks, single
+pixels, cut areas, tails of runs."""
 
 MOST = 1e15
-"""Numbers in CSV files lie below."""
+"""Numbers in CSV files are no larger."""
+
+MOST_SIZE, MOST_WINDOW = 65_535, 255
+"""No axis of a tensor, or of a window, is longer: the tables of the runtime have 16 and 8 bits."""
+
+MOST_BYTES_PER_S = 1e12
+"""No storage of a microcontroller is faster: times were in another unit."""
 
 SMALLEST_PER_MAC = 1e-6
 """Stands for a figure per MAC that no sample tells; board files want one above 0."""
@@ -96,11 +103,25 @@ class TransferFit:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What samples tell of a kind of kernels: so many different calls, that many of all its figures.
+
+    ``columns`` are those figures, as positions in `KernelWork.figures`.
+    """
+
+    kind: str
+    calls: int
+    columns: tuple[int, ...]
+    figures: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeFit:
-    """Figures of a kernel library and the samples they were fitted to."""
+    """Figures of a kernel library, the samples they were fitted to, and what these tell of each kind."""
 
     cost: RuntimeCost
     rows: tuple[Row, ...]
+    told: tuple[Told, ...]
 
 
 def rms_error(rows: Sequence[Row]) -> float:
@@ -188,7 +209,9 @@ def fit_runtime(
         if not cycles > 0:
             raise InputError(f"Cycles must be above 0 (got {cycles:g} for {label}).")
     kinds = sorted({sample.work.kind for sample in kernels})
-    own = {kind: _fit_kind(kind, [s for s in kernels if s.work.kind == kind]) for kind in kinds}
+    calls = {kind: [s for s in kernels if s.work.kind == kind] for kind in kinds}
+    told = tuple(_told(kind, samples) for kind, samples in calls.items())
+    own = {what.kind: _fit_kind(what, calls[what.kind]) for what in told}
     rows = tuple(Row(s.label, s.cycles, kernel_cycles(own[s.work.kind], s.work)) for s in kernels)
     per_request, per_byte = fit_requests(requests)
     coarse = _fit_coarse(kernels)
@@ -200,7 +223,7 @@ def fit_runtime(
         cycles_per_checked_byte=per_byte,
         kernels=tuple(own.values()),
     )
-    return RuntimeFit(cost, rows)
+    return RuntimeFit(cost, rows, told)
 
 
 def kernel_cycles(cost: KernelCost, work: KernelWork) -> float:
@@ -208,14 +231,36 @@ def kernel_cycles(cost: KernelCost, work: KernelWork) -> float:
     return float(np.dot(cycles_of(cost), work.figures))
 
 
-def _fit_kind(kind: str, samples: Sequence[KernelSample]) -> KernelCost:
-    """Fit the figures that the samples can tell: one for every two different calls, the weightiest first."""
-    figures = np.array([sample.work.figures for sample in samples], np.float64)
-    different = len(np.unique(figures, axis=0))
-    told = [column for column in WEIGHTIEST if figures[:, column].any()][: max(1, different // 2)]
+def _fit_kind(told: Told, samples: Sequence[KernelSample]) -> KernelCost:
+    figures, columns = _figures(samples), list(told.columns)
     found = np.zeros(figures.shape[1])
-    found[told] = _fit(figures[:, told], [sample.cycles for sample in samples])
-    return KernelCost(kind, *(_rounded(value) for value in found))
+    found[columns] = _fit(figures[:, columns], [sample.cycles for sample in samples])
+    return KernelCost(told.kind, *(_rounded(value) for value in found))
+
+
+def _told(kind: str, samples: Sequence[KernelSample]) -> Told:
+    """The figures that the samples can tell, one for every two different calls.
+
+    The weightiest is one of them, because calls of other sizes depend on it most; the others are those that
+    leave the least error, one after the other.
+    """
+    figures, cycles = _figures(samples), [sample.cycles for sample in samples]
+    different = len(np.unique(figures, axis=0))
+    columns = [column for column in WEIGHTIEST if figures[:, column].any()]
+    most = max(1, different // 2)
+
+    def error(chosen: list[int]) -> float:
+        fitted = np.dot(figures[:, chosen], _fit(figures[:, chosen], cycles))
+        return round(float(np.sum((fitted / np.array(cycles) - 1) ** 2)), 9)
+
+    chosen = columns if most >= len(columns) else columns[:1]
+    while len(chosen) < min(most, len(columns)):
+        chosen = min(([*chosen, column] for column in columns if column not in chosen), key=error)
+    return Told(kind, different, tuple(chosen), len(columns))
+
+
+def _figures(samples: Sequence[KernelSample]) -> Matrix:
+    return np.array([sample.work.figures for sample in samples], np.float64)
 
 
 def _fit_coarse(samples: Sequence[KernelSample]) -> dict[str, float]:
@@ -254,29 +299,35 @@ def _rounded(value: float) -> float:
 # ------------------------------------------------------------------------------ transfers
 
 
-def fit_transfers(samples: Sequence[TransferSample]) -> tuple[TransferFit, ...]:
-    """Fit setup and rate of each direction that has samples.
+def fit_transfers(samples: Sequence[TransferSample], source: str) -> tuple[TransferFit, ...]:
+    """Fit setup and rate of each direction that has samples; ``source`` is where they come from.
 
     Raises
     ------
     InputError
-        If samples of a direction do not tell a rate.
+        If there are no samples, or those of a direction do not tell a rate.
     """
+    if not samples:
+        raise InputError(f"{source}: at least two transfers are needed (got none).")
     found = []
     for direction in ("read", "write"):
         own = [sample for sample in samples if sample.direction == direction]
         if own:
-            found.append(_fit_direction(direction, own))
+            found.append(_fit_direction(direction, own, source))
     return tuple(found)
 
 
-def _fit_direction(direction: str, samples: Sequence[TransferSample]) -> TransferFit:
-    if min(sample.microseconds for sample in samples) <= 0:
-        raise InputError(f"A {direction} must take more than 0 microseconds.")
+def _fit_direction(direction: str, samples: Sequence[TransferSample], source: str) -> TransferFit:
     setup, per_byte = _fit([(1, s.size_bytes) for s in samples], [s.microseconds * 1000 for s in samples])
     if per_byte <= 0 or len({s.size_bytes for s in samples}) < 2:
         raise InputError(
-            f"The {direction} times must grow with the bytes of at least two sizes, or they tell no rate."
+            f"{source}: {direction} times must grow with the bytes, of at least two sizes, to tell a rate; "
+            "measure more sizes."
+        )
+    if NS_PER_S / per_byte > MOST_BYTES_PER_S:
+        raise InputError(
+            f"{source}: {direction} times must be in microseconds (got a rate of "
+            f"{NS_PER_S / per_byte:.3g} bytes per second)."
         )
     rows = tuple(
         Row(f"{direction} {s.size_bytes}", s.microseconds, (setup + per_byte * s.size_bytes) / 1000)
@@ -355,6 +406,7 @@ KERNEL_COLUMNS = (
     *("op", "height", "width", "channels", "input_channels", "kernel_height", "kernel_width"),
     *("stride", "padding", "cycles"),
 )
+_LIMITS = dict.fromkeys(KERNEL_COLUMNS[1:5], MOST_SIZE) | dict.fromkeys(KERNEL_COLUMNS[5:8], MOST_WINDOW)
 TRANSFER_COLUMNS = ("direction", "bytes", "microseconds")
 
 
@@ -364,7 +416,10 @@ def read_kernel_samples(path: Path) -> list[KernelSample]:
     ``op`` is a kind of kernel; height, width and channels are those of the output; ``padding`` is
     "same" or "valid". Raises `InputError` naming file and line.
     """
-    return [_kernel_sample(row, place) for row, place in _rows(path, KERNEL_COLUMNS)]
+    samples = [_kernel_sample(row, place) for row, place in _rows(path, KERNEL_COLUMNS)]
+    if not samples:
+        raise InputError(f"{path}: at least one measured kernel is needed (got none).")
+    return samples
 
 
 def read_transfer_samples(path: Path) -> list[TransferSample]:
@@ -398,14 +453,15 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, str]
         raise InputError(f"{path}: the file must be CSV in UTF-8 ({error}).") from error
 
 
-def _number(row: dict[str, str], name: str, place: str, whole: bool = False) -> float:
+def _number(row: dict[str, str], name: str, place: str, whole: bool = False, most: float = MOST) -> float:
     try:
         value = float(int(row[name])) if whole else float(row[name])
     except ValueError:
         value = -1.0
-    if not 0 < value < MOST:
+    if not 0 < value <= most:
         raise InputError(
-            f"{place}: {name} must be a {'whole ' if whole else ''}number above 0 (got '{row[name]}')."
+            f"{place}: {name} must be a {'whole ' if whole else ''}number above 0, up to {most:g} "
+            f"(got '{row[name]}')."
         )
     return value
 
@@ -416,18 +472,22 @@ def _kernel_sample(row: dict[str, str], place: str) -> KernelSample:
     if row["padding"] not in ("same", "valid"):
         raise InputError(f"{place}: padding must be same or valid (got '{row['padding']}').")
     height, width, channels, depth, kernel_height, kernel_width, stride = (
-        int(_number(row, name, place, whole=True)) for name in KERNEL_COLUMNS[1:8]
+        int(_number(row, name, place, whole=True, most=most)) for name, most in _LIMITS.items()
     )
-    kind = OpKind.CONV if row["op"] == "fc" else OpKind(row["op"])
+    transposed = row["op"] == "transposed"
+    kind = OpKind.CONV if row["op"] == "fc" or transposed else OpKind(row["op"])
     same = row["padding"] == "same"
     (above, top), (beside, left) = (
         _input_axis(n, k, stride, same) for n, k in ((height, kernel_height), (width, kernel_width))
     )
-    window = Window((kernel_height, kernel_width), (stride, stride), pads=(top, left, top, left))
+    window = Window(
+        (kernel_height, kernel_width), (stride, stride), pads=(top, left, top, left), transposed=transposed
+    )
     source = Tensor("input", above, beside, depth, DType.INT8)
-    names = ("input", "input") if kind in (OpKind.ADD, OpKind.CONCAT) else ("input",)
+    pair = kind in (OpKind.ADD, OpKind.MULTIPLY)
+    places = (Place(),) if kind is OpKind.MOVE else ()
     weights = np.zeros(1, np.int8) if kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.LOOKUP) else None
-    op = Op(row["op"], kind, names, "output", window, weights=weights)
+    op = Op(row["op"], kind, ("input",) * (1 + pair), "output", window, weights=weights, places=places)
     tiling = Tiling(height, width, channels, depth)
     geometry = StageGeometry(op, (source,), Tensor("output", height, width, channels, DType.INT8), tiling)
     work = replace(geometry.work(height, width, channels, depth), kind=row["op"])

@@ -91,6 +91,11 @@ def handling_ns(target: Target, moved_bytes: int, segments: int) -> int:
     return _ceil(segments * _cycles_ns(target.runtime.cycles_per_request, target.board.clock_hz))
 
 
+def interruption_ns(target: Target) -> int:
+    """What a request of a transfer takes from a kernel that runs when it completes, in ns."""
+    return _ceil(_cycles_ns(target.runtime.cycles_per_request, target.board.clock_hz))
+
+
 def check_ns(target: Target, record_bytes: int) -> int:
     """Time to compare the checksum of a record of weights, in ns.
 
@@ -131,12 +136,14 @@ def _exact(value: float) -> Fraction:
 # ----------------------------------------------------------------------------- compute
 
 
-KERNEL_KINDS = (*(kind.value for kind in OpKind), "fc")
-"""Kinds of kernels that a runtime may have figures of its own for: "fc" is a convolution to one pixel."""
+KERNEL_KINDS = (*(kind.value for kind in OpKind), "fc", "transposed")
+"""Kinds of kernels that a runtime may have figures of its own for: "fc" is a convolution to one pixel,
+"transposed" one with a transposed window."""
 
 COARSE_PER_MAC = {
     "conv": "conv_cycles_per_mac",
     "fc": "fc_cycles_per_mac",
+    "transposed": "conv_cycles_per_mac",
     "depthwise": "dw_cycles_per_mac",
     "max_pool": "dw_cycles_per_mac",
     "average_pool": "dw_cycles_per_mac",
@@ -150,12 +157,14 @@ class KernelWork:
 
     ``outputs`` and ``macs`` are those of the operator: every tap counts (pools have them too), in the padding
     as well. The others count what the runtime's kernels go through: output channels in ``blocks`` of four;
-    each block row by row of output pixels: ``lines``; in a line, pixels whose windows reach into the padding
-    left or right: ``cuts``. Convolutions compute pairs of pixels for pairs of channels, the pixels that are
-    left (cut ones, and an odd one) for a block of channels: ``singles``. ``computed`` are the other outputs,
-    those included that only fill a pair; ``runs``, over these, the stretches of input bytes that follow each
-    other in memory (of depthwise convolutions the taps of the block that is not full, which they walk one by
-    one); ``computed_macs`` their taps inside the input, ``single_macs`` those of the singles.
+    each block row by row of output pixels: ``lines``; besides the pixels whose windows lie inside the input,
+    areas whose windows the padding cuts alike (a row, a column or a corner pixel): ``cuts``. Convolutions
+    compute pairs of pixels of a row, or of a column that is cut, for pairs of channels, the pixels that are
+    left for a block of channels: ``singles``. ``computed`` are the other outputs, those included that only
+    fill a pair or a block; ``runs``, over these, the stretches of input bytes that follow each other in memory
+    (of depthwise convolutions the taps of fewer channels than a block has, which they walk one by one);
+    ``computed_macs`` their taps inside the input, ``single_macs`` those of the singles; ``tails`` the
+    bytes of runs beyond whole words of four, which convolutions go through one by one.
     """
 
     kind: str
@@ -169,6 +178,7 @@ class KernelWork:
     runs: int = 0
     computed_macs: int = 0
     single_macs: int = 0
+    tails: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KERNEL_KINDS:
@@ -189,6 +199,7 @@ class KernelWork:
             self.runs,
             self.computed_macs,
             self.single_macs,
+            self.tails,
         )
 
 
@@ -224,6 +235,7 @@ def cycles_of(cost: KernelCost) -> tuple[float, ...]:
         cost.cycles_per_run,
         cost.cycles_per_mac,
         cost.cycles_per_single_mac,
+        cost.cycles_per_tail,
     )
 
 

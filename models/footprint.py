@@ -23,7 +23,7 @@ COMPUTE_WORDS = 3
 
 TENSOR_BYTES = 16
 OPERAND_BYTES = 16
-STAGE_BYTES = 28 + 3 * OPERAND_BYTES
+STAGE_BYTES = 40 + 3 * OPERAND_BYTES
 AXIS_BYTES = 8
 SHAPE_BYTES = 12
 REGION_BYTES = 12
@@ -33,6 +33,9 @@ MODEL_BYTES = 56 + 4 * REGION_BYTES + 4 * STREAM_BYTES + 5 * 4 + 8
 
 PERMUTE_AXES = 5
 """Axes stored per permutation; unused ones have size 1."""
+
+MOVE_AXES = 3
+"""Axes stored per input of a move."""
 
 
 def transfer_shape(transfer: Transfer) -> tuple[int, int, int]:
@@ -53,13 +56,13 @@ def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
     """Most bytes that all constant tables of a plan with these tasks take."""
     network = problem.network
     shapes = {transfer_shape(task.transfer) for task in graph.tasks if task.transfer is not None}
-    permutations = sum(op.kind is OpKind.PERMUTE for op in network.ops)
+    axes = sum(PERMUTE_AXES * (op.kind is OpKind.PERMUTE) + MOVE_AXES * len(op.places) for op in network.ops)
     return (
         MODEL_BYTES
         + sum(command_bytes(task, len(graph.resources)) for task in graph.tasks)
         + STAGE_BYTES * len(network.ops)
         + TENSOR_BYTES * len(network.tensors)
         + SHAPE_BYTES * len(shapes)
-        + AXIS_BYTES * PERMUTE_AXES * permutations
+        + AXIS_BYTES * axes
         + BINDING_BYTES * (len(network.inputs) + len(network.outputs))
     )

@@ -65,6 +65,12 @@ def sequential(shape: Sequence[int]) -> Index:
     return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(tuple(shape))
 
 
+def as_size(index: Index) -> Index:
+    """Return an index as ``[height, width, channels]`` by its last axes, the other ones being rows."""
+    padded = (1, 1, 1, *index.shape)
+    return index.reshape(int(np.prod(padded[:-2])), padded[-2], padded[-1])
+
+
 def is_sequential(index: Index) -> bool:
     """Whether an index counts 0, 1, 2, ... in row-major order."""
     return bool(np.array_equal(index.reshape(-1), np.arange(index.size)))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.layout import Index, View, is_sequential, sequential, strides_of
-from ooc_solve.models.op_fusion import fold_pads, fuse_clamps, without_unused
-from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization, Tensor
+from ooc_solve.models.op_fusion import Size, fold_pads, fuse_clamps, without_unused
+from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Place, Quantization, Tensor
 
-Size = tuple[int, int, int]
-
-_ELEMENTWISE = (OpKind.LOOKUP, OpKind.QUANTIZE, OpKind.DEQUANTIZE, OpKind.ADD)
+_ELEMENTWISE = (OpKind.LOOKUP, OpKind.QUANTIZE, OpKind.DEQUANTIZE, OpKind.ADD, OpKind.MULTIPLY)
 
 # Loops that a PERMUTE may nest; more occur in no network met.
 _PERMUTE_LOOPS = 5
@@ -44,6 +43,8 @@ class NetworkDraft:
         self._tensors: dict[str, _Draft] = {}
         self._ops: list[Op] = []
         self._op_names: set[str] = set()
+        self.origin: object = None  # who asks for the operators to come
+        self.kernels: dict[object, list[str]] = {}  # kernels of the operators that each one asked for
 
     # ------------------------------------------------------------------ tensors
 
@@ -69,6 +70,10 @@ class NetworkDraft:
     def quantization(self, tensor: str) -> Quantization | None:
         """Quantisation, None while no operator has told it."""
         return self._tensors[tensor].quantization
+
+    def is_settled(self, tensor: str) -> bool:
+        """Whether an operator has fixed the arrangement of a tensor."""
+        return self._tensors[tensor].settled
 
     def settle(self, tensor: str, size: Size | None = None) -> bool:
         """Fix the arrangement of a tensor and of its elementwise neighbours, if they allow it."""
@@ -101,13 +106,15 @@ class NetworkDraft:
         name = _unique(op.name, self._op_names)
         self._op_names.add(name)
         self._ops.append(replace(op, name=name))
+        kernel = "transposed" if op.window.transposed else op.kind.value
+        self.kernels.setdefault(self.origin, []).append(kernel)
 
     def elementwise(self, op: Op, quantization: Quantization | None, dtype: DType = DType.INT8) -> str:
         """Append an operator that leaves the arrangement as it is, and return its output tensor.
 
-        All inputs must be arranged alike.
+        All inputs must be arranged alike, or repeat rows or columns.
         """
-        source = self._tensors[op.inputs[0]]
+        source = self._tensors[max(op.inputs, key=self._elements)]
         output = self.add_tensor(op.output, source.size, dtype, quantization, settled=source.settled)
         self.add_op(replace(op, output=output))
         return output
@@ -128,6 +135,33 @@ class NetworkDraft:
         op = Op(name, OpKind.LOOKUP, (view.tensor,), tensor or name, weights=table)
         return View(self.elementwise(op, quantization, dtype), view.index)
 
+    def move(
+        self,
+        label: str,
+        inputs: tuple[str, ...],
+        places: tuple[Place, ...],
+        size: Size,
+        name: str,
+        fill: int = 0,
+        *,
+        edges: bool = False,
+    ) -> str:
+        """Append a MOVE of tensors with one type and quantisation, and return its output tensor."""
+        source = self._tensors[inputs[0]]
+        output = self.add_tensor(name, size, source.dtype, source.quantization)
+        differ = any(self.size(tensor)[2] != size[2] for tensor in inputs)
+        op = Op(
+            label, OpKind.MOVE, inputs, output, places=places, fill=fill, edges=edges, whole_pixels=differ
+        )
+        self.add_op(op)
+        return output
+
+    @staticmethod
+    def can_be_copied(order: Index) -> bool:
+        """Whether a PERMUTE can read stored data in an order."""
+        loops = strides_of(order)
+        return loops is not None and len(loops) <= _PERMUTE_LOOPS
+
     def stored_as(self, view: View, order: Index, name: str) -> str:
         """Return a tensor that holds the view's elements in the memory order ``order``.
 
@@ -139,7 +173,7 @@ class NetworkDraft:
         if is_sequential(order) and self.settle(view.tensor, size):
             return view.tensor
         loops = strides_of(order)
-        if loops is None or len(loops) > _PERMUTE_LOOPS:
+        if loops is None or not self.can_be_copied(order):
             raise InputError(
                 f"'{name}': its input must be a plain reordering of stored data, but combines Transpose and "
                 "Reshape in a way no nest of strides can read; export the model without the Reshape."
@@ -179,7 +213,8 @@ class NetworkDraft:
         draft to their names in the network (an output takes the graph's name).
         """
         kept = set(outputs.values())
-        ops = fold_pads(self._ops, self._zero_points(), kept)
+        sizes = {key: draft.size for key, draft in self._tensors.items()}
+        ops = fold_pads(self._ops, sizes, self._zero_points(), kept)
         ops = fuse_clamps(ops, {key: draft.quantization for key, draft in self._tensors.items()}, kept)
         ops = without_unused(ops, kept)
         names = self._final_names({tensor: graph_name for graph_name, tensor in outputs.items()})
@@ -229,11 +264,16 @@ class NetworkDraft:
         while changed:
             changed = False
             for op in self._ops:
-                members = {*op.inputs, op.output}
+                members = {
+                    n for n in (*op.inputs, op.output) if self._elements(n) == self._elements(op.output)
+                }
                 if op.kind in _ELEMENTWISE and members & group and not members <= group:
                     group |= members
                     changed = True
         return group
+
+    def _elements(self, tensor: str) -> int:
+        return prod(self._tensors[tensor].size)
 
 
 def _renamed(op: Op, names: dict[str, str]) -> Op:

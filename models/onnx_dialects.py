@@ -7,14 +7,16 @@ write them, and onnxruntime's QLinear operators. ``HANDLERS`` is the list of wha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
-from ooc_solve.models.layout import Index, View, by_channel
+from ooc_solve.models.layout import Index, View, as_size, by_channel, sequential
 from ooc_solve.models.onnx_graph import Node, evaluate
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
@@ -27,16 +29,22 @@ from ooc_solve.models.onnx_values import (
     Scale,
     Value,
 )
+from ooc_solve.models.reference import added, multiplied
+from ooc_solve.models.resampling import ROUNDINGS, TRANSFORMATIONS, nearest_positions, scaled_size
 from ooc_solve.models.vocabulary import InputError, Op, OpKind
 
 Array = NDArray[Any]
-Handler = Callable[[Operands, Node], Value]
+Handler = Callable[[Operands, Node], Value | tuple[Value, ...]]
 
 OWN_DOMAIN = "com.microsoft."
 
+_PAIRS = {"Add": OpKind.ADD, "Sum": OpKind.ADD, "Sub": OpKind.ADD, "Mul": OpKind.MULTIPLY}
+"""Operators of two activations."""
+
 _FUNCTIONS = (
-    *("Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Neg"),
-    *("Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"),
+    *("Abs", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"),
+    *("LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign"),
+    *("Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu"),
 )
 _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
     "Add": np.add,
@@ -118,9 +126,9 @@ def _rearranged(given: Operands, node: Node, change: Callable[[Index], Index]) -
     """Apply a change of layout to whatever carries an index."""
     value = given.operand(node)
     if isinstance(value, View):
-        return value.with_index(change(value.index))
+        return _seen_through(given, node, value, change)
     if isinstance(value, Real | FloatInput):
-        return replace(value, view=value.view.with_index(change(value.view.index)))
+        return replace(value, view=_seen_through(given, node, value.view, change))
     if isinstance(value, Pending):
         return replace(value, index=change(value.index))
     assert isinstance(value, QuantizedConstant)
@@ -129,6 +137,15 @@ def _rearranged(given: Operands, node: Node, change: Callable[[Index], Index]) -
             f"{node}: weights with one scale per channel cannot be reshaped; fold it into the weights."
         )
     return replace(value, array=change(value.array))
+
+
+def _seen_through(given: Operands, node: Node, view: View, change: Callable[[Index], Index]) -> View:
+    """Change the layout of a view; where no copy could undo what has come together, copy before that."""
+    index = change(view.index)
+    if given.draft.can_be_copied(index):
+        return view.with_index(index)
+    tensor = given.draft.stored_as(view, as_size(view.index), node.name)
+    return replace(view, tensor=tensor, index=change(sequential(view.shape)))
 
 
 def _transpose(given: Operands, node: Node) -> Value:
@@ -225,41 +242,76 @@ def _limits(given: Operands, node: Node) -> tuple[np.float32, np.float32]:
 
 
 def _arithmetic(given: Operands, node: Node) -> Value:
-    """Read Add, Sub, Mul, Div and PRelu: of two activations (Add only) or with a constant."""
+    """Read Add, Sum, Sub, Mul, Div and PRelu: of two activations or with a constant."""
+    if len(node.inputs) == 1 and node.kind == "Sum":
+        return given.operand(node)
     if len(node.inputs) != 2:
-        raise InputError(f"{node}: must have two inputs (got {len(node.inputs)}).")
+        raise InputError(
+            f"{node}: must have two inputs (got {len(node.inputs)}); write it as sums of two, each quantised."
+        )
     left, right = given.operand(node, 0), given.operand(node, 1)
     adds = node.kind in ("Add", "Sum")
     constant_left = isinstance(left, Constant | QuantizedConstant)
     value, constant = (right, left) if constant_left else (left, right)
     if not isinstance(constant, Constant | QuantizedConstant):
-        if not adds:
-            given.real(node, 0)
-            raise InputError(f"{node}: one of its inputs must be a constant.")
-        (one, _), (other, _) = given.dequantized(node, 0), given.dequantized(node, 1)
-        return operators.addition(given.draft, node, one, other)
+        return _of_two(given, node)
     if adds and isinstance(value, Pending) and value.add_bias is not None:
         return value.add_bias(constant, value.index)
     real = given.real(node, 1 if constant_left else 0)
     array = constant.array if isinstance(constant, Constant) else constant.real()
-    step = _channel_operand(given, node, array, real.view).astype(np.float32)
+    step, view = _channel_operand(given, node, array, real.view)
+    if real.table.ndim == 2 and view.tensor != real.view.tensor:
+        raise InputError(
+            f"{node}: its input must be quantised after the operator with constants along another axis."
+        )
+    step = step.astype(np.float32)
     table = real.table if step.size == 1 and real.table.ndim == 1 else np.atleast_2d(real.table)
     step = step if table.ndim == 1 else step[:, np.newaxis]
     function = _ARITHMETIC["Add" if adds else node.kind]
     result = function(step, table) if constant_left else function(table, step)
-    return replace(real, table=result.astype(np.float32), scale=None)
+    return replace(real, view=view, table=result.astype(np.float32), scale=None)
 
 
-def _channel_operand(given: Operands, node: Node, array: Array, view: View) -> Array:
-    """Return a constant operand as one value, or as one per stored channel."""
-    channels = given.draft.size(view.tensor)[2]
-    found = by_channel(array, view.index, channels)
-    if found is None:
+def _of_two(given: Operands, node: Node) -> Value:
+    """Combine two activations; functions of the same bytes are one function of them."""
+    one, other = given.real(node, 0), given.real(node, 1)
+    function = _ARITHMETIC["Add" if node.kind == "Sum" else node.kind]
+    if one.view.tensor == other.view.tensor and np.array_equal(one.view.index, other.view.index):
+        with np.errstate(all="ignore"):
+            return replace(one, table=function(*_same_rank(one.table, other.table)), scale=None)
+    kind = _PAIRS.get(node.kind)
+    if kind is None:
+        raise InputError(f"{node}: one of its inputs must be a constant, or both functions of one tensor.")
+    (left, _), (right, scale) = given.dequantized(node, 0), given.dequantized(node, 1)
+    if node.kind == "Sub":
+        right = _negated(given, node, right, scale)
+    return operators.combination(given.draft, node, kind, left, right)
+
+
+def _negated(given: Operands, node: Node, view: View, scale: Scale) -> View:
+    """Return the data with the other sign: ``-(q - z)`` is ``(-1 - q) - (-1 - z)``, and all of it fits int8."""
+    quantization = replace(scale, zero_point=-1 - scale.zero_point).quantization
+    table = (-1 - BYTES_AS_INT8).view(np.uint8)
+    return given.draft.lookup(view, table, quantization, f"{node.name}_negated")
+
+
+def _same_rank(one: Array, other: Array) -> tuple[Array, Array]:
+    return (np.atleast_2d(one), np.atleast_2d(other)) if one.ndim != other.ndim else (one, other)
+
+
+def _channel_operand(given: Operands, node: Node, array: Array, view: View) -> tuple[Array, View]:
+    """Return a constant operand as one value, or as one per stored channel of a view arranged for it."""
+    found = by_channel(array, view.index, given.draft.size(view.tensor)[2])
+    if found is not None:
+        return np.asarray(found), view
+    rank = max(array.ndim, len(view.shape))
+    varying = [axis - rank for axis, size in enumerate((1,) * (rank - array.ndim) + array.shape) if size > 1]
+    if len(varying) != 1 or -varying[0] > len(view.shape) or array.size != view.shape[varying[0]]:
         raise InputError(
-            f"{node}: a constant operand must be one number or one per channel, {channels} "
+            f"{node}: a constant operand must be one number or one per position of a single axis "
             f"(got shape {array.shape} for {view.shape})."
         )
-    return np.asarray(found)
+    return array.reshape(-1), moves.with_channels(given.draft, node, view, varying[0] + len(view.shape))
 
 
 # ------------------------------------------------- operators between DQ and Q
@@ -269,6 +321,36 @@ def _conv(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
     weights, bias = given.weights(node, 1), given.bias(node, 2)
     return operators.convolution(given.draft, node, view, scale, weights, bias)
+
+
+def _conv_transpose(given: Operands, node: Node) -> Value:
+    view, scale = given.dequantized(node)
+    weights, bias = given.weights(node, 1), given.bias(node, 2)
+    return operators.transposed_convolution(given.draft, node, view, scale, weights, bias)
+
+
+def _batch_normalization(given: Operands, node: Node) -> Value:
+    """Read a normalisation by constants as a factor and an addend per channel."""
+    scale, bias, mean, variance = (given.array(node, position) for position in (1, 2, 3, 4))
+    if (
+        scale is None
+        or bias is None
+        or mean is None
+        or variance is None
+        or node.attributes.get("training_mode")
+    ):
+        raise InputError(f"{node}: must have four constants, and not be in training.")
+    factor = scale / np.sqrt(variance + np.float32(node.attributes.get("epsilon", 1e-5)))
+    addend = bias - mean * factor
+    value = given.operand(node)
+    if isinstance(value, Pending) and value.rescaled is not None:
+        return value.rescaled(factor.astype(np.float32), addend.astype(np.float32))
+    real = _plain_table(given, node)
+    shape = (-1,) + (1,) * (len(real.view.shape) - 2)
+    factors, view = _channel_operand(given, node, factor.reshape(shape), real.view)
+    addends, _ = _channel_operand(given, node, addend.reshape(shape), view)
+    table = real.table * factors[:, np.newaxis] + addends[:, np.newaxis]
+    return replace(real, view=view, table=np.asarray(table, np.float32), scale=None)
 
 
 def _gemm(given: Operands, node: Node) -> Value:
@@ -318,10 +400,14 @@ def _softmax(given: Operands, node: Node) -> Value:
 
 
 def _concat(given: Operands, node: Node) -> Value:
+    values = [given.operand(node, position) for position in range(len(node.inputs))]
+    views = [value for value in values if isinstance(value, View)]
+    if len(views) == len(values) > 1:
+        return moves.joined(given.draft, node, views, _axis(node, views[0]), node.outputs[0])
     parts = [given.dequantized(node, position) for position in range(len(node.inputs))]
     if len(parts) == 1:
         return given.operand(node)
-    return operators.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
+    return moves.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
 
 
 def _axis(node: Node, view: View) -> int:
@@ -354,21 +440,25 @@ def _plain_table(given: Operands, node: Node) -> Real:
 
 def _pad(given: Operands, node: Node) -> Value:
     mode = node.attributes.get("mode", "constant")
-    if mode != "constant":
-        raise InputError(f"{node}: mode must be constant (got {mode}).")
+    if mode not in ("constant", "edge"):
+        raise InputError(f"{node}: mode must be constant or edge (got {mode}).")
     pads = _all_pads(given, node)
+    if mode == "edge":
+        return _moved(
+            given, node, lambda view: moves.pad(given.draft, node, view, pads, None, node.outputs[0])
+        )
     filling = given.array(node, 2)
     number = filling.reshape(-1)[0] if filling is not None else node.attributes.get("value", 0)
     value = given.operand(node)
     if isinstance(value, View):
-        return operators.pad(given.draft, node, value, pads, int(number) - value.offset, node.outputs[0])
+        return moves.pad(given.draft, node, value, pads, int(number) - value.offset, node.outputs[0])
     real = _plain_table(given, node)
     matches = BYTES_AS_INT8[real.table == np.float32(number)]
     if not matches.size:
         raise InputError(f"{node}: its value must be one the quantised input can hold (got {number}).")
     zero = real.scale.zero_point if real.scale else int(matches[0])
     fill = zero if zero in matches else int(matches[0])
-    return replace(real, view=operators.pad(given.draft, node, real.view, pads, fill, node.outputs[0]))
+    return replace(real, view=moves.pad(given.draft, node, real.view, pads, fill, node.outputs[0]))
 
 
 def _all_pads(given: Operands, node: Node) -> list[int]:
@@ -386,6 +476,104 @@ def _all_pads(given: Operands, node: Node) -> list[int]:
     for place, axis in enumerate(axes):
         full[axis % rank], full[axis % rank + rank] = pads[place], pads[place + len(axes)]
     return full
+
+
+def _moved(given: Operands, node: Node, move: Callable[[View], View]) -> Value:
+    """Apply a choice of elements to stored integers, or to what dequantises them."""
+    value = given.operand(node)
+    if isinstance(value, View):
+        return move(value)
+    real = _plain_table(given, node)
+    return replace(real, view=move(real.view))
+
+
+def _slice(given: Operands, node: Node) -> Value:
+    shape = given.shape_of(given.operand(node), node.name)
+    starts, ends = given.integers(node, 1, "starts"), given.integers(node, 2, "ends")
+    if starts is None or ends is None:
+        raise InputError(f"{node}: starts and ends must be constant.")
+    axes = given.integers(node, 3, "axes") or list(range(len(starts)))
+    steps = given.integers(node, 4, "steps") or [1] * len(starts)
+    changes, size = {}, list(shape)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 1:
+            raise InputError(f"{node}: steps must be positive (got {step}); reverse the weights instead.")
+        picked = range(*slice(start, end, step).indices(shape[axis]))
+        changes[axis % len(shape)] = moves.Steps(step, picked.start)
+        size[axis] = len(picked)
+    return _moved(
+        given, node, lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0])
+    )
+
+
+def _split(given: Operands, node: Node) -> tuple[Value, ...]:
+    shape = given.shape_of(given.operand(node), node.name)
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    count = int(node.attributes.get("num_outputs", len(node.outputs)))
+    sizes = given.integers(node, 1, "split")
+    if sizes is None:
+        part = -(-shape[axis] // count)
+        sizes = [min(part, shape[axis] - k * part) for k in range(count)]
+    if sum(sizes) != shape[axis] or len(sizes) != len(node.outputs):
+        raise InputError(f"{node}: its parts must make up axis {axis} of {shape[axis]} (got {sizes}).")
+    parts = (partial(_part, given, node, axis, sizes, k) for k in range(len(sizes)))
+    return tuple(_moved(given, node, part) for part in parts)
+
+
+def _part(given: Operands, node: Node, axis: int, sizes: list[int], k: int, view: View) -> View:
+    shape = [sizes[k] if place == axis else size for place, size in enumerate(view.shape)]
+    changes = {axis: moves.Steps(start=sum(sizes[:k]))}
+    return moves.moved(given.draft, node, view, changes, shape, node.outputs[k])
+
+
+def _resize(given: Operands, node: Node) -> Value:
+    mode = node.attributes.get("mode", "nearest")
+    if mode != "nearest":
+        raise InputError(f"{node}: mode must be nearest (got {mode}); export the model with it.")
+    shape = given.shape_of(given.operand(node), node.name)
+    found = _resize_positions(given, node, shape)
+    changes = {
+        axis: moves.rational_steps(node, table, shape[axis])
+        for axis, table in enumerate(found)
+        if not np.array_equal(table, np.arange(shape[axis]))
+    }
+    size = [table.size for table in found]
+    return _moved(
+        given,
+        node,
+        lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0], edges=True),
+    )
+
+
+def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> list[Array]:
+    """Return the input position of every output position, axis by axis."""
+    old = node.kind == "Upsample" or given.opset < 11
+    scales = given.array(node, 1 if old else 2)
+    sizes = None if old else given.integers(node, 3, "sizes")
+    if scales is None and (written := node.attributes.get("scales")):
+        scales = np.asarray(written, np.float32)
+    wanted = sizes or ([] if scales is None else scales.reshape(-1).tolist())
+    axes = node.attributes.get("axes", range(len(shape)))
+    if len(wanted) != len(axes) or node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise InputError(
+            f"{node}: constant scales or sizes must be given for each of {len(axes)} axes, to be met."
+        )
+    transformation = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
+    if old:  # before opset 11 positions were divided and rounded down, or up where the output is smaller
+        transformation, rounding = "asymmetric", "ceil" if min(wanted) < 1 else "floor"
+    if transformation not in TRANSFORMATIONS or rounding not in ROUNDINGS:
+        raise InputError(
+            f"{node}: coordinates must be transformed by {', '.join(TRANSFORMATIONS)} (got {transformation})."
+        )
+    along = {axis % len(shape): value for axis, value in zip(axes, wanted, strict=True)}
+    found = []
+    for axis, size in enumerate(shape):
+        value = along.get(axis, size if sizes else 1.0)
+        scale = None if sizes else np.float32(value)
+        count = int(value) if scale is None else scaled_size(size, scale)
+        found.append(nearest_positions(size, count, scale, transformation, rounding))
+    return found
 
 
 # ------------------------------------------------------ onnxruntime's QLinear operators
@@ -426,33 +614,57 @@ def _qgemm(given: Operands, node: Node) -> Value:
     return given.round_to(pending, output, node.outputs[0])
 
 
-def _qlinear_add(given: Operands, node: Node) -> Value:
+def _qlinear_pair(given: Operands, node: Node) -> Value:
+    """Read QLinearAdd and QLinearMul, of two activations or with a constant."""
     output = given.scale(node, 6)
+    kind = _PAIRS[node.kind.removeprefix(f"{OWN_DOMAIN}QLinear")]
     constants = [p for p in (0, 3) if isinstance(given.operand(node, p), Constant)]
     if constants:
-        return _add_constant(given, node, 3 - constants[0], constants[0], output)
+        return _with_constant(given, node, kind, 3 - constants[0], constants[0], output)
     (one, _), (other, _) = given.activation(node, 0), given.activation(node, 3)
-    pending = operators.addition(given.draft, node, one, other)
+    pending = operators.combination(given.draft, node, kind, one, other)
     return given.round_to(pending, output, node.outputs[0])
 
 
-def _add_constant(given: Operands, node: Node, position: int, constant: int, output: Scale) -> View:
-    """Add a quantised constant by tables, with the formula of ADD."""
+def _with_constant(
+    given: Operands, node: Node, kind: OpKind, position: int, constant: int, output: Scale
+) -> View:
+    """Add or multiply by a quantised constant by tables, with the formulas of ADD and MULTIPLY."""
     view, scale = given.activation(node, position)
     array, other = given.array(node, constant), given.scale(node, constant + 1)
     assert array is not None
-    steps = array.astype(np.int32) - other.offset - other.zero_point
-    values = _channel_operand(given, node, steps, view).astype(np.float32)
-    data = (BYTES_AS_INT8.astype(np.int32) - scale.zero_point).astype(np.float32)
-    total = data * (scale.scale / output.scale) + (values * (other.scale / output.scale))[:, np.newaxis]
-    sums = np.rint(total + np.float32(output.zero_point))
-    table = np.clip(sums, -128, 127).astype(np.int8).view(np.uint8)
+    stored = array.astype(np.int32) - other.offset
+    found, view = _channel_operand(given, node, stored, view)
+    values = found[:, np.newaxis]
+    data = BYTES_AS_INT8.astype(np.int32)
+    scales = [scale.quantization, other.quantization]
+    if kind is OpKind.MULTIPLY:
+        product = (data - scale.zero_point) * (values - other.zero_point)
+        steps = multiplied(product, scales, output.quantization, output.offset)
+    elif position == 0 or operators.is_single(array.shape, view.shape):
+        steps = added([data, values], scales, output.quantization, output.offset)
+    else:
+        steps = added([values, data], scales[::-1], output.quantization, output.offset)
+    table = np.clip(np.rint(steps) - np.float32(output.offset), -128, 127).astype(np.int8).view(np.uint8)
     return _looked_up(given, view, table, output, node.name, node.outputs[0])
+
+
+def _qlinear_function(given: Operands, node: Node) -> Value:
+    """Read QLinearSigmoid and QLinearLeakyRelu as tables."""
+    view, scale = given.activation(node, 0)
+    output, plain = given.scale(node, 3), node.as_standard(node.kind.removeprefix(f"{OWN_DOMAIN}QLinear"))
+    (real,) = evaluate(plain, [scale.real(BYTES_AS_INT8)], given.opset)
+    table = output.stored(real).view(np.uint8)
+    return _looked_up(given, view, table, output, node.name, node.outputs[0])
+
+
+def _own_gelu(given: Operands, node: Node) -> Value:
+    return _function(given, node.as_standard("Gelu"))
 
 
 def _qlinear_average_pool(given: Operands, node: Node) -> Value:
     view, _ = given.activation(node, 0)
-    pending = operators.average_pool(given.draft, node, _channels_second(node, view))
+    pending = operators.average_pool(given.draft, node, _channels_second(node, view), by_floats=True)
     return given.round_to(_channels_as_given(node, pending), given.scale(node, 3), node.outputs[0])
 
 
@@ -468,7 +680,7 @@ def _qlinear_concat(given: Operands, node: Node) -> Value:
     parts = [given.activation(node, position) for position in range(2, len(node.inputs), 3)]
     if len(parts) < 2:
         raise InputError(f"{node}: must have at least two inputs (got {len(parts)}).")
-    pending = operators.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
+    pending = moves.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
     return given.round_to(pending, given.scale(node, 0), node.outputs[0])
 
 
@@ -492,39 +704,105 @@ def _qlinear_softmax(given: Operands, node: Node) -> Value:
     return given.round_to(pending, given.scale(node, 3), node.outputs[0])
 
 
-LAYOUT: dict[str, Handler] = {
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-    "Flatten": _flatten,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Identity": _identity,
-    "Dropout": _identity,
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """How an ONNX operator is read: by which function, computed by which kernels, within which limits."""
+
+    read: Handler
+    kernels: tuple[str, ...]
+    limits: str
+
+
+_WEIGHTS = "constant int8 weights, per tensor or per output channel; one or two spatial axes; batch 1"
+_IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a kernel needs another order"
+_TABLE = "of one tensor; a table of 256 bytes, exact"
+_PAIR = "one input may repeat along axes; constants: a number, or one per position of an axis"
+_MOVE = "three axes longer than 1, or one changed axis"
+_POOL = "one or two spatial axes; batch 1"
+
+LAYOUT: dict[str, Operator] = {
+    "Transpose": Operator(_transpose, ("permute",), _IN_PLACE),
+    "Reshape": Operator(_reshape, ("permute",), _IN_PLACE),
+    "Flatten": Operator(_flatten, ("permute",), _IN_PLACE),
+    "Squeeze": Operator(_squeeze, ("permute",), _IN_PLACE),
+    "Unsqueeze": Operator(_unsqueeze, ("permute",), _IN_PLACE),
+    "Identity": Operator(_identity, (), "dropped"),
+    "Dropout": Operator(_identity, (), "dropped"),
 }
 
-HANDLERS: dict[str, Handler] = {
+HANDLERS: dict[str, Operator] = {
     **LAYOUT,
-    **dict.fromkeys(_FUNCTIONS, _function),
-    **dict.fromkeys((*_ARITHMETIC, "Sum"), _arithmetic),
-    "Shape": _shape,
-    "QuantizeLinear": _quantize,
-    "DequantizeLinear": _dequantize,
-    "Conv": _conv,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "AveragePool": _average_pool,
-    "GlobalAveragePool": _global_average,
-    "ReduceMean": _reduce_mean,
-    "Softmax": _softmax,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-    "Concat": _concat,
-    "QLinearConv": _qlinear_conv,
-    "QLinearMatMul": _qlinear_matmul,
-    f"{OWN_DOMAIN}QGemm": _qgemm,
-    f"{OWN_DOMAIN}QLinearAdd": _qlinear_add,
-    f"{OWN_DOMAIN}QLinearAveragePool": _qlinear_average_pool,
-    f"{OWN_DOMAIN}QLinearGlobalAveragePool": _qlinear_global_average,
-    f"{OWN_DOMAIN}QLinearConcat": _qlinear_concat,
-    f"{OWN_DOMAIN}QLinearSoftmax": _qlinear_softmax,
+    **dict.fromkeys(_FUNCTIONS, Operator(_function, ("lookup",), _TABLE)),
+    "Relu": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}"),
+    "Clip": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}; constant bounds"),
+    "Add": Operator(_arithmetic, ("add", "lookup"), f"{_PAIR}; behind Conv, Gemm, MatMul: its bias"),
+    "Sum": Operator(_arithmetic, ("add", "lookup"), f"two inputs; {_PAIR}"),
+    "Mul": Operator(_arithmetic, ("multiply", "lookup"), _PAIR),
+    "Sub": Operator(_arithmetic, ("add", "lookup"), _PAIR),
+    "Div": Operator(
+        _arithmetic, ("lookup",), "one input constant (a number, or one per position of an axis)"
+    ),
+    "PRelu": Operator(_arithmetic, ("lookup",), "constant slope: a number, or one per position of an axis"),
+    "BatchNormalization": Operator(
+        _batch_normalization, ("lookup",), "part of a Conv before it, or a table per channel"
+    ),
+    "Shape": Operator(_shape, (), "constant"),
+    "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
+    "DequantizeLinear": Operator(
+        _dequantize, ("dequantize",), "int8, uint8; per tensor; int32 and per axis for constants"
+    ),
+    "Conv": Operator(
+        _conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
+    ),
+    "ConvTranspose": Operator(
+        _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
+    ),
+    "Gemm": Operator(_gemm, ("conv",), "constant int8 weights; alpha 1, beta 1, transA 0"),
+    "MatMul": Operator(_matmul, ("conv",), "constant int8 weights [in, out]"),
+    "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
+    "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
+    "ReduceMean": Operator(
+        _reduce_mean, ("average_pool",), "any axes; others than height and width by PERMUTE"
+    ),
+    "Softmax": Operator(_softmax, ("softmax",), "any axis; below opset 13 the axes from `axis` on"),
+    "MaxPool": Operator(_max_pool, ("max_pool",), f"{_POOL}; no indices"),
+    "Pad": Operator(_pad, ("move",), f"constant or edge; constant pads, also negative; {_MOVE}"),
+    "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
+    "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
+    "Split": Operator(_split, ("move",), f"constant; {_MOVE}"),
+    "Resize": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
+    "Upsample": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
+    "QLinearConv": Operator(
+        _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
+    ),
+    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), "constant int8 weights [in, out]"),
+    f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
+    f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
+    f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),
+    f"{OWN_DOMAIN}QLinearSigmoid": Operator(_qlinear_function, ("lookup",), _TABLE),
+    f"{OWN_DOMAIN}QLinearLeakyRelu": Operator(_qlinear_function, ("lookup",), _TABLE),
+    f"{OWN_DOMAIN}Gelu": Operator(_own_gelu, ("lookup",), _TABLE),
+    f"{OWN_DOMAIN}QLinearAveragePool": Operator(_qlinear_average_pool, ("average_pool",), _POOL),
+    f"{OWN_DOMAIN}QLinearGlobalAveragePool": Operator(_qlinear_global_average, ("average_pool",), "any rank"),
+    f"{OWN_DOMAIN}QLinearConcat": Operator(_qlinear_concat, ("move", "lookup"), f"any axis; {_MOVE}"),
+    f"{OWN_DOMAIN}QLinearSoftmax": Operator(_qlinear_softmax, ("softmax",), "any axis; several values"),
 }
+"""What is supported."""
+
+INSTEAD = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
+    **dict.fromkeys(
+        ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
+        "BatchNormalization is",
+    ),
+    **dict.fromkeys(("ReduceMax", "GlobalMaxPool"), "MaxPool over the whole map is"),
+    **dict.fromkeys(("ReduceSum", "ReduceL2"), "ReduceMean is"),
+    **dict.fromkeys(("Pow", "Max", "Min", "Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
+    **dict.fromkeys(("Gather", "GatherND", "ScatterND", "ScatterElements", "TopK", "NonMaxSuppression"),
+                    "Slice and Split are; leave what follows the network to the program"),
+    "DepthToSpace": "Reshape and Transpose, or Resize, are",
+    "SpaceToDepth": "Reshape and Transpose, or a Conv with strides, are",
+    "Einsum": "MatMul with constant weights is",
+}  # fmt: skip
+"""What is supported instead of operators that are not."""

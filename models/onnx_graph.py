@@ -7,7 +7,7 @@ operators mean is the business of ``onnx_reader``.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ class Node:
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
 
+    def as_standard(self, kind: str) -> Node:
+        """Return a node of the standard domain with the first input, the output and the attributes of this one."""
+        proto = helper.make_node(kind, self.inputs[:1], self.outputs, self.name)
+        proto.attribute.extend(self.proto.attribute)
+        return replace(self, kind=kind, inputs=self.inputs[:1], proto=proto)
+
 
 @dataclass(frozen=True, slots=True)
 class GraphInput:
@@ -58,7 +64,10 @@ class GraphInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A model file as it is met: nodes in the file's (topological) order."""
+    """A model file as it is met: nodes in the file's (topological) order.
+
+    ``problems`` are those of inputs; these inputs are missing.
+    """
 
     name: str
     inputs: tuple[GraphInput, ...]
@@ -67,6 +76,7 @@ class Graph:
     constants: dict[str, Array]
     opset: int
     digest: str
+    problems: tuple[str, ...] = ()
 
 
 def load_graph(path: Path) -> Graph:
@@ -75,22 +85,35 @@ def load_graph(path: Path) -> Graph:
     Raises
     ------
     InputError
-        When the file cannot be read, is not ONNX, misses its external data, or has inputs
-        of unknown size or unsupported type.
+        When the file cannot be read, is not ONNX, or misses its external data.
     """
     model, digest = _load_model(path)
     graph = model.graph
     constants = {item.name: _array_of(item, path) for item in graph.initializer}
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
+    inputs, problems = _inputs_of(graph, constants)
     return Graph(
         name=path.stem,
-        inputs=tuple(_input_of(item) for item in graph.input if item.name not in constants),
+        inputs=tuple(inputs),
         outputs=tuple(item.name for item in graph.output),
         nodes=tuple(_node_of(item, opset) for item in graph.node),
         constants=constants,
         opset=opset,
         digest=digest,
+        problems=tuple(problems),
     )
+
+
+def _inputs_of(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[list[GraphInput], list[str]]:
+    """Return the inputs that can be used, and what is wrong with the others."""
+    found: list[GraphInput] = []
+    problems: list[str] = []
+    for item in graph.input:
+        try:
+            found += [] if item.name in constants else [_input_of(item)]
+        except InputError as error:
+            problems += error.args
+    return found, problems
 
 
 def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:
@@ -151,16 +174,18 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
         raise InputError(f"Graph input '{item.name}': must be float32, uint8 or int8 (got {name}).")
     if not tensor.HasField("shape"):
         raise InputError(f"Graph input '{item.name}': must have a shape, but the file gives none.")
-    shape = []
+    shape, problems = [], []
     for axis, dim in enumerate(tensor.shape.dim):
         # A batch is free in most exported files; everything is planned for one sample.
         size = 1 if dim.dim_value < 1 and axis == 0 else dim.dim_value
         if size < 1:
-            raise InputError(
+            problems.append(
                 f"Graph input '{item.name}': dimension {axis} ('{dim.dim_param or '?'}') must have a fixed size; "
                 "export the model again with that size."
             )
         shape.append(size)
+    if problems:
+        raise InputError(*problems)
     if np.prod(shape, dtype=float) > _MAX_ELEMENTS:
         raise InputError(
             f"Graph input '{item.name}': must have at most {_MAX_ELEMENTS} elements (got {shape})."

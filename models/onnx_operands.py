@@ -165,5 +165,7 @@ class Operands:
 
     def round_to(self, pending: Pending, scale: Scale, name: str) -> View:
         """Give a pending result its scale, which adds the operator."""
+        before, self.draft.origin = self.draft.origin, pending.node
         tensor = pending.emit(scale, pending.clamp(scale), name)
+        self.draft.origin = before
         return View(tensor, pending.index, scale.offset)

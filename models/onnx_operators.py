@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.layout import Index, View, by_channel, is_sequential, nchw, sequential
-from ooc_solve.models.network_draft import NetworkDraft, Size
+from ooc_solve.models.network_draft import NetworkDraft
 from ooc_solve.models.onnx_graph import Node
 from ooc_solve.models.onnx_values import (
-    BYTES_AS_INT8,
     Constant,
     Floats,
     Pending,
     QuantizedConstant,
     Scale,
 )
+from ooc_solve.models.op_fusion import Size
 from ooc_solve.models.reference import exponentials
-from ooc_solve.models.vocabulary import POINT, InputError, Op, OpKind, Window
+from ooc_solve.models.vocabulary import POINT, InputError, Op, OpKind, Place, Window
 
 Array = NDArray[Any]
 Bias = Constant | QuantizedConstant
@@ -108,6 +108,36 @@ class Spatial:
         )
         explicit = self.pads(attributes.get("pads"))
         return replace(window, pads=self._automatic_pads(window, explicit))
+
+    def transposed_window(self, kernel: Sequence[int]) -> Window:
+        """Read the window of a transposed convolution; its last pads say what size comes out."""
+        attributes = self.node.attributes
+        window = Window(
+            kernel=self.pair(attributes.get("kernel_shape", kernel)),
+            stride=self.pair(attributes.get("strides")),
+            dilation=self.pair(attributes.get("dilations")),
+            transposed=True,
+        )
+        full = window.output_size(self.size[0], self.size[1])
+        longer = self.pair(attributes.get("output_padding"), default=0)
+        wanted = attributes.get("output_shape")
+        mode = attributes.get("auto_pad", "NOTSET")
+        if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+            wanted = [size * stride for size, stride in zip(self.size[:2], window.stride, strict=True)]
+        elif wanted is not None:
+            wanted = list(self.pair(wanted[-(self.rank - 2) :]))
+        if wanted is None:
+            pads = self.pads(attributes.get("pads"))
+        else:
+            total = [max(full[k] + longer[k] - wanted[k], 0) for k in (0, 1)]
+            begin = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
+            pads = (begin[0], begin[1], total[0] - begin[0], total[1] - begin[1])
+        last = (pads[2] - longer[0], pads[3] - longer[1])
+        if min(last) < 0:
+            raise InputError(
+                f"{self.node}: output_padding must not exceed the pads at the end (got {longer}, {pads})."
+            )
+        return replace(window, pads=(pads[0], pads[1], *last))
 
     def _automatic_pads(
         self, window: Window, explicit: tuple[int, int, int, int]
@@ -197,6 +227,48 @@ def convolution(
     )
 
 
+def transposed_convolution(
+    draft: NetworkDraft,
+    node: Node,
+    source: View,
+    scale: Scale,
+    weights: QuantizedConstant,
+    bias: Bias | None,
+) -> Pending:
+    """Lower a transposed convolution with constant ``[ic, oc / g, (kh,) kw]`` weights."""
+    spatial = Spatial.of(draft, node, source)
+    if weights.array.ndim != spatial.rank:
+        raise InputError(
+            f"{node}: weights must have rank {spatial.rank} like the input (got {weights.array.ndim})."
+        )
+    kernel = weights.array.shape[2:]
+    groups, channels = int(node.attributes.get("group", 1)), spatial.size[2]
+    values = weights.centred(node).reshape(*weights.array.shape[:2], *spatial.pair(kernel))
+    inputs, per_group = values.shape[:2]
+    if inputs != channels or inputs % groups:
+        raise InputError(
+            f"{node}: weights must have the input's {channels} channels, in {groups} groups (got {inputs})."
+        )
+    window = spatial.transposed_window(kernel)
+    outputs = per_group * groups
+    by_group = values.reshape(groups, inputs // groups, per_group, *values.shape[2:])
+    stored = by_group.transpose(0, 2, 3, 4, 1).reshape(outputs, *values.shape[2:], inputs // groups)
+    size = spatial.output_size(window, outputs)
+    template = Op(
+        node.name,
+        OpKind.CONV,
+        (spatial.tensor,),
+        "",
+        window,
+        groups,
+        weights=np.ascontiguousarray(stored),
+    )
+    scales = weights.scales(node, 1)
+    scales = np.tile(scales, groups) if scales.size > 1 else scales
+    taps = stored.reshape(outputs, -1)
+    return _weighted(draft, template, size, spatial.index_of(size), scale, scales, taps, bias, node)
+
+
 def fully_connected(
     draft: NetworkDraft,
     node: Node,
@@ -276,7 +348,28 @@ def _weighted(
         extra = replace(extra, array=values)
         return _weighted(draft, template, size, shown, scale, weight_scales, taps, extra, node)
 
-    return Pending(node, index, emit, add_bias=with_bias if bias is None else None)
+    def rescaled(factor: Floats, addend: Floats) -> Pending:
+        """Fold a factor and an addend per channel into weights and bias; a factor of 0 leaves the addend."""
+        size_of_factor = np.where(factor == 0, np.float32(1), np.abs(factor)).astype(np.float32)
+        signs = np.sign(factor).astype(np.int8)
+        folded = replace(template, weights=_times(template, signs))
+        real = steps * (product.astype(np.float64) * factor) + addend
+        sums = Constant(real.astype(np.float32))
+        scales = weight_scales * size_of_factor
+        return _weighted(draft, folded, size, index, scale, scales, taps * signs[:, np.newaxis], sums, node)
+
+    return Pending(node, index, emit, add_bias=with_bias if bias is None else None, rescaled=rescaled)
+
+
+def _times(template: Op, signs: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the weights of a convolution, those of some output channels negated or zero."""
+    assert template.weights is not None
+    axis = 2 if template.kind is OpKind.DEPTHWISE else 0
+    shape = [-1 if axis == place else 1 for place in range(template.weights.ndim)]
+    product = template.weights.astype(np.int16) * signs.reshape(shape)
+    if product.max() > 127:
+        raise InputError(f"'{template.name}': a weight of -128 cannot be negated; quantise to -127..127.")
+    return np.asarray(product.astype(np.int8))
 
 
 def bias_steps(node: Node, bias: Bias | None, product: Floats) -> NDArray[np.int64]:
@@ -311,47 +404,64 @@ def _channelwise(node: Node, values: Array, count: int) -> Array:
 # --------------------------------------------------------------------- the others
 
 
-def addition(draft: NetworkDraft, node: Node, one: View, other: View) -> Pending:
-    """Lower the sum of two tensors of one shape."""
-    if one.shape != other.shape:
-        raise InputError(f"{node}: both inputs must have one shape (got {one.shape} and {other.shape}).")
-    tensors = draft.aligned(one, other, node.name)
+def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other: View) -> Pending:
+    """Lower the sum (ADD) or product (MULTIPLY) of two tensors."""
+    tensors, index = _paired(draft, node, one, other)
 
     def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
-        op = Op(node.name, OpKind.ADD, tensors, name, clamp=clamp)
+        op = Op(node.name, kind, tensors, name, clamp=clamp, offset=output.offset)
         return draft.elementwise(op, output.quantization)
 
-    return Pending(node, one.index, emit)
-
-
-def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:
-    """Lower Concat along an axis, which becomes the channels; parts of another scale are rounded first."""
-    rank = len(parts[0][0].shape)
-    shapes = {tuple(np.delete(view.shape, axis)) for view, _ in parts}
-    if len(shapes) != 1 or not 1 <= rank <= 4:
-        raise InputError(f"{node}: inputs must have one shape but for axis {axis}, and up to 4 axes.")
-    outer = (1, 1, *(int(size) for size in shapes.pop()))
-    height, width = int(np.prod(outer[:-1])), outer[-1]
-    orders = [np.moveaxis(view.index, axis, -1).reshape(height, width, -1) for view, _ in parts]
-    size = (height, width, sum(order.shape[2] for order in orders))
-    index = np.moveaxis(sequential((*outer[2:], size[2])), -1, axis)
-
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
-        tensors = []
-        for (view, scale), order in zip(parts, orders, strict=True):
-            if scale.quantization != output.quantization:
-                table = output.stored(scale.real(BYTES_AS_INT8)).view(np.uint8)
-                label = f"{node.name}_rescale"
-                view = draft.lookup(view, table, output.quantization, label, tensor=f"{view.tensor}_rescaled")
-            tensors.append(draft.stored_as(view, order, node.name))
-        result = draft.add_tensor(name, size, quantization=output.quantization)
-        draft.add_op(Op(node.name, OpKind.CONCAT, tuple(tensors), result))
-        if clamp == (-128, 127):
-            return result
-        table = np.clip(BYTES_AS_INT8, *clamp).astype(np.int8).view(np.uint8)
-        return draft.lookup(View(result, index), table, output.quantization, f"{name}_clip").tensor
-
     return Pending(node, index, emit)
+
+
+def _paired(draft: NetworkDraft, node: Node, one: View, other: View) -> tuple[tuple[str, str], Index]:
+    """Return tensors in which elements that belong together lie at the same places, and the result's index.
+
+    The smaller tensor may lack rows and columns that would repeat; channels that would repeat are copied.
+    """
+    try:
+        shape = np.broadcast_shapes(one.shape, other.shape)
+    except ValueError:
+        raise InputError(
+            f"{node}: both inputs must have one shape, or one that repeats (got {one.shape} and {other.shape})."
+        ) from None
+    if one.index.size == other.index.size == int(np.prod(shape)):
+        left, right = (view.with_index(view.index.reshape(shape)) for view in (one, other))
+        return draft.aligned(left, right, node.name), left.index
+    large, small = (one, other) if one.index.size > other.index.size else (other, one)
+    if int(np.prod(shape)) != large.index.size:
+        raise InputError(f"{node}: one of its inputs must have the shape of the result, {shape}.")
+    index = large.index.reshape(shape)
+    draft.settle(large.tensor)
+    order = np.empty(index.size, np.int64)
+    order[index.reshape(-1)] = np.broadcast_to(small.index, shape).reshape(-1)
+    few = _repeated(draft, node, small, order.reshape(draft.size(large.tensor)))
+    first = large is one or is_single(small.shape, shape)
+    return ((large.tensor, few) if first else (few, large.tensor)), index
+
+
+def is_single(small: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether onnxruntime takes values of a repeated operand one by one, which puts it second."""
+    padded = (1,) * (len(shape) - len(small)) + small
+    return next((few == 1 for few, many in zip(padded[::-1], shape[::-1], strict=True) if many > 1), False)
+
+
+def _repeated(draft: NetworkDraft, node: Node, source: View, order: Index) -> str:
+    """Return the tensor that holds a smaller operand, without rows and columns that repeat."""
+    few = order
+    for axis in (0, 1):
+        if np.array_equal(few, np.broadcast_to(few.take([0], axis), few.shape)):
+            few = few.take([0], axis)
+    single = few.take([0], 2)
+    if few.size == source.index.size:
+        return draft.stored_as(source, few, node.name)
+    if single.size != source.index.size or not np.array_equal(few, np.broadcast_to(single, few.shape)):
+        raise InputError(f"{node}: its smaller input must repeat along whole axes of what is stored.")
+    tensor = draft.stored_as(source, single, node.name)
+    place = Place(step=(1, 1, 0))
+    label = f"{node.name}_spread"
+    return draft.move(label, (tensor,), (place,), (few.shape[0], few.shape[1], few.shape[2]), label)
 
 
 def max_pool(draft: NetworkDraft, node: Node, source: View, name: str) -> View:
@@ -364,13 +474,17 @@ def max_pool(draft: NetworkDraft, node: Node, source: View, name: str) -> View:
     return replace(source, tensor=tensor, index=spatial.index_of(size))
 
 
-def average_pool(draft: NetworkDraft, node: Node, source: View) -> Pending:
-    """Lower AveragePool."""
+def average_pool(draft: NetworkDraft, node: Node, source: View, *, by_floats: bool = False) -> Pending:
+    """Lower AveragePool.
+
+    ``by_floats``: windows smaller than the whole input are summed as onnxruntime's QLinearAveragePool does.
+    """
     spatial = Spatial.of(draft, node, source)
     window = spatial.window()
     size = spatial.output_size(window, spatial.size[2])
     include = bool(node.attributes.get("count_include_pad", 0))
-    return _average(draft, node, spatial.tensor, window, size, spatial.index_of(size), include)
+    by_floats = by_floats and (window.kernel != spatial.size[:2] or any(window.pads))
+    return _average(draft, node, spatial.tensor, window, size, spatial.index_of(size), include, by_floats)
 
 
 def mean(draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool) -> Pending:
@@ -412,7 +526,14 @@ def _window_elements(first: Index, kernel: tuple[int, int], width: int, channels
 
 
 def _average(
-    draft: NetworkDraft, node: Node, tensor: str, window: Window, size: Size, index: Index, include_pads: bool
+    draft: NetworkDraft,
+    node: Node,
+    tensor: str,
+    window: Window,
+    size: Size,
+    index: Index,
+    include_pads: bool,
+    by_floats: bool = False,
 ) -> Pending:
     def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
         result = draft.add_tensor(name, size, quantization=output.quantization)
@@ -424,6 +545,8 @@ def _average(
             window,
             clamp=clamp,
             count_include_pad=include_pads,
+            by_floats=by_floats,
+            offset=output.offset,
         )
         draft.add_op(op)
         return result
@@ -474,53 +597,3 @@ def softmax(
         return result
 
     return Pending(node, place[source.index], emit)
-
-
-def pad(draft: NetworkDraft, node: Node, source: View, pads: Sequence[int], value: int, name: str) -> View:
-    """Lower Pad by a stored value along up to two axes; scale and zero point stay."""
-    rank = len(source.shape)
-    if len(pads) != 2 * rank or min(pads) < 0:
-        raise InputError(f"{node}: pads must be {2 * rank} numbers of at least 0 (got {list(pads)}).")
-    tensor, places = _stored_axes(draft, node, source, [a for a in range(rank) if pads[a] or pads[a + rank]])
-    rows = next((axis for axis in range(rank) if places[axis] == 0), None)
-    columns = next((axis for axis in range(rank) if places[axis] == 1), None)
-    top, bottom = (0, 0) if rows is None else (pads[rows], pads[rows + rank])
-    left, right = (0, 0) if columns is None else (pads[columns], pads[columns + rank])
-    height, width, channels = draft.size(tensor)
-    size = (height + top + bottom, width + left + right, channels)
-    window = replace(POINT, pads=(top, left, bottom, right))
-    result = draft.add_tensor(name, size, quantization=draft.quantization(tensor))
-    fill = np.array([value], np.int8)
-    draft.add_op(Op(node.name, OpKind.PAD, (tensor,), result, window, weights=fill))
-    shape = [source.shape[axis] + pads[axis] + pads[axis + rank] for axis in range(rank)]
-    order = sorted(range(rank), key=lambda axis: places[axis])
-    index = sequential([shape[axis] for axis in order]).transpose(np.argsort(order))
-    return replace(source, tensor=result, index=index)
-
-
-def _stored_axes(draft: NetworkDraft, node: Node, source: View, padded: list[int]) -> tuple[str, list[float]]:
-    """Say which stored axis each axis of a view is: 0 height, 1 width, 2 channels; channels are not padded.
-
-    Axes of size 1 that stay so carry no data and fall between the others. Tried in turn: channels
-    last, first, in the middle, a single one. The first that fits what is stored is taken, else the first
-    that is possible, in a permuted copy.
-    """
-    axes = range(len(source.shape))
-    large = [axis for axis in axes if source.shape[axis] > 1 or axis in padded]
-    possible: list[tuple[Index, list[float]]] = []
-    for channel in (large[-1:], large[:1], large[1:2], []):
-        spatial = [axis for axis in large if axis not in channel]
-        if len(spatial) > 2 or set(channel) & set(padded):
-            continue
-        order = (*spatial, *channel)
-        lengths = [source.shape[axis] for axis in order]
-        size = (*[1] * (2 - len(spatial)), *lengths, *[1] * (1 - len(channel)))
-        stored = source.index.transpose(*order, *(axis for axis in axes if axis not in order)).reshape(size)
-        numbers = {axis: float(2 - len(spatial) + place) for place, axis in enumerate(spatial)}
-        places = [numbers.get(axis, 2.0 if axis in channel else 1.5) for axis in axes]
-        if is_sequential(stored) and draft.settle(source.tensor, (size[0], size[1], size[2])):
-            return source.tensor, places
-        possible.append((stored, places))
-    if not possible:
-        raise InputError(f"{node}: at most two axes can be padded, of three (got pads along axes {padded}).")
-    return draft.stored_as(source, possible[0][0], node.name), possible[0][1]

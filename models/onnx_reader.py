@@ -6,24 +6,60 @@ expressed as a view emits nothing. The first problems of a file are reported tog
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.layout import View, sequential
-from ooc_solve.models.network_draft import Size
-from ooc_solve.models.onnx_dialects import HANDLERS, LAYOUT, OWN_DOMAIN
+from ooc_solve.models.layout import View, as_size, sequential
+from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD, LAYOUT, OWN_DOMAIN, Operator
 from ooc_solve.models.onnx_graph import Graph, GraphInput, Node, evaluate, load_graph
 from ooc_solve.models.onnx_operands import FloatNetwork, Operands
-from ooc_solve.models.onnx_values import Constant, FloatInput, QuantizedConstant, Real, Unknown, Value
+from ooc_solve.models.onnx_values import (
+    Constant,
+    FloatInput,
+    Pending,
+    QuantizedConstant,
+    Real,
+    Unknown,
+    Value,
+)
 from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization
 
 _SIGN_FLIP: NDArray[np.uint8] = np.arange(256, dtype=np.uint8) ^ np.uint8(128)
-_MOST_PROBLEMS = 5
+_MOST_PROBLEMS = 200
 _MOST_CHARACTERS = 1_000  # of a problem; names in damaged files can be of any length
 _RANDOM = ("Random", "Multinomial", "Bernoulli")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What becomes of one node: the kernels that compute it, or why nothing can.
+
+    ``note`` says where a node without kernel went. Without ``problem``, kernels and note the node
+    follows one that is not supported.
+    """
+
+    name: str
+    operator: str
+    kernels: tuple[str, ...] = ()
+    note: str = ""
+    problem: str = ""
+
+
+def survey_onnx(path: Path | str) -> tuple[tuple[NodeReport, ...], tuple[str, ...]]:
+    """Say of every node of a model what becomes of it, and list all problems of the file.
+
+    Raises ``InputError`` where there are no nodes to speak of: a file that is not ONNX.
+    """
+    reader = _Reader(load_graph(Path(path)))
+    try:
+        reader.read()
+    except InputError as error:
+        return reader.reports(), error.args
+    return reader.reports(), ()
 
 
 def read_onnx(path: Path | str) -> Network:
@@ -32,7 +68,7 @@ def read_onnx(path: Path | str) -> Network:
     Raises
     ------
     InputError
-        With one line per problem, naming node and operator; the first ones, if there are many.
+        With one line per problem, naming node and operator.
     """
     return read_onnx_with_names(path)[0]
 
@@ -55,13 +91,17 @@ class _Reader:
         self.given = Operands(graph)
         self.draft, self.values = self.given.draft, self.given.values
         self.raw_inputs: dict[str, str] = {}  # uint8 inputs by the tensor that holds them shifted
-        self.problems: list[str] = []
+        self.problems: list[str] = list(graph.problems)
+        self.refused: dict[int, str] = {}  # by the number of the node
+        self.computes_in_floats = False
 
     def read(self) -> tuple[Network, dict[str, View]]:
         """Read inputs, nodes and outputs, and build the network."""
         inputs = [self.add_input(item) for item in self.graph.inputs]
-        for node in self.graph.nodes:
-            self.read_node(node)
+        self.mark_unbound()
+        for number, node in enumerate(self.graph.nodes):
+            self.draft.origin = node
+            self.read_node(number, node)
         outputs = {} if self.problems else self.add_outputs(inputs)
         if self.problems:
             raise InputError(*_first_of(self.problems))
@@ -78,10 +118,12 @@ class _Reader:
 
     def add_input(self, item: GraphInput) -> str:
         """Add a graph input, and return its tensor."""
+        index = sequential(item.shape)
+        height, width, channels = as_size(index).shape
         tensor = self.draft.add_tensor(
-            item.name, _plain_size(item.shape), item.dtype, settled=False, graph_shape=item.shape
+            item.name, (height, width, channels), item.dtype, settled=False, graph_shape=item.shape
         )
-        view = View(tensor, sequential(item.shape))
+        view = View(tensor, index)
         if item.dtype is DType.FLOAT32:
             self.values[item.name] = FloatInput(view)
         elif item.dtype is DType.INT8:
@@ -144,47 +186,85 @@ class _Reader:
         """Return the tensor that holds a view as the graph writes it."""
         if view.is_stored_order:
             return view.tensor
-        return self.draft.stored_as(view, view.index.reshape(_plain_size(view.shape)), name)
+        return self.draft.stored_as(view, as_size(view.index), name)
 
     # ------------------------------------------------------------------- nodes
 
-    def read_node(self, node: Node) -> None:
+    def mark_unbound(self) -> None:
+        """Let nodes read inputs that have problems, so that theirs are found too."""
+        if self.graph.problems:
+            made = {name for node in self.graph.nodes for name in node.outputs}
+            read = {name for node in self.graph.nodes for name in node.inputs if name}
+            self.values.update(dict.fromkeys(read - made - set(self.values), Unknown()))
+
+    def read_node(self, number: int, node: Node) -> None:
         """Read one node; remember its problem, if it has one, and go on."""
-        present = [name for name in node.inputs if name]
         try:
-            missing = [name for name in present if name not in self.values]
-            if missing:
-                raise InputError(
-                    f"{node}: its input '{missing[0]}' must be produced before it; repair the file."
-                )
-            if any(isinstance(self.values[name], Unknown) for name in present):
-                value: Value = Unknown()
-            elif self.is_foldable(node):
-                self.fold(node)
-                return
-            else:
-                value = self.lower(node)
-        except FloatNetwork:
-            raise
+            value = self.value_of(node)
+        except FloatNetwork as error:
+            self.refuse(number, str(error), told=self.computes_in_floats)
+            self.computes_in_floats = True
+            value = Unknown()
         except InputError as error:
-            self.problems.append(str(error))
+            self.refuse(number, str(error))
             value = Unknown()
         except ValueError as error:  # an invariant of the vocabulary, or a shape that does not fit
-            self.problems.append(f"{node}: {error}.")
+            self.refuse(number, f"{node}: {error}.")
             value = Unknown()
-        for name in node.outputs:
-            self.values[name] = value
+        values = value if isinstance(value, tuple) else (value,) * len(node.outputs)
+        self.values.update(zip(node.outputs, values, strict=True))
 
-    def lower(self, node: Node) -> Value:
-        """Call the handler of a node's operator."""
+    def refuse(self, number: int, problem: str, *, told: bool = False) -> None:
+        """Remember the problem of a node; one that was told of another node counts for both."""
+        self.refused[number] = problem
+        if not told:
+            self.problems.append(problem)
+
+    def value_of(self, node: Node) -> Value | tuple[Value, ...]:
+        """Return what a node gives; one that reads what could not be read is only looked up."""
+        present = [name for name in node.inputs if name]
+        missing = [name for name in present if name not in self.values]
+        if missing:
+            raise InputError(f"{node}: its input '{missing[0]}' must be produced before it; repair the file.")
+        if any(isinstance(self.values[name], Unknown) for name in present):
+            self.operator_of(node)
+            return Unknown()
+        if self.is_foldable(node):
+            return self.folded(node)
+        return self.operator_of(node).read(self.given, node)
+
+    def operator_of(self, node: Node) -> Operator:
+        """Return how a node's operator is read."""
         if node.has_subgraph:
             raise InputError(f"{node}: control flow is not supported; export a model without it.")
-        handler = HANDLERS.get(node.kind)
-        if handler is None:
-            raise InputError(
-                f"{node}: operator is not supported; supported are {', '.join(sorted(HANDLERS))}."
-            )
-        return handler(self.given, node)
+        if node.kind in HANDLERS:
+            return HANDLERS[node.kind]
+        instead = INSTEAD.get(node.kind, "")
+        if not instead:
+            nearest = get_close_matches(node.kind, HANDLERS, n=1)
+            instead = f"{nearest[0]} is" if nearest else "OPERATORS.md lists those that are"
+        raise InputError(f"{node}: operator is not supported; {instead}.")
+
+    def reports(self) -> tuple[NodeReport, ...]:
+        """Say of every node what became of it."""
+        return tuple(self.report(number, node) for number, node in enumerate(self.graph.nodes))
+
+    def report(self, number: int, node: Node) -> NodeReport:
+        """Say what became of a node."""
+        report = NodeReport(node.name, node.kind)
+        if number in self.refused:
+            return replace(report, problem=self.refused[number])
+        values = [self.values.get(name) for name in node.outputs]
+        kernels = tuple(dict.fromkeys(self.draft.kernels.get(node, ())))
+        if kernels or any(isinstance(value, Unknown) for value in values):
+            return replace(report, kernels=kernels)
+        if all(isinstance(value, Constant | QuantizedConstant) for value in values):
+            return replace(report, note="constant, folded")
+        if any(isinstance(value, Pending) for value in values):
+            return replace(report, note="part of the operator before it")
+        if any(isinstance(value, Real) for value in values):
+            return replace(report, note="part of what reads it")
+        return replace(report, note="moves nothing")
 
     def is_foldable(self, node: Node) -> bool:
         """Whether a node computes from constants alone, so that its value is known now."""
@@ -199,11 +279,10 @@ class _Reader:
             return False
         return all(isinstance(value, Constant | QuantizedConstant) for value in values)
 
-    def fold(self, node: Node) -> None:
+    def folded(self, node: Node) -> tuple[Value, ...]:
         """Evaluate a node on constants."""
         inputs = [self.given.array(node, position) for position in range(len(node.inputs))]
-        for name, array in zip(node.outputs, evaluate(node, inputs, self.graph.opset), strict=True):
-            self.values[name] = Constant(array)
+        return tuple(map(Constant, evaluate(node, inputs, self.graph.opset)))
 
 
 def _first_of(problems: list[str]) -> list[str]:
@@ -214,9 +293,3 @@ def _first_of(problems: list[str]) -> list[str]:
     more = len(problems) - _MOST_PROBLEMS
     last = f"... and {more} more {'problem' if more == 1 else 'problems'}; the file may be damaged."
     return [*shown[:_MOST_PROBLEMS], last]
-
-
-def _plain_size(shape: tuple[int, ...]) -> Size:
-    """Return height, width and channels of data in the graph's own order, by its last axes."""
-    padded = (1, 1, 1, *shape)
-    return int(np.prod(padded[:-2])), padded[-2], padded[-1]

@@ -135,7 +135,8 @@ class Pending:
 
     ``emit(scale, clamp, name)`` adds the operator and returns its output tensor; ``index`` shows
     that tensor in the graph's shape. ``low`` and ``high`` limit the real values (Relu, Clip).
-    ``add_bias(bias, index)`` makes the same operator with a bias, where it can still take one.
+    ``add_bias(bias, index)`` makes the same operator with a bias, where it can still take one;
+    ``rescaled(factor, addend)`` with its result times a factor plus an addend per channel.
     """
 
     node: Node
@@ -144,11 +145,12 @@ class Pending:
     low: np.float32 = -INFINITY
     high: np.float32 = INFINITY
     add_bias: Callable[[Constant | QuantizedConstant, Index], Pending] | None = None
+    rescaled: Callable[[Floats, Floats], Pending] | None = None
 
     def limited(self, low: np.float32, high: np.float32) -> Pending:
-        """Return the result after ``min(max(x, low), high)``; no bias can be added after that."""
+        """Return the result after ``min(max(x, low), high)``; nothing can be folded after that."""
         low, high = (np.minimum(np.maximum(bound, low), high) for bound in (self.low, self.high))
-        return replace(self, low=low, high=high, add_bias=None)
+        return replace(self, low=low, high=high, add_bias=None, rescaled=None)
 
     def clamp(self, scale: Scale) -> tuple[int, int]:
         """Return the limits in stored steps; rounding is monotone, so limiting commutes with it."""

@@ -9,42 +9,53 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.vocabulary import Op, OpKind, Quantization
+from ooc_solve.models.vocabulary import Op, OpKind, Place, Quantization
 
-_CLAMPING = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.ADD, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
+Size = tuple[int, int, int]
+
+_CLAMPING = (
+    *(OpKind.CONV, OpKind.DEPTHWISE, OpKind.ADD, OpKind.MULTIPLY, OpKind.MAX_POOL, OpKind.AVERAGE_POOL),
+)
 
 
-def fold_pads(ops: Iterable[Op], zero_points: Mapping[str, int], kept: set[str]) -> list[Op]:
-    """Let convolutions do the padding of a PAD that feeds them alone.
+def fold_pads(
+    ops: Iterable[Op], sizes: Mapping[str, Size], zero_points: Mapping[str, int], kept: set[str]
+) -> list[Op]:
+    """Let convolutions do the padding of a MOVE that feeds them alone.
 
     Convolutions pad with the zero point, so only pads by the zero point (real 0) can go.
-    ``kept`` names the tensors that must survive.
+    ``sizes`` are height, width and channels of the tensors; ``kept`` names those that must survive.
     """
     ops = list(ops)
-    convolutions = (OpKind.CONV, OpKind.DEPTHWISE)
     pads = {
         op.output: op
         for op in ops
-        if op.kind is OpKind.PAD and op.output not in kept and pad_value(op) == zero_points.get(op.inputs[0])
+        if op.output not in kept and op.fill == zero_points.get(op.inputs[0]) and _pads_of(op, sizes)
     }
     for op in ops:
-        if op.kind not in convolutions:
+        if op.kind not in (OpKind.CONV, OpKind.DEPTHWISE) or op.window.transposed:
             for name in op.inputs:
                 pads.pop(name, None)
-    return [_with_pad(op, pads.get(op.inputs[0])) for op in ops if op.output not in pads]
+    return [_with_pad(op, pads.get(op.inputs[0]), sizes) for op in ops if op.output not in pads]
 
 
-def _with_pad(op: Op, pad: Op | None) -> Op:
+def _pads_of(op: Op, sizes: Mapping[str, Size]) -> tuple[int, int, int, int] | None:
+    """Return top, left, bottom and right of a MOVE that only pads rows and columns; else None."""
+    if op.kind is not OpKind.MOVE or len(op.places) != 1:
+        return None
+    (top, left, _), source, output = (-s for s in op.places[0].start), sizes[op.inputs[0]], sizes[op.output]
+    pads = (top, left, output[0] - source[0] - top, output[1] - source[1] - left)
+    plain = op.places[0] == Place(start=(-top, -left, 0)) and source[2] == output[2]
+    return pads if plain and min(pads) >= 0 else None
+
+
+def _with_pad(op: Op, pad: Op | None, sizes: Mapping[str, Size]) -> Op:
     if pad is None:
         return op
-    top, left, bottom, right = (a + b for a, b in zip(op.window.pads, pad.window.pads, strict=True))
+    top, left, bottom, right = (
+        a + b for a, b in zip(op.window.pads, _pads_of(pad, sizes) or op.window.pads, strict=True)
+    )
     return replace(op, inputs=pad.inputs, window=replace(op.window, pads=(top, left, bottom, right)))
-
-
-def pad_value(op: Op) -> int:
-    """Return the stored value a PAD fills with."""
-    assert op.weights is not None
-    return int(op.weights[0])
 
 
 def fuse_clamps(

@@ -1,7 +1,7 @@
 """What every operator computes, exactly: the executor that kernels and ports are checked against.
 
 All arithmetic is int32 and float32, every float32 operation rounded on its own (no fused
-multiply-add), ``rint`` rounding halves to even. ``x``, ``y`` are stored values, ``s`` and ``z``
+multiply-add but where ADD says so), ``rint`` rounding halves to even. ``x``, ``y`` are stored values, ``s`` and ``z``
 scale and zero point of input (``sx``, ``zx``; ``sa``, ``za``, ``sb``, ``zb`` for ADD) and output
 (``sy``, ``zy``), ``clamp`` the closed range of the operator. Parts in ``float()`` are conversions
 to float32.
@@ -9,24 +9,30 @@ to float32.
 ========== =====================================================================================
 CONV       ``y = clamp(rint(float(sum((x - zx) * w) + bias) * multiplier) + zy)``, sums in int32,
 DEPTHWISE  ``multiplier = (sx * sw) / sy`` per output channel, padding contributes 0
-ADD        ``y = clamp(rint((float(a - za) * (sa / sy) + float(b - zb) * (sb / sy)) + float(zy)))``
+MULTIPLY   ``y = clamp(rint(float((a - za) * (b - zb)) * ((sa * sb) / sy) + float(zy + o)) - o)``, with ``o``
+           the operator's ``offset``
+ADD        ``y = clamp(rint(fma(a + o, ra, fma(b + o, rb, rest))) - o)``, with ``ra = sa / sy``, ``rb = sb /
+           sy``, ``rest = float(zy + o) - fma(ra, za + o, rb * (zb + o))``; ``fma(x, y, z)`` is ``x * y + z``
+           rounded once
 AVERAGE    ``y = clamp(rint(float(sum(x - zx)) * (sx / (sy * float(count)))) + zy)``; ``count`` is
 _POOL      the number of elements of the window inside the input, or all of the window with
-           ``count_include_pad``
+           ``count_include_pad``. With ``by_floats`` instead ``y = clamp(rint(((sum(float(x - zx) *
+           sx) / float(count)) / sy) + float(zy + o)) - o)``, a float32 sum in the order of memory
 MAX_POOL   ``y = clamp(max(x))`` over the elements inside the input
 SOFTMAX    per pixel: ``t = weights[255 + x - max(x)]``, ``total`` the float32 sum of ``t`` in
            channel order, ``y = clamp(rint((t * multiplier[0]) / total) + zy)``; ``weights`` from
            ``exponentials``, ``multiplier[0]`` the output steps per unit
-CONCAT     the inputs one behind the other along the channels; all have the output's scale
 LOOKUP     ``y = weights[byte of x]``, or ``weights[channel, byte of x]``
 QUANTIZE   ``y = clamp(rint(x / sy) + zy)`` to int8
 DEQUANTIZE ``y = float(x - zx) * sx``
-PAD        ``y = x`` inside, ``weights[0]`` in the pads of the window
+MOVE       ``y[r, c, k]`` is the first input's ``x[R, C, K]`` that exists, else ``fill``, with ``R =
+           floor((r * step + start) / period)`` by that input's place, likewise ``C`` and ``K``; with
+           ``edges`` those are limited to what the input has
 PERMUTE    the input read by the nested loops of ``permutation``
 ========== =====================================================================================
 
-Sources: CONV, ADD, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
-(QLinearConv, QLinearAdd, QLinearSoftmax, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
+Sources: CONV, ADD, MULTIPLY, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
+(QLinearConv, QLinearAdd, QLinearMul, QLinearSoftmax, QLinearAveragePool, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
 follow the ONNX operators.
 """
 
@@ -39,9 +45,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization, Tensor, Window
+from ooc_solve.models.vocabulary import (
+    DType,
+    InputError,
+    Network,
+    Op,
+    OpKind,
+    Quantization,
+    Reading,
+    Tensor,
+    Window,
+)
 
 Array = NDArray[Any]
+Real = np.floating[Any]
 Kernel = Callable[[Op, list[Array], list[Tensor], Tensor], Array]
 
 _NUMPY_TYPES: dict[DType, np.dtype[Any]] = {
@@ -135,6 +152,8 @@ def _centred(data: Array, tensor: Tensor) -> NDArray[np.int32]:
 
 def _taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]:
     """Return for each tap of a window the ``[height, width, channels]`` input under it."""
+    if window.transposed:
+        return _transposed_taps(data, window, output, fill)
     top, left, bottom, right = window.pads
     padded = np.pad(data, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
     (down, across), (row_step, column_step) = window.stride, window.dilation
@@ -146,6 +165,27 @@ def _taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]
         for row in range(window.kernel[0])
         for column in range(window.kernel[1])
     ]
+
+
+def _transposed_taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]:
+    """Return for each tap the input that reaches each output position through it."""
+    taps = []
+    for row in range(window.kernel[0]):
+        for column in range(window.kernel[1]):
+            tap = np.full((output.height, output.width, data.shape[2]), fill, data.dtype)
+            to_rows, from_rows = _reached(window, 0, row, output.height, data.shape[0])
+            to_columns, from_columns = _reached(window, 1, column, output.width, data.shape[1])
+            tap[np.ix_(to_rows, to_columns)] = data[np.ix_(from_rows, from_columns)]
+            taps.append(tap)
+    return taps
+
+
+def _reached(window: Window, axis: int, tap: int, size: int, limit: int) -> tuple[Array, Array]:
+    """Return output positions along an axis that a tap reaches, and the input positions it starts from."""
+    sources = np.arange(limit)
+    targets = sources * window.stride[axis] + tap * window.dilation[axis] - window.pads[axis]
+    inside = (targets >= 0) & (targets < size)
+    return targets[inside], sources[inside]
 
 
 def _requantized(op: Op, sums: Array, output: Tensor) -> Array:
@@ -180,13 +220,42 @@ def _depthwise(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) 
     return _requantized(op, total, output)
 
 
-def _add(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
-    scale, zero = np.float32(_scale(output).scale), np.float32(_scale(output).zero_point)
-    left, right = (
-        _centred(part, tensor).astype(np.float32) * (np.float32(_scale(tensor).scale) / scale)
-        for part, tensor in zip(data, inputs, strict=True)
+def added(
+    data: list[Array], scales: list[Quantization], output: Quantization, offset: int
+) -> NDArray[np.float32]:
+    """Return the steps of a sum of two stored operands, before rounding and ``offset`` above stored ones."""
+    one, other = (part.astype(np.float32) + np.float32(offset) for part in data)
+    first, second = (np.float32(scale.scale) / np.float32(output.scale) for scale in scales)
+    zeros = [np.float32(scale.zero_point + offset) for scale in (*scales, output)]
+    rest = zeros[2] - _fused(first, zeros[0], second * zeros[1])
+    return _fused(one, first, _fused(other, second, rest))
+
+
+def _fused(left: Array | Real, right: Array | Real, addend: Array | Real) -> NDArray[np.float32]:
+    """Return ``left * right + addend`` rounded once: the product is exact in float64, and the sum nearly."""
+    wide = np.asarray(left, np.float64) * np.asarray(right, np.float64) + np.asarray(addend, np.float64)
+    return np.asarray(wide.astype(np.float32))
+
+
+def multiplied(
+    product: Array, scales: list[Quantization], output: Quantization, offset: int
+) -> NDArray[np.float32]:
+    """Return the steps of a product of whole numbers, before rounding and ``offset`` above stored ones."""
+    one, other, scale = (np.float32(part.scale) for part in (*scales, output))
+    return np.asarray(
+        product.astype(np.float32) * (one * other / scale) + np.float32(output.zero_point + offset)
     )
-    return _clamped(np.rint((left + right) + zero), op)
+
+
+def _add(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    steps = added(data, [_scale(tensor) for tensor in inputs], _scale(output), op.offset)
+    return _clamped(np.rint(steps) - np.float32(op.offset), op)
+
+
+def _multiply(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    left, right = (_centred(part, tensor) for part, tensor in zip(data, inputs, strict=True))
+    steps = multiplied(left * right, [_scale(tensor) for tensor in inputs], _scale(output), op.offset)
+    return _clamped(np.rint(steps) - np.float32(op.offset), op)
 
 
 def _max_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
@@ -198,6 +267,13 @@ def _average_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tenso
     inside = np.sum(_taps(np.ones_like(data[0], np.int32), op.window, output, 0), axis=0, dtype=np.int32)
     count = np.full_like(inside, op.window.taps) if op.count_include_pad else inside
     scale, zero = np.float32(_scale(output).scale), _scale(output).zero_point
+    if op.by_floats:
+        real = _centred(data[0], inputs[0]).astype(np.float32) * np.float32(_scale(inputs[0]).scale)
+        sums = np.zeros_like(count, np.float32)
+        for tap in _taps(real, op.window, output, 0):
+            sums = sums + tap
+        steps = sums / count.astype(np.float32) / scale + np.float32(zero + op.offset)
+        return _clamped(np.rint(steps) - np.float32(op.offset), op)
     factor = np.float32(_scale(inputs[0]).scale) / (scale * count.astype(np.float32))
     return _clamped(np.rint(total.astype(np.float32) * factor) + zero, op)
 
@@ -213,10 +289,6 @@ def exponentials(scale: float, length: int) -> NDArray[np.float32]:
     room = math.log(float(np.finfo(np.float32).max) / max(length, 2)) - 5
     shift = max(0.0, room) / float(scale)
     return np.array([math.exp((step - 255 + shift) * float(scale)) for step in range(256)], np.float32)
-
-
-def _concat(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
-    return np.concatenate(data, axis=-1)
 
 
 def _softmax(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
@@ -247,10 +319,21 @@ def _dequantize(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor)
     return np.asarray(real)
 
 
-def _pad(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
-    assert op.weights is not None
-    top, left, bottom, right = op.window.pads
-    return np.pad(data[0], ((top, bottom), (left, right), (0, 0)), constant_values=op.weights[0])
+def _move(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    shape = stored_shape(output)
+    result = np.full(shape, op.fill, data[0].dtype)
+    for part, place in reversed(list(zip(data, op.places, strict=True))):
+        found = [_found(place.reading(axis), shape[axis], part.shape[axis], op.edges) for axis in range(3)]
+        result[np.ix_(*(to for to, _ in found))] = part[np.ix_(*(at for _, at in found))]
+    return result
+
+
+def _found(reading: Reading, size: int, limit: int, edges: bool) -> tuple[Array, Array]:
+    """Return the output positions along an axis that an input has, and where it has them."""
+    sources = (np.arange(size) * reading.step + reading.start) // reading.period
+    sources = np.clip(sources, 0, limit - 1) if edges else sources
+    targets = np.flatnonzero((sources >= 0) & (sources < limit))
+    return targets, sources[targets]
 
 
 def _permute(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
@@ -264,13 +347,13 @@ _KERNELS: dict[OpKind, Kernel] = {
     OpKind.CONV: _conv,
     OpKind.DEPTHWISE: _depthwise,
     OpKind.ADD: _add,
+    OpKind.MULTIPLY: _multiply,
     OpKind.MAX_POOL: _max_pool,
     OpKind.AVERAGE_POOL: _average_pool,
     OpKind.SOFTMAX: _softmax,
     OpKind.LOOKUP: _lookup,
     OpKind.QUANTIZE: _quantize,
     OpKind.DEQUANTIZE: _dequantize,
-    OpKind.PAD: _pad,
+    OpKind.MOVE: _move,
     OpKind.PERMUTE: _permute,
-    OpKind.CONCAT: _concat,
 }

@@ -303,6 +303,7 @@ _KERNEL: _Form = {
     "cycles_per_run?": _real,
     "cycles_per_mac?": _real,
     "cycles_per_single_mac?": _real,
+    "cycles_per_tail?": _real,
 }
 _RUNTIME: _Form = {
     "conv_cycles_per_mac": _positive,

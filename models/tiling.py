@@ -13,12 +13,14 @@ from functools import cache
 from ooc_solve.models.cost import KernelWork, align_up
 from ooc_solve.models.vocabulary import (
     Box,
+    Cut,
     LoopOrder,
     Network,
     Op,
     OpKind,
     Tensor,
     Tiling,
+    Window,
 )
 
 WINDOWED = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
@@ -26,8 +28,9 @@ WINDOWED = (OpKind.CONV, OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL)
 
 BLOCK_CHANNELS = 4
 PAIR_CHANNELS = 2
+WORD_BYTES = 4
 """The kernels of the runtime (``ooc_windows.h``, ``ooc_dot.h``) compute output channels in blocks; where there are
-several pixels, convolutions compute them in pairs."""
+several pixels, convolutions compute them in pairs, a word of each run of bytes at a time."""
 
 TileIndex = tuple[int, int, int, int]
 """Row, column, channel group and split of a tile."""
@@ -43,17 +46,11 @@ def tile_range(index: int, tile: int, size: int) -> tuple[int, int]:
     return index * tile, min(size, (index + 1) * tile)
 
 
-def input_range(
-    out: tuple[int, int], kernel: int, stride: int, dilation: int, pad: int, size: int
-) -> tuple[int, int]:
-    """Input rows (or columns) that output rows ``out`` read, clipped to the tensor.
-
-    At least one row is returned even where all taps fall into the padding, so that every
-    tile has an input buffer.
-    """
-    low = min(max(out[0] * stride - pad, 0), size - 1)
-    high = (out[1] - 1) * stride - pad + dilation * (kernel - 1) + 1
-    return low, max(min(high, size), low + 1)
+def cut_range(index: int, cut: Cut, size: int) -> tuple[int, int]:
+    """Half-open range of the ``index``-th tile of a cut; empty ones end where they begin."""
+    begin = index * cut.pitch - cut.lead
+    low = min(max(begin, 0), size) if index else 0
+    return low, max(low, min(size, begin + cut.extent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +63,19 @@ class LiveTaps:
 
 
 @cache
-def live_taps(
-    positions: tuple[int, int], kernel: int, stride: int, dilation: int, pad: int, size: int
-) -> LiveTaps:
+def live_taps(positions: tuple[int, int], window: Window, axis: int, size: int) -> LiveTaps:
     """Count the taps that lie inside an input of ``size`` over output positions along an axis."""
-    inside = [
-        sum(0 <= position * stride - pad + tap * dilation < size for tap in range(kernel))
-        for position in range(*positions)
-    ]
-    return LiveTaps(len(inside), sum(inside), sum(taps < kernel for taps in inside))
+    taps = range(window.kernel[axis])
+    inside = [sum(_lies_inside(window, axis, at, tap, size) for tap in taps) for at in range(*positions)]
+    return LiveTaps(len(inside), sum(inside), sum(count < len(taps) for count in inside))
+
+
+def _lies_inside(window: Window, axis: int, position: int, tap: int, size: int) -> bool:
+    stride, pad, reach = window.stride[axis], window.pads[axis], tap * window.dilation[axis]
+    if not window.transposed:
+        return 0 <= position * stride - pad + reach < size
+    source, rest = divmod(position + pad - reach, stride)
+    return rest == 0 and 0 <= source < size
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,10 @@ class StageGeometry:
     @property
     def grid(self) -> TileIndex:
         """Number of tiles along rows, columns, channel groups and splits."""
-        tiling, out = self.tiling, self.output
+        tiling, out, patch = self.tiling, self.output, self.tiling.patch
         return (
-            tile_count(out.height, tiling.rows),
-            tile_count(out.width, tiling.columns),
+            patch.rows.count if patch else tile_count(out.height, tiling.rows),
+            patch.columns.count if patch else tile_count(out.width, tiling.columns),
             tile_count(out.channels, tiling.channels),
             tile_count(self.split_range, tiling.split) if self.op.kind is OpKind.CONV else 1,
         )
@@ -122,11 +123,15 @@ class StageGeometry:
 
     def output_box(self, index: TileIndex) -> Box:
         """Box of the output that the tile computes."""
-        tiling, out = self.tiling, self.output
+        tiling, out, patch = self.tiling, self.output, self.tiling.patch
+        channels = tile_range(index[2], tiling.channels, out.channels)
+        if patch is not None:
+            rows = cut_range(index[0], patch.rows, out.height)
+            return Box(rows, cut_range(index[1], patch.columns, out.width), channels)
         return Box(
             tile_range(index[0], tiling.rows, out.height),
             tile_range(index[1], tiling.columns, out.width),
-            tile_range(index[2], tiling.channels, out.channels),
+            channels,
         )
 
     def split_channels(self, index: TileIndex) -> tuple[int, int]:
@@ -138,28 +143,29 @@ class StageGeometry:
         tensor = self.inputs[operand]
         if self.op.needs_whole_tensors:
             return whole(tensor)
-        out, window = self.output_box(index), self.op.window
-        ranges = [
-            input_range(
-                (out.rows, out.columns)[axis],
-                window.kernel[axis],
-                window.stride[axis],
-                window.dilation[axis],
-                window.pads[axis],
-                (tensor.height, tensor.width)[axis],
-            )
-            for axis in (0, 1)
-        ]
+        out = self.output_box(index)
+        rows = self.op.reading(operand, 0).needed(out.rows, tensor.height)
+        columns = self.op.reading(operand, 1).needed(out.columns, tensor.width)
         if self.op.kind is OpKind.CONV:
             channels = self.split_channels(index)
         elif self.op.mixes_channels:
             channels = (0, tensor.channels)
         else:
             channels = out.channels
-        return Box(ranges[0], ranges[1], channels)
+        return Box(rows, columns, channels)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles that are computed: those that are not empty."""
+        rows, columns, groups, splits = self.grid
+        if (patch := self.tiling.patch) is not None:
+            rows = sum(a < b for a, b in (cut_range(i, patch.rows, self.output.height) for i in range(rows)))
+            wide = (cut_range(i, patch.columns, self.output.width) for i in range(columns))
+            columns = sum(a < b for a, b in wide)
+        return rows * columns * groups * splits
 
     def order(self) -> Iterator[TileIndex]:
-        """Tiles in execution order; columns and splits are always the inner loops."""
+        """Tiles of an operator that is not fused in execution order; columns and splits are the inner loops."""
         rows, columns, groups, splits = self.grid
         pairs: Iterator[tuple[int, int]]
         if self.tiling.loop is LoopOrder.WEIGHTS_OUTER:
@@ -176,7 +182,8 @@ class StageGeometry:
         out = self.output_box(index).elements
         if self.op.kind is OpKind.CONV:
             low, high = self.split_channels(index)
-            return out * self.op.window.taps * (high - low) // self.op.groups
+            steps = self.op.window.stride if self.op.window.transposed else (1, 1)
+            return out * self.op.window.taps * (high - low) // (self.op.groups * steps[0] * steps[1])
         if self.op.kind in (OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL):
             return out * self.op.window.taps
         return 0
@@ -214,40 +221,56 @@ class StageGeometry:
         high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
         whole = high.positions * wide.positions
         inside = high.inside * wide.inside
-        cuts = lines * columns * wide.cut // wide.positions
-        if op.kind is not OpKind.CONV:
-            slow = rows * columns * (channels % BLOCK_CHANNELS) if op.kind is OpKind.DEPTHWISE else 0
-            live, slow_taps = outputs * inside // whole, slow * inside // whole
-            macs = outputs * window.taps
-            return KernelWork(op.kind.value, outputs, macs, blocks, lines, cuts, 0, outputs, slow_taps, live)
-        depth = split // op.groups if op.groups > 1 else split
-        even = tile_count(channels, PAIR_CHANNELS) * PAIR_CHANNELS
-        pairs = (wide.positions - wide.cut) // 2 * 2
-        paired = rows * columns * pairs // wide.positions
-        runs = paired * even * high.inside // high.positions
-        # a row of taps is one run of bytes where the tile has all the channels of a pixel
-        if depth < self.inputs[0].channels or window.dilation[1] > 1:
-            runs *= window.kernel[1]
-        singles = (rows * columns - paired) * blocks
-        live, live_single = (
-            outputs_of * depth * inside // whole for outputs_of in (paired * even, singles * BLOCK_CHANNELS)
+        cuts = blocks * (
+            (rows * high.cut + high.positions) * (columns * wide.cut + wide.positions) // whole - 1
         )
+        if op.kind is not OpKind.CONV:
+            computed, slow = outputs, 0
+            if op.kind is OpKind.DEPTHWISE and channels < BLOCK_CHANNELS:
+                slow = outputs
+            elif op.kind is OpKind.DEPTHWISE:
+                computed = rows * columns * blocks * BLOCK_CHANNELS
+            live, slow_taps = computed * inside // whole, slow * inside // whole
+            macs = outputs * window.taps
+            return KernelWork(op.kind.value, outputs, macs, blocks, lines, cuts, 0, computed, slow_taps, live)
+        depth = split // op.groups if op.groups > 1 else split
+        if window.transposed:
+            live = outputs * depth * inside // whole
+            return KernelWork(
+                "transposed", outputs, live, blocks, lines, computed=outputs, computed_macs=live
+            )
+        even = tile_count(channels, PAIR_CHANNELS) * PAIR_CHANNELS
+        if self._is_flat(columns):
+            lines, paired = blocks, rows * columns // 2 * 2
+        else:
+            pairs = (wide.positions - wide.cut) // 2 * 2
+            upright = wide.cut + (wide.positions - wide.cut == 1)  # columns that are lines by themselves
+            between = (rows - rows * high.cut // high.positions) // 2 * 2
+            paired = columns * (rows * pairs + between * upright) // wide.positions
+        # a row of taps is one run of bytes where the tile has all the channels of a pixel
+        dense = depth == self.inputs[0].channels and window.dilation[1] == 1
+        run_taps = window.kernel[1] if dense else 1
+        runs = paired * even * high.inside // high.positions * (window.kernel[1] // run_taps)
+        singles = (rows * columns - paired) * blocks
+        live = paired * even * depth * inside // whole
+        live_single = (paired * even + singles * BLOCK_CHANNELS) * depth * inside // whole - live
         kind = "fc" if self.output.height == self.output.width == 1 else op.kind.value
         macs = outputs * window.taps * depth
-        figures = blocks, lines, cuts, singles, paired * even, runs, live, live_single
+        tails = runs * (depth * run_taps % WORD_BYTES)
+        figures = blocks, lines, cuts, singles, paired * even, runs, live, live_single, tails
         return KernelWork(kind, outputs, macs, *figures)
+
+    def _is_flat(self, columns: int) -> bool:
+        """Whether a convolution goes through the pixels of a tile of full rows as through one long row."""
+        window = self.op.window
+        return (
+            window.taps == max(window.stride) == 1 and not any(window.pads) and columns == self.output.width
+        )
 
     def _live_taps(self, axis: int, positions: tuple[int, int]) -> LiveTaps:
         """Taps inside the input over output positions along an axis."""
-        window, tensor = self.op.window, self.inputs[0]
-        return live_taps(
-            positions,
-            window.kernel[axis],
-            window.stride[axis],
-            window.dilation[axis],
-            window.pads[axis],
-            (tensor.height, tensor.width)[axis],
-        )
+        tensor = self.inputs[0]
+        return live_taps(positions, self.op.window, axis, (tensor.height, tensor.width)[axis])
 
     def weight_bytes(self, index: TileIndex) -> int:
         """Bytes of the weight record of a tile without checksum and padding (0: no weights)."""

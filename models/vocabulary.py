@@ -127,26 +127,53 @@ class OpKind(Enum):
     MAX_POOL = "max_pool"
     AVERAGE_POOL = "average_pool"
     ADD = "add"
+    MULTIPLY = "multiply"
     LOOKUP = "lookup"  # 8-bit to 8-bit by a table of 256 bytes: relu, clip, requantise, sigmoid
     QUANTIZE = "quantize"  # float32 to int8
     DEQUANTIZE = "dequantize"  # int8 to float32
     SOFTMAX = "softmax"  # over the channels of each pixel
-    PAD = "pad"  # spatial padding by a constant
+    MOVE = "move"  # pad, slice, nearest resize, concat: each output element is one of an input, or a constant
     PERMUTE = "permute"  # element reordering of the whole tensor
-    CONCAT = "concat"  # along channels; inputs share one quantisation
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which positions of an input the positions of an output need, along one axis.
+
+    Position ``p`` needs ``floor((p * step + start) / period)`` up to and including
+    ``floor((p * step + start + extra) / period)``, as far as those exist.
+    """
+
+    step: int
+    start: int
+    extra: int
+    period: int
+
+    def needed(self, out: tuple[int, int], size: int) -> tuple[int, int]:
+        """Input range of the output range ``out``, clipped to an input of ``size``.
+
+        At least one position is returned even where none exists, so that every tile has an input buffer.
+        """
+        first = (out[0] * self.step + self.start) // self.period
+        last = ((out[1] - 1) * self.step + self.start + self.extra) // self.period
+        low = min(max(first, 0), size - 1)
+        return low, max(min(last + 1, size), low + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """Spatial window of an operator. Pairs are ``(vertical, horizontal)``.
 
-    ``pads`` is ``(top, left, bottom, right)``, as in ONNX.
+    ``pads`` is ``(top, left, bottom, right)``, as in ONNX. ``transposed``: the window of a transposed
+    convolution, whose input positions lie ``stride`` output positions apart, and whose pads are cut
+    off the output.
     """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         if min(self.kernel + self.stride + self.dilation) < 1:
@@ -170,13 +197,59 @@ class Window:
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Output rows and columns for an input of ``height x width`` (floor mode)."""
         reach = self.reach
+        if self.transposed:
+            return (
+                (height - 1) * self.stride[0] + reach[0] - self.pads[0] - self.pads[2],
+                (width - 1) * self.stride[1] + reach[1] - self.pads[1] - self.pads[3],
+            )
         return (
             (height + self.pads[0] + self.pads[2] - reach[0]) // self.stride[0] + 1,
             (width + self.pads[1] + self.pads[3] - reach[1]) // self.stride[1] + 1,
         )
 
+    def reading(self, axis: int) -> Reading:
+        """What output rows (axis 0) or columns (1) need of the input."""
+        extra, stride, pad = self.reach[axis] - 1, self.stride[axis], self.pads[axis]
+        if self.transposed:  # tap k of position p lies at (p + pad - k * dilation) / stride, if that is whole
+            return Reading(1, pad - extra + stride - 1, extra - stride + 1, stride)
+        return Reading(stride, -pad, extra, 1)
+
 
 POINT = Window()
+
+MAX_INPUTS = 2
+"""Tensors that one kernel reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a MOVE finds its output in one input; triples are rows, columns, channels.
+
+    Output position ``p`` is input position ``floor((p * step + start) / period)``, if that exists.
+    """
+
+    step: tuple[int, int, int] = (1, 1, 1)
+    start: tuple[int, int, int] = (0, 0, 0)
+    period: tuple[int, int, int] = (1, 1, 1)
+
+    def __post_init__(self) -> None:
+        if min(self.step) < 0 or min(self.period) < 1:
+            raise ValueError("steps must not be negative, and periods at least 1")
+
+    @classmethod
+    def shifted(cls, axis: int, offset: int) -> Place:
+        """The place of an input that begins at position ``offset`` along one axis."""
+        rows, columns, channels = (-offset if axis == k else 0 for k in range(3))
+        return cls(start=(rows, columns, channels))
+
+    @property
+    def keeps_channels(self) -> bool:
+        """Whether every channel comes from the channel of the same number."""
+        return (self.step[2], self.start[2], self.period[2]) == (1, 0, 1)
+
+    def reading(self, axis: int) -> Reading:
+        """What output rows (axis 0), columns (1) or channels (2) need of the input."""
+        return Reading(self.step[axis], self.start[axis], 0, self.period[axis])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,12 +265,16 @@ class Op:
     LOOKUP      ``weights`` uint8 ``[256]`` or ``[channels, 256]``, indexed by the input byte
     SOFTMAX     ``weights`` float32 ``[256]`` from ``reference.exponentials``, ``multiplier`` float32
                 ``[1]``: output steps per unit
-    PAD         ``window.pads``, ``weights`` int8 ``[1]``: the stored value to fill with
+    MOVE        ``places``, one per input: an output element is taken from the first input that has
+                its position, else it is ``fill``, or with ``edges`` the nearest the input has;
+                ``whole_pixels`` where input and output have different numbers of channels
     PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
                 in elements; the output is written densely in that order
 
-    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD and pools.
-    ``count_include_pad`` belongs to AVERAGE_POOL. The exact arithmetic is in ``reference``.
+    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY and pools.
+    Inputs of ADD and MULTIPLY that have one row or one column are read again for each; ``offset`` is
+    what the model's integers are above the stored ones (128: uint8), which decides some of their halves.
+    ``count_include_pad`` belongs to AVERAGE_POOL, so does ``by_floats``: sums are float32. The exact arithmetic is in ``reference``.
     """
 
     name: str
@@ -211,12 +288,18 @@ class Op:
     multiplier: NDArray[np.float32] | None = None
     clamp: tuple[int, int] = (-128, 127)
     count_include_pad: bool = False
+    by_floats: bool = False
     permutation: tuple[tuple[int, int], ...] = ()
+    places: tuple[Place, ...] = ()
+    fill: int = 0
+    edges: bool = False
+    whole_pixels: bool = False
+    offset: int = 0
 
     def __post_init__(self) -> None:
-        arity = 2 if self.kind is OpKind.ADD else 1
-        if self.kind is OpKind.CONCAT:
-            arity = max(2, len(self.inputs))  # any number from two on
+        arity = 2 if self.kind in (OpKind.ADD, OpKind.MULTIPLY) else 1
+        if self.kind is OpKind.MOVE:
+            arity = min(max(1, len(self.places)), MAX_INPUTS)
         if len(self.inputs) != arity:
             raise ValueError(f"{self.kind.value} '{self.name}' takes {arity} inputs (got {len(self.inputs)})")
         if self.kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.LOOKUP) and self.weights is None:
@@ -225,12 +308,22 @@ class Op:
     @property
     def mixes_channels(self) -> bool:
         """Whether one output channel depends on several input channels."""
-        return self.kind in (OpKind.CONV, OpKind.SOFTMAX, OpKind.PERMUTE, OpKind.CONCAT)
+        return self.kind in (OpKind.CONV, OpKind.PERMUTE) or self.takes_whole_pixels
+
+    @property
+    def takes_whole_pixels(self) -> bool:
+        """Whether its tiles have all channels, of the output and of every input."""
+        moves_channels = not all(place.keeps_channels for place in self.places)
+        return self.kind is OpKind.SOFTMAX or self.whole_pixels or moves_channels
 
     @property
     def needs_whole_tensors(self) -> bool:
         """Whether the operator cannot be tiled at all."""
         return self.kind is OpKind.PERMUTE
+
+    def reading(self, operand: int, axis: int) -> Reading:
+        """What output rows (axis 0) or columns (1) need of input ``operand``."""
+        return self.places[operand].reading(axis) if self.places else self.window.reading(axis)
 
     @property
     def weight_bytes(self) -> int:
@@ -243,7 +336,9 @@ class Op:
 class Network:
     """Operators in topological order over named tensors.
 
-    Every tensor is a network input or the output of exactly one operator.
+    Every tensor is a network input or the output of exactly one operator. ``order`` says
+    where each operator stands in the model's own list, ``base`` is the network that runs them
+    as listed; empty and None: this one does.
     """
 
     name: str
@@ -252,6 +347,8 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     digest: str = ""
+    order: tuple[int, ...] = ()
+    base: Network | None = None
 
     def __post_init__(self) -> None:
         known = set(self.inputs)
@@ -269,6 +366,8 @@ class Network:
     def macs(self, op: Op) -> int:
         """Multiply-accumulates of one operator (0 for those without weights)."""
         out = self.tensors[op.output]
+        if op.window.transposed:
+            return self.tensors[op.inputs[0]].elements * op.window.taps * out.channels // op.groups
         if op.kind is OpKind.CONV:
             return out.elements * op.window.taps * self.tensors[op.inputs[0]].channels // op.groups
         if op.kind is OpKind.DEPTHWISE:
@@ -326,6 +425,7 @@ class KernelCost:
     cycles_per_run: float = 0.0
     cycles_per_mac: float = 0.0
     cycles_per_single_mac: float = 0.0
+    cycles_per_tail: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +433,8 @@ class RuntimeCost:
     """Cycles of one kernel library on one core (where they come from: provenance of models/boards).
 
     Kinds listed in ``kernels`` take the cycles given there; the first five figures are for the others.
-    ``cycles_per_request`` are what the CPU spends on starting and completing a request of a transfer,
+    ``cycles_per_request`` are what the CPU spends on starting and completing a request of a transfer: its
+    channel waits for it, and so does a kernel that runs when it completes;
     ``cycles_per_checked_byte`` on comparing the checksum of a record, before the first kernel that waits for it.
     """
 
@@ -534,11 +635,43 @@ class LoopOrder(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Overlapping tiles along an axis: tile ``i`` of ``count`` is ``[i * pitch - lead, i * pitch - lead + extent)``.
+
+    Clipped to the tensor; the first one begins at 0. A tile may be empty.
+    """
+
+    count: int
+    pitch: int
+    lead: int
+    extent: int
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.pitch, self.extent) < 1:
+            raise ValueError("a cut needs tiles, a pitch and an extent of at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """How the output of an operator inside a fused stage is cut; it only lives in SRAM, tile by tile.
+
+    Without ``ring_rows`` every tile has a buffer of its own, which holds its box densely. With
+    them all tiles share one of so many rows, in which row ``y`` lies at ``y % ring_rows``: rows
+    that later tiles need are there already and are not computed again.
+    """
+
+    rows: Cut
+    columns: Cut
+    ring_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tiling:
     """How one stage is cut: sizes of an output tile, input channels per partial sum, loops.
 
     ``hold_weights`` / ``hold_inputs``: what was loaded stays until the stage ends instead
-    of being fetched again for the next round of the loop.
+    of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
+    with the one behind it; rows and columns are those of the largest tile.
     """
 
     rows: int
@@ -548,6 +681,7 @@ class Tiling:
     loop: LoopOrder = LoopOrder.WEIGHTS_OUTER
     hold_weights: bool = False
     hold_inputs: bool = False
+    patch: Patch | None = None
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:
@@ -593,6 +727,7 @@ class BufferRole(Enum):
     WEIGHTS = "weights"
     OUTPUT = "output"  # a tile of an activation on its way to storage
     ACCUMULATOR = "accumulator"  # int32 partial sums
+    PATCH = "patch"  # a tile, or some rows, of an activation inside a fused stage
 
 
 class RegionName(Enum):
@@ -642,7 +777,7 @@ class Transfer:
     segment_bytes: int
     segments: int = 1
     pitch: int = 0
-    checked: bool = False  # ends with a CRC-32
+    checked: bool = False  # ends with a checksum
 
     @property
     def size_bytes(self) -> int:
@@ -737,13 +872,22 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Level-one decisions: a tiling per operator and the tensors kept whole in SRAM.
+    """Level-one decisions: the order of the operators, a tiling for each, and the tensors kept whole in SRAM.
 
-    A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers.
+    A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers; or its
+    tiling has a `Patch`, and it is produced and consumed within a fused stage.
+    ``order`` is that of the network it was made for (`Network.order`), as are the tilings.
     """
 
     tilings: tuple[Tiling, ...]
     kept: frozenset[str]
+    order: tuple[int, ...] = ()
+
+    @property
+    def stages(self) -> tuple[range, ...]:
+        """Numbers of the operators of each stage: operators with a patch belong to the stage of the next one."""
+        ends = [k + 1 for k, tiling in enumerate(self.tilings) if tiling.patch is None]
+        return tuple(map(range, [0, *ends[:-1]], ends))
 
 
 @dataclass(frozen=True, slots=True)

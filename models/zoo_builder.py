@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.reference import exponentials
-from ooc_solve.models.vocabulary import DType, Network, Op, OpKind, Quantization, Tensor, Window
+from ooc_solve.models.vocabulary import DType, Network, Op, OpKind, Place, Quantization, Tensor, Window
 
 FORMAT = 2  # raise it whenever the bytes made from an unchanged blueprint change
 
@@ -204,7 +204,7 @@ class Sketch:
     def concat(self, *sources: str) -> str:
         """Append a concatenation along channels."""
         channels = sum(self._shapes[source][2] for source in sources)
-        return self._append(OpKind.CONCAT, sources, Window(), channels)
+        return self._append(OpKind.MOVE, sources, Window(), channels)
 
     def softmax(self) -> str:
         """Append a softmax over channels."""
@@ -240,7 +240,7 @@ class Sketch:
         inputs = tuple(source or self.last for source in sources)
         height, width, input_channels = self._shapes[inputs[0]]
         shape = (*window.output_size(height, width), channels or input_channels)
-        name = f"{kind.value}_{len(self._layers) + 1}"
+        name = f"{'concat' if kind is OpKind.MOVE else kind.value}_{len(self._layers) + 1}"
         self._layers.append(Layer(name, kind, inputs, shape, window, activation, scale_key or name))
         self._shapes[name] = shape
         self.last = name
@@ -461,7 +461,10 @@ def _concat(blueprint: Blueprint, layer: Layer, sources: tuple[_Signal, ...]) ->
     mean = np.concatenate([source.mean for source in sources])
     variance = np.concatenate([source.variance for source in sources])
     tensor = _tensor(layer.name, layer.shape, sources[0].quantization)
-    return _op(layer, sources[0].quantization), _Signal(tensor, mean, variance, sources[0].activation)
+    starts = np.cumsum([0, *(source.tensor.channels for source in sources[:-1])])
+    places = tuple(Place.shifted(2, int(start)) for start in starts)
+    op = _op(layer, sources[0].quantization, places=places)
+    return op, _Signal(tensor, mean, variance, sources[0].activation)
 
 
 def _softmax(blueprint: Blueprint, layer: Layer, sources: tuple[_Signal, ...]) -> tuple[Op, _Signal]:
@@ -480,6 +483,7 @@ def _op(
     weights: NDArray[np.generic] | None = None,
     bias: NDArray[np.int32] | None = None,
     multiplier: NDArray[np.float32] | None = None,
+    places: tuple[Place, ...] = (),
 ) -> Op:
     return Op(
         name=layer.name,
@@ -492,6 +496,7 @@ def _op(
         bias=bias,
         multiplier=multiplier,
         clamp=_clamp(layer.activation, quantization),
+        places=places,
     )
 
 
@@ -502,6 +507,6 @@ _MAKERS: dict[OpKind, _Maker] = {
     OpKind.ADD: _add,
     OpKind.MAX_POOL: _max_pool,
     OpKind.AVERAGE_POOL: _average_pool,
-    OpKind.CONCAT: _concat,
+    OpKind.MOVE: _concat,
     OpKind.SOFTMAX: _softmax,
 }

@@ -14,8 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ooc_solve.__main__ import EXIT_INTERRUPTED
-from ooc_solve.cli import load_network, parse_seconds, parse_size
-from ooc_solve.measurement import Measurement, kernel_samples, measure, predict, request_samples
+from ooc_solve.api import load
+from ooc_solve.cli import parse_seconds, parse_size
+from ooc_solve.measurement import (
+    Measurement,
+    instruction_shift,
+    kernel_samples,
+    measure,
+    predict,
+    request_samples,
+)
 from ooc_solve.models.calibration import (
     KERNEL_COLUMNS,
     TRANSFER_COLUMNS,
@@ -42,14 +50,17 @@ from ooc_solve.solver.solve import SCHEDULERS
 SIZES = (16 << 10, 32 << 10, 64 << 10)
 SCHEDULED = ("serial", "cp-sat")
 
+NUMBER_WIDTH, MOST_CUT = 13, 16
+"""Characters of a column of numbers with the gap before it, and of labels at least."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="ooc-calibrate",
         description="Fit the cost figures of a board to measurements and write them as a target file.",
-        epilog=f"Kernels: a CSV file with the columns {','.join(KERNEL_COLUMNS)}. Transfers: one with "
-        f"{','.join(TRANSFER_COLUMNS)}. Exit code: 0 fitted, 1 input error, 2 usage.",
+        epilog=f"Kernels: a CSV file with the columns {', '.join(KERNEL_COLUMNS)}. Transfers: one with "
+        f"{', '.join(TRANSFER_COLUMNS)}. Exit code: 0 fitted, 1 input error, 2 usage.",
     )
     made.add_argument("--target", required=True, metavar="ID|FILE", help="target to start from")
     made.add_argument("--kernels", type=Path, metavar="CSV", help="measured kernel calls")
@@ -96,6 +107,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Do what the parsed command line asks for."""
     if not (options.kernels or options.transfers or options.emulate):
         raise UsageError("measurements are needed: --kernels, --transfers or --emulate")
+    check_writable(options.output)
     target, tables = load_target(options.target), target_tables(options.target)
     measured = run_emulated(options, target, console)
     kernels, requests = samples_of(options, measured)
@@ -105,9 +117,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         show_runtime(console, fit)
         show_predictions(console, measured, replace(target, runtime=fit.cost))
     if options.transfers:
-        fits = fit_transfers(read_transfer_samples(options.transfers))
-        if not fits:
-            raise InputError(f"{options.transfers}: at least two transfers are needed (got none).")
+        fits = fit_transfers(read_transfer_samples(options.transfers), str(options.transfers))
         put_transfers(tables, options.store, fits, _source("transfers"))
         show_transfers(console, fits)
     if options.output is not None:
@@ -135,6 +145,12 @@ def samples_of(
     return kernels, requests
 
 
+def check_writable(path: Path | None) -> None:
+    """Refuse a place where no file can be written, before minutes are spent on measuring."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise InputError(f"{path}: the output must be a file in a folder that exists (it is not).")
+
+
 def write_profile(path: Path, tables: dict[str, Any], board_only: bool) -> None:
     """Write a target file that needs no other, or the board alone."""
     if board_only:
@@ -151,8 +167,10 @@ def write_profile(path: Path, tables: dict[str, Any], board_only: bool) -> None:
 def run_emulated(options: argparse.Namespace, target: Target, console: Console) -> list[Measurement]:
     """Plan and measure every model with every SRAM size, serially and as well as can be."""
     measured = []
+    if options.emulate:
+        instruction_shift(target.board)
     for model in options.emulate:
-        network = load_network(model)
+        network = load(model)
         for sram_bytes in options.sram:
             problem = Problem(network, target, sram_bytes, IoPlace.STORAGE)
             for scheduler in SCHEDULED:
@@ -190,9 +208,11 @@ def grouped(rows: Iterable[Row]) -> list[Group]:
     return [Group(label, tuple(own)) for label, own in found.items()]
 
 
-def _table(*columns: str) -> Table:
+def _table(console: Console, *columns: str) -> Table:
+    """A table whose labels, in the first column, are cut where its numbers would not fit beside them."""
     table = Table(box=None, pad_edge=False)
-    table.add_column(columns[0], overflow="ellipsis", no_wrap=True)
+    room = console.width - NUMBER_WIDTH * (len(columns) - 1)
+    table.add_column(columns[0], overflow="ellipsis", no_wrap=True, max_width=max(MOST_CUT, room))
     for column in columns[1:]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -200,14 +220,22 @@ def _table(*columns: str) -> Table:
 
 def show_runtime(console: Console, fit: RuntimeFit) -> None:
     """Print samples beside the fit, then the figures."""
-    table = _table("kernel", "calls", "measured", "fitted", "worst error")
+    table = _table(console, "kernel", "calls", "measured", "fitted", "worst error")
     for group in grouped(fit.rows):
         measured, fitted = sum(r.measured for r in group.rows), sum(r.fitted for r in group.rows)
         count = str(len(group.rows))
         table.add_row(group.label, count, f"{measured:,.0f}", f"{fitted:,.0f}", f"{group.worst:+.2%}")
     console.print(table)
-    console.print(f"\nrms error {rms_error(fit.rows):.2%} of {len(fit.rows)} calls\n", markup=False)
-    figures = _table("figure", "cycles")
+    console.print(f"\nrms error {rms_error(fit.rows):.2%} of {len(fit.rows)} calls", markup=False)
+    for told in fit.told:
+        if len(told.columns) < told.figures:
+            console.print(
+                f"{told.kind}: different calls {told.calls}, figures they tell {len(told.columns)} of "
+                f"{told.figures}; {2 * told.figures} calls tell all",
+                markup=False,
+            )
+    console.print()
+    figures = _table(console, "figure", "cycles")
     cost = fit.cost
     for name in ("conv_cycles_per_mac", "dw_cycles_per_mac", "fc_cycles_per_mac", "cycles_per_output"):
         figures.add_row(name, f"{getattr(cost, name):g}")
@@ -223,7 +251,7 @@ def show_runtime(console: Console, fit: RuntimeFit) -> None:
 def show_transfers(console: Console, fits: Iterable[TransferFit]) -> None:
     """Print transfers beside the fit, then setup and rate."""
     for fit in fits:
-        table = _table("transfer", "us", "fitted", "error")
+        table = _table(console, "transfer", "us", "fitted", "error")
         for row in fit.rows:
             table.add_row(row.label, f"{row.measured:,.1f}", f"{row.fitted:,.1f}", f"{row.error:+.2%}")
         console.print(table)
@@ -238,7 +266,7 @@ def show_predictions(console: Console, measured: Sequence[Measurement], target: 
     """Print what the fitted figures say about the measured plans."""
     if not measured:
         return
-    table = _table("run", "SRAM", "scheduler", "measured ms", "plan")
+    table = _table(console, "run", "SRAM", "scheduler", "measured ms", "plan")
     for run_ in measured:
         said = predict(run_, target)
         table.add_row(

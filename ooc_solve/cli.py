@@ -5,52 +5,48 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.models.onnx_reader import read_onnx
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.target import list_targets, load_target
+from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
     InputError,
     InternalError,
-    Network,
     Objective,
     OocError,
     Result,
     UsageError,
 )
-from ooc_solve.models.zoo import describe, zoo_names, zoo_network
+from ooc_solve.models.zoo import describe, zoo_names
+from ooc_solve.plotting import check_plotting
+from ooc_solve.progress import History, Step
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.solve import SCHEDULERS, checked, compare, cp_sat, lower_bound, why_infeasible
+from ooc_solve.solver.solve import SCHEDULERS, compare
+from ooc_solve.support import show_support
+from ooc_solve.trace import to_text, trace_of
+from ooc_solve.whole_file import check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]|[kK]iB|M|MiB|G|GiB)?")
-FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-LARGEST_SIZE = 1 << 40
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as ``65536``, ``64KiB`` or ``128k`` (k = 1024)."""
-    match = SIZE.fullmatch(text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"a size looks like 65536, 64KiB or 128k (got '{text}')")
-    size = float(match[1]) * FACTOR[(match[2] or "")[:1].lower()]
-    if not 1 <= size <= LARGEST_SIZE:
-        raise argparse.ArgumentTypeError(f"a size lies between 1 byte and 1 TiB (got '{text}')")
-    return int(size)
+    """Bytes of a size, as `size_bytes` reads it."""
+    try:
+        return size_bytes(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_budget(text: str) -> int:
@@ -116,7 +112,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report as JSON ('-': standard output)"
     )
+    made.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write the report as one page for a browser"
+    )
+    made.add_argument(
+        "--trace", type=Path, metavar="FILE.json", help="write the plan as a trace for Perfetto"
+    )
     made.add_argument("--min-sram", action="store_true", help="print the least feasible SRAM and stop")
+    made.add_argument(
+        "--check", action="store_true", help="say which nodes of the model are supported and stop"
+    )
     made.add_argument("--list-targets", action="store_true", help="list the built-in targets and stop")
     made.add_argument("--list-models", action="store_true", help="list the built-in networks and stop")
     made.add_argument("-v", "--verbose", action="store_true", help="show the solver's log")
@@ -127,7 +132,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.DEBUG if options.verbose else logging.WARNING)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ooc_solve").setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     console = Console(highlight=False, soft_wrap=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -154,25 +160,40 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         return 0
     if options.model is None:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
-    problem = problem_of(options)
+    if options.check:
+        return show_support(console, options.model)
+    problem = problem_of(
+        load(options.model),
+        target(options.target),
+        options.sram,
+        options.objective,
+        options.io,
+        options.write_budget,
+    )
     if options.output is not None:
         check_creatable(options.output)
         check_directory(options.output)
-    if options.json is not None and str(options.json) != "-":
-        check_writable(options.json)
+    check_files(options)
     if options.min_sram:
         return show_least(problem, console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
-    results = solve(options, problem, budget, errors)
+    history = History()
+    results = solve(options, problem, budget, errors, history)
     chosen = results[-1]
+    if chosen.plan is not None:
+        problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
     if options.json is not None:
-        write_json(options.json, report(problem, results))
+        write_json(options.json, report(problem, results, history.steps))
+    if chosen.plan is not None:
+        write_pictures(options, problem, results, history.steps)
     if chosen.plan is not None and options.output is not None:
         write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
         return EXIT_INFEASIBLE
+    if chosen.reason:
+        errors.print(f"ooc-solve: {chosen.reason}", markup=False)
     if not quiet:
         show_comparison(console, problem, results)
         console.print()
@@ -184,60 +205,44 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     return 0
 
 
-def solve(options: argparse.Namespace, problem: Problem, budget: Budget, errors: Console) -> list[Result]:
+def check_files(options: argparse.Namespace) -> None:
+    """Refuse what cannot be written, and a report without its library, before anything is solved."""
+    for option in ("json", "report", "trace"):
+        path = getattr(options, option)
+        if path is not None and not (option == "json" and str(path) == "-"):
+            check_writable(path, f"--{option}")
+    if options.report is not None:
+        check_plotting()
+
+
+def write_pictures(
+    options: argparse.Namespace, problem: Problem, results: Sequence[Result], steps: Sequence[Step]
+) -> None:
+    """Write the page and the trace that were asked for."""
+    plan = results[-1].plan
+    if plan is not None and options.report is not None:
+        from ooc_solve.html_report import page  # its plotting library is an extra
+
+        write_whole(options.report, page(problem, results, steps), "--report")
+    if plan is not None and options.trace is not None:
+        write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
+
+
+def solve(
+    options: argparse.Namespace, problem: Problem, budget: Budget, errors: Console, history: History
+) -> list[Result]:
     """Run the schedulers asked for, the chosen one last, with progress on a terminal."""
     with errors.status("") as status:
 
-        def progress(what: str, seconds: float, best: int | None, bound: int) -> None:
-            shown = "no plan yet" if best is None else f"best {best:,}"
-            gap = "" if not best else f", gap {(best - bound) / best:.1%}"
-            status.update(f"{seconds:5.1f} s  plans up to {what}: {shown}, bound {bound:,}{gap}")
+        def tell(step: Step) -> None:
+            if options.verbose:
+                errors.print(str(step), markup=False)
+            status.update(str(step))
 
-        if options.scheduler == "cp-sat":
-            if options.no_compare:
-                return [cp_sat(problem, budget, progress)]
-            return compare(problem, budget, progress)
-        result = SCHEDULERS[options.scheduler](problem, budget)
-        if result.plan is not None:
-            checked(problem, result.plan)
-        return [with_bound(problem, budget, result)]
-
-
-def with_bound(problem: Problem, budget: Budget, result: Result) -> Result:
-    """A heuristic's result with the bound and, if it found nothing, the reason."""
-    if result.plan is None:
-        return replace(result, reason=f"{result.reason}; {why_infeasible(problem)}")
-    return replace(result, bound=lower_bound(problem, budget, result.objective or 0))
-
-
-def problem_of(options: argparse.Namespace) -> Problem:
-    """Read the model and the target."""
-    target = load_target(options.target)
-    network = load_network(options.model)
-    full = target.board.usable_bytes
-    sram = options.sram if options.sram is not None else full
-    if sram > full:
-        raise InputError(
-            f"--sram must not exceed the {full} usable bytes of board '{target.board.name}' (got {sram})."
-        )
-    if options.io is not None:
-        place = IoPlace(options.io)
-    else:
-        place = IoPlace.SRAM if target.activations is None else IoPlace.STORAGE
-    return Problem(network, target, sram, place, Objective(options.objective), options.write_budget)
-
-
-def load_network(model: str) -> Network:
-    """A built-in network or an ONNX file."""
-    if model.startswith("zoo:"):
-        return zoo_network(model.removeprefix("zoo:"))
-    return read_onnx(Path(model))
-
-
-def identifier(name: str) -> str:
-    """A C identifier made from a model's name."""
-    cleaned = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
-    return cleaned if cleaned and not cleaned[0].isdigit() else f"model_{cleaned}"
+        history.tell = tell
+        if options.scheduler == "cp-sat" and not options.no_compare:
+            return compare(problem, budget, history)
+        return [scheduled(problem, options.scheduler, budget, history)]
 
 
 def show_least(problem: Problem, console: Console) -> int:
@@ -259,8 +264,8 @@ def show_least(problem: Problem, console: Console) -> int:
 
 def list_all_targets(console: Console) -> int:
     """One line per built-in target."""
-    for target in list_targets():
-        console.print(f"{target.name:18} {target.title}", markup=False, soft_wrap=True)
+    for built_in in list_targets():
+        console.print(f"{built_in.name:18} {built_in.title}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -283,33 +288,10 @@ def check_creatable(directory: Path) -> None:
             folder.rmdir()
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a report path that cannot be written before work is spent on it."""
-    try:
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-            raise InputError(f"--json needs a plain file in a folder that can be written (got '{path}').")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"--json needs a plain file in a folder that can be written (got '{path}': {error.strerror})."
-        ) from error
-
-
 def write_json(path: Path, content: object) -> None:
     """Write a report whole or not at all."""
     text = json.dumps(content, indent=2) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise InputError(f"--json '{path}' cannot be written ({error.strerror}).") from error
+    write_whole(path, text, "--json")

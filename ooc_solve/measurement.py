@@ -13,11 +13,23 @@ import numpy as np
 
 from ooc_solve.codegen.project import write_project
 from ooc_solve.models.calibration import KernelSample, RequestSample
-from ooc_solve.models.cost import check_ns, compute_ns, handling_ns
+from ooc_solve.models.cost import check_ns, compute_ns, handling_ns, interruption_ns
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import pack_input
 from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import DType, InputError, Network, Plan, Target, Task, TaskKind, Tensor
+from ooc_solve.models.vocabulary import (
+    Board,
+    DType,
+    InputError,
+    Network,
+    Plan,
+    Target,
+    Task,
+    TaskKind,
+    Tensor,
+)
+from ooc_solve.solver.clock import interrupted
 from ooc_solve.solver.streams import earliest_times
 
 NAME = "measured"
@@ -59,7 +71,26 @@ def measure(problem: Problem, plan: Plan, folder: Path) -> Measurement:
     InputError
         If the board names no machine that counts, or the project does not build or run.
     """
-    board = problem.target.board
+    shift = instruction_shift(problem.target.board)
+    project = folder / "project"
+    write_project(problem, plan, project, NAME)
+    (folder / "input.bin").write_bytes(random_input(problem.network))
+    ticks, ticks_per_s = _run(project, shift, "")
+    for stale in (project / "build" / "target").glob("machine_*.o"):
+        stale.unlink()
+    _run(project, shift, "-DOOC_EVENT_LOG")
+    events = tuple(_events(project / "build" / "run" / "events.csv"))
+    return Measurement(ordered(problem, plan.selection.order), plan, ticks * NS_PER_S / ticks_per_s, events)
+
+
+def instruction_shift(board: Board) -> int:
+    """How often a nanosecond is doubled to make the time of an instruction of a board's machine.
+
+    Raises
+    ------
+    InputError
+        If the board names no machine that counts.
+    """
     if board.emulator is None:
         raise InputError(
             f"Board '{board.name}' must name an emulated machine to be measured (it has no 'emulator')."
@@ -69,15 +100,7 @@ def measure(problem: Problem, plan: Plan, folder: Path) -> Measurement:
         raise InputError(
             f"Board '{board.name}': cpu.clock_hz must be 10^9 / 2^n, an instruction per cycle (got {board.clock_hz})."
         )
-    project = folder / "project"
-    write_project(problem, plan, project, NAME)
-    (folder / "input.bin").write_bytes(random_input(problem.network))
-    ticks, ticks_per_s = _run(project, shift, "")
-    for stale in (project / "build" / "target").glob("machine_*.o"):
-        stale.unlink()
-    _run(project, shift, "-DOOC_EVENT_LOG")
-    events = tuple(_events(project / "build" / "run" / "events.csv", NS_PER_S / ticks_per_s))
-    return Measurement(problem, plan, ticks * NS_PER_S / ticks_per_s, events)
+    return shift
 
 
 def random_input(network: Network) -> bytes:
@@ -112,11 +135,11 @@ def _run(project: Path, shift: int, define: str) -> tuple[int, int]:
     return int(values["ticks"]), int(values["ticks_per_s"])
 
 
-def _events(path: Path, ns_per_tick: float) -> Iterator[Event]:
+def _events(path: Path) -> Iterator[Event]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             start = row["event"] == "start"
-            yield Event(int(row["stream"]), int(row["index"]), start, int(row["ticks"]) * ns_per_tick)
+            yield Event(int(row["stream"]), int(row["index"]), start, int(row["ns"]))
 
 
 # ---------------------------------------------------------------------------------- samples
@@ -140,7 +163,7 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
             cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
             cycles -= cycles_per_checked_byte * records[task.index]
             samples.append(
-                KernelSample(f"{measured.problem.network.name}: {op.name} ({work.kind})", work, cycles)
+                KernelSample(f"{work.kind} {task.stage}, {measured.problem.network.name}", work, cycles)
             )
     return samples
 
@@ -218,13 +241,14 @@ def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
 
 def predict(measured: Measurement, target: Target) -> int:
     """Return how long the measured plan takes with the figures of ``target``, in ns."""
-    plan = with_durations(measured, target)
-    starts = earliest_times(plan.graph, plan.streams)
-    return max(start + task.duration_ns for start, task in zip(starts, plan.graph.tasks, strict=True))
+    plan, request_ns = with_durations(measured, target), interruption_ns(target)
+    starts = earliest_times(plan.graph, plan.streams, request_ns)
+    graph = interrupted(plan.graph, starts, request_ns)
+    return max(start + task.duration_ns for start, task in zip(starts, graph.tasks, strict=True))
 
 
 def with_durations(measured: Measurement, target: Target) -> Plan:
-    """The measured plan with the durations of another calibration of its target."""
+    """The measured plan with the durations of another calibration of its target, kernels without interruptions."""
     problem, plan = measured.problem, measured.plan
     records = record_bytes(plan)
 

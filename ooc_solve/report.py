@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ooc_solve import __version__
+from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
+from ooc_solve.models.cost import energy_nj
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import BufferRole, Objective, Plan, Result, Status, TaskKind
+from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, TaskKind
+from ooc_solve.progress import Step
+from ooc_solve.solver.figures import INFERENCES_PER_DAY
+from ooc_solve.solver.heuristics import in_core
 from ooc_solve.solver.least import least_sram
 
 SCHEMA = "ooc-report/1"
@@ -20,7 +28,11 @@ SCHEMA = "ooc-report/1"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Share of one operator in a plan. ``waiting_ns``: time the CPU stood still before its tiles."""
+    """Share of one operator in a plan. ``waiting_ns``: time the CPU stood still before its tiles.
+
+    ``bound_by`` is what most of its time on the critical path is put down to, empty if it has none
+    there. The energies of all layers add up to that of the plan.
+    """
 
     name: str
     kind: str
@@ -32,10 +44,13 @@ class Layer:
     bytes_written: int
     sram_bytes: int
     output_kept: bool
+    energy_nj: int
+    bound_by: str
 
 
 def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
-    """Per-operator figures of a plan."""
+    """Per-operator figures of a plan, in the order in which it runs them."""
+    problem = ordered(problem, plan.selection.order)
     graph, start = plan.graph, plan.schedule.start_ns
     count = len(problem.network.ops)
     compute, io, waiting = [0] * count, [0] * count, [0] * count
@@ -57,20 +72,53 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
             else:
                 written[stage] += task.transfer.size_bytes
     kept = {name for name, _ in graph.resident}
+    energy, bound = _energies(problem, plan, compute, waiting), _bounds(plan, count)
     return tuple(
         Layer(
             op.name, op.kind.value, tiles[s], compute[s], io[s], waiting[s], read[s], written[s], sram[s],
-            op.output in kept,
+            op.output in kept, energy[s], bound[s],
         )
         for s, op in enumerate(problem.network.ops)
     )  # fmt: skip
 
 
+def _energies(problem: Problem, plan: Plan, compute: list[int], waiting: list[int]) -> list[int]:
+    """What each layer adds to the energy; what follows the last kernel belongs to the last layer."""
+    traffic = [[[0, 0] for _ in problem.target.stores] for _ in compute]
+    for task in plan.graph.tasks:
+        if task.transfer is not None:
+            store = problem.store_index(task.transfer.region)
+            traffic[max(task.stage, 0)][store][task.kind is TaskKind.STORE] += task.transfer.size_bytes
+    sums, spent_ns, computed_ns = [0], 0, 0
+    moved = [[0, 0] for _ in problem.target.stores]
+    for stage in range(len(compute)):
+        computed_ns += compute[stage]
+        spent_ns += compute[stage] + waiting[stage]
+        if stage == len(compute) - 1:
+            spent_ns = plan.figures.latency_ns
+        for store, (read, written) in enumerate(traffic[stage]):
+            moved[store][0] += read
+            moved[store][1] += written
+        sums.append(energy_nj(problem.target, computed_ns, spent_ns, [(r, w) for r, w in moved]))
+    return [after - before for before, after in pairwise(sums)]
+
+
+def _bounds(plan: Plan, count: int) -> list[str]:
+    """What bounds each layer: where most of its time on the critical path goes."""
+    shares = critical_ns_of_layers(critical_path(plan), count)
+
+    def most(share: dict[Cause, int]) -> str:
+        cause = max(share, key=lambda cause: share[cause])
+        return cause.value if share[cause] else ""
+
+    return [most(share) for share in shares]
+
+
 # ----------------------------------------------------------------------------- JSON
 
 
-def report(problem: Problem, results: list[Result]) -> dict[str, Any]:
-    """The JSON report, schema ``ooc-report/1``: the last result in full, all in short."""
+def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()) -> dict[str, Any]:
+    """The JSON report, schema ``ooc-report/1``: the last result in full, all in short, the search's steps."""
     chosen = results[-1]
     found: dict[str, Any] = {
         "schema": SCHEMA,
@@ -82,9 +130,17 @@ def report(problem: Problem, results: list[Result]) -> dict[str, Any]:
         "io": problem.io.value,
         "objective": problem.objective.value,
         "write_budget_bytes": problem.write_budget_bytes,
+        "in_core_ns": in_core(problem, Budget()).bound,
         **_figures(chosen),
-        "schedulers": [{"name": result.scheduler, **_figures(result)} for result in results],
+        "schedulers": [
+            {"name": result.scheduler, **_figures(result), "reason": result.reason or None}
+            for result in results
+        ],
         "layers": [],
+        "convergence": [
+            {"seconds": round(step.seconds, 3), "what": step.what, "best": step.best, "bound": step.bound}
+            for step in steps
+        ],
         "plan_hash": None,
     }
     if chosen.plan is not None:
@@ -133,39 +189,35 @@ def kibibytes(size: int) -> str:
     return f"{size / 1024:,.1f}" if size < 10 * 1024 * 1024 else f"{size / 1024:,.0f}"
 
 
-def show_comparison(console: Console, problem: Problem, results: list[Result]) -> None:
+def show_comparison(console: Console, problem: Problem, results: Sequence[Result]) -> None:
     """One line per scheduler, the chosen plan last."""
     bound = results[-1].bound
-    console.print(_title(problem))
+    console.print(Text(title(problem)))
     table = Table(pad_edge=False, box=None, header_style="bold")
     table.add_column("scheduler", no_wrap=True)
-    for name in ("ms", _bound_head(problem), "mJ", "KiB read", "written", "SRAM", "years"):
+    for name in ("ms", "vs bound", "mJ", "KiB read", "written", "SRAM", "years"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         chosen = result is results[-1]
         table.add_row(*_row(problem, result, bound), style="bold" if chosen else "")
     console.print(table)
+    for result in results[:-1]:
+        if result.plan is not None and result.reason:
+            console.print(Text(f"{result.scheduler}: {result.reason}."))
 
 
-def _title(problem: Problem) -> Text:
-    return Text(
+def title(problem: Problem) -> str:
+    """Network, target and options in one line."""
+    return (
         f"{problem.network.name} on {problem.target.name}, {problem.sram_bytes / 1024:g} KiB SRAM, "
-        f"io {problem.io.value}, least {_aim(problem.objective)}"
+        f"io {problem.io.value}, least {problem.objective.value}"
     )
-
-
-def _aim(objective: Objective) -> str:
-    return {Objective.LATENCY: "latency", Objective.ENERGY: "energy", Objective.WEAR: "wear"}[objective]
-
-
-def _bound_head(problem: Problem) -> str:
-    return "vs bound"
 
 
 def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
     if result.plan is None:
-        if result.status is Status.INFEASIBLE:
-            return (result.scheduler, "none", *[""] * 6)
+        if result.status is Status.INFEASIBLE or result.reason:
+            return (result.scheduler, "none" if result.status is Status.INFEASIBLE else "not run", *[""] * 6)
         return (result.scheduler, milliseconds(result.bound), *[""] * 6)
     figures = result.plan.figures
     value = result.objective or 0
@@ -186,11 +238,11 @@ def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
 def show_layers(console: Console, problem: Problem, plan: Plan) -> None:
     """Per-layer breakdown of a plan."""
     console.print("per layer (read, written and RAM in KiB)")
-    table = Table(pad_edge=False, box=None, header_style="bold")
+    table = Table(pad_edge=False, box=None, header_style="bold", collapse_padding=True)
     table.add_column("layer", no_wrap=True, max_width=15)
-    table.add_column("kind", no_wrap=True, max_width=9)
+    table.add_column("kind", no_wrap=True)
     for name in ("tiles", "ms", "I/O ms", "waits", "read", "written", "RAM"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=5)
+        table.add_column(name, justify="right", no_wrap=True)
     for layer in layers_of(problem, plan):
         table.add_row(
             Text(layer.name if len(layer.name) <= 15 else "…" + layer.name[-14:]),
@@ -206,34 +258,84 @@ def show_layers(console: Console, problem: Problem, plan: Plan) -> None:
     console.print(table)
 
 
-def show_verdict(console: Console, problem: Problem, results: list[Result]) -> None:
-    """What a tired person needs: does it fit, how slow, how far from the best possible."""
-    chosen = results[-1]
-    plan, gap = chosen.plan, chosen.gap
-    if plan is None or gap is None or chosen.objective is None:
-        return
-    unit = {Objective.LATENCY: "ns", Objective.ENERGY: "nJ", Objective.WEAR: "bytes written"}[
-        problem.objective
-    ]
-    proof = "proven optimal" if chosen.status is Status.OPTIMAL else f"at most {gap:.2%} from optimal"
-    console.print(
-        Text(
-            f"{chosen.scheduler}: {proof} (value {chosen.objective:,} {unit}, bound {chosen.bound:,}, "
-            f"status {chosen.status.value}) after {chosen.seconds:.1f} s"
-        )
+def show_verdict(console: Console, problem: Problem, results: Sequence[Result]) -> None:
+    """What a tired person needs: does it fit, how slow, how long the card lives, how far from the best."""
+    for sentence in verdict(problem, results[-1]):
+        console.print(Text(sentence))
+
+
+def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
+    """One sentence per question about the plan of a result; none without a plan."""
+    plan = chosen.plan
+    if plan is None:
+        return ()
+    return (
+        _fit(problem, plan),
+        _slowness(problem, plan),
+        _life(plan),
+        f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
+        "All times and energies are those of the board's cost model, not of a measurement.",
     )
+
+
+def _fit(problem: Problem, plan: Plan) -> str:
     figures = plan.figures
     kept = sum(b.role is BufferRole.TENSOR for b in plan.graph.buffers)
-    console.print(
-        Text(
-            f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
-            f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
-        )
+    return (
+        f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
+        f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
     )
+
+
+def _slowness(problem: Problem, plan: Plan) -> str:
+    figures = plan.figures
     share = figures.compute_ns / figures.latency_ns if figures.latency_ns else 1.0
-    console.print(
-        Text(
-            f"The CPU computes {share:.0%} of the time. All times and energies are those of the "
-            "board's cost model, not of a measurement."
-        )
+    slower = slowdown(problem, plan)
+    against = "" if slower is None else f", {slower:.2f} times as long as with everything in SRAM"
+    return (
+        f"It takes {milliseconds(figures.latency_ns)} ms{against}; the CPU computes {share:.0%} of the time."
     )
+
+
+def slowdown(problem: Problem, plan: Plan) -> float | None:
+    """Latency over the in-core bound, None where nothing computes."""
+    bound = in_core(problem, Budget()).bound
+    return plan.figures.latency_ns / bound if bound else None
+
+
+def _life(plan: Plan) -> str:
+    years, written = plan.figures.lifetime_years, plan.figures.bytes_written
+    if written == 0:
+        return "The storage does not wear: nothing is written."
+    each = f"{INFERENCES_PER_DAY:,} inferences a day, {kibibytes(written)} KiB written by each"
+    if years is None:
+        return f"The storage does not wear ({each})."
+    return f"The storage lives {lifetime(years)} at {each}."
+
+
+def lifetime(years: float) -> str:
+    """Years for people."""
+    if years >= 10:
+        return f"{years:,.0f} years"
+    return f"{years:.1f} years" if years >= 1 else f"{years * 365.25:,.1f} days"
+
+
+def optimality(problem: Problem, chosen: Result) -> str:
+    """How far a plan is from the best possible, with the numbers that prove it."""
+    if chosen.objective is None or chosen.gap is None:
+        return "There is no plan"
+    if chosen.status is Status.OPTIMAL:
+        return f"It is proven optimal ({amount(problem, chosen.objective)})"
+    return (
+        f"It is at most {chosen.gap:.2%} from optimal ({amount(problem, chosen.objective)}, none in the "
+        f"option space below {amount(problem, chosen.bound)})"
+    )
+
+
+def amount(problem: Problem, value: int) -> str:
+    """A value of the objective with its unit."""
+    return {
+        Objective.LATENCY: f"{milliseconds(value)} ms",
+        Objective.ENERGY: f"{value / 1e6:,.2f} mJ",
+        Objective.WEAR: f"{value:,} bytes written",
+    }[problem.objective]

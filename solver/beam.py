@@ -10,19 +10,21 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import inf, prod
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import Objective, RegionName, Selection
+from ooc_solve.models.vocabulary import Objective, RegionName, Selection, Tiling
+from ooc_solve.solver.fused import operands
+from ooc_solve.solver.guidance import Guide, carried, least_ns
 from ooc_solve.solver.maxplus import Ints, minimal
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.profiles import MOST_KERNELS, Profile, profiles_of
 from ooc_solve.solver.selection import Space, stored_bytes
-from ooc_solve.solver.simulation import Front, Profiled, StageTraffic, advance
+from ooc_solve.solver.simulation import TILE_NS, Front, Profiled, StageTraffic, advance
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +42,9 @@ VECTORS = 12
 
 KERNELS_PER_UNIT = 250
 """Simulated kernels that take as long as a unit of effort."""
+
+HOPEFUL = 8
+"""Partial selections that are simulated for each that is kept: those that the relaxation deems best."""
 
 UNITS_PER_KERNEL = 2
 """Units of effort that a kernel takes however few plans share it."""
@@ -93,13 +98,8 @@ class Course:
         self.profiles, self.price = profiles_of(problem), Price.of(problem)
         ops = network.ops
         number = {name: i for i, name in enumerate(network.tensors)}
-        self.traffic = [
-            StageTraffic(
-                self.profiles.operand_channels(op), self.profiles.channel_of[self.profiles.region_of(op.output)],
-                tuple(number[n] for n in op.inputs), number[op.output],
-            )
-            for op in ops
-        ]  # fmt: skip
+        self.number = number
+        self._traffic: dict[tuple[int, int], StageTraffic] = {}
         self.size = {n: problem.buffer_bytes(stored_bytes(problem, n)) for n in network.tensors}
         ends = {*network.inputs, *network.outputs} if problem.io is IoPlace.SRAM else set()
         self.pinned = frozenset(ends)
@@ -113,10 +113,8 @@ class Course:
             tuple(n for n, stages in used.items() if made.get(n, -1) < stage <= stages[-1])
             for stage in range(len(ops) + 1)
         ]
-        self.from_inputs = [
-            {i: [n for n, o in enumerate(options) if o.inputs == i] for i in {o.inputs for o in options}}
-            for options in self.options
-        ]
+        self.from_inputs = [_by_inputs(options) for options in self.options]
+        self.spans = [sorted({o.operators for o in options}) for options in self.options]
         self.output_channel = self.profiles.channel_of[RegionName.OUTPUT]
         self._steps: dict[tuple[int, State], dict[int, Step | None]] = {}
 
@@ -134,14 +132,13 @@ class Course:
             found = [(*state, place) for state in found for place in [(KEPT, 0), *spilled]]
         return found
 
-    def steps(self, stage: int, state: State, allowed: Collection[int]) -> list[Step]:
-        """What may be done with a stage from a state, by the options allowed."""
+    def steps(self, stage: int, operators: int, state: State, allowed: Collection[int]) -> list[Step]:
+        """What may be done with a stage of some operators from a state, by the options allowed."""
         known = self._steps.setdefault((stage, state), {})
-        inputs = tuple(
-            width for width, _ in self._inputs(stage, dict(zip(self.alive[stage], state, strict=True)))
-        )
+        places = dict(zip(self.alive[stage], state, strict=True))
+        inputs = tuple(places[name][0] for name in operands(self.network, stage, operators))
         found = []
-        for number in self.from_inputs[stage].get(inputs, ()):
+        for number in self.from_inputs[stage].get((operators, inputs), ()):
             if number in allowed:
                 if number not in known:
                     self.looked_at += 1
@@ -151,28 +148,41 @@ class Course:
                     found.append(step)
         return found
 
-    def _inputs(self, stage: int, places: dict[str, Place]) -> list[Place]:
-        return [places[name] for name in self.network.ops[stage].inputs]
+    def traffic(self, stage: int, operators: int) -> StageTraffic:
+        """What moves over which channel in a stage of some operators."""
+        key = stage, operators
+        if key not in self._traffic:
+            names, output = operands(self.network, *key), self.output(*key)
+            self._traffic[key] = StageTraffic(
+                self.profiles.operand_channels(names), self.profiles.channel_of[self.profiles.region_of(output)],
+                tuple(self.number[n] for n in names), self.number[output],
+            )  # fmt: skip
+        return self._traffic[key]
+
+    def output(self, stage: int, operators: int) -> str:
+        """What a stage makes."""
+        return self.network.ops[stage + operators - 1].output
 
     def _step(self, stage: int, state: State, number: int) -> Step | None:
         """A stage done by one option, None if it does not fit or is too long to be simulated."""
-        option, output = self.options[stage][number], self.network.ops[stage].output
+        option = self.options[stage][number]
+        output, end = self.output(stage, option.operators), stage + option.operators
         places = dict(zip(self.alive[stage], state, strict=True))
-        room = self.room_bytes(stage, {name: width for name, (width, _) in places.items()})
-        room -= self.own_bytes(stage) if option.output == KEPT else 0
+        room = self.room_bytes(end - 1, {name: width for name, (width, _) in places.items()})
+        room -= self.own_bytes(output) if option.output == KEPT else 0
         if option.need_bytes > room or self.kernels(stage, option) > MOST_KERNELS:
             return None
-        records = tuple(rows for _, rows in self._inputs(stage, places))
+        records = tuple(places[name][1] for name in operands(self.network, stage, option.operators))
         profile = self.profiles.of(stage, option, records)
         if profile is None or profile.peak_bytes > room:
             return None
         places[output] = (option.output, option.tiling.rows if option.output != KEPT else 0)
-        after = tuple(places[name] for name in self.alive[stage + 1])
+        after = tuple(places[name] for name in self.alive[end])
         fixed, written = self.price.fixed(profile), sum(profile.written_bytes)
-        return Step(number, profile, room, after, fixed, written)
+        return Step(number, option.operators, profile, room, after, fixed, written)
 
     def room_bytes(self, stage: int, residence: dict[str, int]) -> int:
-        """Arena that kept tensors leave in a stage, its own output aside."""
+        """Arena that kept tensors leave in a stage that ends with an operator, its own output aside."""
         taken = sum(self.size[name] for name in self.pinned)
         for name, width in residence.items():
             late = name in self.network.inputs and self.first_use[name] > stage
@@ -180,24 +190,42 @@ class Course:
                 taken += self.size[name]
         return self.problem.arena_bytes - self.margin_bytes - taken
 
-    def own_bytes(self, stage: int) -> int:
+    def own_bytes(self, name: str) -> int:
         """What a kept output of a stage takes beside `room_bytes`."""
-        name = self.network.ops[stage].output
         return 0 if name in self.pinned else self.size[name]
 
     def kernels(self, stage: int, option: Option) -> int:
         """How many kernels an option has."""
-        return prod(StageGeometry.of(self.network, self.network.ops[stage], option.tiling).grid)
+        ops = self.network.ops[stage : stage + option.operators]
+        pairs = zip(ops, option.tilings, strict=True)
+        return sum(StageGeometry.of(self.network, op, tiling).tiles for op, tiling in pairs)
 
     def selection(self, numbers: Sequence[int]) -> Selection:
-        """The selection that consists of one option per stage."""
+        """The selection that consists of one option per stage; `COVERED` where a stage goes on."""
         kept: set[str] = set()
-        chosen = [options[n] for options, n in zip(self.options, numbers, strict=True)]
-        for op, option in zip(self.network.ops, chosen, strict=True):
-            kept |= {n for n, w in zip(op.inputs, option.inputs, strict=True) if w == KEPT}
+        tilings: list[Tiling] = []
+        for stage, number in enumerate(numbers):
+            if number == COVERED:
+                continue
+            option = self.options[stage][number]
+            names = operands(self.network, stage, option.operators)
+            kept |= {n for n, w in zip(names, option.inputs, strict=True) if w == KEPT}
             if option.output == KEPT:
-                kept.add(op.output)
-        return Selection(tuple(option.tiling for option in chosen), frozenset(kept))
+                kept.add(self.output(stage, option.operators))
+            tilings += option.tilings
+        return Selection(tuple(tilings), frozenset(kept), self.network.order)
+
+
+COVERED = -1
+"""In place of an option: the operator belongs to a stage that begins before."""
+
+
+def _by_inputs(options: Sequence[Option]) -> dict[tuple[int, tuple[int, ...]], list[int]]:
+    """Numbers of the options with some operators for some residences of what they read."""
+    found: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for number, option in enumerate(options):
+        found[option.operators, option.inputs].append(number)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,6 +233,7 @@ class Step:
     """One stage done in one way: option, profile, bytes beside kept tensors, state behind, price, writes."""
 
     option: int
+    operators: int
     profile: Profile
     room_bytes: int
     after: State
@@ -232,35 +261,35 @@ class Outlook:
 
     def _states(self, allowed: Allowed) -> list[set[tuple[int, ...]]]:
         course = self.course
-        found = [{tuple(w for w, _ in state) for state in course.starts()}]
+        found: list[set[tuple[int, ...]]] = [set() for _ in range(course.stages + 1)]
+        found[0] = {tuple(w for w, _ in state) for state in course.starts()}
         for stage in range(course.stages):
-            outputs: dict[tuple[int, ...], set[int]] = defaultdict(set)
+            outputs: dict[tuple[int, tuple[int, ...]], set[int]] = defaultdict(set)
             for number in allowed[stage]:
                 option = course.options[stage][number]
-                outputs[option.inputs].add(option.output)
-            behind = set()
-            for state in found[-1]:
-                for output in outputs.get(self._inputs(stage, state), ()):
-                    behind.add(self._after(stage, state, output))
-            found.append(behind)
+                outputs[option.operators, option.inputs].add(option.output)
+            for operators in {key[0] for key in outputs}:
+                for state in found[stage]:
+                    for output in outputs.get((operators, self._inputs(stage, operators, state)), ()):
+                        found[stage + operators].add(self._after(stage, operators, state, output))
         return found
 
-    def _inputs(self, stage: int, state: tuple[int, ...]) -> tuple[int, ...]:
+    def _inputs(self, stage: int, operators: int, state: tuple[int, ...]) -> tuple[int, ...]:
         places = dict(zip(self.course.alive[stage], state, strict=True))
-        return tuple(places[name] for name in self.course.network.ops[stage].inputs)
+        return tuple(places[name] for name in operands(self.course.network, stage, operators))
 
-    def _after(self, stage: int, state: tuple[int, ...], output: int) -> tuple[int, ...]:
+    def _after(self, stage: int, operators: int, state: tuple[int, ...], output: int) -> tuple[int, ...]:
         places = dict(zip(self.course.alive[stage], state, strict=True))
-        places[self.course.network.ops[stage].output] = output
-        return tuple(places[name] for name in self.course.alive[stage + 1])
+        places[self.course.output(stage, operators)] = output
+        return tuple(places[name] for name in self.course.alive[stage + operators])
 
     def _stage(self, stage: int, states: set[tuple[int, ...]], allowed: Sequence[int]) -> None:
         course = self.course
-        groups: dict[tuple[tuple[int, ...], int], list[Option]] = defaultdict(list)
+        groups: dict[tuple[int, tuple[int, ...], int], list[Option]] = defaultdict(list)
         for number in allowed:
             option = course.options[stage][number]
             if course.kernels(stage, option) <= MOST_KERNELS:
-                groups[option.inputs, option.output].append(option)
+                groups[option.operators, option.inputs, option.output].append(option)
         figures = {
             key: (
                 np.array([self._figures(stage, o) for o in options]).T,
@@ -270,18 +299,22 @@ class Outlook:
             for key, options in groups.items()
         }
         for state in states:
-            inputs, found, writes = self._inputs(stage, state), [], []
-            room = course.room_bytes(stage, dict(zip(course.alive[stage], state, strict=True)))
-            for (needed, output), (own, need, written) in figures.items():
-                after = self._after(stage, state, output) if needed == inputs else None
-                if after is None or after not in self.vectors[stage + 1]:
+            found, writes = [], []
+            given = dict(zip(course.alive[stage], state, strict=True))
+            inputs = {n: self._inputs(stage, n, state) for n in {key[0] for key in figures}}
+            for (operators, needed, output), (own, need, written) in figures.items():
+                end = stage + operators
+                after = self._after(stage, operators, state, output) if needed == inputs[operators] else None
+                if after is None or after not in self.vectors[end]:
                     continue
-                fits = need <= room - (course.own_bytes(stage) if output == KEPT else 0)
+                made = course.output(stage, operators)
+                room = course.room_bytes(end - 1, given) - (course.own_bytes(made) if output == KEPT else 0)
+                fits = need <= room
                 if not fits.any():
                     continue
-                rest = self.vectors[stage + 1][after]
+                rest = self.vectors[end][after]
                 found.append((own[:, fits, None] + rest[:, None, :]).reshape(len(own), -1))
-                writes.append(int(written[fits].min()) + self.writes[stage + 1][after])
+                writes.append(int(written[fits].min()) + self.writes[end][after])
             if found:
                 joined = np.concatenate(found, axis=1)
                 self.vectors[stage][state] = minimal(joined.astype(np.int64), VECTORS).astype(float)
@@ -316,12 +349,101 @@ class Outlook:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """Plans that were kept behind a stage: the plan that each comes from, and its option."""
+class Vista:
+    """What the relaxation says of plans that use some options only: see `guidance`.
 
-    parent: Ints
+    Plans carry a vector of the relaxation. One whose price is not below ``limit_ns`` is given up.
+    """
+
+    def __init__(self, course: Course, guide: Guide, allowed: Allowed | None, limit_ns: int | None) -> None:
+        self.course, self.guide = course, guide
+        self.limit_ns = inf if limit_ns is None else limit_ns
+        self.functions = guide.functions if allowed is None else guide.backwards(allowed)
+        self._places = [
+            [course.alive[stage].index(name) for name in guide.lives.alive[stage]]
+            for stage in range(course.stages + 1)
+        ]
+
+    def state(self, stage: int, state: State) -> tuple[int, ...]:
+        """Residences of the tensors that the relaxation tells apart."""
+        return tuple(state[i][0] for i in self._places[stage])
+
+    def carry(
+        self, stage: int, states: Sequence[State], steps: Sequence[Step], ways: Ints, vectors: Ints
+    ) -> Ints:
+        """Vectors ``(d, n)`` of plans behind a stage that begins here; step i is done from ``states[i]``."""
+        tables, first = [], 0
+        while first < len(steps):
+            last = first
+            while last < len(steps) and states[last] is states[first]:
+                last += 1
+            numbers = [step.option for step in steps[first:last]]
+            tables.append(self.guide.matrices(stage, self.state(stage, states[first]), numbers))
+            first = last
+        return carried(np.concatenate(tables, axis=2)[:, :, ways], vectors)
+
+    def simulated(self, traffic: StageTraffic, front: Front, vectors: Ints) -> Ints:
+        """Vectors that are no better than the simulation behind a stage."""
+        found = vectors.copy()
+        np.maximum(found[0], front.compute_ns, out=found[0])
+        for channel in range(len(front.channel_ns)):
+            busy = front.channel_ns[channel]
+            if channel == traffic.stores:
+                busy = busy + front.tiles[TILE_NS].sum(axis=0)
+            np.maximum(found[1 + channel], busy, out=found[1 + channel])
+        return found
+
+    def price(self, stage: int, states: Sequence[State], behind: Ints, vectors: Ints) -> Floats:
+        """Least makespan of plans at a stage; infinite where it is not below the limit or nothing follows."""
+        found = np.full(len(behind), np.inf)
+        for number, state in enumerate(states):
+            here = np.flatnonzero(behind == number)
+            functions = self.functions[stage].get(self.state(stage, state))
+            if functions is not None and len(here):
+                found[here] = least_ns(functions, vectors[:, here])
+        return found
+
+
+BY_PLAN = ("state_of", "fixed", "written", "vectors", "begun", "origin", "option")
+"""Fields of a `Crowd` whose last axis counts the plans."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crowd:
+    """Plans behind the same operator, as parallel arrays.
+
+    ``states`` are those that occur, ``state_of`` says which each plan is in. ``origin`` and
+    ``option`` say where it comes from: the plan's number there, at boundary ``begun``, and what was
+    done with the stage. ``vectors`` are those of the relaxation (`Vista`), without entries if it is not asked.
+    """
+
+    front: Front
+    states: list[State]
+    state_of: Ints
+    fixed: Floats
+    written: Ints
+    vectors: Ints
+    begun: Ints
+    origin: Ints
     option: Ints
+
+    def take(self, which: Ints) -> Crowd:
+        """Some of the plans."""
+        return Crowd(self.front.take(which), self.states, *(getattr(self, n)[..., which] for n in BY_PLAN))
+
+    @classmethod
+    def joined(cls, crowds: Sequence[Crowd]) -> Crowd:
+        """The plans of all of them."""
+        if len(crowds) == 1:
+            return crowds[0]
+        numbers: dict[State, int] = {}
+        state_of = [
+            np.array([numbers.setdefault(state, len(numbers)) for state in c.states], np.int64)[c.state_of]
+            for c in crowds
+        ]
+        together = (np.concatenate([getattr(c, name) for c in crowds], axis=-1) for name in BY_PLAN[1:])
+        front = Front.joined([c.front for c in crowds])
+        return cls(front, list(numbers), np.concatenate(state_of), *together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,32 +463,48 @@ class Found:
 
 
 def search(
-    course: Course, allowed: Allowed, width: int, outlook: Outlook | None = None, deadline: float = inf
+    course: Course,
+    allowed: Allowed,
+    width: int,
+    outlook: Outlook | None = None,
+    deadline: float = inf,
+    vista: Vista | None = None,
 ) -> Found:
     """Carry at most ``width`` partial selections through the stages; none are found after the deadline."""
-    return _Beam(course, allowed, width, outlook or Outlook(course, allowed)).run(deadline)
+    return _Beam(course, allowed, width, outlook or Outlook(course, allowed), vista).run(deadline)
 
 
 class _Beam:
-    """One search; the plans of the present boundary are parallel arrays."""
+    """One search: ``arrived`` has the plans that have reached each boundary between operators."""
 
-    def __init__(self, course: Course, allowed: Allowed, width: int, outlook: Outlook) -> None:
-        self.course, self.width, self.outlook = course, width, outlook
+    def __init__(
+        self, course: Course, allowed: Allowed, width: int, outlook: Outlook, vista: Vista | None
+    ) -> None:
+        self.course, self.width, self.outlook, self.vista = course, width, outlook, vista
         self.allowed = [frozenset(numbers) for numbers in allowed]
-        self.states = course.starts()
-        n = len(self.states)
-        self.front = Front.start(course.profiles.channels).take(np.zeros(n, np.int64))
-        self.state_of = np.arange(n)
-        self.fixed, self.written = np.zeros(n), np.zeros(n, np.int64)
-        self.layers: list[Layer] = []
+        states = course.starts()
+        n, none = len(states), np.zeros(len(states), np.int64)
+        front = Front.start(course.profiles.channels).take(none)
+        self.dimensions = 0 if vista is None else vista.guide.dimensions
+        vectors = np.zeros((self.dimensions, n), np.int64)
+        start = Crowd(front, states, np.arange(n), np.zeros(n), none, vectors, none, none, none)
+        self.arrived: list[list[Crowd]] = [[] for _ in range(course.stages + 1)]
+        self.arrived[0] = [start]
+        self.kept: list[Crowd] = []
         self.effort = 0
 
     def run(self, deadline: float) -> Found:
         """The complete selections that are left at the end."""
-        for stage in range(self.course.stages):
-            if time.monotonic() > deadline or not self._stage(stage):
+        for stage in range(self.course.stages + 1):
+            if time.monotonic() > deadline:
                 return Found((), self.effort)
-        prices = self.course.price.per_ns * self.front.ends_ns(self.course.output_channel) + self.fixed
+            self._settle(stage)
+            if stage < self.course.stages and len(self.kept[stage].origin):
+                self._expand(stage)
+        last = self.kept[-1]
+        if not len(last.origin):
+            return Found((), self.effort)
+        prices = self.course.price.per_ns * last.front.ends_ns(self.course.output_channel) + last.fixed
         proposals = [
             Proposal(self._numbers(int(plan)), float(prices[plan]))
             for plan in np.argsort(prices, kind="stable")
@@ -374,53 +512,110 @@ class _Beam:
         return Found(tuple(proposals), self.effort)
 
     def _numbers(self, plan: int) -> tuple[int, ...]:
-        numbers = []
-        for layer in reversed(self.layers):
-            numbers.append(int(layer.option[plan]))
-            plan = int(layer.parent[plan])
-        return tuple(reversed(numbers))
+        numbers, stage = [COVERED] * self.course.stages, self.course.stages
+        while stage > 0:
+            crowd = self.kept[stage]
+            begun = int(crowd.begun[plan])
+            numbers[begun] = int(crowd.option[plan])
+            plan, stage = int(crowd.origin[plan]), begun
+        return tuple(numbers)
 
-    def _stage(self, stage: int) -> bool:
-        """Do a stage in every way from every plan and keep the best; False if none is left."""
-        plans, ways, steps = self._pairs(stage)
-        if not steps or not len(plans):
-            return False
+    def _settle(self, stage: int) -> None:
+        """Keep the best of the plans that have reached a boundary."""
+        crowds = self.arrived[stage]
+        self.arrived[stage] = []
+        if not crowds:
+            self.kept.append(_nobody(self.course.profiles.channels, self.dimensions))
+            return
+        crowd = Crowd.joined(crowds)
+        if len(crowds) > 1:
+            crowd = crowd.take(self._chosen(stage, crowd))
+        self.kept.append(crowd)
+
+    def _expand(self, stage: int) -> None:
+        """Do the next stage in every way from every plan and keep the best, by the operators it takes."""
+        crowd = self.kept[stage]
+        for operators in self.course.spans[stage]:
+            plans, ways, steps, froms = self._pairs(stage, operators, crowd)
+            if steps and len(plans):
+                self._advance(stage, operators, crowd, plans, ways, steps, froms)
+
+    def _advance(
+        self,
+        stage: int,
+        operators: int,
+        crowd: Crowd,
+        plans: Ints,
+        ways: Ints,
+        steps: list[Step],
+        froms: list[State],
+    ) -> None:
+        """Carry plans through a stage, each in one way: ``plans[i]`` by ``steps[ways[i]]``."""
+        end, traffic = stage + operators, self.course.traffic(stage, operators)
+        numbers: dict[State, int] = {}
+        behind_of = np.array([numbers.setdefault(step.after, len(numbers)) for step in steps])
+        states = list(numbers)
+        options_of = np.array([step.option for step in steps])
+        vectors = crowd.vectors[:, plans]
+        if self.vista is not None:
+            vectors = self.vista.carry(stage, froms, steps, ways, vectors)
+            hopes = self.vista.price(end, states, behind_of[ways], vectors)
+            hopes[hopes >= self.vista.limit_ns] = np.inf
+            left = _best(hopes, behind_of[ways], options_of[ways], (vectors[0],), HOPEFUL * self.width)
+            if not len(left):
+                return
+            plans, ways, vectors = plans[left], ways[left], vectors[:, left]
+        front = self._simulated(traffic, crowd.front.take(plans), ways, steps)
+        if self.vista is not None:
+            vectors = self.vista.simulated(traffic, front, vectors)
+        fixed = crowd.fixed[plans] + np.array([step.fixed for step in steps])[ways]
+        written = crowd.written[plans] + np.array([step.written_bytes for step in steps], np.int64)[ways]
+        begun = np.full(len(plans), stage, np.int64)
+        moved = Crowd(front, states, behind_of[ways], fixed, written, vectors, begun, plans, options_of[ways])
+        self.arrived[end].append(moved.take(self._chosen(end, moved)))
+
+    def _simulated(self, traffic: StageTraffic, front: Front, ways: Ints, steps: Sequence[Step]) -> Front:
+        """Fronts of plans behind a stage that each does in one way."""
         known: dict[int, int] = {}
         profiles: list[Profile] = []
-        for step in steps:
-            if id(step.profile) not in known:
-                known[id(step.profile)] = len(profiles)
-                profiles.append(step.profile)
-        which = np.array([known[id(step.profile)] for step in steps])[ways]
+        which_of = np.zeros(len(steps), np.int64)
+        for way in np.unique(ways):
+            profile = steps[way].profile
+            if id(profile) not in known:
+                known[id(profile)] = len(profiles)
+                profiles.append(profile)
+            which_of[way] = known[id(profile)]
+        which = which_of[ways]
         room = np.array([step.room_bytes for step in steps], np.int64)[ways]
         profiled = Profiled(profiles)
         kernels = profiled.kernels[which]
         self.effort += int(kernels.max()) * UNITS_PER_KERNEL + int(kernels.sum()) // KERNELS_PER_UNIT
-        front = advance(self.front.take(plans), profiled, which, room, self.course.traffic[stage])
-        fixed = self.fixed[plans] + np.array([step.fixed for step in steps])[ways]
-        written = self.written[plans] + np.array([step.written_bytes for step in steps], np.int64)[ways]
-        numbers: dict[State, int] = {}
-        behind = np.array([numbers.setdefault(step.after, len(numbers)) for step in steps])[ways]
-        states = list(numbers)
-        prices = self._prices(stage + 1, states, behind, front, fixed, written)
-        options = np.array([step.option for step in steps])[ways]
-        kept = self._best(prices, behind, options, front)
-        self.front, self.states, self.state_of = front.take(kept), states, behind[kept]
-        self.fixed, self.written = fixed[kept], written[kept]
-        self.layers.append(Layer(plans[kept], options[kept]))
-        return bool(len(kept))
+        return advance(front, profiled, which, room, traffic)
 
-    def _pairs(self, stage: int) -> tuple[Ints, Ints, list[Step]]:
-        """Plans with what may be done next: plan, number of the step, and the steps."""
+    def _pairs(self, stage: int, operators: int, crowd: Crowd) -> tuple[Ints, Ints, list[Step], list[State]]:
+        """Plans with what may be done next: plan, number of the step, the steps and the state of each."""
         steps: list[Step] = []
+        froms: list[State] = []
         plans, ways = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for number in np.unique(self.state_of):
-            here = np.flatnonzero(self.state_of == number)
-            own = self.course.steps(stage, self.states[number], self.allowed[stage])
+        for number in np.unique(crowd.state_of):
+            here = np.flatnonzero(crowd.state_of == number)
+            own = self.course.steps(stage, operators, crowd.states[number], self.allowed[stage])
             plans.append(np.repeat(here, len(own)))
             ways.append(np.tile(np.arange(len(steps), len(steps) + len(own)), len(here)))
             steps += own
-        return np.concatenate(plans), np.concatenate(ways), steps
+            froms += [crowd.states[number]] * len(own)
+        return np.concatenate(plans), np.concatenate(ways), steps, froms
+
+    def _chosen(self, stage: int, crowd: Crowd) -> Ints:
+        """The plans that go on from a boundary."""
+        prices = self._prices(stage, crowd.states, crowd.state_of, crowd.front, crowd.fixed, crowd.written)
+        if self.vista is not None:
+            np.maximum(
+                prices, self.vista.price(stage, crowd.states, crowd.state_of, crowd.vectors), out=prices
+            )
+        ties = crowd.front.compute_ns, crowd.front.channel_ns.sum(axis=0)
+        ways = crowd.option * self.course.stages + crowd.begun
+        return _best(prices, crowd.state_of, ways, ties, self.width)
 
     def _prices(
         self, stage: int, states: list[State], behind: Ints, front: Front, fixed: Floats, written: Ints
@@ -435,20 +630,28 @@ class _Beam:
                 prices[here[written[here] + least > budget]] = np.inf
         return prices
 
-    def _best(self, prices: Floats, behind: Ints, options: Ints, front: Front) -> Ints:
-        """The plans that go on: the cheapest, but not all in one state or by one option."""
-        order = np.lexsort((front.channel_ns.sum(axis=0), front.compute_ns, prices))
-        order = order[np.isfinite(prices[order])]
-        if len(order) <= self.width:
-            return order
-        by_state = _rank_within(behind[order])
-        by_both = _rank_within(behind[order] * (1 + int(options.max())) + options[order])
-        share = max(4, self.width // 3)
-        first = order[(by_state < share) & (by_both < max(2, self.width // 12))][: self.width]
-        if len(first) < self.width:
-            rest = order[~np.isin(order, first)][: self.width - len(first)]
-            first = np.concatenate((first, rest))
-        return first
+
+def _best(prices: Floats, behind: Ints, options: Ints, ties: tuple[Ints, ...], width: int) -> Ints:
+    """The plans that go on: the cheapest, but not all in one state or by one option."""
+    order = np.lexsort((*reversed(ties), prices))
+    order = order[np.isfinite(prices[order])]
+    if len(order) <= width:
+        return order
+    by_state = _rank_within(behind[order])
+    by_both = _rank_within(behind[order] * (1 + int(options.max())) + options[order])
+    share = max(4, width // 3)
+    first = order[(by_state < share) & (by_both < max(2, width // 12))][:width]
+    if len(first) < width:
+        rest = order[~np.isin(order, first)][: width - len(first)]
+        first = np.concatenate((first, rest))
+    return first
+
+
+def _nobody(channels: int, dimensions: int) -> Crowd:
+    """No plans at all."""
+    none = np.zeros(0, np.int64)
+    vectors = np.zeros((dimensions, 0), np.int64)
+    return Crowd(Front.start(channels).take(none), [], none, np.zeros(0), none, vectors, none, none, none)
 
 
 def _rank_within(groups: Ints) -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
@@ -38,8 +39,13 @@ def expand(problem: Problem, selection: Selection) -> TaskGraph:
     Raises
     ------
     SelectionError
-        If the tilings and the storage layouts do not fit each other.
+        If the tilings and the storage layouts do not fit each other, or the selection was made for
+        another order of the operators (`operator_order.ordered` gives the problem it was made for).
     """
+    if selection.order != problem.network.order:
+        raise SelectionError("the selection is for another order of the operators")
+    if selection.tilings and selection.tilings[-1].patch is not None:
+        raise SelectionError("the last operator cannot be fused with one behind it")
     return _Expander(problem, selection).run()
 
 
@@ -73,6 +79,20 @@ class _Fetched:
     task: int
 
 
+@dataclass(slots=True)
+class _Layer:
+    """One operator while its stage is walked: what it has in SRAM beside kept tensors and patches."""
+
+    stage: int
+    geometry: StageGeometry
+    weights: dict[tuple[int, int], _Fetched] = field(default_factory=dict)
+    inputs: list[dict[tuple[int, Box], _Fetched]] = field(default_factory=list)
+    accumulator: int = -1
+
+    def __post_init__(self) -> None:
+        self.inputs = [{} for _ in self.geometry.inputs]
+
+
 class _Expander:
     """Walks the stages in order and appends tasks; one instance per expansion."""
 
@@ -85,6 +105,12 @@ class _Expander:
         self.resident: dict[str, int] = {}
         self.resident_load: dict[str, int] = {}
         self.spilled: dict[str, _Spilled] = {}
+        self.patches: dict[str, int] = {}  # buffer of the present patch of a tensor inside a fused stage
+        self.patch_of = {
+            op.output: tiling.patch
+            for op, tiling in zip(self.network.ops, selection.tilings, strict=True)
+            if tiling.patch is not None
+        }
         self.region_bytes = dict.fromkeys(RegionName, 0)
         self.records: dict[tuple[int, int, int], int] = {}
         self.region_bytes[RegionName.IMAGE] = align_up(HEADER_BYTES, problem.granule_bytes(RegionName.IMAGE))
@@ -94,8 +120,9 @@ class _Expander:
     def run(self) -> TaskGraph:
         for name in self.network.inputs:
             self._place_input(self.network.tensors[name])
-        for stage, op in enumerate(self.network.ops):
-            self._stage(stage, StageGeometry.of(self.network, op, self.selection.tilings[stage]))
+        for span in self.selection.stages:
+            self._check_fusion(span)
+            self._stage([_Layer(k, self._geometry(k)) for k in span])
         return TaskGraph(
             tasks=tuple(self.tasks),
             buffers=tuple(self.buffers),
@@ -136,49 +163,101 @@ class _Expander:
 
     # ------------------------------------------------------------------- one stage
 
-    def _stage(self, stage: int, geometry: StageGeometry) -> None:
-        self._place_output(stage, geometry)
-        weights: dict[tuple[int, int], _Fetched] = {}
-        inputs: list[dict[tuple[int, Box], _Fetched]] = [{} for _ in geometry.inputs]
-        accumulator = output = -1
-        for index in geometry.order():
-            loaded: list[int] = []
-            operands = [-1, -1, -1, -1, -1]
-            reads: list[Touch] = []
-            checking = 0
-            for k in range(len(geometry.inputs)):
-                operands[k], touches, task = self._input(stage, geometry, k, index, inputs[k])
-                reads += touches
-                loaded += [task] if task >= 0 else []
-            if geometry.op.weights is not None:
-                known = len(self.tasks)
-                fetched = self._weights(stage, geometry, index, weights)
-                if len(self.tasks) > known:  # the first to wait for the record checks it
-                    checking = check_ns(self.problem.target, self._record_bytes(geometry, index))
-                operands[2] = fetched.buffer
-                reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
-                loaded.append(fetched.task)
-            writes: list[Touch] = []
-            splits = geometry.grid[3]
-            box = geometry.output_box(index)
-            if splits > 1:
-                size = box.elements * ACCUMULATOR_BYTES
-                if index[3] == 0:
-                    accumulator = self._buffer(BufferRole.ACCUMULATOR, stage, "partial sums", size)
-                else:
-                    reads.append(Touch(accumulator, Footprint(0, size)))
-                if index[3] < splits - 1:
-                    writes.append(Touch(accumulator, Footprint(0, size)))
-                operands[4] = accumulator
-            if index[3] == splits - 1:
-                output, touch = self._output(stage, geometry, box)
-                operands[3] = output
-                writes.append(touch)
-            compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
-            if index[3] == splits - 1:
-                self._store_tile(stage, geometry, index, output, compute)
-        if geometry.output.name in self.resident and self.problem.stored_at_end(geometry.output):
-            self._store_resident(stage, geometry.output)
+    def _geometry(self, number: int) -> StageGeometry:
+        return StageGeometry.of(self.network, self.network.ops[number], self.selection.tilings[number])
+
+    def _check_fusion(self, span: range) -> None:
+        """Refuse patches of tensors that have to be whole, or that do not hold what is read of them."""
+        if len(span) == 1:
+            return
+        first, inner = self.network.ops[span[0]], {self.network.ops[k].output for k in span[:-1]}
+        if not can_be_fused(self.network, span) or inner & self.selection.kept:
+            raise SelectionError(
+                f"'{first.name}' cannot be fused with the {len(span) - 1} operators behind it"
+            )
+        if not covered(self.network, span, tuple(self.selection.tilings[k] for k in span)):
+            raise SelectionError(f"the patches behind '{first.name}' do not hold what is read of them")
+
+    def _stage(self, layers: list[_Layer]) -> None:
+        for layer in layers:
+            self._place_output(layer.stage, layer.geometry)
+        if len(layers) == 1:
+            for index in layers[0].geometry.order():
+                self._tile(layers[0], index)
+        else:
+            self._patchwise(layers)
+        last = layers[-1]
+        if last.geometry.output.name in self.resident and self.problem.stored_at_end(last.geometry.output):
+            self._store_resident(last.stage, last.geometry.output)
+
+    def _patchwise(self, layers: list[_Layer]) -> None:
+        """Compute all operators of a fused stage for one patch after the other."""
+        rows, columns, _, _ = layers[-1].geometry.grid
+        for row in range(rows):
+            for column in range(columns):
+                for layer in layers:
+                    self._patch(layer, row, column)
+
+    def _patch(self, layer: _Layer, row: int, column: int) -> None:
+        """Compute one patch of one operator, all channels of it."""
+        geometry = layer.geometry
+        _, _, groups, splits = geometry.grid
+        if splits > 1:
+            raise SelectionError(f"'{geometry.op.name}' cannot be split inside a fused stage")
+        if not geometry.output_box((row, column, 0, 0)).elements:
+            return  # earlier patches computed all that this one needs
+        if not geometry.tiling.hold_weights:
+            layer.weights.clear()
+        if (patch := geometry.tiling.patch) is not None:
+            name = geometry.output.name
+            if not patch.ring_rows or name not in self.patches:
+                size = (
+                    buffer_elements(patch, geometry.output, (row, column)) * geometry.output.dtype.size_bytes
+                )
+                self.patches[name] = self._buffer(
+                    BufferRole.PATCH, layer.stage, f"{name} patch {row}.{column}", size
+                )
+        for group in range(groups):
+            self._tile(layer, (row, column, group, 0))
+
+    def _tile(self, layer: _Layer, index: TileIndex) -> None:
+        """Append the loads of a tile, its kernel, and its store."""
+        stage, geometry = layer.stage, layer.geometry
+        loaded: list[int] = []
+        operands = [-1, -1, -1, -1, -1]
+        reads: list[Touch] = []
+        checking = 0
+        for k in range(len(geometry.inputs)):
+            operands[k], touches, task = self._input(layer, k, index)
+            reads += touches
+            loaded += [task] if task >= 0 else []
+        if geometry.op.weights is not None:
+            known = len(self.tasks)
+            fetched = self._weights(stage, geometry, index, layer.weights)
+            if len(self.tasks) > known:  # the first to wait for the record checks it
+                checking = check_ns(self.problem.target, self._record_bytes(geometry, index))
+            operands[2] = fetched.buffer
+            reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
+            loaded.append(fetched.task)
+        writes: list[Touch] = []
+        splits = geometry.grid[3]
+        box = geometry.output_box(index)
+        if splits > 1:
+            size = box.elements * ACCUMULATOR_BYTES
+            if index[3] == 0:
+                layer.accumulator = self._buffer(BufferRole.ACCUMULATOR, stage, "partial sums", size)
+            else:
+                reads.append(Touch(layer.accumulator, Footprint(0, size)))
+            if index[3] < splits - 1:
+                writes.append(Touch(layer.accumulator, Footprint(0, size)))
+            operands[4] = layer.accumulator
+        if index[3] == splits - 1:
+            output, touched = self._output(stage, geometry, index, box)
+            operands[3] = output
+            writes += touched
+        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
+        if index[3] == splits - 1:
+            self._store_tile(stage, geometry, index, operands[3], compute)
 
     def _compute(
         self,
@@ -208,17 +287,13 @@ class _Expander:
 
     # -------------------------------------------------------------------- operands
 
-    def _input(
-        self,
-        stage: int,
-        geometry: StageGeometry,
-        operand: int,
-        index: TileIndex,
-        cache: dict[tuple[int, Box], _Fetched],
-    ) -> tuple[int, list[Touch], int]:
+    def _input(self, layer: _Layer, operand: int, index: TileIndex) -> tuple[int, list[Touch], int]:
         """Buffer, bytes read and load task (-1: resident) of an input of a tile."""
+        geometry, cache = layer.geometry, layer.inputs[operand]
         tensor = geometry.inputs[operand]
         box = geometry.input_box(operand, index)
+        if tensor.name in self.patches:
+            return self._patch_input(tensor, index, box)
         if tensor.name in self.resident:
             buffer = self.resident[tensor.name]
             touch = Touch(buffer, resident_footprint(tensor, box))
@@ -231,11 +306,16 @@ class _Expander:
         if key not in cache:
             if not geometry.tiling.hold_inputs:
                 cache.clear()
-            cache[key] = self._fetch(stage, spilled, plane, box)
+            cache[key] = self._fetch(layer.stage, spilled, plane, box)
         fetched = cache[key]
         exact = geometry.input_box(operand, index)
         touches = streamed_footprints(spilled.layout, plane, box, exact)
         return fetched.buffer, [Touch(fetched.buffer, f) for f in touches], fetched.task
+
+    def _patch_input(self, tensor: Tensor, index: TileIndex, box: Box) -> tuple[int, list[Touch], int]:
+        buffer, patch = self.patches[tensor.name], self.patch_of[tensor.name]
+        parts = patch_footprints(patch, tensor, (index[0], index[1]), box)
+        return buffer, [Touch(buffer, part) for part in parts], -1
 
     def _plane(self, geometry: StageGeometry, spilled: _Spilled, box: Box) -> int:
         if geometry.op.needs_whole_tensors:
@@ -288,6 +368,8 @@ class _Expander:
 
     def _place_output(self, stage: int, geometry: StageGeometry) -> None:
         tensor, problem = geometry.output, self.problem
+        if tensor.name in self.patch_of:
+            return
         pinned = problem.io is IoPlace.SRAM and tensor.name in self.network.outputs
         if pinned or tensor.name in self.selection.kept:
             size = tensor.size_bytes
@@ -314,18 +396,24 @@ class _Expander:
         self.region_bytes[region] += layout.size_bytes
         self.spilled[tensor.name] = _Spilled(region, layout)
 
-    def _output(self, stage: int, geometry: StageGeometry, box: Box) -> tuple[int, Touch]:
-        tensor = geometry.output
+    def _output(
+        self, stage: int, geometry: StageGeometry, index: TileIndex, box: Box
+    ) -> tuple[int, list[Touch]]:
+        tensor, patch = geometry.output, geometry.tiling.patch
+        if patch is not None:
+            buffer = self.patches[tensor.name]
+            parts = patch_footprints(patch, tensor, (index[0], index[1]), box)
+            return buffer, [Touch(buffer, part) for part in parts]
         if tensor.name in self.resident:
             buffer = self.resident[tensor.name]
-            return buffer, Touch(buffer, resident_footprint(tensor, box))
+            return buffer, [Touch(buffer, resident_footprint(tensor, box))]
         size = box.elements * tensor.dtype.size_bytes
         granule = self.spilled[tensor.name].layout.granule_bytes
         buffer = self._buffer(
             BufferRole.OUTPUT, stage, f"{tensor.name} rows {box.rows[0]}:{box.rows[1]}",
             align_up(size, granule),
         )  # fmt: skip
-        return buffer, Touch(buffer, Footprint(0, size))
+        return buffer, [Touch(buffer, Footprint(0, size))]
 
     def _store_tile(
         self, stage: int, geometry: StageGeometry, index: TileIndex, buffer: int, compute: int

@@ -8,8 +8,8 @@ count per resource. Nothing of the schedulers is used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Race:
 
 def cells_of(cells: NDArray[Any], footprint: Footprint) -> NDArray[Any]:
     """The cells of a footprint as ``rows x columns x run``; writing to it writes the cells."""
+    if footprint.rows == footprint.columns == 1:  # most are one run, and a slice is made much faster
+        return cells[footprint.start : footprint.start + footprint.run].reshape(1, 1, -1)
     step = cells.itemsize
     return as_strided(
         cells[footprint.start :],
@@ -49,7 +51,8 @@ def cells_of(cells: NDArray[Any], footprint: Footprint) -> NDArray[Any]:
 
 def placed(footprint: Footprint, address: int) -> Footprint:
     """Bytes of the arena that a footprint of a buffer at ``address`` means."""
-    return replace(footprint, start=footprint.start + address)
+    f = footprint
+    return Footprint(f.start + address, f.run, f.rows, f.row_stride, f.columns, f.column_stride)
 
 
 # -------------------------------------------------------------------- well-formedness
@@ -126,87 +129,113 @@ def clocks(streams: Streams, sequence: Sequence[int]) -> list[Clock]:
 # ------------------------------------------------------------------------------ races
 
 
-class _Marks:
-    """Who touched each cell of a memory last: position in its stream plus one, 0 for nobody.
+class Pieces:
+    """Bytes of a memory between one edge of what is touched and the next: they share one history."""
 
-    Cells are bytes, or with ``edges`` the pieces between one edge and the next. Because a
-    stream runs in order, its last toucher speaks for all before it.
+    def __init__(self, footprints: Iterable[Footprint]) -> None:
+        edges = {0}
+        for f in footprints:
+            if f.rows == f.columns == 1:
+                edges.update((f.start, f.start + f.run))
+            else:
+                starts = _starts(f)
+                edges.update(starts.tolist(), (starts + f.run).tolist())
+        self.edges = np.array(sorted(edges), np.int64)
+        self.number = {edge: position for position, edge in enumerate(self.edges.tolist())}
+
+    def of(self, f: Footprint) -> slice | NDArray[np.int64]:
+        """Which pieces make up a footprint: what to index an array of them with."""
+        if f.rows == f.columns == 1:
+            return slice(self.number[f.start], self.number[f.start + f.run])
+        starts = _starts(f)
+        first = np.searchsorted(self.edges, starts)
+        count = np.searchsorted(self.edges, starts + f.run) - first
+        before = np.cumsum(count) - count
+        pieces: NDArray[np.int64] = np.arange(count.sum()) + np.repeat(first - before, count)
+        return pieces
+
+
+def _starts(f: Footprint) -> NDArray[np.int64]:
+    """First bytes of the runs of a footprint."""
+    rows = f.start + f.row_stride * np.arange(f.rows)
+    return (rows[:, None] + f.column_stride * np.arange(f.columns)).reshape(-1)
+
+
+class _Marks:
+    """Who touched each piece of a memory last: position in its stream plus one, 0 for nobody.
+
+    Because a stream runs in order, its last toucher speaks for all before it.
     """
 
-    def __init__(self, streams: int, cells: int, edges: NDArray[np.int64] | None = None) -> None:
-        self.edges = edges
-        self.written = np.zeros((streams, cells), np.int32)
-        self.read = np.zeros((streams, cells), np.int32)
-
-    def cells(self, marks: NDArray[np.int32], footprint: Footprint) -> list[NDArray[np.int32]]:
-        """The marks of a footprint; writing to them writes the marks."""
-        if self.edges is None:
-            return [cells_of(marks, footprint)]
-        starts = footprint.start + footprint.row_stride * np.arange(footprint.rows)
-        first = np.searchsorted(self.edges, starts)
-        last = np.searchsorted(self.edges, starts + footprint.run)
-        return [marks[low:high] for low, high in zip(first, last, strict=True)]
+    def __init__(self, streams: int, footprints: Iterable[Footprint]) -> None:
+        self.pieces = Pieces(footprints)
+        self.written = np.zeros((streams, len(self.pieces.edges)), np.int32)
+        self.read = np.zeros((streams, len(self.pieces.edges)), np.int32)
 
 
-def _marks(graph: TaskGraph, arena_bytes: int) -> dict[RegionName | None, _Marks]:
-    """Marks over the arena byte by byte, and over each region cut where segments begin and end."""
-    streams = len(graph.resources)
-    marks: dict[RegionName | None, _Marks] = {None: _Marks(streams, arena_bytes)}
-    for region in graph.regions:
-        edges = [np.zeros(1, np.int64)]
-        for task in graph.tasks:
-            if task.transfer is not None and task.transfer.region is region.name:
-                starts = task.transfer.offset + task.transfer.pitch * np.arange(task.transfer.segments)
-                edges += [starts, starts + task.transfer.segment_bytes]
-        cuts = np.unique(np.concatenate(edges))
-        marks[region.name] = _Marks(streams, len(cuts), cuts)
-    return marks
+def _marks(graph: TaskGraph, accesses: Sequence[Sequence[Access]]) -> dict[RegionName | None, _Marks]:
+    """Marks over the arena and over each region.
+
+    Regions that no task writes are left out: readers may pass each other.
+    """
+    touched: dict[RegionName | None, set[Footprint]] = {}
+    written = set()
+    for region, footprint, writes in (access for own in accesses for access in own):
+        touched.setdefault(region, set()).add(footprint)
+        if writes:
+            written.add(region)
+    return {region: _Marks(len(graph.resources), touched[region]) for region in touched if region in written}
 
 
-def _accesses(task: Task, address: Sequence[int]) -> Iterator[Access]:
-    for touch in task.reads:
-        yield None, placed(touch.footprint, address[touch.buffer]), False
-    for touch in task.writes:
-        yield None, placed(touch.footprint, address[touch.buffer]), True
+def _accesses(task: Task, address: Sequence[int]) -> list[Access]:
+    found: list[Access] = [(None, placed(t.footprint, address[t.buffer]), False) for t in task.reads]
+    found += [(None, placed(t.footprint, address[t.buffer]), True) for t in task.writes]
     if task.transfer is not None:
-        yield task.transfer.region, task.transfer.footprint, task.kind is TaskKind.STORE
+        found.append((task.transfer.region, task.transfer.footprint, task.kind is TaskKind.STORE))
+    return found
 
 
 def races(
-    graph: TaskGraph, streams: Streams, address: Sequence[int], arena_bytes: int, sequence: Sequence[int]
+    graph: TaskGraph, streams: Streams, address: Sequence[int], sequence: Sequence[int]
 ) -> Iterator[Race]:
     """Pairs of tasks that touch a common byte, one of them writing, in an order that is left open.
 
     The check is exact per byte and covers all pairs: a task must know, of every stream, the
-    last toucher of each of its bytes. The streams must not be broken, ``sequence`` is their
-    complete `completion_order`, and all bytes lie inside their memories.
+    last toucher of each of its bytes. The streams must not be broken, and ``sequence`` is their
+    complete `completion_order`.
     """
-    known, marks = clocks(streams, sequence), _marks(graph, arena_bytes)
+    accesses = [_accesses(task, address) for task in graph.tasks]
+    known, marks = clocks(streams, sequence), _marks(graph, accesses)
     stream_of = {name: r for r, name in enumerate(graph.resources)}
     position = {index: p for order in streams.order for p, index in enumerate(order)}
     for index in sequence:
-        task = graph.tasks[index]
-        own, accesses = stream_of[task.resource], list(_accesses(task, address))
+        own = stream_of[graph.tasks[index].resource]
+        places = [
+            (region, marks[region].pieces.of(footprint), writes)
+            for region, footprint, writes in accesses[index]
+            if region in marks
+        ]
         for r, order in enumerate(streams.order):
             if r != own:
-                last, region = _last_toucher(r, marks, accesses, known[index][r])
+                last, where = _last_toucher(r, marks, places, known[index][r])
                 if last > known[index][r]:
-                    yield Race(index, order[last - 1], region)
-        for region, footprint, writes in accesses:
+                    yield Race(index, order[last - 1], where)
+        for region, pieces, writes in places:
             mark = marks[region].written if writes else marks[region].read
-            for cells in marks[region].cells(mark[own], footprint):
-                cells[...] = position[index] + 1
+            mark[own, pieces] = position[index] + 1
 
 
 def _last_toucher(
-    stream: int, marks: dict[RegionName | None, _Marks], accesses: list[Access], known: int
+    stream: int,
+    marks: dict[RegionName | None, _Marks],
+    places: list[tuple[RegionName | None, slice | NDArray[np.int64], bool]],
+    known: int,
 ) -> tuple[int, RegionName | None]:
-    """The last position after ``known`` at which a stream touched these bytes, and where; else ``known``."""
+    """The last position after ``known`` at which a stream touched these pieces, and where; else ``known``."""
     latest, where = known, None
-    for region, footprint, writes in accesses:
+    for region, pieces, writes in places:
         touched = [marks[region].written] + ([marks[region].read] if writes else [])
         for mark in touched:
-            for cells in marks[region].cells(mark[stream], footprint):
-                if (last := int(cells.max())) > latest:
-                    latest, where = last, region
+            if (last := int(mark[stream, pieces].max())) > latest:
+                latest, where = last, region
     return latest, where

@@ -10,12 +10,16 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
-from ooc_solve.models.vocabulary import Selection
-from ooc_solve.solver.beam import Allowed, Course, Outlook, Proposal, search
+from ooc_solve.models.vocabulary import Objective, Selection
+from ooc_solve.solver.beam import COVERED, Allowed, Course, Outlook, Proposal, Vista, search
+from ooc_solve.solver.fused import operands
+from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.search import Candidate, evaluate
+from ooc_solve.solver.relaxation import Relaxation
+from ooc_solve.solver.search import MANY_TASKS, Candidate, evaluate, polish
 from ooc_solve.solver.selection import Space
 
 FIRST_WIDTH = 24
@@ -24,7 +28,7 @@ FIRST_WIDTH = 24
 FEW = 9
 """Options for the same residences that the first searches use: from fast to small."""
 
-WIDTHS = (32, 96, 288)
+WIDTHS = (32, 96, 288, 864)
 """Partial selections that the searches over all options keep, one after the other."""
 
 MARGINS = (0.0, 0.04, 0.1)
@@ -54,29 +58,57 @@ POOL = 4
 UNITS_PER_TASK = 4
 """Units of effort to expand, place and schedule a task."""
 
+POLISH_UNITS_PER_TASK = 12
+"""Units of effort to schedule a task of a plan that is the best so far in every way."""
+
+FAILED_TASKS = 200
+"""Tasks that are counted for a selection that cannot be carried out."""
+
 STEP_UNITS = 10
 """Units of effort to find out what one option does in one state."""
 
 
-def improve(space: Space, start: Candidate, effort: int, seed: int, deadline: float) -> Candidate:
+def improve(
+    space: Space,
+    start: Candidate | None,
+    effort: int,
+    seed: int,
+    deadline: float,
+    relaxation: Relaxation | None = None,
+    keep: Callable[[Candidate], None] | None = None,
+) -> Candidate | None:
     """Search for a better plan than ``start``; never returns a worse one.
 
     ``effort`` is counted in units that take about 30 us on a desktop machine: `UNITS_PER_TASK` of
     them per task of a selection that is carried out, and as many as `beam` says for simulation.
     """
-    return _Improvement(space, start, effort, seed, deadline).run()
+    return _Improvement(space, start, effort, seed, deadline, relaxation, keep).run()
 
 
 class _Improvement:
     """One run; ``pool`` holds the best plans with their options and simulated prices."""
 
-    def __init__(self, space: Space, start: Candidate, effort: int, seed: int, deadline: float) -> None:
+    def __init__(
+        self,
+        space: Space,
+        start: Candidate | None,
+        effort: int,
+        seed: int,
+        deadline: float,
+        relaxation: Relaxation | None,
+        keep: Callable[[Candidate], None] | None,
+    ) -> None:
         self.space, self.deadline, self.left = space, deadline, effort
+        self.relaxation, self.told = relaxation, keep
+        self.guide: Guide | None = None
         self.random = random.Random(seed)
         self.best, self.hope = start, HOPE
+        self.assumed: int | None = None
         self.courses: dict[float, Course] = {}
         self.charged: dict[float, int] = {}
-        self.seen: dict[Selection, Candidate | None] = {start.selection: start}
+        self.seen: dict[Selection, Candidate | None] = {}
+        if start is not None:
+            self.seen[start.selection] = start
         self.pool: list[tuple[Candidate, Proposal]] = []
         self.everything: Allowed = [range(len(options)) for options in space.options]
 
@@ -85,18 +117,36 @@ class _Improvement:
         """Whether the effort is spent or time is up."""
         return self.left <= 0 or time.monotonic() > self.deadline
 
-    def run(self) -> Candidate:
+    def run(self) -> Candidate | None:
         """The best plan found."""
-        self._take_up(self.best)
+        if self.best is not None:
+            self._take_up(self.best)
+        self._look_ahead()
         rounds = self._wide()
         while not self.over:
             if not next(rounds, False) and not self.pool:
                 break
+            self._look_ahead()
             for _ in range(2 * len(self.space.options) if self.pool else 0):
                 if self.over:
                     break
                 self._window()
         return self.best
+
+    def _look_ahead(self) -> None:
+        """Ask the relaxation what can still be better than the best plan, and how much."""
+        best = None if self.best is None else self.best.score[0]
+        if self.relaxation is None or (self.guide is not None and best == self.assumed):
+            return
+        self.assumed = best
+        if best is not None:
+            self.relaxation.assume(best, self.deadline)
+            if self.relaxation.bound_ns >= best:
+                self.left = 0  # proven
+                return
+        if self.relaxation.round is not None:
+            self.guide = Guide(self.relaxation.round, self.space.options)
+            self.everything = self.guide.survivors()
 
     def _course(self, margin: float) -> Course:
         if margin not in self.courses:
@@ -105,9 +155,13 @@ class _Improvement:
             self.charged[margin] = 0
         return self.courses[margin]
 
-    def _search(self, margin: float, allowed: Allowed, width: int, outlook: Outlook) -> tuple[Proposal, ...]:
-        course = self._course(margin)
-        found = search(course, allowed, width, outlook, self.deadline)
+    def _search(
+        self, margin: float, allowed: Allowed, width: int, outlook: Outlook, all_of_them: bool = False
+    ) -> tuple[Proposal, ...]:
+        course, vista = self._course(margin), None
+        if self.guide is not None:
+            vista = Vista(course, self.guide, None if all_of_them else allowed, self.assumed)
+        found = search(course, allowed, width, outlook, self.deadline, vista)
         self.left -= found.effort + STEP_UNITS * (course.looked_at - self.charged[margin])
         self.charged[margin] = course.looked_at
         return found.proposals
@@ -115,10 +169,11 @@ class _Improvement:
     def _wide(self) -> Iterator[bool]:
         """Searches over all stages, wider and wider."""
         few = [_few(options) for options in self.space.options]
-        for width, allowed in ((FIRST_WIDTH, few), *((width, self.everything) for width in WIDTHS)):
+        for width in WIDTHS if self.guide is not None else (FIRST_WIDTH, *WIDTHS):
             for margin in MARGINS:
                 if self.over:
                     return
+                allowed = few if width == FIRST_WIDTH else self.everything
                 outlook = Outlook(self._course(margin), allowed)
                 self._try(self._search(margin, allowed, width, outlook), TRIED)
             yield True
@@ -129,17 +184,30 @@ class _Improvement:
         length = min(self.random.choice(WINDOWS), len(self.everything))
         first = self.random.randrange(len(self.everything) - length + 1)
         margin = self.random.choice(MARGINS)
-        allowed: list[Sequence[int]] = []
-        for stage, options in enumerate(self.space.options):
-            tiling = options[center.numbers[stage]].tiling
-            inside = first <= stage < first + length
-            allowed.append([n for n, o in enumerate(options) if inside or o.tiling == tiling])
+        allowed = self._around(center.numbers, first, first + length)
         outlook = Outlook(self._course(margin), allowed)
         self._try(self._search(margin, allowed, WINDOW_WIDTH, outlook), TRIED_OF_WINDOW)
 
+    def _around(self, numbers: Sequence[int], first: int, end: int) -> Allowed:
+        """All options of stages that touch a window, elsewhere those with the tilings that a plan has."""
+        allowed: list[Sequence[int]] = [[] for _ in numbers]
+        for stage, number in enumerate(numbers):
+            if number == COVERED:
+                continue
+            options, behind = self.space.options[stage], stage + 1
+            while behind < len(numbers) and numbers[behind] == COVERED:
+                behind += 1
+            if stage < end and first < behind:
+                for inside in range(stage, behind):
+                    allowed[inside] = range(len(self.space.options[inside]))
+            else:
+                tilings = options[number].tilings
+                allowed[stage] = [n for n, o in enumerate(options) if o.tilings == tilings]
+        return allowed
+
     def _try(self, proposals: Sequence[Proposal], most: int) -> None:
         """Carry out the proposals that may be better than what is known."""
-        limit = self.hope * min((p.price for _, p in self.pool), default=float("inf"))
+        limit = self._worthwhile(most)
         before, all_tries = 0.0, most
         for proposal in proposals:
             if most == 0 or (self.over and most < all_tries) or proposal.price > limit:
@@ -151,51 +219,70 @@ class _Improvement:
                 continue
             most -= 1
             candidate = self.seen[selection] = evaluate(self.space.problem, selection)
-            tasks = self.best.graph.tasks if candidate is None else candidate.graph.tasks
-            self.left -= UNITS_PER_TASK * len(tasks)
+            self.left -= UNITS_PER_TASK * (FAILED_TASKS if candidate is None else len(candidate.graph.tasks))
             if candidate is not None:
                 self._keep(candidate, proposal)
         if most == all_tries:
             self.hope *= MORE_HOPE
 
+    def _worthwhile(self, most: int) -> float:
+        """Up to which price proposals are carried out: after a wide search all that seem better than the best.
+
+        Simulated prices are too low where tiles cannot be packed, so after a search of a window they
+        are compared with the simulated price of the best plan.
+        """
+        if not self.pool:
+            return inf
+        best, proposal = self.pool[0]
+        known = self.hope * proposal.price
+        wide = most == TRIED and self.space.problem.objective is Objective.LATENCY
+        return max(known, float(best.score[0])) if wide else known
+
     def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
         self.pool.append((candidate, proposal))
         self.pool.sort(key=lambda pair: pair[0].score)
         del self.pool[POOL:]
-        if candidate.score < self.best.score:
-            self.best = candidate
+        if self.best is None or candidate.score < self.best.score:
+            self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
+            self.best = polish(self.space.problem, candidate, self.deadline)
+            if self.told is not None:
+                self.told(self.best)
 
     def _take_up(self, candidate: Candidate) -> None:
         """Put a plan that is given into the pool, if it is made of options of the space."""
-        numbers = self._numbers(candidate.selection)
+        numbers = numbers_of(self.space, candidate.selection)
         if numbers is not None:
-            only = [[n] for n in numbers]
+            only = [[] if n == COVERED else [n] for n in numbers]
             found = self._search(0.0, only, 1, Outlook(self._course(0.0), only))
             if found:
                 self.pool.append((candidate, found[0]))
 
-    def _numbers(self, selection: Selection) -> tuple[int, ...] | None:
-        """The options that a selection is made of, None if one is not in the space."""
-        network = self.space.problem.network
-        width = {n: KEPT if n in selection.kept else t.channels for n, t in network.tensors.items()}
-        for op, tiling in zip(network.ops, selection.tilings, strict=True):
-            if width[op.output] != KEPT:
-                width[op.output] = tiling.channels
-        numbers = []
-        for op, tiling, options in zip(network.ops, selection.tilings, self.space.options, strict=True):
-            wanted = tiling, tuple(width[n] for n in op.inputs), width[op.output]
-            found = [n for n, o in enumerate(options) if (o.tiling, o.inputs, o.output) == wanted]
-            if not found:
-                return None
-            numbers.append(found[0])
-        return tuple(numbers)
+
+def numbers_of(space: Space, selection: Selection) -> tuple[int, ...] | None:
+    """The options that a selection is made of, `COVERED` where a stage goes on; None if one is not in the space."""
+    network = space.problem.network
+    width = {n: KEPT if n in selection.kept else t.channels for n, t in network.tensors.items()}
+    for op, tiling in zip(network.ops, selection.tilings, strict=True):
+        if width[op.output] != KEPT:
+            width[op.output] = tiling.channels
+    numbers = [COVERED] * len(network.ops)
+    for stage in selection.stages:
+        tilings = selection.tilings[stage[0] : stage[-1] + 1]
+        names = operands(network, stage[0], len(stage))
+        wanted = tilings, tuple(width[n] for n in names), width[network.ops[stage[-1]].output]
+        options = space.options[stage[0]]
+        found = [n for n, o in enumerate(options) if (o.tilings, o.inputs, o.output) == wanted]
+        if not found:
+            return None
+        numbers[stage[0]] = found[0]
+    return tuple(numbers)
 
 
 def _few(options: Sequence[Option]) -> list[int]:
     """Numbers of a few options for each residence of the tensors: from the fastest to the smallest."""
     groups: dict[object, list[int]] = defaultdict(list)
     for number in sorted(range(len(options)), key=lambda n: (_work_ns(options[n]), options[n].need_bytes)):
-        group = groups[options[number].inputs, options[number].output]
+        group = groups[options[number].operators, options[number].inputs, options[number].output]
         if not group or options[number].need_bytes < options[group[-1]].need_bytes:
             group.append(number)
     found: list[int] = []

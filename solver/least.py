@@ -10,10 +10,12 @@ from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import RESERVED_BYTES, Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Selection, TaskGraph
 from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.fused import operands
 from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.ladder import at_size, rungs
 from ooc_solve.solver.options import KEPT
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.search import Candidate, at_size, evaluate, first_candidates, rungs
+from ooc_solve.solver.search import Candidate, evaluate, first_candidates
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 
 GRID = (1.0, 1.06, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 1e9)
@@ -173,23 +175,24 @@ def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
     """Stage with the largest demand, its workspace and the bytes kept beside it."""
     network, problem = space.problem.network, space.problem
     worst = (0, 0, 0)
-    for stage, options in enumerate(space.options):
+    for stage in selection.stages:
         kept = sum(
             problem.buffer_bytes(network.tensors[name].size_bytes)
             for name, (first, last) in space.lives.items()
-            if name in selection.kept and first <= stage <= last
+            if name in selection.kept and first <= stage[-1] and stage[0] <= last
         )
-        op, tiling = network.ops[stage], selection.tilings[stage]
+        tilings, output = selection.tilings[stage[0] : stage[-1] + 1], network.ops[stage[-1]].output
+        names = operands(network, stage[0], len(stage))
         fits = [
             o.need_bytes
-            for o in options
-            if o.tiling == tiling
-            and all((w == KEPT) == (n in selection.kept) for w, n in zip(o.inputs, op.inputs, strict=True))
-            and (o.output == KEPT) == (op.output in selection.kept)
+            for o in space.options[stage[0]]
+            if o.tilings == tilings
+            and all((w == KEPT) == (n in selection.kept) for w, n in zip(o.inputs, names, strict=True))
+            and (o.output == KEPT) == (output in selection.kept)
         ]
         need = min(fits, default=0)
         if need + kept > worst[1] + worst[2]:
-            worst = (stage, need, kept)
+            worst = (stage[0], need, kept)
     return worst
 
 

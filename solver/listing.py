@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ooc_solve.models.vocabulary import Schedule, TaskGraph, TaskKind
+from ooc_solve.solver.clock import Clock
 from ooc_solve.solver.placement import Placement, buffer_uses
 from ooc_solve.solver.streams import earliest_times, ordered_conflicts, synchronize
 
@@ -94,12 +95,15 @@ def stores_first(order: Order, task: int) -> tuple[int, ...]:
 
 
 def run(
-    order: Order, priority: Priority = by_due_date, gate: Callable[[Order, int], int] | None = None
+    order: Order,
+    priority: Priority = by_due_date,
+    gate: Callable[[Order, int], int] | None = None,
+    request_ns: int = 0,
 ) -> list[int]:
     """Start times (ns) when each resource takes the first ready task by priority.
 
     Compute tasks run in graph order. ``gate`` names for a transfer the number of compute
-    steps that must have finished before it may start (0: none).
+    steps that must have finished before it may start (0: none). ``request_ns`` is as in `clock.Clock`.
     """
     tasks = order.graph.tasks
     waiting = [len(before) for before in order.before]
@@ -118,7 +122,7 @@ def run(
     ready: dict[str, list[tuple[tuple[int, ...], int]]] = {name: [] for name in order.graph.resources}
     start = [-1] * len(tasks)
     free_at = dict.fromkeys(order.graph.resources, True)
-    running: list[tuple[int, int]] = []
+    clock = Clock(order.graph, request_ns)
     unit = order.graph.resources[0]
     done_steps = 0
     now = 0
@@ -145,10 +149,11 @@ def run(
             if chosen >= 0:
                 start[chosen] = now
                 free_at[resource] = False
-                heapq.heappush(running, (now + tasks[chosen].duration_ns, chosen))
-        if not running:
+                clock.start(chosen, now)
+        ended = clock.end()
+        if ended is None:
             break
-        now, finished = heapq.heappop(running)
+        now, finished = ended
         free_at[tasks[finished].resource] = True
         if tasks[finished].kind is TaskKind.COMPUTE:
             done_steps += 1
@@ -161,10 +166,15 @@ def run(
     return start
 
 
-def settle(graph: TaskGraph, start_ns: Sequence[int], address: Sequence[int]) -> Schedule:
-    """The schedule in which every task starts as early as its order and its bytes allow."""
+def settle(
+    graph: TaskGraph, start_ns: Sequence[int], address: Sequence[int], request_ns: int = 0
+) -> Schedule:
+    """The schedule in which every task starts as early as its order and its bytes allow.
+
+    ``request_ns`` is as in `clock.Clock`.
+    """
     rough = Schedule(tuple(start_ns), tuple(address))
-    return Schedule(earliest_times(graph, synchronize(graph, rough)), rough.address)
+    return Schedule(earliest_times(graph, synchronize(graph, rough), request_ns), rough.address)
 
 
 def makespan_ns(graph: TaskGraph, start_ns: Sequence[int]) -> int:

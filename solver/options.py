@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
@@ -28,9 +29,6 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
-UNGROUPED = (OpKind.SOFTMAX, OpKind.CONCAT)
-"""Operators whose tiles take all output channels."""
-
 KEPT = 0
 """Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
 
@@ -43,8 +41,10 @@ MAX_TILES = 6000
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One tiling of one stage for given residences of its tensors.
+    """One way to carry out one stage for given residences of its tensors.
 
+    ``tilings`` has one tiling per operator: a stage that begins with some operator may be fused with
+    the next ones. ``inputs`` has a residence per operand made outside of the stage (`fused.operands`).
     ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
     ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, ``firm_bytes``
     the largest tiles of all kinds together when every fetched stripe starts and ends
@@ -53,7 +53,7 @@ class Option:
     time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors.
     """
 
-    tiling: Tiling
+    tilings: tuple[Tiling, ...]
     inputs: tuple[int, ...]
     output: int
     need_bytes: int
@@ -67,6 +67,16 @@ class Option:
     bytes_written: int
     tasks: int
     largest_bytes: int
+
+    @property
+    def tiling(self) -> Tiling:
+        """Tiling of the last operator, the one whose output leaves the stage."""
+        return self.tilings[-1]
+
+    @property
+    def operators(self) -> int:
+        """Number of operators of the stage."""
+        return len(self.tilings)
 
     @property
     def total_io_ns(self) -> int:
@@ -118,7 +128,7 @@ def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
             found[name] = (KEPT,)
             continue
         widths = _plane_widths(problem, op, arena)
-        if not op.mixes_channels and op.kind not in UNGROUPED:
+        if not op.mixes_channels:
             widths |= {w for n in op.inputs for w in found[n] if w != KEPT}
         row = network.tensors[name].width * network.tensors[name].dtype.size_bytes
         fitting = sorted({w for w in widths if row * w <= arena // 2} or {min(widths)}, reverse=True)
@@ -140,7 +150,7 @@ def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
     channels = network.tensors[op.inputs[0]].channels
     width = tensor.channels
     widths = {width}
-    if op.kind in UNGROUPED or op.needs_whole_tensors:
+    if op.takes_whole_pixels or op.needs_whole_tensors:
         return widths
     while width > 1:
         weights = StageGeometry.of(network, op, Tiling(1, 1, width, channels)).weight_bytes((0, 0, 0, 0))
@@ -161,8 +171,10 @@ class OptionCosts:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.known: dict[object, Option | None] = {}
-        self._read = lru_cache(maxsize=1 << 16)(self._read_ns)
-        self._write = lru_cache(maxsize=1 << 16)(self._write_ns)
+        self.cuts: dict[int, list[tuple[Tiling, ...]]] = {}  # of fused stages, by where they end
+        self.shared: dict[object, Any] = {}  # figures of operators in fused stages
+        self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
+        self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
         self._largest_bank = max((size for _, size in problem.banks), default=0)
 
@@ -177,17 +189,22 @@ class OptionCosts:
 
     # ---------------------------------------------------------------- enumeration
 
-    def options(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> list[Option]:
-        """Undominated options of an operator for given residences within ``arena`` bytes."""
+    def options(
+        self, op: Op, inputs: tuple[int, ...], output: int, arena: int, offered: int | None = None
+    ) -> list[Option]:
+        """Undominated options of an operator for given residences within ``arena`` bytes.
+
+        Tilings are those for an arena of ``offered`` bytes (default: the same).
+        """
         found = []
-        for tiling in self._tilings(op, inputs, output, arena):
+        for tiling in self._tilings(op, inputs, output, arena if offered is None else offered):
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
             key = op.name, tiling, inputs, output
             if key not in self.known:
                 self.known[key] = self.cost(op, tiling, inputs, output)
             option = self.known[key]
-            if option is None or option.need_bytes > arena or option.largest_bytes > self._largest_bank:
+            if option is None or option.need_bytes > arena or not self.in_a_bank(option):
                 continue
             found.append(option)
         return pareto(found, several_banks=arena > self._largest_bank)
@@ -206,6 +223,10 @@ class OptionCosts:
                 need += rows * columns * min(residence, tensor.channels) * tensor.dtype.size_bytes
         return need
 
+    def in_a_bank(self, option: Option) -> bool:
+        """Whether some bank takes the largest buffer."""
+        return option.largest_bytes <= self._largest_bank
+
     def _tilings(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
         network = self.problem.network
         out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
@@ -213,7 +234,7 @@ class OptionCosts:
             yield Tiling(out.height, out.width, out.channels, first.channels)
             return
         streamed = any(inputs) or output != KEPT
-        channels = [out.channels] if op.kind in UNGROUPED else sizes(out.channels)
+        channels = [out.channels] if op.takes_whole_pixels else sizes(out.channels)
         splits = [first.channels]
         planes = {width for width, name in zip(inputs, op.inputs, strict=True)
                   if width not in (KEPT, network.tensors[name].channels)}  # fmt: skip
@@ -283,7 +304,7 @@ class OptionCosts:
                 return None
             slot, total_ns, head_ns, size, count, worse, largest = figure
             extra += worse
-            channel = self._channel(self._region_of(op.inputs[k]))
+            channel = self.channel_of(self.region_of(op.inputs[k]))
             reads[channel] += total_ns
             first[channel] += head_ns
             slots.append(largest)
@@ -293,7 +314,7 @@ class OptionCosts:
             bytes_read, tasks = bytes_read + size, tasks + count
         if op.weights is not None:
             slot, total_ns, head_ns, size, count, held_weights, checking = self._weight_cost(geometry)
-            channel = self._channel(RegionName.IMAGE)
+            channel = self.channel_of(RegionName.IMAGE)
             reads[channel] += total_ns
             first[channel] += head_ns
             slots.append(slot)
@@ -305,28 +326,30 @@ class OptionCosts:
             slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
             room += slots[-1]
         if output != KEPT:
-            figure_out = self._output_cost(geometry)
+            figure_out = self.output_cost(geometry)
             if figure_out is None:
                 return None
             slot, total_ns, tail_ns, size, count = figure_out
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
-            reads[self._channel(region)] += total_ns
+            reads[self.channel_of(region)] += total_ns
             slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
-        regions = (*map(self._region_of, (*op.inputs, op.output)), RegionName.IMAGE)
+        regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
         workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
         need = workspace.busiest_bytes()
         return Option(
-            tiling, inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
+            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)),
         )  # fmt: skip
 
-    def _channel(self, region: RegionName) -> str:
+    def channel_of(self, region: RegionName) -> str:
+        """The resource that transfers to and from a region occupy."""
         return self.problem.resource_of(self._store(region))
 
-    def _region_of(self, name: str) -> RegionName:
+    def region_of(self, name: str) -> RegionName:
+        """Where a tensor lies in storage."""
         network = self.problem.network
         if name in network.inputs:
             return RegionName.INPUT
@@ -354,19 +377,19 @@ class OptionCosts:
     ) -> tuple[int, int, int, int, int, int, int] | None:
         """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
-        region = self._region_of(op.inputs[k])
+        region = self.region_of(op.inputs[k])
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
-            ns = self._read(region, size, 1)
+            ns = self.read_ns(region, size, 1)
             slot = self.problem.buffer_bytes(size)
             return slot, ns, ns, size, 1, 0, slot
-        _, column_ranges = input_ranges(geometry, tensor)
+        _, column_ranges = input_ranges(geometry, k)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
         if narrow and (tensor.width * residence * element) % granule:
             return None
-        row_ranges, column_ranges = self._fetched(geometry, residence, tensor)
+        row_ranges, column_ranges = self._fetched(geometry, k, residence)
         spans = Counter(high - low for low, high in row_ranges)
         rounds = self._rounds(geometry, k, residence)
         slot = total_ns = size = count = held = 0
@@ -380,7 +403,7 @@ class OptionCosts:
                         segment, segments = align_up(height * tensor.width * pixel, granule), 1
                     else:
                         segment, segments = align_up((high - low) * pixel, granule), height
-                    ns = self._read(region, segment * segments, segments)
+                    ns = self.read_ns(region, segment * segments, segments)
                     times = many * planes
                     bytes_each = segment * segments
                     slot = max(slot, bytes_each)
@@ -403,13 +426,13 @@ class OptionCosts:
         return align_up(rows * row, granule) + (granule if row % granule else 0)
 
     @staticmethod
-    def _fetched(geometry: StageGeometry, residence: int, tensor: Tensor) -> tuple[Ranges, Ranges]:
+    def _fetched(geometry: StageGeometry, k: int, residence: int) -> tuple[Ranges, Ranges]:
         """Ranges of rows and of columns that are fetched in one round.
 
         Padding can make neighbours read the same box; one that stays is not fetched again.
         """
-        rows, columns = input_ranges(geometry, tensor)
-        tiling, splits = geometry.tiling, geometry.grid[3]
+        rows, columns = input_ranges(geometry, k)
+        tiling, splits, tensor = geometry.tiling, geometry.grid[3], geometry.inputs[k]
         if splits > 1 and not tiling.hold_inputs:
             return rows, columns
         few_rows, few_columns = distinct(rows), distinct(columns)
@@ -429,7 +452,7 @@ class OptionCosts:
             return 1
         if self._own_planes(geometry, k, residence):
             return 1
-        rows, columns = (len(distinct(ranges)) for ranges in input_ranges(geometry, geometry.inputs[k]))
+        rows, columns = (len(distinct(ranges)) for ranges in input_ranges(geometry, k))
         stays = splits == 1 and (
             columns == 1 if geometry.tiling.loop is LoopOrder.ACTIVATIONS_OUTER else rows * columns == 1
         )
@@ -462,10 +485,10 @@ class OptionCosts:
             rounds = rows
         else:
             rounds = 1
-        total_ns = sum(self._read(RegionName.IMAGE, size, 1) * n * rounds for size, n in keys.items())
+        total_ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n * rounds for size, n in keys.items())
         slot = self.problem.buffer_bytes(max(keys))
         held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
-        first = min(self._read(RegionName.IMAGE, size, 1) for size in keys)
+        first = min(self.read_ns(RegionName.IMAGE, size, 1) for size in keys)
         count = sum(keys.values())
         total = sum(size * n for size, n in keys.items())
         checking = sum(check_ns(self.problem.target, size) * n * rounds for size, n in keys.items())
@@ -484,7 +507,7 @@ class OptionCosts:
             return 1
         return splits - 2
 
-    def _output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
+    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
         """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
         tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
@@ -505,7 +528,7 @@ class OptionCosts:
                     dense = height * width * depth * element
                     segments = height if narrow else 1
                     moved = dense if narrow else align_up(dense, granule)
-                    ns, times = self._write(region, moved, segments), nr * nc * ng
+                    ns, times = self.write_ns(region, moved, segments), nr * nc * ng
                     slot = max(slot, moved)
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)

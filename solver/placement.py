@@ -9,7 +9,9 @@ schedule built on them never deadlocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, BufferRole, TaskGraph, TaskKind
@@ -85,17 +87,19 @@ class _Arena:
             start += size
         self.blocks: list[_Block] = []
 
-    def settle_before(self, step: int) -> None:
+    def settle_before(self, step: int) -> int:
         """Melt blocks that end before ``step`` into a skyline: for each address, when it was last used.
 
         Buffers come in order of their first step, so those blocks are past for all that follow.
+        Returns how many blocks are left.
         """
         past = [block for block in self.blocks if block.last < step]
         if not past:
-            return
+            return len(self.blocks)
         self.blocks = [block for block in self.blocks if block.last >= step]
         for block in sorted(past, key=lambda b: b.last):
             self._paint(block)
+        return len(self.blocks)
 
     def _paint(self, block: _Block) -> None:
         """Lay a block over the skyline; none there is later."""
@@ -188,6 +192,51 @@ def place(
             return None
         address[buffer.index], opens[buffer.index] = found
     return Placement(tuple(address), tuple(opens))
+
+
+def place_step_by_step(problem: Problem, graph: TaskGraph, ahead: int, flips: int) -> Placement | None:
+    """Addresses one step at a time: what it fetches as early as can be, and then the rest of its buffers.
+
+    Fetched buffers are given their bytes in the order in which they are used, none before the
+    one that is used before it, at most ``ahead`` steps early. Where that leaves no room for the
+    rest, the step is placed again with nothing fetched early. None if that does not work either.
+    """
+    uses = buffer_uses(graph)
+    kept = kept_addresses(problem, graph, uses, flips)
+    if kept is None:
+        return None
+    arena, found = _Arena(problem), dict[int, tuple[int, int]]()
+    for index, low in kept.items():
+        found[index] = low, uses[index].first
+        high = low + graph.buffers[index].size_bytes
+        arena.blocks.append(_Block(low, high, uses[index].first, uses[index].last))
+    rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
+    rest.sort(key=lambda b: (uses[b.index].first, not uses[b.index].loaded, -b.size_bytes, b.index))
+    opened = 0
+    for first, group in groupby(rest, key=lambda b: uses[b.index].first):
+        step = list(group)
+        placed = _place_step(arena, step, uses, (min(ahead, first - opened), 0))
+        if placed is None:
+            return None
+        for buffer, at in zip(step, placed, strict=True):
+            found[buffer.index] = at
+            if uses[buffer.index].loaded:
+                opened = max(opened, at[1])
+    given = [found[b.index] for b in graph.buffers]
+    return Placement(tuple(at for at, _ in given), tuple(opens for _, opens in given))
+
+
+def _place_step(
+    arena: _Arena, step: Sequence[Buffer], uses: Sequence[Use], ways: Iterable[int]
+) -> list[tuple[int, int]] | None:
+    """Places for the buffers that one step is the first to use, with the first ``ahead`` that works."""
+    before = arena.settle_before(uses[step[0].index].first)
+    for ahead in ways:
+        del arena.blocks[before:]
+        placed = [_place_tile(arena, b, uses[b.index], ahead, 0, False) for b in step]
+        if all(placed):
+            return [at for at in placed if at is not None]
+    return None
 
 
 def kept_addresses(problem: Problem, graph: TaskGraph, uses: list[Use], flips: int) -> dict[int, int] | None:

@@ -6,6 +6,7 @@ without task graph, so that thousands of selections can be timed (`simulation`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -23,6 +24,7 @@ from ooc_solve.solver.expansion import (
     input_transfer,
 )
 from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.patchwork import WEIGHTS, Patchwork
 from ooc_solve.solver.selection import stored_bytes
 from ooc_solve.solver.workspace import input_ranges
 
@@ -106,9 +108,9 @@ class Profiles:
             return RegionName.INPUT
         return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
 
-    def operand_channels(self, op: Op) -> tuple[int, ...]:
-        """Channel of each operand, the weights last."""
-        inputs = (self.channel_of[self.region_of(name)] for name in op.inputs)
+    def operand_channels(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Channel of each operand of a stage, the weights last."""
+        inputs = (self.channel_of[self.region_of(name)] for name in names)
         return (*inputs, self.channel_of[RegionName.IMAGE])
 
     def fetches_kept(self, stage: int, name: str) -> bool:
@@ -120,18 +122,30 @@ class Profiles:
     def of(self, stage: int, option: Option, records: tuple[int, ...]) -> Profile | None:
         """Profile of an option whose spilled inputs lie in records of so many rows; None if it cannot be."""
         op = self.problem.network.ops[stage]
-        key = op.name, option.tiling, option.inputs, option.output, records
+        key = op.name, option.tilings, option.inputs, option.output, records
         if key not in self._known:
             self._known[key] = self._made(stage, op, option, records)
         return self._known[key]
 
     def _made(self, stage: int, op: Op, option: Option, records: tuple[int, ...]) -> Profile | None:
+        if option.operators > 1:
+            return self._fused(stage, option, records)
         geometry = StageGeometry.of(self.problem.network, op, option.tiling)
         rows, columns, groups, splits = geometry.grid
         if rows * columns * groups * splits > MOST_KERNELS:
             return None
         try:
             return _Walk(self, stage, geometry, option, records).run()
+        except SelectionError:
+            return None
+
+    def _fused(self, stage: int, option: Option, records: tuple[int, ...]) -> Profile | None:
+        span = zip(self.problem.network.ops[stage:], option.tilings, strict=False)
+        layers = [StageGeometry.of(self.problem.network, op, tiling) for op, tiling in span]
+        if sum(layer.tiles for layer in layers) > MOST_KERNELS:
+            return None
+        try:
+            return _FusedWalk(self, stage, layers, option, records).run()
         except SelectionError:
             return None
 
@@ -261,7 +275,7 @@ class _Walk:
         plane = np.zeros(self.n, np.int64)
         if planes > 1:
             plane = self.split if op.kind is OpKind.CONV else self.group
-        rows, columns = input_ranges(self.geometry, tensor)
+        rows, columns = input_ranges(self.geometry, k)
         if op.needs_whole_tensors:
             at_row = at_column = np.zeros(self.n, np.int64)
         else:
@@ -369,6 +383,100 @@ class _Walk:
         if problem.io is IoPlace.STORAGE or out.name not in problem.network.outputs:
             self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
         if problem.stored_at_end(out):
+            size = stored_bytes(problem, out.name)
+            ns = self.known.write_ns(RegionName.OUTPUT, size)
+            self.table[STORE_NS, -1] = ns
+            self._wrote(RegionName.OUTPUT, size, ns)
+
+    def _wrote(self, region: RegionName, size: int, ns: int) -> None:
+        self.written[self.problem.store_index(region)] += size
+        self.io_ns += ns
+
+
+class _FusedWalk:
+    """Makes the profile of a fused stage of its kernels."""
+
+    def __init__(
+        self,
+        known: Profiles,
+        stage: int,
+        layers: list[StageGeometry],
+        option: Option,
+        records: tuple[int, ...],
+    ) -> None:
+        self.known, self.problem, self.stage, self.records = known, known.problem, stage, records
+        self.layers, self.option = layers, option
+        self.work = Patchwork(known.problem, layers, option, lambda *box: self._fetched(*box)[0])
+        self.weights = len(option.inputs)
+        self.table = np.zeros((LOADS + LOAD_ROWS * (self.weights + 1), self.work.kernels), np.int64)
+        stores = len(self.problem.target.stores)
+        self.read, self.written = [0] * stores, [0] * stores
+        self.io_ns = 0
+
+    def _fetched(
+        self, operand: int, tensor: Tensor, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> tuple[int, int, int]:
+        return self.known.fetched(tensor, tensor.channels, self.records[operand], 0, rows, columns)
+
+    def run(self) -> Profile:
+        """The profile."""
+        work, table = self.work, self.table
+        tensors = [self.layers[n].inputs[k] for n, k, _ in work.outer()]
+        for fetch in work.fetches:
+            if fetch.operand == WEIGHTS:
+                ns = self.known.read_ns(RegionName.IMAGE, fetch.size)
+                room = self.problem.buffer_bytes(fetch.size)
+                self._load(self.weights, RegionName.IMAGE, fetch.kernel, (room, ns, fetch.size), 0)
+            else:
+                tensor = tensors[fetch.operand]
+                figures = self._fetched(fetch.operand, tensor, fetch.rows, fetch.columns)
+                region = self.known.region_of(tensor.name)
+                self._load(fetch.operand, region, fetch.kernel, figures, fetch.rows[1])
+        table[COMPUTE], table[NEED] = work.compute_ns, work.need_bytes
+        self._kept_inputs()
+        self._output()
+        compute, peak = int(table[COMPUTE].sum()), int(table[NEED].max())
+        if not self.known.overlaps:
+            table = np.zeros((len(table), 1), np.int64)
+            table[COMPUTE], table[NEED] = compute + self.io_ns, peak
+        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written))
+
+    def _load(
+        self, operand: int, region: RegionName, kernel: int, figures: tuple[int, int, int], reach: int
+    ) -> None:
+        """Enter a load; two weight records of one kernel do not occur."""
+        room, ns, moved = figures
+        start = LOADS + LOAD_ROWS * operand
+        self.table[start : start + LOAD_ROWS, kernel] = room, ns, reach
+        self.read[self.problem.store_index(region)] += moved
+        self.io_ns += ns
+
+    def _kept_inputs(self) -> None:
+        """Network inputs that are kept are loaded whole for the first operator that reads them."""
+        for operand, (n, k, residence) in enumerate(self.work.outer()):
+            name = self.layers[n].op.inputs[k]
+            first = (
+                self.known.fetches_kept(self.stage + n, name) and self.layers[n].op.inputs.index(name) == k
+            )
+            if residence == KEPT and first:
+                size = stored_bytes(self.problem, name)
+                figures = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.INPUT, size), size
+                self._load(operand, RegionName.INPUT, self.work.firsts[n], figures, 0)
+
+    def _output(self) -> None:
+        layer, problem = self.layers[-1], self.problem
+        out, region = layer.output, self.known.region_of(layer.output.name)
+        granule, element = problem.granule_bytes(region), out.dtype.size_bytes
+        for kernel, (rows, columns, channels), row in self.work.stored:
+            dense = rows * columns * channels * element
+            narrow = columns < out.width
+            size = dense if narrow else align_up(dense, granule)
+            room = problem.buffer_bytes(align_up(dense, granule))
+            ns = self.known.write_ns(region, size, rows if narrow else 1)
+            self.table[NEED, kernel] += room
+            self.table[STORE_BYTES : STORE_ROW + 1, kernel] = room, ns, row
+            self._wrote(region, size, ns)
+        if self.option.output == KEPT and problem.stored_at_end(out):
             size = stored_bytes(problem, out.name)
             ns = self.known.write_ns(RegionName.OUTPUT, size)
             self.table[STORE_NS, -1] = ns

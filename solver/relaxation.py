@@ -3,7 +3,7 @@
 Each stage option is a matrix over (max, +) that lower-bounds what it does to the state
 (E, B): E is when the kernels so far have ended, B per channel when at the earliest it can have
 done all transfers that are due so far (`step_matrices`). The shortest path through the stages,
-over where the live tensors are, is a bound (`_Round.forward`). Credits for loads ahead and for
+over where the live tensors are, is a bound (`Round.forward`). Credits for loads ahead and for
 stores that are still outstanding are over-estimates over all options that are left. Paths that
 reach an assumed makespan are ruled out, which makes credits smaller and the bound better; if
 nothing is left, no plan has a makespan below the assumed one (`latency_bound`). FORMULATION.md
@@ -16,7 +16,9 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -25,6 +27,8 @@ from numpy.typing import NDArray
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Op, RegionName, Tiling
+from ooc_solve.solver.fused import operands, outer_operand
+from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.maxplus import (
     Ints,
     Item,
@@ -44,11 +48,11 @@ Mask = NDArray[np.bool_]
 State = tuple[int, ...]
 """Code of the residence of each tensor that is alive between two stages, in the order of `Lives.alive`."""
 
-Context = tuple[tuple[int, ...], int]
-"""Codes of a stage's inputs and of its output."""
+Context = tuple[int, tuple[int, ...], int]
+"""How many operators a stage has, codes of its inputs and of its output."""
 
-Key = tuple[int, State, int]
-"""Stage, state before it, code of its output: the options that fit are one batch."""
+Key = tuple[int, State, int, int]
+"""First operator of a stage, state before it, code of its output, number of operators: one batch."""
 
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
@@ -98,6 +102,7 @@ class Lives:
 
     def __init__(self, problem: Problem) -> None:
         network, self.problem = problem.network, problem
+        self.network = network
         self.ops = network.ops
         self.consumers: dict[str, list[int]] = defaultdict(list)
         self.producer: dict[str, int] = {}
@@ -130,19 +135,24 @@ class Lives:
         """Whether a kept tensor is in SRAM for sure: a network input may come as late as its first use."""
         return name in self.producer or self.consumers[name][0] <= stage
 
-    def output_bytes(self, stage: int) -> int:
+    def output_bytes(self, name: str) -> int:
         """SRAM of a kept output, 0 where it is counted as pinned."""
-        name = self.ops[stage].output
         return 0 if name in self.pinned else self.size[name]
 
     def residence(self, stage: int, state: State, name: str) -> int:
         """Where an input of a stage lives."""
         return KEPT if name in self.pinned else state[self.alive[stage].index(name)]
 
-    def after(self, stage: int, state: State, output: int) -> State:
+    def after(self, stage: int, state: State, output: int, operators: int = 1) -> State:
         """The state behind a stage."""
-        known = dict(zip(self.alive[stage], state, strict=True)) | {self.ops[stage].output: output}
-        return tuple(known[name] for name in self.alive[stage + 1])
+        end = stage + operators
+        known = dict(zip(self.alive[stage], state, strict=True)) | {self.ops[end - 1].output: output}
+        return tuple(known[name] for name in self.alive[end])
+
+    def inputs(self, stage: int, state: State, operators: int) -> tuple[int, ...]:
+        """Where a stage finds what it reads."""
+        names = operands(self.network, stage, operators)
+        return tuple(self.residence(stage, state, name) for name in names)
 
     def read_in_full(self, name: str) -> bool:
         """Whether some consumer reads every element, whatever its tiling: then all stores precede its end."""
@@ -160,7 +170,7 @@ def _covers(problem: Problem, op: Op, k: int) -> bool:
     smallest = Tiling(1, 1, network.tensors[op.output].channels, channels)
     geometry = StageGeometry.of(network, op, smallest)
     tensor = geometry.inputs[k]
-    rows, columns = input_ranges(geometry, tensor)
+    rows, columns = input_ranges(geometry, k)
     return all(
         {i for low, high in ranges for i in range(low, high)} == set(range(size))
         for ranges, size in ((rows, tensor.height), (columns, tensor.width))
@@ -301,29 +311,37 @@ class Stock:
     lives: Lives
     costs: StepCosts
     staircases: Staircases
-    steps: dict[tuple[object, Option, tuple[int, ...]], Steps]
+    steps: dict[tuple[int, Option, tuple[int, ...]], Steps]
     loads: dict[tuple[int, int, int, int | None], Ints]
 
     @classmethod
     def of(cls, problem: Problem) -> Stock:
         """Nothing known yet."""
-        return cls(problem, Lives(problem), StepCosts(problem), Staircases(_stairs_of(problem)), {}, {})
+        costs, steps = _steps_of(at_size(problem, problem.target.board.usable_bytes))
+        return cls(problem, Lives(problem), costs, Staircases(_stairs_of(problem)), steps, {})
+
+
+@lru_cache(maxsize=8)
+def _steps_of(full: Problem) -> tuple[StepCosts, dict[tuple[int, Option, tuple[int, ...]], Steps]]:
+    """Steps that are known; they do not depend on the SRAM."""
+    return StepCosts(full), {}
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Options of a stage; ``alike`` is the same for repeated layers, which have the same steps."""
+    """Options of a stage; ``alike`` is the first stage like it, whose options have the same steps."""
 
     options: tuple[Option, ...]
-    alike: object
+    alike: int
 
 
 def _stages(spaces: Sequence[Space]) -> list[Stage]:
     """The options of several spaces together."""
-    found = []
-    for same in zip(*(space.options for space in spaces), strict=True):
-        chosen = {(o.tiling, o.inputs, o.output): o for options in same for o in options}
-        found.append(Stage(tuple(chosen.values()), tuple(map(id, same))))
+    found: list[Stage] = []
+    first: dict[tuple[int, ...], int] = {}
+    for stage, same in enumerate(zip(*(space.options for space in spaces), strict=True)):
+        chosen = {(o.tilings, o.inputs, o.output): o for options in same for o in options}
+        found.append(Stage(tuple(chosen.values()), first.setdefault(tuple(map(id, same)), stage)))
     return found
 
 
@@ -355,21 +373,29 @@ class Options:
 
     def _add(self, stage: int) -> None:
         """Add the variants of a stage; those of its inputs' producers are there."""
-        op = self.problem.network.ops[stage]
         options: list[Option] = []
         contexts: list[Context] = []
         steps: list[Steps] = []
         for option in self.stages[stage].options:
-            output = self._code(op.output, option.output, option.tiling.rows)
-            self._codes[op.output][option.output].add(output)
-            for codes in self._inputs(op, option):
+            made = self.output(stage, option)
+            output = self._code(made, option.output, option.tiling.rows)
+            self._codes[made][option.output].add(output)
+            for codes in self._inputs(stage, option):
                 records = tuple(code >> WIDTH_BITS for code in codes) if self.laid_out else ()
                 options.append(option)
-                contexts.append((codes, output))
+                contexts.append((option.operators, codes, output))
                 steps.append(self._steps(stage, option, records))
         self.options.append(options)
         self.contexts.append(contexts)
         self.steps.append(steps)
+
+    def output(self, stage: int, option: Option) -> str:
+        """What an option of a stage makes."""
+        return self.problem.network.ops[stage + option.operators - 1].output
+
+    def names(self, stage: int, option: Option) -> tuple[str, ...]:
+        """What an option of a stage reads, operand by operand."""
+        return operands(self.problem.network, stage, option.operators)
 
     def _code(self, name: str, residence: int, rows: int) -> int:
         """Where a tensor lives: channels per plane, and where it matters rows per record."""
@@ -377,22 +403,24 @@ class Options:
             return residence
         return residence | self.costs.record_rows(name, residence, rows) << WIDTH_BITS
 
-    def _inputs(self, op: Op, option: Option) -> list[tuple[int, ...]]:
+    def _inputs(self, stage: int, option: Option) -> list[tuple[int, ...]]:
         """Codes of the inputs that an option may find."""
+        op, names = self.problem.network.ops[stage], self.names(stage, option)
         choices: dict[str, list[int]] = {}
-        for name, residence in zip(op.inputs, option.inputs, strict=True):
+        for name, residence in zip(names, option.inputs, strict=True):
             known = self._codes[name][residence] if name in self.lives.producer else {residence}
             whole = op.needs_whole_tensors and self.laid_out
             height = self.problem.network.tensors[name].height
             choices[name] = [c for c in sorted(known) if not whole or not 0 < c >> WIDTH_BITS < height]
         found = (dict(zip(choices, codes, strict=True)) for codes in product(*choices.values()))
-        return [tuple(codes[name] for name in op.inputs) for codes in found]
+        return [tuple(codes[name] for name in names) for codes in found]
 
     def _steps(self, stage: int, option: Option, records: tuple[int, ...]) -> Steps:
         known = self.stock.steps
         key = self.stages[stage].alike, option, records if any(records) else ()
         if key not in known:
-            known[key] = self.costs.steps(self.problem.network.ops[stage], option, key[2])
+            ops = self.problem.network.ops[stage : stage + option.operators]
+            known[key] = self.costs.steps(ops, option, key[2])
         return known[key]
 
     def refined(self, alive: Alive, deadline: float) -> Options | None:
@@ -406,21 +434,23 @@ class Options:
         """Whether variants with layouts would be too many."""
         rows: dict[tuple[str, int], set[int]] = defaultdict(set)
         total = 0
-        for op, stage in zip(self.problem.network.ops, stages, strict=True):
+        for number, stage in enumerate(stages):
             for option in stage.options:
-                inputs = set(zip(op.inputs, option.inputs, strict=True))
+                inputs = set(zip(self.names(number, option), option.inputs, strict=True))
                 total += math.prod(max(1, len(rows[place])) for place in inputs if place[1] != KEPT)
                 if option.output != KEPT:
-                    output = self.costs.record_rows(op.output, option.output, option.tiling.rows)
-                    rows[op.output, option.output].add(output)
+                    made = self.output(number, option)
+                    rows[made, option.output].add(
+                        self.costs.record_rows(made, option.output, option.tiling.rows)
+                    )
         return total > MOST_VARIANTS
 
     @property
     def layouts_matter(self) -> bool:
         """Whether some transfer depends on how its tensor was laid out."""
         return any(
-            o.output != KEPT and self.costs.record_rows(op.output, o.output, 1)
-            for op, stage in zip(self.problem.network.ops, self.stages, strict=True)
+            o.output != KEPT and self.costs.record_rows(self.output(number, o), o.output, 1)
+            for number, stage in enumerate(self.stages)
             for o in stage.options
         )
 
@@ -446,7 +476,7 @@ class Options:
         for number in numbers:
             steps, option = self.steps[stage][number], self.options[stage][number]
             places = np.array(
-                [[row_of(self.load_stairs(stage, steps, place, c)) for place in range(3)]
+                [[row_of(self.load_stairs(stage, number, place, c)) for place in range(3)]
                  for c in range(self.channels)], np.int64).reshape(self.channels, 3)  # fmt: skip
             left = np.array(
                 [[row_of(self.stairs.flat()), row_of(self.store_stairs(stage, option, steps, c))]
@@ -459,9 +489,9 @@ class Options:
 
     def _with_kept_input(self, stage: int, number: int) -> Steps:
         """Steps whose first kernel also waits for network inputs that are kept from here on."""
-        steps, op = self.steps[stage][number], self.problem.network.ops[stage]
+        steps, option = self.steps[stage][number], self.options[stage][number]
         fetch, compute = steps.fetch_ns, steps.compute_ns
-        for name, residence in dict(zip(op.inputs, self.options[stage][number].inputs, strict=True)).items():
+        for name, residence in dict(zip(self.names(stage, option), option.inputs, strict=True)).items():
             if residence == KEPT and self.comes_kept(name) and self.lives.consumers[name][0] == stage:
                 _, ns, c = self.kept_input(name)
                 fetch, compute = fetch.copy(), compute.copy()
@@ -480,10 +510,9 @@ class Options:
         ns = self.costs.read_ns(RegionName.INPUT, stored_bytes(self.problem, name))
         return self.lives.size[name], ns, self.costs.channel_of(RegionName.INPUT)
 
-    def batch(self, stage: int, state: State, output: int) -> Batch:
+    def batch(self, stage: int, state: State, output: int, operators: int) -> Batch:
         """The options of a stage that fit a state before it and a residence of its output."""
-        inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
-        return self.batches[stage][inputs, output]
+        return self.batches[stage][operators, self.lives.inputs(stage, state, operators), output]
 
     def everywhere(self) -> Alive:
         """All options in all states that can be reached.
@@ -491,18 +520,19 @@ class Options:
         Raises `_TimeUpError` if there are too many combinations.
         """
         found: Alive = {}
-        states = set(self._starts())
+        states: list[set[State]] = [set() for _ in range(len(self.steps) + 1)]
+        states[0] = set(self._starts())
         for stage in range(len(self.steps)):
-            behind: set[State] = set()
-            for state in sorted(states):
-                inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
-                for (needed, output), batch in self.batches[stage].items():
-                    if needed == inputs:
-                        found[stage, state, output] = np.ones(len(batch.options), bool)
-                        behind.add(self.lives.after(stage, state, output))
+            lengths = {operators for operators, _, _ in self.batches[stage]}
+            for state in sorted(states[stage]):
+                inputs = {n: self.lives.inputs(stage, state, n) for n in lengths}
+                for (operators, needed, output), batch in self.batches[stage].items():
+                    if needed == inputs[operators]:
+                        found[stage, state, output, operators] = np.ones(len(batch.options), bool)
+                        after = self.lives.after(stage, state, output, operators)
+                        states[stage + operators].add(after)
             if len(found) > MOST_KEYS:
                 raise _TimeUpError
-            states = behind
         return found
 
     def _starts(self) -> Iterator[State]:
@@ -513,8 +543,8 @@ class Options:
     def named(self, alive: Alive) -> tuple[tuple[Option, ...], ...]:
         """The options that are left anywhere, by stage."""
         left: list[set[int]] = [set() for _ in self.steps]
-        for (stage, state, output), mask in alive.items():
-            batch = self.batch(stage, state, output)
+        for key, mask in alive.items():
+            stage, batch = key[0], self.batch(*key)
             left[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
         return tuple(
             tuple(dict.fromkeys(option for n, option in enumerate(options) if n in numbers))
@@ -525,58 +555,61 @@ class Options:
         """What is left of some options when only the chosen ones are."""
         sets = [set(options) for options in chosen]
         found: Alive = {}
-        for (stage, state, output), mask in alive.items():
-            batch = self.batch(stage, state, output)
+        for key, mask in alive.items():
+            stage, batch = key[0], self.batch(*key)
             there = np.array([self.options[stage][o] in sets[stage] for o in batch.options])
             if (there & mask).any():
-                found[stage, state, output] = there & mask
+                found[key] = there & mask
         return found
 
     # ------------------------------------------------------------------- staircases
 
     def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
         """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
-        if self._channel(stage, operand) != channel:
+        if self._channel(self.names(stage, self.options[stage][number]), operand) != channel:
             return None
         steps = self.steps[stage][number]
         there = any(k == operand for k, *_ in steps.ahead[ALL])
-        return self.load_stairs(stage, steps, ALL, channel, operand) if there else None
+        return self.load_stairs(stage, number, ALL, channel, operand) if there else None
 
     def every_load(self, stage: int, number: int, channel: int) -> Ints:
         """Staircase of all loads of a variant on a channel."""
-        return self.load_stairs(stage, self.steps[stage][number], ALL, channel)
+        return self.load_stairs(stage, number, ALL, channel)
 
     def load_stairs(
-        self, stage: int, steps: Steps, place: int, channel: int, operand: int | None = None
+        self, stage: int, number: int, place: int, channel: int, operand: int | None = None
     ) -> Ints:
         """Staircase of the loads that may follow a place in a stage, of one operand only if given."""
+        steps, names = self.steps[stage][number], self.names(stage, self.options[stage][number])
         key = id(steps), place, channel, operand  # all steps stay in stock
         if key not in self.stock.loads:
             items: dict[tuple[int, int], int] = defaultdict(int)
             for (k, size, ns, piece, each, pieces), many in steps.ahead[place].items():
-                if operand in (None, k) and self._channel(stage, k) == channel:
+                if operand in (None, k) and self._channel(names, k) == channel:
                     items[size, ns] += many
                     if pieces:
                         items[piece, each] += many * pieces
             self.stock.loads[key] = self.staircases.of([(*kind, many) for kind, many in items.items()])
         return self.stock.loads[key]
 
-    def operands(self, stage: int) -> list[list[int]]:
+    def operands(self, stage: int, operators: int) -> list[list[int]]:
         """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
         found: list[list[int]] = [[] for _ in range(self.channels)]
-        for k in (*range(len(self.problem.network.ops[stage].inputs)), WEIGHTS):
-            if (channel := self._channel(stage, k)) >= 0:
+        names = operands(self.problem.network, stage, operators)
+        for k in (*range(len(names)), WEIGHTS):
+            if (channel := self._channel(names, k)) >= 0:
                 found[channel].append(k)
         return found
 
-    def _channel(self, stage: int, operand: int) -> int:
-        if operand == WEIGHTS:
+    def _channel(self, names: Sequence[str], operand: int) -> int:
+        """Channel of an operand of a stage that reads these tensors; those below 0 are weights."""
+        if operand < 0:
             return self.costs.channel_of(RegionName.IMAGE)
-        return self.costs.channel_of(self.costs.region_of(self.problem.network.ops[stage].inputs[operand]))
+        return self.costs.channel_of(self.costs.region_of(names[operand]))
 
     def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
         """Staircase of the tiles that a stage stores, on a channel."""
-        name = self.problem.network.ops[stage].output
+        name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
         return self.staircases.of(steps.stores) if spilled else self.stairs.flat()
 
@@ -604,6 +637,10 @@ Alive = dict[Key, Mask]
 """Options of each batch that are left."""
 
 
+Doing = tuple[int, int, int]
+"""Stage and number of an option, and place of an operator in it."""
+
+
 class _Credits:
     """Over-estimates of what may be loaded ahead or stored late, over the options that are left."""
 
@@ -611,9 +648,9 @@ class _Credits:
         self.options, self.lives, self.stairs = options, options.lives, options.stairs
         self.left = self._left(alive)
         stages = range(len(options.steps))
+        self.doing = self._doing()
         self.weights = [
-            [self._highest(s, n, c, WEIGHTS) for s, n in enumerate(self.left)]
-            for c in range(options.channels)
+            [self._highest(own, c, WEIGHTS) for own in self.doing] for c in range(options.channels)
         ]
         self.following: list[list[Ints]] = []
         for by_stage in self.weights:
@@ -625,21 +662,33 @@ class _Credits:
         self._stored: dict[tuple[int, int | None, int], Ints] = {}
         self._ahead: dict[tuple[int, State, int], Ints] = {}
         self._late: dict[tuple[int, State, int], Ints] = {}
-        self._entry: dict[tuple[int, tuple[int, ...], int], Ints] = {}
+        self._entry: dict[tuple[int, State, int], Ints] = {}
 
     def _left(self, alive: Alive) -> list[list[int]]:
         """Options of each stage that are left anywhere."""
         found: list[set[int]] = [set() for _ in self.options.steps]
-        for (stage, state, output), mask in alive.items():
-            batch = self.options.batch(stage, state, output)
+        for key, mask in alive.items():
+            stage, batch = key[0], self.options.batch(*key)
             found[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
         return [sorted(numbers) for numbers in found]
 
-    def _highest(self, stage: int, numbers: Sequence[int], channel: int, operand: int) -> Ints:
-        options = self.options
-        found = {
-            id(f): f for n in numbers if (f := options.all_loads(stage, n, channel, operand)) is not None
-        }
+    def _doing(self) -> list[list[Doing]]:
+        """Which options that are left do an operator: stage, number, and the operator's place in it."""
+        found: list[list[Doing]] = [[] for _ in self.left]
+        for stage, numbers in enumerate(self.left):
+            for number in numbers:
+                for place in range(self.options.options[stage][number].operators):
+                    found[stage + place].append((stage, number, place))
+        return found
+
+    def _highest(self, doing: Sequence[Doing], channel: int, operand: int) -> Ints:
+        """Most loads of an operand of one operator; `WEIGHTS` for its weights."""
+        found: dict[int, Ints] = {}
+        for stage, number, place in doing:
+            own = operand - place if operand == WEIGHTS else operand
+            stairs = self.options.all_loads(stage, number, channel, own)
+            if stairs is not None:
+                found[id(stairs)] = stairs
         return np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
 
     def ahead(self, stage: int, state: State, channel: int) -> Ints:
@@ -662,19 +711,23 @@ class _Credits:
         """Loads of one stage that may happen before it, by free bytes."""
         if stage == len(self.left):
             return self.stairs.flat()
-        inputs = tuple(self.lives.residence(stage, state, n) for n in self.lives.ops[stage].inputs)
-        key = stage, inputs, channel
+        key = stage, state, channel
         if key not in self._entry:
             options = self.options
-            found = {
-                id(f): f
-                for n in self.left[stage]
-                if options.contexts[stage][n][0] == inputs
-                for f in (options.every_load(stage, n, channel),)
-            }
+            inputs: dict[int, tuple[int, ...]] = {}
+            found: dict[int, Ints] = {}
+            for n in self.left[stage]:
+                operators, needed, _ = options.contexts[stage][n]
+                if operators not in inputs:
+                    inputs[operators] = self.lives.inputs(stage, state, operators)
+                if needed == inputs[operators]:
+                    stairs = options.every_load(stage, n, channel)
+                    found[id(stairs)] = stairs
             highest = np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
-            for name, width in dict(zip(self.lives.ops[stage].inputs, inputs, strict=True)).items():
-                if width == KEPT and options.comes_kept(name) and self.lives.consumers[name][0] == stage:
+            longest = operands(self.lives.network, stage, max(inputs, default=1))
+            for name in dict.fromkeys(longest):
+                width = self.lives.residence(stage, state, name)
+                if width == KEPT and options.comes_kept(name) and self.lives.consumers[name][0] >= stage:
                     size, ns, own = options.kept_input(name)
                     if own == channel:
                         highest = self.stairs.joined(highest, options.staircases.of([(size, ns, 1)]))
@@ -687,10 +740,20 @@ class _Credits:
             found = self.stairs.flat()
             for k, other in enumerate(self.lives.ops[stage].inputs):
                 if other == name:
-                    fit = [n for n in self.left[stage] if self.options.contexts[stage][n][0][k] == width]
-                    found = self.stairs.joined(found, self._highest(stage, fit, channel, k))
+                    found = self.stairs.joined(found, self._fetches_operand(stage, k, width, channel))
             self._fetched[key] = found
         return self._fetched[key]
+
+    def _fetches_operand(self, stage: int, k: int, width: int, channel: int) -> Ints:
+        """Most that operand ``k`` of an operator takes where it is spilled so."""
+        found: dict[int, Ints] = {}
+        for first, number, place in self.doing[stage]:
+            operand = outer_operand(self.lives.network, first, place, k)
+            if operand is not None and self.options.contexts[first][number][1][operand] == width:
+                stairs = self.options.all_loads(first, number, channel, operand)
+                if stairs is not None:
+                    found[id(stairs)] = stairs
+        return np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
 
     def late(self, stage: int, state: State, channel: int) -> Ints:
         """Stores of earlier stages that may be outstanding in this one, by free bytes."""
@@ -715,11 +778,12 @@ class _Credits:
         key = stage, width, channel
         if key not in self._stored:
             found = [self.stairs.flat()]
-            for number in self.left[stage]:
-                option = self.options.options[stage][number]
-                if width in (None, self.options.contexts[stage][number][1]):
-                    steps = self.options.steps[stage][number]
-                    found.append(self.options.store_stairs(stage, option, steps, channel))
+            for first, number, place in self.doing[stage]:
+                option = self.options.options[first][number]
+                is_last = place == option.operators - 1
+                if is_last and width in (None, self.options.contexts[first][number][2]):
+                    steps = self.options.steps[first][number]
+                    found.append(self.options.store_stairs(first, option, steps, channel))
             self._stored[key] = np.maximum.reduce(found)
         return self._stored[key]
 
@@ -733,7 +797,7 @@ class _Credits:
         return options.costs.write_ns(RegionName.OUTPUT, stored_bytes(options.problem, name))
 
 
-class _Round:
+class Round:
     """One pass over all stages with the credits of the options that are left."""
 
     def __init__(self, options: Options, alive: Alive, deadline: float) -> None:
@@ -758,9 +822,11 @@ class _Round:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
             self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+        arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             _check(self.deadline)
-            found: dict[State, list[Ints]] = defaultdict(list)
+            if stage:
+                self.labels[stage] = self._kept(arrived[stage])
             here = []
             for key, mask in batches:
                 labels = self.labels[stage].get(key[1])
@@ -770,18 +836,21 @@ class _Round:
                 if mask.any():
                     here.append((key, mask, matrices))
                     images = applied(matrices, labels).reshape(d, -1)
-                    found[self.lives.after(*key)].append(images)
+                    arrived[stage + key[3]][self.lives.after(*key)].append(images)
             self.matrices.append(here)
-            self.labels[stage + 1] = {
-                state: minimal(np.concatenate(images, axis=1), self.most) for state, images in found.items()
-            }
+        self.labels[-1] = self._kept(arrived[-1])
+
+    def _kept(self, arrived: dict[State, list[Ints]]) -> dict[State, Ints]:
+        """The vectors behind an operator that are told apart."""
+        return {s: minimal(np.concatenate(images, axis=1), self.most) for s, images in arrived.items()}
 
     def _matrices(self, key: Key, mask: Mask) -> tuple[Mask, Ints]:
         """Options of a batch that fit beside the kept tensors, and their matrices."""
-        stage, state, output = key
+        stage, state, output, operators = key
         options = self.options
-        batch = options.batch(stage, state, output).take(mask)
-        own_bytes = self.lives.output_bytes(stage) if output == KEPT else 0
+        batch = options.batch(*key).take(mask)
+        made = self.lives.ops[stage + operators - 1].output
+        own_bytes = self.lives.output_bytes(made) if output == KEPT else 0
         room = options.problem.arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
         free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
         runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
@@ -803,27 +872,25 @@ class _Round:
 
     def _single(self, batch: Batch, key: Key, room: int, own_bytes: int, slots: Ints) -> Ints:
         """Matrices of the single kernels of a batch."""
-        stage, state, output = key
+        stage, state, _, operators = key
         channels, shape = range(self.options.channels), batch.fetch_ns.shape
-        after = self.lives.after(stage, state, output)
+        after, end = self.lives.after(*key), stage + operators
 
         def credit(rows: Ints, others: Sequence[Ints]) -> Ints:
             found = [self._credit(batch, rows[c], slots, others[c]) for c in channels]
             return np.array(found, np.int64).reshape(shape)
 
-        ahead = [self.credits.ahead(stage + 1, after, c) for c in channels]
+        ahead = [self.credits.ahead(end, after, c) for c in channels]
         late = [self.credits.late(stage, state, c) for c in channels]
         far = Credit(credit(batch.ahead, ahead), credit(batch.own, late))
         near = Credit(batch.tables[batch.ahead, slots], batch.tables[batch.own, slots])
-        entry = [self.credits.entry(stage + 1, after, c)[slots] for c in channels]
+        entry = [self.credits.entry(end, after, c)[slots] for c in channels]
         free = self._free(room, own_bytes, batch.previous[0], batch.previous[1] > 0, batch.previous[2] > 0)
         free = np.where(batch.first, self.options.problem.arena_bytes, free)
         wait = np.zeros(len(slots), np.int64)
-        for operands in self.options.operands(stage):
-            if 0 < len(operands) <= MOST_LOADS:
-                np.maximum(
-                    wait, unstarted_ns(batch.load_bytes[operands], batch.load_ns[operands], free), out=wait
-                )
+        for rows in self.options.operands(stage, operators):
+            if 0 < len(rows) <= MOST_LOADS:
+                np.maximum(wait, unstarted_ns(batch.load_bytes[rows], batch.load_ns[rows], free), out=wait)
         return step_matrices(batch, wait, far, near, np.array(entry, np.int64).reshape(shape))
 
     def _credit(self, batch: Batch, rows: Ints, slots: Ints, others: Ints) -> Ints:
@@ -837,13 +904,14 @@ class _Round:
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit."""
         d = self.options.dimensions
-        functions: dict[State, Ints] = {state: np.zeros((d, 1), np.int64) for state in self.labels[-1]}
+        functions: list[dict[State, Ints]] = [{} for _ in range(self.stages + 1)]
+        functions[-1] = {state: np.zeros((d, 1), np.int64) for state in self.labels[-1]}
         found: Alive = {}
         for stage in reversed(range(self.stages)):
             _check(self.deadline)
             earlier: dict[State, list[Ints]] = defaultdict(list)
             for key, mask, matrices in self.matrices[stage]:
-                rest = functions.get(self.lives.after(*key))
+                rest = functions[stage + key[3]].get(self.lives.after(*key))
                 if rest is None:
                     continue
                 from_here = pulled_back(matrices, rest)
@@ -856,7 +924,7 @@ class _Round:
                     mask, from_here = left, from_here[:, short]
                 found[key] = mask
                 earlier[key[1]].append(from_here.reshape(d, -1))
-            functions = {s: minimal(np.concatenate(f, axis=1), self.most) for s, f in earlier.items()}
+            functions[stage] = self._kept(earlier)
         return found
 
 
@@ -879,6 +947,7 @@ class _Search:
         self.options, self.deadline = options, deadline
         self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
+        self.last: Round | None = None  # with something left, and without layouts
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
         """Rule out options, first without and then with layouts; nothing is left where the limit is refuted.
@@ -897,11 +966,13 @@ class _Search:
     def sweep(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
         """Rule out options until that changes little."""
         for _ in range(SWEEPS):
-            now = _Round(options, alive, self.deadline)
+            now = Round(options, alive, self.deadline)
             value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
             self.proven_ns = max(self.proven_ns, value)
             if value == limit_ns:
                 return {}
+            if options is self.options:
+                self.last = now
             before, alive = _number(alive), now.below(limit_ns)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
@@ -911,7 +982,7 @@ class _Search:
 
     def begin(self, alive: Alive) -> Alive:
         """The bound without any assumption, and the options that a plan can be made of."""
-        now = _Round(self.options, alive, self.deadline)
+        now = self.last = Round(self.options, alive, self.deadline)
         self.proven_ns = now.value_ns or 0
         return now.below(None)
 
@@ -936,6 +1007,80 @@ def _number(alive: Alive) -> int:
     return sum(int(mask.sum()) for mask in alive.values())
 
 
+class Relaxation:
+    """The relaxation of one problem over one or more spaces; what is known grows from call to call.
+
+    ``bound_ns``: no plan is shorter. ``round``: the last pass over the options that are left, None where
+    time did not suffice for one, or nothing fits. ``first_ns``: the bound when nothing was assumed
+    yet. A ``deadline`` is a time of `time.monotonic`.
+    """
+
+    def __init__(
+        self, problem: Problem, spaces: Sequence[Space] | None = None, deadline: float = math.inf
+    ) -> None:
+        stages = _stages((build_space(problem),) if spaces is None else spaces)
+        self.survivors = tuple(stage.options for stage in stages)
+        self._search: _Search | None = None
+        self._alive: Alive = {}
+        self._assumed: int | None = None
+        self.first_ns = 0
+        try:
+            options = Options(Stock.of(problem), stages, False, deadline)
+            self._search = _Search(options, deadline)
+            self._alive = self._search.begin(options.everywhere())
+            self.first_ns = self._search.proven_ns
+        except _TimeUpError:
+            pass  # what is known by then stays
+
+    @property
+    def bound_ns(self) -> int:
+        """The bound so far, at most the least makespan assumed."""
+        proven = 0 if self._search is None else self._search.proven_ns
+        return proven if self._assumed is None else min(proven, self._assumed)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether something may fit; without any makespan assumed, nothing is left only where nothing does."""
+        return self._search is None or self._search.last is None or self._search.last.value_ns is not None
+
+    @property
+    def round(self) -> Round | None:
+        """The last pass that left something."""
+        return self._search.last if self._search is not None and self._alive else None
+
+    def assume(self, makespan_ns: int, deadline: float = math.inf) -> None:
+        """Rule out what cannot be part of a plan shorter than one that is known."""
+        if self._search is None or not self._alive:
+            return
+        self._assumed = min(makespan_ns, self._assumed or makespan_ns)
+        self._search.deadline = deadline
+        try:
+            self._alive = self._search.sweep(self._search.options, self._alive, makespan_ns)
+            self.survivors = self._search.options.named(self._alive)
+        except _TimeUpError:
+            pass  # less is ruled out
+
+    def refutes(self, makespan_ns: int, deadline: float = math.inf) -> bool:
+        """Whether no plan is shorter than a makespan; nothing is ruled out for good."""
+        if self._search is None or not self._alive or self.bound_ns >= makespan_ns:
+            return self.bound_ns >= makespan_ns or not self.feasible
+        self._search.deadline, last = deadline, self._search.last
+        try:
+            return not self._search.sweep(self._search.options, self._alive, makespan_ns)
+        except _TimeUpError:
+            return False
+        finally:
+            self._search.last = last
+
+    def climb(self, deadline: float = math.inf) -> None:
+        """Raise the bound as far as it goes."""
+        if self._search is None or not self._alive:
+            return
+        self._search.deadline = deadline
+        with suppress(_TimeUpError):
+            self._search.climb(self._alive, self._assumed)
+
+
 def latency_bound(
     problem: Problem,
     incumbent_ns: int | None = None,
@@ -948,21 +1093,8 @@ def latency_bound(
     ``spaces`` default to the one of the problem, several are taken together. The bound never
     exceeds the incumbent, and equals it where that is proven optimal; survivors may be empty then.
     """
-    stages = _stages((build_space(problem),) if spaces is None else spaces)
-    survivors = tuple(stage.options for stage in stages)
-    proven = 0
-    try:
-        options = Options(Stock.of(problem), stages, False, deadline)
-        search = _Search(options, deadline)
-        try:
-            alive = search.begin(options.everywhere())
-            if incumbent_ns is not None and alive:
-                alive = search.sweep(options, alive, incumbent_ns)
-                survivors = options.named(alive)
-            if alive:
-                search.climb(alive, incumbent_ns)
-        finally:
-            proven = search.proven_ns
-    except _TimeUpError:
-        pass
-    return Bound(proven if incumbent_ns is None else min(proven, incumbent_ns), survivors)
+    relaxation = Relaxation(problem, spaces, deadline)
+    if incumbent_ns is not None:
+        relaxation.assume(incumbent_ns, deadline)
+    relaxation.climb(deadline)
+    return Bound(relaxation.bound_ns, relaxation.survivors)

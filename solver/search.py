@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import chain, product
 
-from ooc_solve.models.cost import energy_nj
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.cost import energy_nj, interruption_ns
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
     Budget,
     Objective,
@@ -22,6 +21,8 @@ from ooc_solve.models.vocabulary import (
     TaskKind,
 )
 from ooc_solve.solver import listing
+from ooc_solve.solver.allocation_schedule import packed_schedules
+from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
@@ -46,6 +47,16 @@ POLICIES = tuple(
     for flips in range(len(FLIPS))
 )
 """Those that are tried for the best candidate."""
+
+
+COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
+"""Policies of schedules that count bytes and get addresses afterwards, tried for the best candidate."""
+
+LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
+"""The same for a candidate whose tiles are not placed in any other way."""
+
+MANY_TASKS = 600
+"""Graphs of more tasks are tried in fewer ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,8 @@ def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
     if not within_writes(problem, graph):
         return None
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
+    if best is None:  # tiles were never found gaps of their size
+        best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
         return None
     return Candidate(selection, graph, best, score_of(problem, graph, makespan_ns(graph, best.start_ns)))
@@ -102,7 +115,7 @@ def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """The same selection under the whole portfolio of placements and priorities."""
-    effort = 8 if len(candidate.graph.tasks) <= 600 else 3
+    effort = 8 if len(candidate.graph.tasks) <= MANY_TASKS else 3
     best = candidate
     policies = POLICIES if effort == 8 else QUICK_POLICIES
     listed = prefetch_schedules(problem, candidate.graph, effort)
@@ -111,7 +124,11 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
-            break
+            return best
+    for schedule in packed_schedules(problem, candidate.graph, COUNTING, best.score[1]):
+        score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
+        if score < best.score:
+            best = Candidate(candidate.selection, candidate.graph, schedule, score)
     return best
 
 
@@ -121,7 +138,8 @@ def _quick(problem: Problem, graph: TaskGraph) -> list[Schedule]:
         for flips in FLIPS[:2]:
             placement = place(problem, graph, ahead, drain, flips, corners)
             if placement is not None:
-                start = listing.run(order_of(graph, placement), listing.by_due_date)
+                order = order_of(graph, placement)
+                start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
                 found.append(Schedule(tuple(start), placement.address))
                 break
     return [*found, *woven(problem, graph, QUICK_POLICIES)]
@@ -171,22 +189,3 @@ def first_candidates(space: Space, deadline: float) -> list[Candidate]:
         if candidate is not None:
             found.append(candidate)
     return sorted(found, key=lambda c: c.score)
-
-
-def rungs(problem: Problem) -> tuple[int, ...]:
-    """SRAM sizes at which plans are sought, downwards: four to the octave, and the board's full size.
-
-    They do not depend on the SRAM that is asked for. What is found on a rung does not depend on
-    the others, so the plans considered for some SRAM are always among those considered for more.
-    """
-    full = problem.target.board.usable_bytes
-    steps = {quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)} | {full}
-    return tuple(sorted((s for s in steps if RESERVED_BYTES < s <= problem.sram_bytes), reverse=True))
-
-
-@lru_cache(maxsize=256)
-def at_size(problem: Problem, sram_bytes: int) -> Problem:
-    """The same problem with other SRAM; one object per size, so that caches find it again."""
-    if sram_bytes == problem.sram_bytes:
-        return problem
-    return replace(problem, sram_bytes=sram_bytes)

@@ -7,7 +7,8 @@ uses options of the space, so its proven bound is a bound for the whole problem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import product
@@ -17,8 +18,9 @@ from ortools.sat.python import cp_model
 from ooc_solve.models.cost import align_up, read_ns, write_ns
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor
-from ooc_solve.solver.options import KEPT, UNGROUPED, Option, costs_of, residences
+from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
+from ooc_solve.solver.fused import fused_options, operands, spans
+from ooc_solve.solver.options import KEPT, Option, costs_of, residences
 
 
 class Aim(Enum):
@@ -61,6 +63,20 @@ class Space:
     def size(self) -> int:
         """Number of options."""
         return sum(map(len, self.options))
+
+
+INSIDE = -1
+"""Residence of a tensor that is made and used within one stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """An option that does some operator: its variable, and where the tensors of that operator are."""
+
+    chosen: cp_model.IntVar
+    option: Option
+    inputs: tuple[int, ...]
+    output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +125,35 @@ def stored_bytes(problem: Problem, name: str) -> int:
     return size
 
 
-def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
-    """Enumerate the option space of a problem within an arena (default: the problem's)."""
+def unfused(space: Space) -> Space:
+    """The space without fused stages."""
+    return replace(space, options=tuple(tuple(o for o in own if o.operators == 1) for own in space.options))
+
+
+def least_compute_ns(space: Space) -> int | None:
+    """Least time that the kernels of any selection take, None if some operator has no option."""
+    least: list[int | None] = [0, *([None] * len(space.options))]
+    for stage, options in enumerate(space.options):
+        begun = least[stage]
+        if begun is None:
+            continue
+        for option in options:
+            end, total = stage + option.operators, begun + option.compute_ns
+            known = least[end]
+            least[end] = total if known is None else min(known, total)
+    return least[-1]
+
+
+def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes: int | None = None) -> Space:
+    """Enumerate the option space of a problem within an arena (default: the problem's).
+
+    Which planes and tilings are offered depends on the arena too, or on ``offered_bytes``: less
+    offers more.
+    """
     arena = problem.arena_bytes if arena_bytes is None else arena_bytes
+    offered = arena if offered_bytes is None else offered_bytes
     network = problem.network
-    where = residences(problem, arena)
+    where = residences(problem, offered)
     costs = costs_of(problem)
     known: dict[object, tuple[Option, ...]] = {}
     stages = []
@@ -124,9 +164,11 @@ def build_space(problem: Problem, arena_bytes: int | None = None) -> Space:
             for inputs in product(*(where[name] for name in op.inputs)):
                 for output in where[op.output]:
                     if _compatible(network.tensors, op, inputs, output):
-                        found += costs.options(op, inputs, output, arena)
+                        found += costs.options(op, inputs, output, arena, offered)
             known[shape] = tuple(found)
         stages.append(known[shape])
+    for span in spans(network, arena):
+        stages[span[0]] += tuple(fused_options(costs, span, where, arena))
     return Space(problem, tuple(stages), where, _lives(problem))
 
 
@@ -146,7 +188,7 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
         for t in (network.tensors[name] for name in (*op.inputs, op.output))
     )
     weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
-    return op.kind, op.window, op.groups, weights, tensors
+    return op.kind, op.window, op.groups, op.places, weights, tensors
 
 
 def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:
@@ -155,7 +197,7 @@ def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], out
         return not planes and output in (KEPT, tensors[op.output].channels)
     if op.kind is OpKind.CONV:
         return not planes or op.groups == 1
-    if op.kind in UNGROUPED:
+    if op.takes_whole_pixels:
         return not planes and output in (KEPT, tensors[op.output].channels)
     if len(planes) > 1:
         return False
@@ -199,6 +241,9 @@ class SelectionModel:
             name: {w: self.model.new_bool_var(f"{name}@{w}") for w in widths}
             for name, widths in space.residences.items()
         }
+        for op in self.problem.network.ops[:-1]:
+            self.resides[op.output][INSIDE] = self.model.new_bool_var(f"{op.output} inside")
+        self.covers = self._covers()
         self.peak = self.model.new_int_var(0, max(self.arena, 1), "peak")
         self.whole = whole_transfers(self.problem)
         self.one_option_per_stage()
@@ -210,36 +255,62 @@ class SelectionModel:
     # ------------------------------------------------------------------------ rules
 
     def one_option_per_stage(self) -> None:
-        """Every stage is cut in exactly one way, every tensor lives in exactly one place."""
-        for variables in self.choice:
-            self.model.add_exactly_one(variables)
+        """Every operator is done by exactly one option, every tensor lives in exactly one place."""
+        for covers in self.covers:
+            self.model.add_exactly_one(cover.chosen for cover in covers)
         for by_width in self.resides.values():
             self.model.add_exactly_one(by_width.values())
 
     def options_match_residences(self) -> None:
         """An option is used only where its tensors live as it assumes."""
-        for stage, op in enumerate(self.problem.network.ops):
-            options, variables = self.space.options[stage], self.choice[stage]
+        for op, covers in zip(self.problem.network.ops, self.covers, strict=True):
             for k, name in enumerate(op.inputs):
                 for width, flag in self.resides[name].items():
-                    self.model.add(
-                        sum(x for x, o in zip(variables, options, strict=True) if o.inputs[k] == width)
-                        == flag
-                    )
+                    self.model.add(sum(c.chosen for c in covers if c.inputs[k] == width) == flag)
             for width, flag in self.resides[op.output].items():
-                self.model.add(
-                    sum(x for x, o in zip(variables, options, strict=True) if o.output == width) == flag
-                )
+                self.model.add(sum(c.chosen for c in covers if c.output == width) == flag)
+
+    def _covers(self) -> list[list[Cover]]:
+        """The options that do each operator."""
+        ops = self.problem.network.ops
+        found: list[list[Cover]] = [[] for _ in ops]
+        for first, (options, variables) in enumerate(zip(self.space.options, self.choice, strict=True)):
+            for option, x in zip(options, variables, strict=True):
+                last = first + option.operators - 1
+                names = operands(self.problem.network, first, option.operators)
+                where = dict(zip(names, option.inputs, strict=True))
+                for stage in range(first, last + 1):
+                    inputs = tuple(where.get(name, INSIDE) for name in ops[stage].inputs)
+                    output = option.output if stage == last else INSIDE
+                    found[stage].append(Cover(x, option, inputs, output))
+        return found
 
     def memory_per_stage(self, slack: float, firm: bool) -> None:
         """Kept tensors alive in a stage and the workspace of its option fit the arena."""
-        for stage, options in enumerate(self.space.options):
+
+        def need(option: Option) -> int:
+            return (option.firm_bytes if firm else option.need_bytes) + int(slack * option.ahead_bytes)
+
+        for stage, covers in enumerate(self.covers):
             kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in self._alive(stage)]
-            need = [
-                (x, (o.firm_bytes if firm else o.need_bytes) + int(slack * o.ahead_bytes))
-                for o, x in zip(options, self.choice[stage], strict=True)
-            ]
-            self.model.add(_weighted(kept + need) <= self.peak)
+            self.model.add(_weighted(kept + [(c.chosen, need(c.option)) for c in covers]) <= self.peak)
+        for first, last, pairs in self._fused():
+            names = {name for stage in range(first, last + 1) for name in self._alive(stage)}
+            kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in sorted(names)]
+            most = sum(size for _, size in kept)
+            used = sum(x for _, x in pairs)  # whatever is alive in some operator is alive in all of them
+            needed = _weighted([(x, need(option)) for option, x in pairs])
+            self.model.add(_weighted(kept) + needed <= self.peak + most * (1 - used))
+
+    def _fused(self) -> Iterator[tuple[int, int, list[tuple[Option, cp_model.IntVar]]]]:
+        """Fused stages: first and last operator, and the options that do them."""
+        for first, (options, variables) in enumerate(zip(self.space.options, self.choice, strict=True)):
+            by_length: dict[int, list[tuple[Option, cp_model.IntVar]]] = defaultdict(list)
+            for option, x in zip(options, variables, strict=True):
+                if option.operators > 1:
+                    by_length[option.operators].append((option, x))
+            for operators, pairs in by_length.items():
+                yield first, first + operators - 1, pairs
 
     def buffers_in_banks(self) -> None:
         """A kept tensor lies in one bank all its life, and some bank takes the largest tile beside."""
@@ -251,8 +322,8 @@ class SelectionModel:
             fitting = [k for k, size in enumerate(banks) if self._kept_bytes(name) <= size]
             lies[name] = {k: self.model.new_bool_var(f"{name} in {k}") for k in fitting}
             self.model.add(sum(lies[name].values()) == self.resides[name][KEPT])
-        for stage, options in enumerate(self.space.options):
-            most = max((o.largest_bytes for o in options), default=0)
+        for stage, covers in enumerate(self.covers):
+            most = max((c.option.largest_bytes for c in covers), default=0)
             takes = [self.model.new_bool_var(f"largest of {stage} in {k}") for k in range(len(banks))]
             self.model.add_exactly_one(takes)
             for k, size in enumerate(banks):
@@ -274,6 +345,8 @@ class SelectionModel:
         before = [name for name in alive if name != own or self.space.lives[name][0] < stage]
 
         def unless_split(option: Option) -> int:
+            if option.operators > 1:
+                return 0  # tiles of the operators before it come and go while it is not there yet
             splits = StageGeometry.of(network, network.ops[stage], option.tiling).grid[3]
             return option.largest_bytes if splits == 1 else 0
 
@@ -313,8 +386,8 @@ class SelectionModel:
         return _weighted(pairs)
 
     def _stage_total(self, stage: int, figure: Callable[[Option], int]) -> Expression:
-        pairs = zip(self.choice[stage], map(figure, self.space.options[stage]), strict=True)
-        return _weighted(list(pairs))
+        """A figure of the option that does an operator."""
+        return _weighted([(c.chosen, figure(c.option)) for c in self.covers[stage]])
 
     def _whole_total(self, figure: Callable[[WholeTransfer], int]) -> Expression:
         """Sum of a figure over the transfers of kept network inputs and outputs."""
@@ -390,7 +463,7 @@ class SelectionModel:
 
     def solve(self, aim: Aim, budget: Budget, below: int | None = None) -> Selected:
         """Minimise an aim; INFEASIBLE when no selection fits, or none is better than ``below``."""
-        if any(not options for options in self.space.options):
+        if any(not covers for covers in self.covers):
             return Selected(Status.INFEASIBLE, None, 0, 0)
         objective = self.objective(aim)
         self.model.minimize(objective)
@@ -406,14 +479,18 @@ class SelectionModel:
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             status = Status.INFEASIBLE if code == cp_model.INFEASIBLE else Status.FEASIBLE
             return Selected(status, None, 0, bound)
-        tilings, tasks = [], 0
-        for options, variables in zip(self.space.options, self.choice, strict=True):
-            chosen = next(o for o, x in zip(options, variables, strict=True) if solver.value(x))
-            tilings.append(chosen.tiling)
-            tasks += chosen.tasks
+        tilings: list[Tiling] = []
+        tasks = 0
+        for stage, covers in enumerate(self.covers):
+            if len(tilings) == stage:
+                chosen = next(c.option for c in covers if solver.value(c.chosen))
+                tilings += chosen.tilings
+                tasks += chosen.tasks
         kept = frozenset(n for n, by_width in self.resides.items() if solver.value(by_width[KEPT]))
         status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
         value = solver.value(objective)  # exact, unlike the solver's own figures, which are floats
         bound = value if status is Status.OPTIMAL else bound
         value, bound = value // SCALE.get(aim, 1), bound // SCALE.get(aim, 1)
-        return Selected(status, Selection(tuple(tilings), kept), value, bound, tasks)
+        return Selected(
+            status, Selection(tuple(tilings), kept, self.problem.network.order), value, bound, tasks
+        )

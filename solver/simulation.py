@@ -83,6 +83,13 @@ class Front:
         """A copy of some of the plans, in the order given."""
         return Front(*(getattr(self, f.name)[..., which] for f in fields(self)))
 
+    @classmethod
+    def joined(cls, fronts: Sequence[Front]) -> Front:
+        """The plans of several fronts."""
+        return cls(
+            *(np.concatenate([getattr(f, part.name) for f in fronts], axis=-1) for part in fields(cls))
+        )
+
     def ends_ns(self, channel: int) -> Ints:
         """When plans without further stages are over; ``channel`` is that of stores."""
         stored = self.channel_ns[channel]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from math import inf, log
 
-from ooc_solve.models.cost import energy_nj
+from ooc_solve.models.cost import energy_nj, interruption_ns
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -14,33 +17,41 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Plan,
     Result,
-    Schedule,
     Selection,
     Status,
 )
 from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.heuristics import (
-    HEURISTICS,
     Scheduler,
+    assignment,
+    clairvoyant_eviction,
+    demand_layering,
+    double_buffering,
     finish,
+    flexnn,
+    fusion_path,
     in_core,
+    patch_first,
+    reorder_first,
+    serial,
     space_of,
+    swap_list,
 )
 from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
 from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import value
-from ooc_solve.solver.relaxation import latency_bound
+from ooc_solve.solver.ordering import least_peak
+from ooc_solve.solver.relaxation import Relaxation, latency_bound
 from ooc_solve.solver.search import (
     Candidate,
-    at_size,
     first_candidates,
-    polish,
-    rungs,
     score_of,
     within_writes,
 )
-from ooc_solve.solver.selection import Aim, SelectionModel
+from ooc_solve.solver.selection import Aim, SelectionModel, least_compute_ns
 from ooc_solve.solver.validate import validate
 
 Progress = Callable[[str, float, int | None, int], None]
@@ -52,9 +63,28 @@ EXACT_TASKS = 48
 EFFORT_PER_SECOND = 4000
 """Units of effort of the search on each rung (see `improvement`), per second of time limit."""
 
+STAGES = 16
+"""Networks of more stages get as many times more."""
+
 EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which parts of the solver work; leave some out to see what they are worth.
+
+    ``relaxation`` guides the beam search and refutes rungs, ``beam`` is that search, and ``exact``
+    the tile-level model, which gets graphs of up to so many tasks.
+    """
+
+    relaxation: bool = True
+    beam: bool = True
+    exact: int = EXACT_TASKS
+
+
+ALL_PARTS = Parts()
 
 
 def cp_sat(
@@ -63,45 +93,71 @@ def cp_sat(
     progress: Progress | None = None,
     known: Sequence[Plan | None] = (),
     spent_s: float = 0.0,
+    parts: Parts = ALL_PARTS,
 ) -> Result:
     """Tilings, residence, times and addresses by beam search and CP-SAT, with a bound.
 
-    Plans are sought on each rung of a fixed ladder of SRAM sizes, downwards from the one asked
-    for, as long as the bound of a rung allows a better plan there. What a rung gives depends on
-    nothing but the rung and the time limit, so more SRAM never gives a worse plan, unless the
-    deadline cuts the search. No heuristic's plan is better: those of each rung are candidates,
-    and so are the plans ``known`` for this problem, which took ``spent_s`` of the time limit.
+    Plans are sought on each rung of a fixed ladder of SRAM sizes (see `ladder`), downwards from the
+    one asked for, as long as the bound of a rung allows a better plan there. What a rung gives
+    depends on nothing but the rung and the time limit, so more SRAM never gives a worse plan, unless
+    the deadline cuts the search. No heuristic's plan is better: those of each coarse rung are
+    candidates, and so are the plans ``known`` for this problem, which took ``spent_s`` of the time
+    limit. Operators run in the order of the problem, and also in the one with the least peak; the
+    bound holds for both. Ctrl-C ends the search; what is known by then is returned.
     """
-    descent = _Descent(problem, budget, progress, spent_s)
-    descent.search()
-    descent.prove()
+    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts), False
+    try:
+        descent.search()
+        descent.prove()
+    except KeyboardInterrupt:
+        interrupted = True
+    return _concluded(descent, known, interrupted)
+
+
+def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
+    """The best plan that is known, with what is proven."""
+    problem, budget = descent.problem, descent.budget
     given = [candidate_of(problem, plan) for plan in known if plan is not None]
-    best = min([*given, *descent.found], key=lambda c: c.score, default=None) or _least_candidate(problem)
+    best = min([*given, *descent.found], key=lambda c: c.score, default=None)
+    if best is None and interrupted:
+        raise KeyboardInterrupt
+    best = best or _least_candidate(problem)
     if best is None:
         return _nothing("cp-sat", problem, descent.seconds)
-    plan = plan_of(problem, best, "cp-sat")
+    plan = plan_of(ordered(problem, best.selection.order), best, "cp-sat")
     objective = value(problem.objective, plan.figures)
-    bound = (
-        lower_bound(problem, budget, objective) if descent.bound is None else min(objective, descent.bound)
-    )
+    if descent.bound is not None or interrupted:
+        bound = min(objective, descent.bound or 0)
+    else:
+        bound = lower_bound(problem, budget, objective)
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
-    return Result("cp-sat", status, plan, objective, bound, descent.seconds)
+    note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
+    return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
 
 
 class _Descent:
     """The search over the rungs, the largest first, and the bound on all of them."""
 
-    def __init__(self, problem: Problem, budget: Budget, progress: Progress | None, spent_s: float) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        progress: Progress | None,
+        spent_s: float,
+        parts: Parts = ALL_PARTS,
+    ) -> None:
         self.problem = problem
-        self.budget = budget
+        self.budget, self.parts = budget, parts
         self.progress = progress
         self.begun = time.monotonic()
         left_s = max(budget.time_limit_s - spent_s, budget.time_limit_s / 2)
         self.deadline = self.begun + left_s
         self.search_ends = self.begun + left_s * SEARCH_SHARE
+        self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
         self.found: list[Candidate] = []
         self.rungs_seen: list[Problem] = []
+        self.known: dict[int, Rung] = {}
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
 
     @property
@@ -114,40 +170,87 @@ class _Descent:
         """Objective of the best plan so far."""
         return min(candidate.score[0] for candidate in self.found) if self.found else None
 
+    @property
+    def over(self) -> bool:
+        """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
+        tried = bool(self.found) or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
+        return tried and time.monotonic() > self.search_ends
+
     def search(self) -> None:
         """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
-        for size in rungs(self.problem):
-            if self.found and time.monotonic() > self.search_ends:
+        for block in blocks(self.problem):
+            if self.over:
                 break
-            here = at_size(self.problem, size)
-            floor = rung_bound(here, self.budget.time_limit_s / 4, self.best)
-            if floor is None:
-                continue
+            self._block(block)
+
+    def _block(self, block: Block) -> None:
+        """Plan on the rungs of a block that are not above the SRAM asked for."""
+        top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
+        if top > block.low and not self._look(top).allows(self.best):
+            return  # nor is anything below it
+        for size in self._sizes(block):
+            if size <= self.problem.sram_bytes:
+                if self.over or not self._look(size).allows(self.best):
+                    return
+                self._rung(self._look(size))
+
+    def _sizes(self, block: Block) -> tuple[int, ...]:
+        """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
+        if block.top == block.low or not self.relaxed:
+            return (block.low,)
+        low, high = self._look(block.low), self._look(block.top)
+        if not low.feasible:
+            return block.sizes(inf)
+        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0)
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether the relaxation bounds what is asked for."""
+        return self.parts.relaxation and self.problem.objective is Objective.LATENCY
+
+    def _look(self, size: int) -> Rung:
+        if size not in self.known:
+            self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
+        return self.known[size]
+
+    def _rung(self, rung: Rung) -> None:
+        """Find the best plan for one rung."""
+        size, floor = rung.problem.sram_bytes, rung.bound
+        if floor is not None:
             self.bound = floor if self.bound is None else min(self.bound, floor)
-            self.rungs_seen.append(here)
-            start = _first_plan(here, self.search_ends)
-            if start is not None:
-                self.found.append(start)
-                self.tell(size)
-                if floor < start.score[0]:
-                    ends = self.search_ends if len(self.rungs_seen) > 1 else self.deadline
-                    self.found.append(self.improved(here, start, ends))
+        self.rungs_seen.append(rung.problem)
+        starts = _first_plans(rung, self.search_ends)
+        self.found += starts
+        self.tell(size)
+        for lane in rung.lanes:
+            start = next((s for s in starts if s.selection.order == lane.problem.network.order), None)
+            if start is None or lane.allows(start.score[0]):
+                self._improve(lane, start)
+        self.tell(size)
+
+    def _improve(self, lane: Lane, start: Candidate | None) -> None:
+        """Search for better plans on one rung; small graphs are solved to the end."""
+        size, stages = lane.problem.sram_bytes, len(lane.problem.network.ops)
+        effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
+
+        def keep(candidate: Candidate) -> None:
+            self.found.append(candidate)
             self.tell(size)
+
+        found = start
+        if self.parts.beam:
+            space = space_of(lane.problem)
+            found = improve(space, start, effort, self.budget.seed, self.search_ends, lane.relaxation, keep)
+        if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
+            return
+        if len(found.graph.tasks) <= self.parts.exact:
+            keep(exact(lane.problem, found, self.budget, self.proven))
 
     def prove(self) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
         if self.best is not None and self.bound is not None and self.bound < self.best:
             proven = relaxed_bound(self.problem, self.rungs_seen, self.best, self.deadline)
             self.bound = max(self.bound, proven)
-
-    def improved(self, here: Problem, start: Candidate, ends: float) -> Candidate:
-        """A better plan for one rung, by beam search and, for small graphs, to the end."""
-        effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s)
-        found = improve(space_of(here), start, effort, self.budget.seed, ends)
-        found = polish(here, found, ends)
-        if found.selection in self.proven or time.monotonic() > ends:
-            return found
-        return exact(here, found, self.budget, self.proven)
 
     def tell(self, size: int) -> None:
         """Report the state of the search."""
@@ -156,23 +259,103 @@ class _Descent:
             self.progress(name, self.seconds, self.best, self.bound or 0)
 
 
+RELAXED_SHARE = 0.45
+"""Share of the time limit after which the relaxation says no more about rungs."""
+
+RUNGS_WITHOUT_A_PLAN = 3
+"""Rungs that are tried, whatever the time, as long as there is no plan."""
+
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
 
+RUNG_BOUND_S = 5.0
+"""Seconds for the selection bound of a rung, where the relaxation is of no use."""
 
-def _first_plan(here: Problem, deadline: float) -> Candidate | None:
-    """The best of what the selection model and the rules propose for one rung."""
-    plans = (rule(here, Budget()).plan for rule in HEURISTICS)
-    starts = first_candidates(space_of(here), deadline)
-    starts += [candidate_of(here, plan) for plan in plans if plan is not None]
-    return min(starts, key=lambda c: c.score, default=None)
+
+class Lane:
+    """One amount of SRAM and one order of the operators, with what the relaxation knows of them."""
+
+    def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
+        self.problem, self.deadline = problem, deadline
+        self.relaxation: Relaxation | None = None
+        if relaxed:
+            self.relaxation = Relaxation(problem, [space_of(problem)], deadline)
+
+    @property
+    def bound(self) -> int | None:
+        """The least objective of a plan; None if nothing fits."""
+        if self.relaxation is None:
+            return _order_bound(self.problem, RUNG_BOUND_S, None)
+        if not self.relaxation.feasible:
+            return None
+        return max(self.relaxation.bound_ns, least_compute_ns(space_of(self.problem)) or 0)
+
+    def allows(self, best: int | None) -> bool:
+        """Whether there may be a plan, and a better one than is known."""
+        if self.relaxation is None:
+            floor = _order_bound(self.problem, RUNG_BOUND_S, best)
+            return floor is not None and (best is None or floor < best)
+        if best is None:
+            return self.relaxation.feasible
+        return not self.relaxation.refutes(best, self.deadline)
+
+
+class Rung:
+    """One amount of SRAM, with a lane for each order of the operators that is looked at."""
+
+    def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
+        self.problem = problem
+        self.lanes = tuple(Lane(there, deadline, relaxed) for there in _orders(problem))
+
+    @property
+    def bound(self) -> int | None:
+        """The least objective of a plan; None if nothing fits."""
+        return min((bound for lane in self.lanes if (bound := lane.bound) is not None), default=None)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether something may fit."""
+        return any(lane.relaxation is None or lane.relaxation.feasible for lane in self.lanes)
+
+    @property
+    def first(self) -> int:
+        """The bound of the relaxation when no plan was known; 0 where nothing fits, or time did not suffice."""
+        firsts = [lane.relaxation.first_ns for lane in self.lanes if lane.relaxation is not None]
+        return min((first for first in firsts if first), default=0)
+
+    def allows(self, best: int | None) -> bool:
+        """Whether there may be a plan, and a better one than is known."""
+        return any(lane.allows(best) for lane in self.lanes)
+
+
+QUICK_TASKS = 1000
+"""With plans of more tasks than this a rule takes long enough to be left out when time is up."""
+
+
+def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
+    """The best plans of the rules on a coarse rung, one for each order of the operators.
+
+    The selection model proposes some too, where nothing else does and no relaxation guides the search.
+    """
+    here, starts = rung.problem, list[Candidate]()
+    if here.sram_bytes in rungs(here):
+        for rule in HEURISTICS.values():
+            late = time.monotonic() > deadline
+            if late and any(len(start.graph.tasks) > QUICK_TASKS for start in starts):
+                break
+            plan = _ruled(rule, here).plan
+            starts += [] if plan is None else [candidate_of(here, plan)]
+    if not starts and all(lane.relaxation is None or lane.relaxation.round is None for lane in rung.lanes):
+        starts = first_candidates(space_of(here), deadline)
+    starts.sort(key=lambda c: c.score)
+    return list({start.selection.order: start for start in reversed(starts)}.values())
 
 
 def candidate_of(problem: Problem, plan: Plan) -> Candidate:
-    """A plan as a candidate."""
-    return Candidate(
-        plan.selection, plan.graph, plan.schedule, score_of(problem, plan.graph, plan.figures.latency_ns)
-    )
+    """A plan as a candidate, whose kernels take as long as they do without interruptions."""
+    problem = ordered(problem, plan.selection.order)
+    graph = expand(problem, plan.selection) if interruption_ns(problem.target) else plan.graph
+    return Candidate(plan.selection, graph, plan.schedule, score_of(problem, graph, plan.figures.latency_ns))
 
 
 def _least_candidate(problem: Problem) -> Candidate | None:
@@ -186,8 +369,6 @@ def _least_candidate(problem: Problem) -> Candidate | None:
 
 def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Selection]) -> Candidate:
     """Let the tile-level model finish a small graph, within deterministic time."""
-    if len(candidate.graph.tasks) > EXACT_TASKS:
-        return candidate
     hint = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
     share = EXACT_SHARE * budget.time_limit_s
     result = solve_graph(
@@ -197,11 +378,12 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
         proven.add(candidate.selection)
     if result.schedule is None:
         return candidate
-    makespan = makespan_ns(candidate.graph, result.schedule.start_ns)
-    found = score_of(problem, candidate.graph, makespan)
+    graph, request_ns = candidate.graph, interruption_ns(problem.target)
+    schedule = settle(graph, result.schedule.start_ns, result.schedule.address, request_ns)
+    found = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
     if found >= candidate.score:
         return candidate
-    return Candidate(candidate.selection, candidate.graph, result.schedule, found)
+    return Candidate(candidate.selection, graph, schedule, found)
 
 
 BOUND_AIMS = {
@@ -211,14 +393,26 @@ BOUND_AIMS = {
 }
 
 
-@lru_cache(maxsize=1024)
 def rung_bound(here: Problem, seconds: float, below: int | None = None) -> int | None:
     """Bound of the objective over the option space of one rung; None if nothing fits or none is ``below``."""
+    floors = (_order_bound(there, seconds, below) for there in _orders(here))
+    return min((floor for floor in floors if floor is not None), default=None)
+
+
+def _orders(problem: Problem) -> tuple[Problem, ...]:
+    """The problem with its operators in each of the orders that are looked at."""
+    order = least_peak(problem.network, problem.io).order
+    return tuple(dict.fromkeys((problem, ordered(problem, order))))
+
+
+@lru_cache(maxsize=1024)
+def _order_bound(here: Problem, seconds: float, below: int | None) -> int | None:
+    """`rung_bound` for one order of the operators."""
     space = space_of(here)
     selected = SelectionModel(space).solve(BOUND_AIMS[here.objective], Budget(max(1.0, seconds), 1, 1), below)
     if selected.status is Status.INFEASIBLE:
         return None
-    compute = sum(min((o.compute_ns for o in options), default=0) for options in space.options)
+    compute = least_compute_ns(space) or 0
     trivial = {
         Objective.LATENCY: compute,
         Objective.ENERGY: energy_nj(here.target, compute, compute, [(0, 0)] * len(here.target.stores)),
@@ -252,8 +446,13 @@ def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, de
     """What the (max,+) relaxation proves for the options of several rungs together; 0 if it says nothing."""
     if problem.objective is not Objective.LATENCY or not rungs_seen:
         return 0
-    spaces = [space_of(here) for here in rungs_seen]
-    return latency_bound(problem, best, deadline, spaces).value_ns
+    orders = _orders(problem)
+    least = best
+    for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
+        spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
+        until = time.monotonic() + max(0.0, deadline - time.monotonic()) / left
+        least = min(least, latency_bound(there, best, until, spaces).value_ns)
+    return least
 
 
 def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
@@ -264,7 +463,8 @@ def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
     InternalError
         If the validator finds a violation: the plan is withheld.
     """
-    schedule: Schedule = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
+    found, request_ns = candidate.schedule, interruption_ns(problem.target)
+    schedule = settle(candidate.graph, found.start_ns, found.address, request_ns)
     plan = finish(problem, candidate.selection, candidate.graph, schedule, name)
     checked(problem, plan)
     return plan
@@ -309,42 +509,99 @@ def on_rungs(rule: Scheduler) -> Scheduler:
     def schedule(problem: Problem, budget: Budget) -> Result:
         result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, "no tiling fits")
         for size in rungs(problem)[:RUNGS_OF_A_RULE]:
-            result = rule(at_size(problem, size), budget)
+            result = _ruled(rule, at_size(problem, size))
             if result.plan is not None:
                 return result
         least = least_sram(problem)
         if least is None or least.sram_bytes > problem.sram_bytes:
             return result
-        return rule(at_size(problem, least.sram_bytes), budget)
+        return _ruled(rule, at_size(problem, least.sram_bytes))
 
     return schedule
+
+
+@lru_cache(maxsize=32)
+def _ruled(rule: Scheduler, here: Problem) -> Result:
+    """What a rule gives for one rung: no rule needs to know what it may spend."""
+    return rule(here, Budget())
 
 
 RUNGS_OF_A_RULE = 3
 """Rungs that a rule tries before it turns to the least SRAM known to work."""
 
-RULES: tuple[Scheduler, ...] = tuple(on_rungs(rule) for rule in HEURISTICS)
-"""The heuristics in the order of the comparison."""
+HEURISTICS: dict[str, Scheduler] = {
+    "serial": serial,
+    "double-buffering": double_buffering,
+    "demand-layering": demand_layering,
+    "swap-list": swap_list,
+    "flexnn-like": flexnn,
+    "assignment-model": assignment,
+    "clairvoyant": clairvoyant_eviction,
+    "reorder-first": reorder_first,
+    "patch-first": patch_first,
+    "fusion-path": fusion_path,
+}
+"""The rules in the order of the comparison, by the name the command line gives them."""
+
+RULES: tuple[Scheduler, ...] = tuple(on_rungs(rule) for rule in HEURISTICS.values())
+"""The same, each for the largest rung on which it finds a plan."""
+
+PARTS: dict[str, Parts] = {
+    "cp-sat": ALL_PARTS,
+    "cp-sat-only": Parts(relaxation=False, beam=False, exact=400),
+    "beam-only": Parts(relaxation=False, exact=0),
+    "guided-beam-only": Parts(exact=0),
+}
+"""The solver, and the same without some of its parts; the bound at the end does not differ."""
+
+
+def _made_of(parts: Parts) -> Scheduler:
+    """The scheduler that consists of some parts only."""
+    return lambda problem, budget: cp_sat(problem, budget, parts=parts)
+
 
 SCHEDULERS: dict[str, Scheduler] = {
-    "serial": RULES[0],
-    "double-buffering": RULES[1],
-    "demand-layering": RULES[2],
-    "swap-list": RULES[3],
-    "cp-sat": cp_sat,
+    **dict(zip(HEURISTICS, RULES, strict=True)),
+    **{name: _made_of(parts) for name, parts in PARTS.items()},
 }
 """Schedulers by the name the command line gives them."""
 
 
+COMPARED_SHARE, COMPARED_S = 0.5, 1.0
+"""Share of the time limit, and seconds on top, after which no further rule is run on a large network."""
+
+NOT_RUN = "not run: the time limit leaves no room"
+
+
+def _is_large(result: Result) -> bool:
+    """Whether plans of this size take long to make and to check."""
+    return result.plan is not None and len(result.plan.graph.tasks) > QUICK_TASKS
+
+
 def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
-    """Every scheduler on one problem: the in-core bound first, CP-SAT last."""
+    """Every scheduler on one problem: the in-core bound first, CP-SAT last.
+
+    On large networks rules whose turn comes after their share of the time limit are left out, and say
+    so as their reason.
+    """
     begun = time.monotonic()
     results = [in_core(problem, budget)]
-    for rule in RULES:
-        result = rule(problem, Budget())
-        if result.plan is not None:
-            checked(problem, result.plan)
-        results.append(result)
-    known = [result.plan for result in results]
-    results.append(cp_sat(problem, budget, progress, known, time.monotonic() - begun))
-    return results
+    interrupted = False
+    for name, rule in zip(HEURISTICS, RULES, strict=True):
+        late = time.monotonic() - begun > COMPARED_SHARE * budget.time_limit_s + COMPARED_S
+        if interrupted or (late and any(map(_is_large, results))):
+            results.append(Result(name.replace("-", " "), Status.FEASIBLE, None, None, 0, 0.0, NOT_RUN))
+            continue
+        try:
+            result = rule(problem, budget)
+            if result.plan is not None:
+                checked(problem, result.plan)
+            results.append(result)
+        except KeyboardInterrupt:
+            interrupted = True
+    known, spent_s = [result.plan for result in results], time.monotonic() - begun
+    if interrupted:
+        last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
+    else:
+        last = cp_sat(problem, budget, progress, known, spent_s)
+    return [*results, last]

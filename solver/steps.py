@@ -8,8 +8,11 @@ loaded ahead have lower estimates of their bytes and upper estimates of their ti
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +24,13 @@ from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tenso
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.patchwork import WEIGHTS as PATCH_WEIGHTS
+from ooc_solve.solver.patchwork import Patchwork
 from ooc_solve.solver.workspace import input_ranges
 
 WEIGHTS = -1
-"""Operand number of the weights; inputs are 0 and up."""
+"""Operand number of the weights; inputs are 0 and up. In ``Steps.ahead`` the weights of the operators behind
+the first one of a fused stage count on downwards."""
 
 Load = tuple[int, int, int, int, int, int]
 """Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition."""
@@ -124,9 +130,52 @@ class StepCosts:
             return 0
         return rows
 
-    def steps(self, op: Op, option: Option, records: tuple[int, ...] = ()) -> Steps:
-        """The steps of one option, for given `record_rows` of its inputs (none: whatever they are)."""
-        return _Stage(self, op, option, records).run()
+    def steps(self, ops: Sequence[Op], option: Option, records: tuple[int, ...] = ()) -> Steps:
+        """The steps of one option of some operators, for given `record_rows` of its inputs (none: any)."""
+        if len(ops) > 1:
+            return _FusedStage(self, ops, option, records).run()
+        return _Stage(self, ops[0], option, records).run()
+
+    def laid_out(
+        self, k: int, region: RegionName, tensor: Tensor, record: int, rows: tuple[int, int], width: int
+    ) -> tuple[int, int, Load]:
+        """Buffer bytes and ns of whole rows of a plane in records of so many rows, and its kind of load."""
+        granule = self.problem.granule_bytes(region)
+        row = tensor.width * width * tensor.dtype.size_bytes
+        pitch = align_up(record * row, granule)
+        first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
+        size = align_up(last + row, granule) - align_down(first, granule)
+        room, ns = self.problem.buffer_bytes(size), self.read_ns(region, size)
+        return room, ns, (k, room, ns, 0, 0, 0)
+
+    def fetched(
+        self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
+    ) -> tuple[int, int, Load]:
+        """Least buffer bytes and least ns of a fetched box, and its kind of load.
+
+        Where rows do not start on granules, a box may begin inside one, and every record that
+        it spans may end with padding: at most the granules that the rows take one by one, and
+        one more.
+        """
+        granule = self.problem.granule_bytes(region)
+        pixel = width * tensor.dtype.size_bytes
+        if columns == tensor.width:
+            row, segments = columns * pixel, 1
+            segment = align_up(rows * row, granule)
+            worst = segment if row % granule == 0 else rows * align_up(row, granule) + granule
+        else:
+            segment, segments = align_up(columns * pixel, granule), rows
+            worst = segment if columns * pixel % granule == 0 and pixel % granule == 0 else segment + granule
+        least = self.read_ns(region, segment * segments, segments)
+        size = segment * segments
+        room = self.problem.buffer_bytes(size)
+        extra = self.read_ns(region, worst * segments, segments) - least
+        if not extra:
+            return room, least, (k, room, least, 0, 0, 0)
+        pieces = (worst - segment) // granule if self.steady(region) else 1
+        # times are rounded up to whole ns: one for the pieces together, one for their share
+        each = extra if pieces == 1 else -(-extra // pieces) + 2
+        return room, least, (k, size, least, granule, each, pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +307,7 @@ class _Stage:
 
     def _input(self, k: int, residence: int) -> None:
         a, tensor = self.axes, self.geometry.inputs[k]
-        row_ranges, column_ranges = input_ranges(self.geometry, tensor)
+        row_ranges, column_ranges = input_ranges(self.geometry, k)
         planes = 1 if residence >= tensor.channels else -(-tensor.channels // residence)
         plane = np.zeros(self.n, np.int64)
         if planes > 1:
@@ -276,52 +325,11 @@ class _Stage:
         if rows and not whole and (spans == tensor.width).all():
             kinds, which = self._by_size((row_id, widths), (at_row, plane))
             of_row = dict(zip(row_id.tolist(), row_ranges, strict=True))
-            figures = [self._laid_out(k, region, tensor, rows, of_row[r], width) for r, width in kinds]
+            figures = [self.costs.laid_out(k, region, tensor, rows, of_row[r], width) for r, width in kinds]
         else:
             kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
-            figures = [self._fetched(k, region, tensor, *kind) for kind in kinds]
+            figures = [self.costs.fetched(k, region, tensor, *kind) for kind in kinds]
         self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
-
-    def _laid_out(
-        self, k: int, region: RegionName, tensor: Tensor, record: int, rows: tuple[int, int], width: int
-    ) -> tuple[int, int, Load]:
-        """Buffer bytes and ns of whole rows of a plane in records of so many rows, and its kind of load."""
-        granule = self.problem.granule_bytes(region)
-        row = tensor.width * width * tensor.dtype.size_bytes
-        pitch = align_up(record * row, granule)
-        first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
-        size = align_up(last + row, granule) - align_down(first, granule)
-        room, ns = self.problem.buffer_bytes(size), self.costs.read_ns(region, size)
-        return room, ns, (k, room, ns, 0, 0, 0)
-
-    def _fetched(
-        self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
-    ) -> tuple[int, int, Load]:
-        """Least buffer bytes and least ns of a fetched box, and its kind of load.
-
-        Where rows do not start on granules, a box may begin inside one, and every record that
-        it spans may end with padding: at most the granules that the rows take one by one, and
-        one more.
-        """
-        granule = self.problem.granule_bytes(region)
-        pixel = width * tensor.dtype.size_bytes
-        if columns == tensor.width:
-            row, segments = columns * pixel, 1
-            segment = align_up(rows * row, granule)
-            worst = segment if row % granule == 0 else rows * align_up(row, granule) + granule
-        else:
-            segment, segments = align_up(columns * pixel, granule), rows
-            worst = segment if columns * pixel % granule == 0 and pixel % granule == 0 else segment + granule
-        least = self.costs.read_ns(region, segment * segments, segments)
-        size = segment * segments
-        room = self.problem.buffer_bytes(size)
-        extra = self.costs.read_ns(region, worst * segments, segments) - least
-        if not extra:
-            return room, least, (k, room, least, 0, 0, 0)
-        pieces = (worst - segment) // granule if self.costs.steady(region) else 1
-        # times are rounded up to whole ns: one for the pieces together, one for their share
-        each = extra if pieces == 1 else -(-extra // pieces) + 2
-        return room, least, (k, size, least, granule, each, pieces)
 
     def _weights(self) -> None:
         a, geometry = self.axes, self.geometry
@@ -425,6 +433,140 @@ class _Stage:
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores,
+        )  # fmt: skip
+
+
+class _FusedStage:
+    """Makes the steps of a fused stage of its kernels; a row is a patch."""
+
+    def __init__(self, costs: StepCosts, ops: Sequence[Op], option: Option, records: tuple[int, ...]) -> None:
+        self.costs, self.problem, self.option, self.records = costs, costs.problem, option, records
+        pairs = zip(ops, option.tilings, strict=True)
+        self.layers = [StageGeometry.of(costs.problem.network, op, tiling) for op, tiling in pairs]
+        self.work = Patchwork(costs.problem, self.layers, option, lambda *box: self._load(*box)[0])
+        channels, n = len(costs.channels), self.work.kernels
+        self.compute = self.work.compute_ns.copy()
+        self.fetch, self.store = np.zeros((channels, n), np.int64), np.zeros((channels, n), np.int64)
+        operands = len(option.inputs) + 1
+        self.load_bytes, self.load_ns = np.zeros((operands, n), np.int64), np.zeros((operands, n), np.int64)
+        self.need = self.work.need_bytes
+        self.loads: list[tuple[int, Load]] = []
+        self.rooms: Counter[tuple[int, int]] = Counter()
+
+    def run(self) -> Steps:
+        """The steps."""
+        instant = self.compute == 0
+        tensors = [self.layers[n].inputs[k] for n, k, _ in self.work.outer()]
+        for fetch in self.work.fetches:
+            if fetch.operand == PATCH_WEIGHTS:
+                room = self.problem.buffer_bytes(fetch.size)
+                ns = self.costs.read_ns(RegionName.IMAGE, fetch.size)
+                self._enter(fetch.kernel, WEIGHTS, RegionName.IMAGE, (room, ns))
+                self.loads.append((fetch.kernel, (WEIGHTS - fetch.place, room, ns, 0, 0, 0)))
+            else:
+                tensor = tensors[fetch.operand]
+                room, ns, load = self._load(fetch.operand, tensor, fetch.rows, fetch.columns)
+                self._enter(fetch.kernel, fetch.operand, self.costs.region_of(tensor.name), (room, ns))
+                self.loads.append((fetch.kernel, load))
+        self._results()
+        return self._folded(instant)
+
+    def _load(
+        self, operand: int, tensor: Tensor, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> tuple[int, int, Load]:
+        """Least buffer bytes and ns of a fetched box, and its kind of load."""
+        region, whole = self.costs.region_of(tensor.name), columns == (0, tensor.width)
+        record = tensor.height if tensor.name in self.problem.network.inputs else 0
+        record = self.records[operand] if self.records and not record else record
+        if record and whole:
+            return self.costs.laid_out(operand, region, tensor, record, rows, tensor.channels)
+        high, wide = rows[1] - rows[0], columns[1] - columns[0]
+        return self.costs.fetched(operand, region, tensor, high, wide, tensor.channels)
+
+    def _enter(self, kernel: int, operand: int, region: RegionName, figures: tuple[int, int]) -> None:
+        """A load right before a kernel."""
+        channel = self.costs.channel_of(region)
+        if channel < 0:  # without DMA the CPU moves the bytes
+            self.compute[kernel] += figures[1]
+        else:
+            self.fetch[channel, kernel] += figures[1]
+        self.load_bytes[operand, kernel], self.load_ns[operand, kernel] = figures
+
+    def _results(self) -> None:
+        """Tiles that are stored, or the whole output at the end."""
+        out, problem = self.layers[-1].output, self.problem
+        region = self.costs.region_of(out.name)
+        granule = problem.granule_bytes(region)
+        for kernel, (rows, columns, channels), _ in self.work.stored:
+            dense, narrow = rows * columns * channels * out.dtype.size_bytes, columns < out.width
+            size = dense if narrow else align_up(dense, granule)
+            room = problem.buffer_bytes(align_up(dense, granule))
+            ns = self.costs.write_ns(region, size, rows if narrow else 1)
+            self.need[kernel] += room
+            self.rooms[room, ns] += 1
+            self._leave(kernel, region, ns)
+        if self.option.output == KEPT and problem.stored_at_end(out):
+            size = align_up(out.size_bytes, problem.granule_bytes(RegionName.OUTPUT))
+            self._leave(-1, RegionName.OUTPUT, self.costs.write_ns(RegionName.OUTPUT, size))
+
+    def _leave(self, kernel: int, region: RegionName, ns: int) -> None:
+        channel = self.costs.channel_of(region)
+        if channel < 0:
+            self.compute[kernel] += ns
+        else:
+            self.store[channel, kernel] += ns
+
+    def _loads_from(self, kernel: int) -> Loads:
+        return dict(Counter(load for at, load in self.loads if at >= kernel))
+
+    def _folded(self, instant: NDArray[np.bool_]) -> Steps:
+        n, last_row = self.work.kernels, self.work.starts[-1]
+        place = np.full(n, LATER, np.int64)
+        place[last_row:] = LAST_ROW
+        place[-1] = LAST
+        first, absent = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        first[0] = 1
+        if self.option.output == KEPT:
+            absent[: self.work.firsts[-1]] = 1
+        now: Ints = np.vstack((self.need, absent, instant.astype(np.int64)))
+        previous: Ints = np.hstack((np.zeros((3, 1), np.int64), now[:, :-1]))
+        parts = (
+            self.compute,
+            place,
+            first,
+            now,
+            previous,
+            self.fetch,
+            self.store,
+            self.load_bytes,
+            self.load_ns,
+        )
+        table = np.vstack(parts)
+        rows = [table[:, a:b] for a, b in pairwise([*self.work.starts, n])]
+        kept: list[NDArray[Any]] = []
+        many: list[int] = []
+        for row in rows:
+            if kept and np.array_equal(kept[-1], row):
+                many[-1] += 1
+            else:
+                kept.append(row)
+                many.append(1)
+        flat = np.hstack(kept)
+        begins = np.concatenate(([True], (flat[:, 1:] != flat[:, :-1]).any(axis=0)))
+        lengths = np.array([row.shape[1] for row in kept])
+        row_begins = np.cumsum(lengths) - lengths
+        begins[row_begins] = True
+        runs = np.flatnonzero(begins)
+        ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
+        compute, place, first, now, previous, fetch, store, size, ns = np.split(flat[:, runs], ends)
+        following, in_last = self._loads_from(1), self._loads_from(max(1, last_row + 1))
+        return Steps(
+            compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
+            instant=now[2] > 0, previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
+            row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
+            ahead=(following, in_last, {}, self._loads_from(0)),
+            stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
         )  # fmt: skip
 
 

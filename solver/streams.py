@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ooc_solve.models.vocabulary import Schedule, Streams, Task, TaskGraph, Touch
+from ooc_solve.solver.clock import Clock
 
 Span = tuple[str, int, int]
 """Space (``"sram"`` or the name of a region), first byte, end."""
@@ -100,13 +102,29 @@ def synchronize(graph: TaskGraph, schedule: Schedule) -> Streams:
     lane = [resource[task.resource] for task in graph.tasks]
     sequence = sorted(range(len(graph.tasks)), key=lambda t: (schedule.start_ns[t], t))
     conflicts = ordered_conflicts(graph, schedule.address, sequence, lane)
+    return _streams(graph, lane, sequence, conflicts)
+
+
+def in_sequence(graph: TaskGraph, sequence: Sequence[int]) -> Streams:
+    """Orders and waits that let every task wait for the one before it: nothing overlaps."""
+    resource = {name: r for r, name in enumerate(graph.resources)}
+    before: list[set[int]] = [set() for _ in graph.tasks]
+    for earlier, later in pairwise(sequence):
+        before[later].add(earlier)
+    return _streams(graph, [resource[task.resource] for task in graph.tasks], sequence, before)
+
+
+def _streams(
+    graph: TaskGraph, lane: Sequence[int], sequence: Sequence[int], before: Sequence[set[int]]
+) -> Streams:
+    """Streams that run tasks in a sequence, each after those ``before`` it."""
     order: list[list[int]] = [[] for _ in graph.resources]
     position: dict[int, int] = {}
     required: list[tuple[int, ...]] = [()] * len(graph.tasks)
     floor = [[0] * len(graph.resources) for _ in graph.resources]
     for task in sequence:
         need = floor[lane[task]]
-        for other in conflicts[task]:
+        for other in before[task]:
             if lane[other] != lane[task]:
                 need[lane[other]] = max(need[lane[other]], position[other] + 1)
         need[lane[task]] = position[task] = len(order[lane[task]])
@@ -115,32 +133,35 @@ def synchronize(graph: TaskGraph, schedule: Schedule) -> Streams:
     return Streams(tuple(map(tuple, order)), tuple(required))
 
 
-def earliest_times(graph: TaskGraph, streams: Streams) -> tuple[int, ...]:
+def earliest_times(graph: TaskGraph, streams: Streams, request_ns: int = 0) -> tuple[int, ...]:
     """Start of each task (ns) when every command starts as soon as its waits allow.
+
+    ``request_ns`` is as in `clock.Clock`.
 
     Raises
     ------
     ValueError
         If the streams deadlock.
     """
-    ends: list[list[int]] = [[] for _ in streams.order]
-    start = [0] * len(graph.tasks)
-    progress = True
-    while progress:
-        progress = False
+    clock, done = Clock(graph, request_ns), [0] * len(streams.order)
+    busy, start = [False] * len(streams.order), [-1] * len(graph.tasks)
+    lane = {task: own for own, order in enumerate(streams.order) for task in order}
+    now = 0
+    while True:
         for own, order in enumerate(streams.order):
-            while len(ends[own]) < len(order):
-                task = order[len(ends[own])]
-                need = streams.required[task]
-                if any(need[r] > len(ends[r]) for r in range(len(ends)) if r != own):
-                    break
-                begin = ends[own][-1] if ends[own] else 0
-                for r, count in enumerate(need):
-                    if r != own and count:
-                        begin = max(begin, ends[r][count - 1])
-                start[task] = begin
-                ends[own].append(begin + graph.tasks[task].duration_ns)
-                progress = True
-    if any(len(done) < len(order) for done, order in zip(ends, streams.order, strict=True)):
+            if busy[own] or done[own] == len(order):
+                continue
+            task = order[done[own]]
+            need = streams.required[task]
+            if all(count <= done[r] for r, count in enumerate(need) if r != own):
+                busy[own], start[task] = True, now
+                clock.start(task, now)
+        ended = clock.end()
+        if ended is None:
+            break
+        now, task = ended
+        busy[lane[task]] = False
+        done[lane[task]] += 1
+    if any(count < len(order) for count, order in zip(done, streams.order, strict=True)):
         raise ValueError("the streams deadlock")
     return tuple(start)

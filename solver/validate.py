@@ -8,9 +8,11 @@ from the plan alone. What the streams mean without the times is in `happens_befo
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -18,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, interruption_ns, read_ns, write_ns
+from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, tile_range
 from ooc_solve.models.vocabulary import (
@@ -27,6 +30,7 @@ from ooc_solve.models.vocabulary import (
     Plan,
     RegionName,
     Schedule,
+    Selection,
     Task,
     TaskGraph,
     TaskKind,
@@ -35,7 +39,14 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
-from ooc_solve.solver.happens_before import Race, broken_streams, cells_of, completion_order, placed, races
+from ooc_solve.solver.happens_before import (
+    Race,
+    broken_streams,
+    cells_of,
+    completion_order,
+    placed,
+    races,
+)
 
 
 class Rule(StrEnum):
@@ -85,7 +96,7 @@ class _Case:
     def of(cls, problem: Problem, plan: Plan) -> _Case:
         start = plan.schedule.start_ns
         geometry = _geometry(problem, plan)
-        meant, fault = _expanded(problem, plan, sum(prod(g.grid) for g in geometry))
+        meant, fault = _expanded(problem, plan, sum(g.tiles for g in geometry))
         ends = tuple(start[task.index] + task.duration_ns for task in plan.graph.tasks)
         return cls(problem, plan, geometry, ends, meant, fault)
 
@@ -110,9 +121,6 @@ class _Case:
     def start(self, task: Task) -> int:
         return self.schedule.start_ns[task.index]
 
-    def region_bytes(self, name: RegionName) -> int:
-        return next(region.size_bytes for region in self.graph.regions if region.name is name)
-
     def placed(self, buffer: int, footprint: Footprint) -> Footprint:
         """Bytes of the arena that a footprint of a buffer means."""
         return placed(footprint, self.schedule.address[buffer])
@@ -123,7 +131,12 @@ def validate(problem: Problem, plan: Plan) -> tuple[Violation, ...]:
 
     A plan that refers to things that are not there is only told so: no other rule can be
     applied to it. Byte masks are kept only where all addresses lie inside their memories.
+    The operators may run in another order than that of the problem, if the plan says so.
     """
+    try:
+        problem = ordered(problem, plan.selection.order)
+    except ValueError as error:
+        return (Violation(Rule.STRUCTURE, f"the operators cannot run in the plan's order: {error}"),)
     if broken := tuple(_structure(problem, plan)):
         return broken
     case = _Case.of(problem, plan)
@@ -142,8 +155,14 @@ def _expanded(problem: Problem, plan: Plan, tiles: int) -> tuple[TaskGraph | Non
     """
     if tiles != (computes := len(plan.graph.compute_tasks)):
         return None, f"the tilings make {tiles} tiles, but {computes} are computed"
+    return _meaning(problem, plan.selection)
+
+
+@lru_cache(maxsize=4)
+def _meaning(problem: Problem, selection: Selection) -> tuple[TaskGraph | None, str]:
+    """What a selection expands to, or why it does not; several plans in a row often share it."""
     try:
-        return expand(problem, plan.selection), ""
+        return expand(problem, selection), ""
     except SelectionError as error:
         return None, f"the tilings cannot be carried out: {error}"
 
@@ -164,11 +183,12 @@ def _structure(problem: Problem, plan: Plan) -> Iterator[Violation]:
     if len(plan.selection.tilings) != len(problem.network.ops):
         return
     regions = {region.name for region in plan.graph.regions}
+    tiles = [prod(geometry.grid) for geometry in _geometry(problem, plan)]
     for position, task in enumerate(plan.graph.tasks):
         if task.index != position:
             yield Violation(Rule.STRUCTURE, f"task {position} must carry its position (got {task.index})")
             continue
-        for fault in _broken_task(problem, plan, task, regions):
+        for fault in _broken_task(plan, task, regions, tiles):
             yield Violation(Rule.STRUCTURE, f"{_name(task)}: {fault}", (position,))
 
 
@@ -202,7 +222,7 @@ def _broken_memories(problem: Problem, plan: Plan) -> Iterator[str]:
             yield f"region '{region.name.value}' must have a size and lie on a store of the target"
 
 
-def _broken_task(problem: Problem, plan: Plan, task: Task, regions: set[RegionName]) -> Iterator[str]:
+def _broken_task(plan: Plan, task: Task, regions: set[RegionName], tiles: list[int]) -> Iterator[str]:
     if task.duration_ns < 0:
         yield f"must not take negative time (got {task.duration_ns} ns)"
     if any(other not in range(len(plan.graph.tasks)) or other == task.index for other in task.after):
@@ -213,7 +233,7 @@ def _broken_task(problem: Problem, plan: Plan, task: Task, regions: set[RegionNa
         elif fault := _broken_footprint(touch.footprint, plan.graph.buffers[touch.buffer].size_bytes):
             yield f"touches buffer {touch.buffer} {fault}"
     if task.kind is TaskKind.COMPUTE:
-        yield from _broken_compute(problem, plan, task)
+        yield from _broken_compute(task, tiles)
     else:
         yield from _broken_transfer(task, regions)
 
@@ -231,14 +251,12 @@ def _broken_footprint(footprint: Footprint, size_bytes: int | None) -> str:
     return ""
 
 
-def _broken_compute(problem: Problem, plan: Plan, task: Task) -> Iterator[str]:
-    ops = problem.network.ops
-    if task.stage not in range(len(ops)):
+def _broken_compute(task: Task, tiles: list[int]) -> Iterator[str]:
+    if task.stage not in range(len(tiles)):
         yield f"its stage must be an operator's number (got {task.stage})"
         return
-    grid = StageGeometry.of(problem.network, ops[task.stage], plan.selection.tilings[task.stage]).grid
-    if task.tile not in range(prod(grid)):
-        yield f"its tile must be one of {prod(grid)} (got {task.tile})"
+    if task.tile not in range(tiles[task.stage]):
+        yield f"its tile must be one of {tiles[task.stage]} (got {task.tile})"
     if task.transfer is not None:
         yield "a kernel moves nothing to or from storage"
 
@@ -285,6 +303,8 @@ def _first_difference(
     what: str, found: Sequence[Any], right: Sequence[Any], ignored: tuple[str, ...]
 ) -> Iterator[Violation]:
     for index, (one, other) in enumerate(zip(found, right, strict=False)):
+        if one == other:
+            continue
         names = [f.name for f in fields(one) if f.name not in ignored]
         if differing := [name for name in names if getattr(one, name) != getattr(other, name)]:
             message = f"{what} {index} differs from that of the tilings in {', '.join(differing)}"
@@ -315,8 +335,9 @@ def _too_early(case: _Case, task: Task, other: int, reason: str) -> Iterator[Vio
 
 def _resources(case: _Case) -> Iterator[Violation]:
     """Every task runs on the resource its kind and store call for, and alone."""
+    due_of = {region: _due_resource(case.problem, region) for region in (None, *RegionName)}
     for task in case.graph.tasks:
-        if task.resource != (due := _due_resource(case, task)):
+        if task.resource != (due := due_of[task.transfer.region if task.transfer else None]):
             message = f"{_name(task)} must run on '{due}' (got '{task.resource}')"
             yield Violation(Rule.RESOURCE, message, (task.index,))
     for resource in dict.fromkeys(task.resource for task in case.graph.tasks):
@@ -324,11 +345,11 @@ def _resources(case: _Case) -> Iterator[Violation]:
         yield from _sharing(case, resource, tasks)
 
 
-def _due_resource(case: _Case, task: Task) -> str:
-    if task.transfer is None:
-        return case.problem.compute_resource
-    store = case.problem.target.stores[case.problem.store_index(task.transfer.region)]
-    return case.problem.resource_of(store)
+def _due_resource(problem: Problem, region: RegionName | None) -> str:
+    """Where transfers to and from a region run, or with None the kernels."""
+    if region is None:
+        return problem.compute_resource
+    return problem.resource_of(problem.target.stores[problem.store_index(region)])
 
 
 def _sharing(case: _Case, resource: str, tasks: list[Task]) -> Iterator[Violation]:
@@ -342,10 +363,22 @@ def _sharing(case: _Case, resource: str, tasks: list[Task]) -> Iterator[Violatio
 
 
 def _durations(case: _Case) -> Iterator[Violation]:
-    """Every task takes the time that the cost model says; the first to wait for a record checks it."""
+    """Every task takes the time that the cost model says; the first to wait for a record checks it.
+
+    A kernel takes longer by what the requests cost that complete while it runs.
+    """
     checked: set[int] = set()
+    moments = _completions(case)
+    known: dict[object, int] = {}  # transfers of one size take the same time
     for task in case.graph.tasks:
-        due = _due_ns(case, task)
+        alike = (
+            task.index
+            if task.transfer is None
+            else (task.kind, task.transfer.region, task.transfer.size_bytes, task.transfer.segments)
+        )
+        if alike not in known:
+            known[alike] = _due_ns(case, task)
+        due = known[alike]
         if task.kind is TaskKind.COMPUTE:
             for load in sorted(set(task.after) - checked):
                 transfer = case.graph.tasks[load].transfer
@@ -353,9 +386,29 @@ def _durations(case: _Case) -> Iterator[Violation]:
                     check_ns(case.problem.target, transfer.size_bytes) if transfer and transfer.checked else 0
                 )
             checked |= set(task.after)
+            due = _with_interruptions(case, case.start(task), due, moments)
         if task.duration_ns != due:
             message = f"{_name(task)} takes {due} ns (got {task.duration_ns})"
             yield Violation(Rule.DURATION, message, (task.index,), at_ns=case.start(task))
+
+
+def _completions(case: _Case) -> list[int]:
+    """When requests complete: those of one transfer at equal distances, the last one at its end."""
+    found = []
+    for task in case.graph.tasks:
+        requests = task.transfer.segments if task.transfer is not None else 0
+        found += [case.start(task) + task.duration_ns * k // requests for k in range(1, requests + 1)]
+    return sorted(found)
+
+
+def _with_interruptions(case: _Case, start_ns: int, duration_ns: int, moments: list[int]) -> int:
+    """How long a kernel takes whose work alone takes so long."""
+    each = interruption_ns(case.problem.target)
+    for moment in moments[bisect_right(moments, start_ns) :] if each else ():
+        if moment >= start_ns + duration_ns:
+            break
+        duration_ns += each
+    return duration_ns
 
 
 def _due_ns(case: _Case, task: Task) -> int:
@@ -413,21 +466,22 @@ def _lifetimes(case: _Case) -> list[tuple[int, int, int]]:
 
 def _capacity(case: _Case) -> Iterator[Violation]:
     """No buffer ends beyond the arena."""
+    arena = case.problem.arena_bytes
     for buffer, address in zip(case.graph.buffers, case.schedule.address, strict=True):
-        if (excess := address + buffer.size_bytes - case.problem.arena_bytes) > 0:
+        if (excess := address + buffer.size_bytes - arena) > 0:
             message = (
                 f"buffer {buffer.index} ({buffer.label}) ends {excess} bytes beyond the arena of "
-                f"{case.problem.arena_bytes} bytes ({case.problem.sram_bytes} less {RESERVED_BYTES} reserved)"
+                f"{arena} bytes ({case.problem.sram_bytes} less {RESERVED_BYTES} reserved)"
             )
             yield Violation(Rule.CAPACITY, message, (), excess)
 
 
 def _banks(case: _Case) -> Iterator[Violation]:
     """Every buffer starts on a unit and lies inside one bank."""
-    walls = _walls(case.problem)
+    walls, unit = _walls(case.problem), case.problem.unit_bytes
     for buffer, address in zip(case.graph.buffers, case.schedule.address, strict=True):
-        if beyond := address % case.problem.unit_bytes:
-            message = f"buffer {buffer.index} must start on {case.problem.unit_bytes} bytes (got {address})"
+        if beyond := address % unit:
+            message = f"buffer {buffer.index} must start on {unit} bytes (got {address})"
             yield Violation(Rule.ALIGNMENT, message, (), beyond)
         for name, _, wall in walls[:-1]:
             if address < wall < address + buffer.size_bytes:
@@ -470,11 +524,12 @@ def _storage(case: _Case) -> Iterator[Violation]:
         if region.store != (due := case.problem.store_index(region.name)):
             message = f"region '{region.name.value}' must lie on store {due} (got {region.store})"
             yield Violation(Rule.STORAGE, message)
+    granules = {name: case.problem.granule_bytes(name) for name in RegionName}
     for task in case.graph.tasks:
         if task.transfer is None:
             continue
         name = task.transfer.region
-        granule = case.problem.granule_bytes(name)
+        granule = granules[name]
         for what, value in _distances(task.transfer):
             if value % granule:
                 message = f"{_name(task)}: {what} must be a multiple of {granule} bytes (got {value})"
@@ -501,11 +556,12 @@ def _beyond_storage(case: _Case) -> Iterator[Violation]:
         if (excess := used - store.storage.capacity_bytes) > 0:
             message = f"the regions on '{store.storage.name}' exceed its capacity by {excess} bytes"
             yield Violation(Rule.STORAGE, message, (), excess)
+    size = {region.name: region.size_bytes for region in case.graph.regions}
     for task in case.graph.tasks:
         if task.transfer is None:
             continue
         name = task.transfer.region
-        if (excess := task.transfer.footprint.span[1] - case.region_bytes(name)) > 0:
+        if (excess := task.transfer.footprint.span[1] - size[name]) > 0:
             message = f"{_name(task)} ends {excess} bytes beyond region '{name.value}'"
             yield Violation(Rule.STORAGE, message, (task.index,), excess, case.start(task))
 
@@ -546,7 +602,8 @@ class _Contents:
 
     def __init__(self, case: _Case) -> None:
         self.case = case
-        self.owner = np.full(case.problem.arena_bytes, -1, np.int32)
+        narrow = len(case.graph.buffers) <= np.iinfo(np.int16).max  # half the bytes to go through
+        self.owner = np.full(case.problem.arena_bytes, -1, np.int16 if narrow else np.int32)
         self.stored = {
             region.name: np.zeros(region.size_bytes, np.uint8)
             for region in case.graph.regions
@@ -562,12 +619,10 @@ class _Contents:
             if case.problem.io is IoPlace.SRAM and name in network.inputs:
                 self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))[...] = buffer
 
-    def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.int32]:
+    def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.signedinteger[Any]]:
         return cells_of(self.owner, self.case.placed(buffer, footprint))
 
     def _in_storage(self, transfer: Transfer) -> NDArray[np.uint8]:
-        if transfer.region in _GIVEN:
-            return np.full((transfer.segments, 1, transfer.segment_bytes), _DATA, np.uint8)
         return cells_of(self.stored[transfer.region], transfer.footprint)
 
     def replay(self) -> Iterator[Violation]:
@@ -592,12 +647,14 @@ class _Contents:
             yield Violation(Rule.UNWRITTEN, message, (task.index,), count, self.case.start(task))
         for touch in task.writes:
             self._in_sram(touch.buffer, touch.footprint)[...] = -1
-        if task.kind is TaskKind.STORE and task.transfer is not None:
+        if task.kind is TaskKind.STORE and task.transfer is not None and task.transfer.region in self.stored:
             self._in_storage(task.transfer)[...] = _EMPTY
 
     def _missing(self, task: Task) -> list[tuple[str, int]]:
         """Sources of a task with the number of bytes that are not there; notes what a transfer carries."""
         if task.kind is TaskKind.LOAD and task.transfer is not None:
+            if task.transfer.region in _GIVEN:
+                return []
             state = self._in_storage(task.transfer)
             self.carried[task.index] = (state == _DATA).reshape(-1)
             found = [(f"region '{task.transfer.region.value}'", _count(state == _EMPTY))]
@@ -622,12 +679,12 @@ class _Contents:
         """What a task wrote is there from now on."""
         for touch in task.writes:
             view = self._in_sram(touch.buffer, touch.footprint)
-            if task.kind is TaskKind.LOAD:
+            if task.index in self.carried:
                 data = self.carried.pop(task.index).reshape(view.shape)
                 view[...] = np.where(data, touch.buffer, -1)
             else:
                 view[...] = touch.buffer
-        if task.kind is TaskKind.STORE and task.transfer is not None:
+        if task.kind is TaskKind.STORE and task.transfer is not None and task.transfer.region in self.stored:
             stored = self._in_storage(task.transfer)
             stored[...] = np.where(self.carried.pop(task.index).reshape(stored.shape), _DATA, _PADDING)
 
@@ -697,8 +754,7 @@ def _streams(case: _Case) -> Iterator[Violation]:
         message = f"the streams deadlock: {len(stuck)} tasks wait for ever, task {stuck[0]} among them"
         yield Violation(Rule.STREAMS, message, tuple(stuck[:1]))
     elif case.fits:
-        arena_bytes = case.problem.arena_bytes
-        for race in races(graph, streams, case.schedule.address, arena_bytes, sequence):
+        for race in races(graph, streams, case.schedule.address, sequence):
             yield _violation_of(case, race)
 
 

@@ -12,11 +12,11 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
+from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, Schedule, TaskGraph, TaskKind
+from ooc_solve.solver.clock import Clock
 from ooc_solve.solver.placement import Use, buffer_uses, kept_addresses
-
-NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def weave(problem: Problem, graph: TaskGraph, policy: Policy, flips: int = 0) ->
     """
     uses = buffer_uses(graph)
     kept = kept_addresses(problem, graph, uses, flips)
-    return None if kept is None else _Loom(problem, graph, uses, kept, policy).run()
+    return None if kept is None else Loom(problem, graph, uses, kept, policy).run()
 
 
-class _Loom:
+class Loom:
     """The state while the clock runs."""
 
     def __init__(
@@ -60,7 +60,8 @@ class _Loom:
         ]
         self.live: list[tuple[int, int, int]] = []  # first byte, end, buffer
         self.start = [-1] * len(self.tasks)
-        self.end = [NEVER] * len(self.tasks)
+        self.done = [False] * len(self.tasks)
+        self.clock = Clock(graph, interruption_ns(problem.target))
         self.step = 0  # next to start
         self.now = 0
         self.busy: dict[str, int] = dict.fromkeys(graph.resources, -1)
@@ -99,10 +100,10 @@ class _Loom:
         while True:
             while self._start_step() | self._start_transfers():
                 pass
-            running = [(self.end[t], t) for t in self.busy.values() if t >= 0]
-            if not running:
+            ended = self.clock.end()
+            if ended is None:
                 break
-            self.now, task = min(running)
+            self.now, task = ended
             self._finish(task)
         if min(self.start, default=0) < 0:
             return None
@@ -112,11 +113,11 @@ class _Loom:
 
     def _begin(self, task: int) -> None:
         self.start[task] = self.now
-        self.end[task] = self.now + self.tasks[task].duration_ns
+        self.clock.start(task, self.now)
         self.busy[self.tasks[task].resource] = task
 
     def _ready(self, task: int) -> bool:
-        return all(self.end[t] <= self.now for t in self.tasks[task].after)
+        return all(self.done[t] for t in self.tasks[task].after)
 
     def _start_step(self) -> bool:
         """Start the next kernel if its data are there and its results have room."""
@@ -262,6 +263,7 @@ class _Loom:
 
     def _finish(self, task: int) -> None:
         done = self.tasks[task]
+        self.done[task] = True
         self.busy[done.resource] = -1
         if done.kind is TaskKind.COMPUTE:
             for buffer in self.frees[self.step - 1]:

@@ -13,31 +13,29 @@ from math import prod
 
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.tiling import StageGeometry, TileIndex, input_range, tile_count, tile_range
-from ooc_solve.models.vocabulary import LoopOrder, Tensor
+from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count, tile_range
+from ooc_solve.models.vocabulary import LoopOrder, Reading
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
 
 Ranges = tuple[tuple[int, int], ...]
 
 
-def input_ranges(geometry: StageGeometry, tensor: Tensor) -> tuple[Ranges, Ranges]:
-    """Input rows of each row of tiles, and input columns of each column of tiles."""
+def input_ranges(geometry: StageGeometry, operand: int) -> tuple[Ranges, Ranges]:
+    """Rows of an input for each row of tiles, and its columns for each column of tiles."""
+    tensor = geometry.inputs[operand]
     if geometry.op.needs_whole_tensors:
         return ((0, tensor.height),), ((0, tensor.width),)
-    window, tiling, out = geometry.op.window, geometry.tiling, geometry.output
-    kernel, stride, dilation, pads = window.kernel, window.stride, window.dilation, window.pads
+    tiling, out = geometry.tiling, geometry.output
+    rows, columns = (geometry.op.reading(operand, axis) for axis in (0, 1))
     return (
-        _ranges(out.height, tiling.rows, kernel[0], stride[0], dilation[0], pads[0], tensor.height),
-        _ranges(out.width, tiling.columns, kernel[1], stride[1], dilation[1], pads[1], tensor.width),
+        _ranges(out.height, tiling.rows, rows, tensor.height),
+        _ranges(out.width, tiling.columns, columns, tensor.width),
     )
 
 
 @lru_cache(maxsize=1 << 12)
-def _ranges(size: int, tile: int, kernel: int, stride: int, dilation: int, pad: int, limit: int) -> Ranges:
-    return tuple(
-        input_range(tile_range(i, tile, size), kernel, stride, dilation, pad, limit)
-        for i in range(tile_count(size, tile))
-    )
+def _ranges(size: int, tile: int, reading: Reading, limit: int) -> Ranges:
+    return tuple(reading.needed(tile_range(i, tile, size), limit) for i in range(tile_count(size, tile)))
 
 
 @lru_cache(maxsize=1 << 12)
@@ -69,12 +67,12 @@ class Workspace:
     granules: tuple[int, ...]
     held_inputs: int
     held_weights: int
-    ranges: tuple[Ranges, Ranges] = field(init=False)  # of every input: those with windows have one
+    ranges: list[tuple[Ranges, Ranges]] = field(init=False)  # of each input
     grid: TileIndex = field(init=False)
     records: dict[tuple[int, int], int] = field(init=False)  # weight bytes by group and split
 
     def __post_init__(self) -> None:
-        self.ranges = input_ranges(self.geometry, self.geometry.inputs[0])
+        self.ranges = [input_ranges(self.geometry, k) for k in range(len(self.inputs))]
         self.grid = self.geometry.grid
         self.records = {}
 
@@ -86,8 +84,9 @@ class Workspace:
         """Tiles at the corners of the stage, those with the most input, and some from the middle."""
         rows, columns, groups, splits = self.grid
         middle = [1] if self.held_inputs or self.held_weights else []
-        some_rows = {0, widest(self.ranges[0]), rows - 1, *(i for i in middle if i < rows)}
-        some_columns = {0, widest(self.ranges[1]), columns - 1}
+        widest_rows, widest_columns = ({widest(ranges[axis]) for ranges in self.ranges} for axis in (0, 1))
+        some_rows = {0, *widest_rows, rows - 1, *(i for i in middle if i < rows)}
+        some_columns = {0, *widest_columns, columns - 1}
         some_groups = {0, groups - 1, *(i for i in middle if i < groups)}
         some_splits = {0, max(0, splits - 2), splits - 1}
         for row in some_rows:
@@ -112,8 +111,7 @@ class Workspace:
     def _input(self, k: int, index: TileIndex) -> int:
         tensor, granule = self.geometry.inputs[k], self.granules[k]
         pixel = self._plane_width(k, index) * tensor.dtype.size_bytes
-        rows = self.ranges[0][index[0]][1] - self.ranges[0][index[0]][0]
-        columns = self.ranges[1][index[1]][1] - self.ranges[1][index[1]][0]
+        rows, columns = (high - low for low, high in (self.ranges[k][axis][index[axis]] for axis in (0, 1)))
         if columns == tensor.width:
             return self.problem.buffer_bytes(align_up(rows * columns * pixel, granule))
         return self.problem.buffer_bytes(rows * align_up(columns * pixel, granule))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ooc_solve.api import Comparison, compare, load, target
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import (
     Bank,
@@ -195,3 +196,12 @@ def _first_fit(problem: Problem, graph: TaskGraph) -> tuple[int, ...]:
             at += problem.unit_bytes
         address.append(at)
     return tuple(address)
+
+
+# ------------------------------------------------------------------------ something found
+
+
+@pytest.fixture(scope="session")
+def comparison() -> Comparison:
+    """Every scheduler on a network that must spill: several layers, reads, writes, and a search."""
+    return compare(load("zoo:ds_cnn"), target("f746-sd"), "12KiB", time_limit=1.5)

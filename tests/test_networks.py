@@ -187,8 +187,8 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("endless")
 @pytest.mark.parametrize("name", ["ds_cnn", "resnet8"])
 def test_more_sram_is_never_slower(name: str) -> None:
-    """A sweep over twelve sizes, some of them between rungs, never gets worse."""
-    sizes = [8192, 9999, 11264, 12288, 16384, 20480, 23456, 30000, 40960, 65536, 131072, 262144]
+    """A sweep over seven sizes, some of them between rungs, never gets worse."""
+    sizes = [9999, 11264, 12288, 23456, 30000, 40960, 131072]
     sweep(name, "f746-sd", sizes, 1)
 
 

@@ -1,6 +1,7 @@
 /* ooc.c - the state machine: walks through the command lists. */
 #include "ooc.h"
 
+#include "ooc_access.h"
 #include "ooc_kernels.h"
 
 #include <string.h>
@@ -8,7 +9,26 @@
 #define COMPUTE_CHANNEL 0xFFu
 #define NO_STREAM 0xFFu
 #define COMPUTE 0u /* the stream that computes */
-#define AGAIN 2u /* ooc_progress.busy of a transfer that is made a second time */
+#define UNREAD 0u /* ooc_progress.phase: see there */
+#define WAITING 1u
+#define READY 2u
+#define BUSY 3u
+#define AGAIN 4u
+#define RECORDS_SEEN 2u /* ooc.records after a complete run with OOC_RECORDS_FIRST_RUN */
+
+#ifdef OOC_ONE_STREAM
+#define MOST_STREAMS 1u
+#define STREAMS(o) 1u
+#else
+#define MOST_STREAMS OOC_MAX_STREAMS
+#define STREAMS(o) ((o)->model->streams)
+#endif
+
+#ifdef OOC_ONE_BANK
+#define MOST_BANKS 1u
+#else
+#define MOST_BANKS OOC_MAX_BANKS
+#endif
 
 /* ----------------------------------------------------------------- small parts */
 
@@ -22,6 +42,20 @@ uint8_t *ooc_address(const struct ooc *o, uint32_t offset, uint32_t bytes) {
         offset -= size;
     }
     return NULL;
+}
+
+/* Where the buffer of a command begins: in a bank, as ooc_check has seen. */
+static inline uint8_t *place(const struct ooc *o, uint32_t units) {
+    uint8_t *const *bank = o->bank;
+    uint32_t offset = units * o->model->unit;
+#ifndef OOC_ONE_BANK
+    const uint32_t *size = o->model->bank_bytes;
+    for (; offset >= *size; size++) {
+        offset -= *size;
+        bank++;
+    }
+#endif
+    return *bank + offset;
 }
 
 static uint32_t little_endian(const uint8_t *from) {
@@ -49,30 +83,22 @@ static void port_event(const struct ooc *o, unsigned stream, uint8_t what) {
 }
 
 /* Begin a request; 0 or an error. */
-static int request(struct ooc *o, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *sram,
-                   uint32_t bytes, int to_store) {
+static inline int request(struct ooc *o, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *sram,
+                          uint32_t bytes, int to_store) {
     const struct ooc_port *port = o->port;
-    int result;
-    if (!to_store) {
-        result = port->read_start(port->context, channel, store, offset, sram, bytes);
-    } else if (port->write_start != NULL) {
-        result = port->write_start(port->context, channel, store, offset, sram, bytes);
-    } else {
-        return OOC_ERROR_PORT;
-    }
+    int result = to_store ? port->write_start(port->context, channel, store, offset, sram, bytes)
+                          : port->read_start(port->context, channel, store, offset, sram, bytes);
     return result < 0 ? port_failed(o, result) : 0;
 }
 
-/* Ask for the end of a request begun at `since`: 1, 0 or an error. */
-static int completed(struct ooc *o, uint8_t channel, uint32_t since) {
+/* Ask for the end of a request: 1, 0 or an error. */
+static inline int completed(struct ooc *o, uint8_t channel) {
     int result = o->port->poll(o->port->context, channel);
-    if (result < 0) {
-        return port_failed(o, result);
-    }
-    if (result == 0 && o->port->timeout != 0 && port_now(o) - since > o->port->timeout) {
-        return OOC_ERROR_TIMEOUT;
-    }
-    return result != 0;
+    return result < 0 ? port_failed(o, result) : result != 0;
+}
+
+static int is_late(const struct ooc *o, uint32_t since) {
+    return o->port->timeout != 0 && port_now(o) - since > o->port->timeout;
 }
 
 /* ----------------------------------------------------------------- short reads */
@@ -108,7 +134,7 @@ static uint32_t set_tail(uint8_t *target, uint32_t bytes) {
 /* After it: if they are as they were set, the read ended early, or that is what came: what an
  * aborted read left behind may have gone to storage as padding. Another read tells, which
  * sets them differently; it must bring what the first one seemed to leave. */
-static int came_to_end(const uint8_t *target, uint32_t bytes, uint32_t first, int again) {
+static inline int came_to_end(const uint8_t *target, uint32_t bytes, uint32_t first, int again) {
     const uint8_t *tail = target + bytes - TAIL_BYTES;
     int whole = 1;
     if (bytes >= TAIL_BYTES && again) {
@@ -136,148 +162,117 @@ static int came_to_end(const uint8_t *target, uint32_t bytes, uint32_t first, in
 
 /* ------------------------------------------------------------------- transfers */
 
-/* What the transfer command of a stream moves: one segment after the other. */
-struct transfer {
-    const struct ooc_shape *shape;
-    const struct ooc_region *region;
-    uint32_t offset; /* of the segment under way, from the start of the store */
-    uint8_t *sram; /* likewise */
-    int to_store;
-};
-
-static void describe(struct transfer *transfer, const struct ooc *o, unsigned stream) {
-    const struct ooc_progress *progress = &o->stream[stream];
-    const uint16_t *word = progress->word;
-    const struct ooc_shape *shape = &o->model->shapes[word[1]];
-    uint32_t sram = (uint32_t)word[0] * o->model->unit + progress->segment * shape->bytes;
-    transfer->shape = shape;
-    transfer->region = &o->model->region[word[2]];
-    transfer->offset = transfer->region->base + ((uint32_t)word[5] << 16 | word[4]);
-    transfer->offset += progress->segment * shape->pitch;
-    transfer->sram = ooc_address(o, sram, shape->bytes);
-    transfer->to_store = (word[3] & OOC_STORE) != 0u;
-}
-
 /* Without DMA the compute stream transfers by itself, over channel 0. */
 static uint8_t channel_of(const struct ooc *o, unsigned stream) {
     uint8_t channel = o->model->stream[stream].channel;
     return channel == COMPUTE_CHANNEL ? 0 : channel;
 }
 
-static int start_segment(struct ooc *o, unsigned stream) {
-    struct ooc_progress *progress = &o->stream[stream];
-    struct transfer transfer;
-    int result;
-    describe(&transfer, o, stream);
-    if (!transfer.to_store) {
-        progress->tail = set_tail(transfer.sram, transfer.shape->bytes);
-    }
-    progress->since = port_now(o);
-    result = request(o, channel_of(o, stream), transfer.region->store, transfer.offset, transfer.sram,
-                     transfer.shape->bytes, transfer.to_store);
-    progress->busy = result == 0;
-    return result;
-}
-
-/* Look at what has arrived with the segment under way: OOC_BUSY if it must be read again. */
-static int arrived(const struct ooc *o, unsigned stream) {
-    const struct ooc_progress *progress = &o->stream[stream];
-    struct transfer transfer;
-    describe(&transfer, o, stream);
-    if (!transfer.to_store
-        && !came_to_end(transfer.sram, transfer.shape->bytes, progress->tail, progress->busy == AGAIN)) {
-        return progress->busy == AGAIN ? OOC_ERROR_SHORT : OOC_BUSY;
-    }
-    return OOC_DONE;
-}
-
-static void end_command(struct ooc *o, unsigned stream) {
+static void end_command(const struct ooc *o, struct ooc_progress *progress, unsigned stream) {
     port_event(o, stream, OOC_EVENT_END);
-    o->stream[stream].done++;
-    o->stream[stream].waiting = 0;
+    progress->done++;
+    progress->phase = UNREAD;
 }
 
-/* Follow the transfer of a stream that is busy: 1 if something happened, 0, or an error. */
-static int follow(struct ooc *o, unsigned stream) {
-    struct ooc_progress *progress = &o->stream[stream];
-    int result = 0;
-    if (progress->busy) {
-        result = completed(o, channel_of(o, stream), progress->since);
+/* What transfer() says besides errors, 0 (nothing happened) and 1 (something did). */
+#define ENDED 2
+#define NEXT 3 /* only to itself: there is another segment to start */
+
+/* A segment has come: the transfer has ended, or goes on with the next one, or with the same again. */
+static inline int arrived(struct ooc_progress *progress, const struct ooc_shape *shape, const uint8_t *sram,
+                          uint8_t *phase) {
+    int again = *phase == AGAIN;
+    if ((progress->command.word[3] & OOC_STORE) == 0u && !came_to_end(sram, shape->bytes, progress->tail, again)) {
+        *phase = AGAIN;
+        return again ? OOC_ERROR_SHORT : NEXT;
     }
-    if (result <= 0) {
-        if (result < 0 && result != OOC_ERROR_TIMEOUT) {
-            progress->busy = 0;
+    *phase = BUSY;
+    progress->cursor.count++;
+    return progress->cursor.count == shape->segments ? ENDED : NEXT;
+}
+
+/* Start the segment whose turn it is: 0 or an error. */
+static int start(struct ooc *o, struct ooc_progress *progress, const struct ooc_shape *shape, uint8_t *sram) {
+    const uint16_t *word = progress->command.word;
+    const struct ooc_region *region = &o->model->region[word[2]];
+    uint32_t offset = ((uint32_t)word[5] << 16 | word[4]) + progress->cursor.count * shape->pitch;
+    int to_store = word[3] & (int)OOC_STORE;
+    if (!to_store) {
+        progress->tail = set_tail(sram, shape->bytes);
+    }
+    return request(o, progress->channel, region->store, region->base + offset, sram, shape->bytes, to_store);
+}
+
+/* Go on with a transfer as far as it goes. */
+OOC_APART int transfer(struct ooc *o, struct ooc_progress *progress) {
+    const struct ooc_shape *shape = &o->model->shapes[progress->command.word[1]];
+    int starts = progress->phase == READY;
+    uint8_t phase = starts ? BUSY : progress->phase;
+    int result, happened = starts;
+    do {
+        uint8_t *sram = place(o, progress->command.word[0]) + progress->cursor.count * shape->bytes;
+        result = starts ? start(o, progress, shape, sram) : 0;
+        if (result == 0) {
+            result = completed(o, progress->channel);
+            if (result > 0) {
+                happened = 1;
+                starts = 1;
+                result = arrived(progress, shape, sram, &phase);
+            } else if (result == 0) {
+                if (happened) { /* it has just been started */
+                    progress->since = port_now(o);
+                }
+                result = is_late(o, progress->since) ? OOC_ERROR_TIMEOUT : happened;
+            }
         }
-        return result;
-    }
-    result = arrived(o, stream);
-    progress->busy = 0;
-    if (result == OOC_BUSY) {
-        result = start_segment(o, stream);
-        progress->busy = result == 0 ? AGAIN : 0;
-    } else if (result == OOC_DONE) {
-        progress->segment++;
-        if (progress->segment < o->model->shapes[progress->word[1]].segments) {
-            result = start_segment(o, stream);
-        } else {
-            end_command(o, stream);
-        }
-    }
-    return result < 0 ? result : 1;
+    } while (result == NEXT);
+    progress->phase = result >= 0 || result == OOC_ERROR_TIMEOUT ? phase : READY;
+    return result;
 }
 
 /* -------------------------------------------------------------------- commands */
 
-/* Read the next command of a stream, and add its waits to what it needs. */
-static void read_command(struct ooc *o, unsigned stream) {
-    struct ooc_progress *progress = &o->stream[stream];
-    struct ooc_cursor cursor;
-    struct ooc_command command;
-    unsigned k;
-    cursor.next = progress->next;
-    cursor.round = progress->round;
-    cursor.number = 0; /* is not asked for */
-    ooc_command_read(&command, &o->model->stream[stream], &cursor);
-    progress->next = cursor.next;
-    progress->round = cursor.round;
-    progress->stage = command.stage;
-    memcpy(progress->word, command.word, sizeof progress->word);
-    for (k = 0; k < OOC_MAX_STREAMS - 1; k++) {
-        progress->need[k] += command.wait[k];
-    }
-    progress->waiting = 1;
-}
-
-/* Whether a stream has a command left whose waits are over. */
-static int may_start(struct ooc *o, unsigned stream) {
-    struct ooc_progress *progress = &o->stream[stream];
-    unsigned other, k = 0;
-    int ready = 1;
-    if (progress->busy || progress->done == o->model->stream[stream].count) {
-        return 0;
-    }
-    if (!progress->waiting) {
-        read_command(o, stream);
-    }
-    for (other = 0; other < o->model->streams; other++) {
+/* Whether the waits of a stream's command are over; once they are, they stay so. */
+static int may_start(const struct ooc *o, unsigned stream) {
+    const uint32_t *need = o->stream[stream].need;
+    unsigned other;
+    for (other = 0; other < STREAMS(o); other++) {
         if (other != stream) {
-            ready = ready && o->stream[other].done >= progress->need[k];
-            k++;
+            if (o->stream[other].done < *need) {
+                return 0;
+            }
+            need++;
         }
     }
-    return ready;
+    return 1;
 }
 
-/* Start the transfer that comes next in a stream if it may: 1 if something happened, 0, or an error. */
-static int begin(struct ooc *o, unsigned stream) {
-    int result;
-    if (!may_start(o, stream) || o->stream[stream].stage != OOC_TRANSFER) {
-        return 0;
-    }
-    o->stream[stream].segment = 0;
-    port_event(o, stream, OOC_EVENT_START);
-    result = start_segment(o, stream);
-    return result < 0 ? result : 1;
+/* Go on with a stream until it waits or is to compute: whether something happened, or an error. */
+OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned number) {
+    const struct ooc_stream *stream = &o->model->stream[number];
+    int result, happened = 0;
+    do {
+        result = 0;
+        if (progress->phase == UNREAD && progress->done != stream->count) {
+            int waits = ooc_command_read(&progress->command, progress->need, stream, &progress->cursor);
+            progress->phase = waits ? WAITING : READY;
+        }
+        if (progress->phase == WAITING && may_start(o, number)) {
+            progress->phase = READY;
+        }
+        if (progress->phase >= READY && progress->command.stage == OOC_TRANSFER) {
+            if (progress->phase == READY) {
+                progress->cursor.count = 0;
+                port_event(o, number, OOC_EVENT_START);
+            }
+            result = transfer(o, progress);
+            happened |= result;
+            if (result == ENDED) {
+                end_command(o, progress, number);
+            }
+        }
+    } while (result == ENDED);
+    return result < 0 ? result : happened;
 }
 
 /* --------------------------------------------------------------------- records */
@@ -285,19 +280,18 @@ static int begin(struct ooc *o, unsigned stream) {
 #ifndef OOC_NO_RECORD_CHECK
 static int is_sound(const struct ooc *o, const struct ooc_command *command) {
     const struct ooc_shape *shape = &o->model->shapes[command->word[1]];
-    uint32_t bytes = shape->bytes * shape->segments;
-    const uint8_t *record = ooc_address(o, (uint32_t)command->word[0] * o->model->unit, bytes);
-    return ooc_crc32(0, record, bytes - 4) == little_endian(record + bytes - 4);
+    return ooc_checksum(place(o, command->word[0]), shape->bytes * shape->segments) == 0u;
 }
 
 /* Check the records among the commands of a stream that nobody has looked at yet, up to number `end`:
  * how many of the commands are left, the first of them with the wrong record. */
-static uint32_t unsound(struct ooc *o, unsigned stream, uint32_t end) {
-    struct ooc_cursor *seen = &o->seen[stream == COMPUTE ? 0 : stream - 1u];
-    uint32_t left = (end - seen->number) & 0xFFFFu; /* no command waits for more: SPEC.md, Limits */
+static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end) {
+    uint32_t left = (end - seen->count) & 0xFFFFu; /* no command waits for more: SPEC.md, Limits */
+    uint32_t need[OOC_MAX_STREAMS - 1] = {0, 0, 0}; /* is not asked for */
+    struct ooc_command command;
     for (; left > 0; left--) {
-        struct ooc_command command;
-        ooc_command_read(&command, &o->model->stream[stream], seen);
+        (void)ooc_command_read(&command, need, &o->model->stream[stream], seen);
+        seen->count++;
         if (command.stage == OOC_TRANSFER && (command.word[3] & OOC_CHECKED) != 0u && !is_sound(o, &command)) {
             break;
         }
@@ -305,9 +299,10 @@ static uint32_t unsound(struct ooc *o, unsigned stream, uint32_t end) {
     return left;
 }
 #else
-static uint32_t unsound(struct ooc *o, unsigned stream, uint32_t end) {
+static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end) {
     (void)o;
     (void)stream;
+    (void)seen;
     (void)end;
     return 0;
 }
@@ -336,21 +331,25 @@ static void fail(struct ooc *o, unsigned stream, uint32_t index, int error) {
     if (o->status == OOC_BUSY) { /* the first one is told */
         o->task_stream = (uint8_t)stream;
         o->task_index = index;
-        o->status = error;
+        o->status = (int16_t)error;
     }
 }
 
-/* Follow all transfers, then start those that may start: how often something happened. */
-static unsigned move(struct ooc *o) {
-    unsigned stream, pass, happened = 0;
-    for (pass = 0; pass < 2; pass++) {
-        for (stream = 0; stream < o->model->streams && o->status == OOC_BUSY; stream++) {
-            int result = pass == 0 ? follow(o, stream) : begin(o, stream);
-            if (result < 0) {
-                fail(o, stream, o->stream[stream].done, result);
-            }
-            happened += result != 0;
+/* Go on with all streams until none can: whether something happened. */
+static int move(struct ooc *o) {
+    unsigned stream = 0, streams = STREAMS(o), left;
+    int happened = 0;
+    for (left = streams; left > 0; left--) {
+        int result = go_on(o, &o->stream[stream], stream);
+        if (result != 0) {
+            happened = 1;
+            left = streams; /* the others may have waited for this one */
         }
+        if (result < 0) {
+            fail(o, stream, o->stream[stream].done, result);
+            break;
+        }
+        stream = stream + 1u < streams ? stream + 1u : 0u;
     }
     return happened;
 }
@@ -358,18 +357,18 @@ static unsigned move(struct ooc *o) {
 /* -------------------------------------------------------------------- interface */
 
 int ooc_advance(struct ooc *o) {
-    unsigned happened = 0;
+    int happened = 0;
     o->again = 1;
     while (o->again && !o->held) {
         hold(o);
         o->again = 0;
-        happened += o->status == OOC_BUSY ? move(o) : 0u;
+        happened |= o->status == OOC_BUSY ? move(o) : 0;
         give_back(o);
     }
     if (happened) {
         o->idle = 0;
     }
-    return happened != 0;
+    return happened;
 }
 
 /* Give the guard back, and do what an interrupt has left undone. */
@@ -383,8 +382,8 @@ static void let_go(struct ooc *o) {
 /* Nothing happened: wait, be done, or be stuck. */
 static void standstill(struct ooc *o) {
     unsigned stream, stuck = NO_STREAM;
-    for (stream = 0; stream < o->model->streams; stream++) {
-        if (o->stream[stream].busy) {
+    for (stream = 0; stream < STREAMS(o); stream++) {
+        if (o->stream[stream].phase >= BUSY) {
             o->idle = 1;
             return;
         }
@@ -394,6 +393,7 @@ static void standstill(struct ooc *o) {
     }
     if (stuck == NO_STREAM) {
         o->status = OOC_DONE;
+        o->records = o->records == OOC_RECORDS_EVERY_RUN ? o->records : RECORDS_SEEN;
     } else {
         fail(o, stuck, o->stream[stuck].done, OOC_ERROR_DEADLOCK);
     }
@@ -401,9 +401,10 @@ static void standstill(struct ooc *o) {
 
 /* Under the guard: whether a kernel is to run now. */
 static int choose(struct ooc *o, int happened) {
+    const struct ooc_progress *progress = &o->stream[COMPUTE];
     int runs = 0;
     if (o->status == OOC_BUSY) {
-        runs = may_start(o, COMPUTE) && o->stream[COMPUTE].stage != OOC_TRANSFER;
+        runs = progress->phase == READY && progress->command.stage != OOC_TRANSFER;
         if (!runs && !happened) {
             standstill(o);
         }
@@ -411,49 +412,62 @@ static int choose(struct ooc *o, int happened) {
     return runs;
 }
 
-/* Check the records that the next kernel waits for. */
+/* Check the records that the next kernel waits for: those of the IO streams, or those that its own stream
+ * has loaded since the last kernel. */
 static int check_records(struct ooc *o, unsigned *stream, uint32_t *index) {
     const struct ooc_progress *progress = &o->stream[COMPUTE];
-    unsigned k = o->model->streams > 1u;
-    for (; k < o->model->streams; k++) {
+    unsigned first = STREAMS(o) > 1u;
+    unsigned k = first;
+    for (; k < STREAMS(o); k++) {
         uint32_t end = k == COMPUTE ? progress->done : progress->need[k - 1u];
-        uint32_t left = unsound(o, k, end);
+        uint32_t left = unsound(o, k, &o->seen[k - first], end);
         if (left > 0) {
             *stream = k;
             *index = end - left;
             return OOC_ERROR_RECORD;
         }
     }
+    if (first == COMPUTE) {
+        o->seen[0] = progress->cursor; /* behind the command of the kernel */
+        o->seen[0].count = (uint16_t)(progress->done + 1u);
+    }
     return OOC_DONE;
+}
+
+static inline uint8_t *slot(const struct ooc *o, uint32_t units) {
+    return units == OOC_NOWHERE ? NULL : place(o, units);
 }
 
 /* Run the kernel of the next command. */
 static int compute(const struct ooc *o) {
-    const struct ooc_progress *progress = &o->stream[COMPUTE];
+    const struct ooc_command *command = &o->stream[COMPUTE].command;
+    const uint16_t *word = command->word;
     uint8_t *address[OOC_SLOTS];
     struct ooc_tile tile;
-    unsigned k;
-    for (k = 0; k < OOC_SLOTS; k++) {
-        uint16_t word = progress->word[1 + k];
-        address[k] = word == OOC_NOWHERE ? NULL : ooc_address(o, (uint32_t)word * o->model->unit, 0);
-    }
-    ooc_tile_set(&tile, o->model, &o->model->stages[progress->stage], progress->word[0], address);
+    address[OOC_SLOT_INPUT_0] = slot(o, word[1]);
+    address[OOC_SLOT_INPUT_1] = slot(o, word[2]);
+    address[OOC_SLOT_WEIGHTS] = slot(o, word[3]);
+    address[OOC_SLOT_OUTPUT] = slot(o, word[4]);
+    address[OOC_SLOT_SUMS] = slot(o, word[5]);
+    ooc_tile_set(&tile, o->model, &o->model->stages[command->stage], word[0], address);
     return ooc_kernel(&tile);
 }
 
 static void compute_checked(struct ooc *o) {
     unsigned stream = COMPUTE;
     uint32_t index = o->stream[COMPUTE].done;
-    int result = check_records(o, &stream, &index);
+    int result = o->records == RECORDS_SEEN ? OOC_DONE : check_records(o, &stream, &index);
     if (result == OOC_DONE) {
-        hold(o);
-        port_event(o, COMPUTE, OOC_EVENT_START);
-        let_go(o);
+        if (o->port->event != NULL) {
+            hold(o);
+            port_event(o, COMPUTE, OOC_EVENT_START);
+            let_go(o);
+        }
         result = compute(o);
     }
     hold(o);
     if (result == OOC_DONE) {
-        end_command(o, COMPUTE);
+        end_command(o, &o->stream[COMPUTE], COMPUTE);
     } else {
         fail(o, stream, index, result);
     }
@@ -462,14 +476,14 @@ static void compute_checked(struct ooc *o) {
 
 /* Transfers go first, so that they run while the kernel does. */
 int ooc_step(struct ooc *o) {
-    int happened, runs;
+    int runs;
     if (o->status != OOC_BUSY) {
         return o->status;
     }
-    happened = ooc_advance(o);
     hold(o);
+    o->again = 0;
     o->idle = 0;
-    runs = choose(o, happened);
+    runs = choose(o, move(o));
     let_go(o);
     if (runs) {
         compute_checked(o);
@@ -486,7 +500,10 @@ static void idle(const struct ooc *o) {
 /* Wait until a channel has nothing outstanding. */
 static int drain(struct ooc *o, uint8_t channel, uint32_t since) {
     int result;
-    while ((result = completed(o, channel, since)) == 0) {
+    while ((result = completed(o, channel)) == 0) {
+        if (is_late(o, since)) {
+            return OOC_ERROR_TIMEOUT;
+        }
         idle(o);
     }
     return result < 0 ? result : OOC_DONE;
@@ -496,7 +513,7 @@ static int drain(struct ooc *o, uint8_t channel, uint32_t since) {
 static uint8_t channel_behind(const struct ooc *o, uint8_t store) {
     uint8_t channel = 0;
     unsigned stream;
-    for (stream = 0; stream < o->model->streams; stream++) {
+    for (stream = 0; stream < STREAMS(o); stream++) {
         const struct ooc_stream *s = &o->model->stream[stream];
         if (s->channel != COMPUTE_CHANNEL && s->store == store) {
             channel = s->channel;
@@ -523,8 +540,8 @@ static int erase(struct ooc *o, unsigned number) {
 static int is_at_rest(const struct ooc *o) {
     unsigned stream;
     int rest = o->model != NULL && o->status != OOC_BUSY;
-    for (stream = 0; rest && stream < o->model->streams; stream++) {
-        rest = !o->stream[stream].busy;
+    for (stream = 0; rest && stream < STREAMS(o); stream++) {
+        rest = o->stream[stream].phase < BUSY;
     }
     return rest;
 }
@@ -539,15 +556,19 @@ static int restart(struct ooc *o) {
     int result = OOC_DONE;
     o->task_stream = NO_STREAM;
     o->task_index = 0;
-    for (stream = 0; stream < o->model->streams; stream++) {
-        if (o->stream[stream].busy && drain(o, channel_of(o, stream), port_now(o)) == OOC_ERROR_TIMEOUT) {
+    for (stream = 0; stream < STREAMS(o); stream++) {
+        const struct ooc_progress *progress = &o->stream[stream];
+        if (progress->phase >= BUSY && drain(o, progress->channel, port_now(o)) == OOC_ERROR_TIMEOUT) {
             o->task_stream = (uint8_t)stream;
-            o->task_index = o->stream[stream].done;
+            o->task_index = progress->done;
             return OOC_ERROR_TIMEOUT;
         }
     }
     memset(o->stream, 0, sizeof o->stream);
     memset(o->seen, 0, sizeof o->seen);
+    for (stream = 0; stream < STREAMS(o); stream++) {
+        o->stream[stream].channel = channel_of(o, stream);
+    }
     o->port_error = 0;
     /* A run writes each byte of these regions at most once. */
     result = erase(o, OOC_REGION_OUTPUT);
@@ -561,9 +582,17 @@ int ooc_start(struct ooc *o) {
     }
     hold(o);
     result = restart(o);
-    o->status = result == OOC_DONE ? OOC_BUSY : result;
+    o->status = (int16_t)(result == OOC_DONE ? OOC_BUSY : result);
     give_back(o);
     return result;
+}
+
+int ooc_check_records(struct ooc *o, unsigned when) {
+    if (!is_at_rest(o)) {
+        return OOC_ERROR_STATE;
+    }
+    o->records = when == OOC_RECORDS_EVERY_RUN ? OOC_RECORDS_EVERY_RUN : OOC_RECORDS_FIRST_RUN;
+    return OOC_DONE;
 }
 
 int ooc_run(struct ooc *o) {
@@ -589,7 +618,9 @@ int ooc_transfer(struct ooc *o, uint8_t store, uint32_t offset, uint8_t *sram, u
     for (again = 0; again < 2; again++) {
         uint32_t tail = to_store ? 0u : set_tail(sram, bytes);
         uint32_t since = port_now(o);
-        int result = request(o, channel, store, offset, sram, bytes, to_store);
+        int result = to_store && o->port->write_start == NULL
+                         ? OOC_ERROR_PORT
+                         : request(o, channel, store, offset, sram, bytes, to_store);
         if (result == OOC_DONE) {
             result = drain(o, channel, since);
         }
@@ -607,7 +638,7 @@ static uint32_t granule_of(const struct ooc *o, unsigned store) {
 
 static int check_header(const struct ooc *o, const uint8_t *header) {
     if (memcmp(header, "OOCI", 4) != 0 || little_endian(header + 4) != OOC_FORMAT
-        || ooc_crc32(0, header + 16, OOC_HEADER_BYTES - 16) != little_endian(header + 12)) {
+        || ooc_checksum(header, OOC_HEADER_BYTES) != 0u) {
         return OOC_ERROR_IMAGE;
     }
     if (memcmp(header + 16, o->model->digest, sizeof o->model->digest) != 0
@@ -635,8 +666,8 @@ static int check_image(struct ooc *o) {
     if (result == OOC_DONE) {
         result = check_header(o, header);
     }
-    if (result == OOC_DONE) {
-        uint32_t end = little_endian(header + 48);
+    if (result == OOC_DONE && image > bytes) {
+        uint32_t end = little_endian(header + 12);
         uint32_t length = ooc_align(4, granule);
         result = ooc_transfer(o, 0, image - length, header, length, 0);
         if (result == OOC_DONE && little_endian(header + length - 4) != end) {
@@ -667,7 +698,7 @@ static int prepare(struct ooc *o, const struct ooc_model *model, uint8_t *const 
                    const struct ooc_port *port) {
     unsigned k;
     int result;
-    if (model->format != OOC_FORMAT || model->banks > OOC_MAX_BANKS || model->streams > OOC_MAX_STREAMS) {
+    if (model->format != OOC_FORMAT || model->banks > MOST_BANKS || model->streams > MOST_STREAMS) {
         return OOC_ERROR_FORMAT;
     }
     for (k = 0; k < model->banks; k++) {
@@ -700,7 +731,7 @@ int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[
     result = prepare(o, model, banks, port);
     if (result != OOC_DONE) {
         o->model = NULL; /* no run with a model that was refused */
-        o->status = result;
+        o->status = (int16_t)result;
     }
     return result;
 }

@@ -23,13 +23,14 @@
  * state must not be used by two threads at the same time, and by an interrupt only
  * through ooc_advance.
  *
- * Files: ooc.c, ooc_command.c, ooc_tile.c, ooc_kernels.c; ooc_check.c unless OOC_NO_TABLE_CHECK;
+ * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_check.c and
+ * ooc_command_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.
  *
  * Trust: tables are believed after ooc_open (counts, addresses and ranges of
  * transfers checked once), the arena is as large as the tables say, and everything
- * that comes from storage is checked (header, CRC-32 of each record of weights).
+ * that comes from storage is checked (header, checksum of each record of weights).
  */
 #ifndef OOC_H
 #define OOC_H
@@ -39,8 +40,8 @@
 #include "ooc_port.h"
 #include "ooc_tables.h"
 
-#if OOC_FORMAT != 2
-#error "ooc: this runtime reads table format 2; take the runtime that came with ooc_tables.h"
+#if OOC_FORMAT != 3
+#error "ooc: this runtime reads table format 3; take the runtime that came with ooc_tables.h"
 #endif
 
 #ifdef __cplusplus
@@ -54,7 +55,7 @@ enum ooc_error {
     OOC_ERROR_FORMAT = -1, /* tables are of another format, damaged, or need a kernel left out */
     OOC_ERROR_IMAGE = -2, /* the storage holds no image, or its header is damaged */
     OOC_ERROR_PORT = -3, /* the port refused or failed a transfer: see ooc.port_error */
-    OOC_ERROR_RECORD = -4, /* a record of weights arrived with a wrong CRC-32 */
+    OOC_ERROR_RECORD = -4, /* a record of weights arrived with a wrong checksum */
     OOC_ERROR_DEADLOCK = -5, /* every stream waits for another: the tables are wrong */
     OOC_ERROR_TIMEOUT = -6, /* a transfer took longer than ooc_port.timeout */
     OOC_ERROR_ARGUMENT = -7, /* null pointer, unknown tensor number, wrong size, small scratch */
@@ -66,19 +67,23 @@ enum ooc_error {
     OOC_ERROR_RANGE = -13 /* the storage is smaller than the tables need */
 };
 
+/* When weights are compared with the checksums that came with them. */
+enum ooc_records {
+    OOC_RECORDS_EVERY_RUN = 0, /* whenever they were loaded: as after ooc_open */
+    OOC_RECORDS_FIRST_RUN = 1 /* until a run is complete */
+};
+
 /* How far one stream has come. */
 struct ooc_progress {
     uint32_t done; /* completed commands */
     uint32_t need[OOC_MAX_STREAMS - 1]; /* completed commands required of the others */
     uint32_t since; /* port clock when the request under way was started */
     uint32_t tail; /* what the last bytes of its target were set to */
-    uint32_t next; /* in the words of the stream: the command after the one below */
-    uint16_t round;
-    uint16_t segment; /* of the transfer under way */
-    uint16_t stage; /* of the next command, or the one under way: see struct ooc_command */
-    uint16_t word[6];
-    uint8_t busy; /* a transfer is under way; 2: again, to see whether it ended early */
-    uint8_t waiting; /* the next command is read, its waits are in `need` */
+    struct ooc_cursor cursor; /* behind the command below; count: segments of it that have come */
+    struct ooc_command command; /* the next one, or the one under way */
+    uint8_t phase; /* 0: no command is read; 1: it waits; 2: its waits are over; 3: its transfer is
+                    * under way; 4: again, to see whether it ended early */
+    uint8_t channel; /* of its transfers */
 };
 
 /* The state of one network. Its contents may be read, but only the runtime writes them. */
@@ -87,7 +92,8 @@ struct ooc {
     const struct ooc_port *port;
     uint8_t *bank[OOC_MAX_BANKS];
     struct ooc_progress stream[OOC_MAX_STREAMS];
-    int32_t status; /* what ooc_step returned last */
+    int16_t status; /* what ooc_step returned last */
+    uint8_t records; /* see ooc_check_records; 2: no more */
     int32_t port_error; /* after OOC_ERROR_PORT: what the port returned */
     uint32_t task_index; /* after an error: the command it happened in (SPEC.md, Faults) ... */
     uint8_t task_stream; /* ... and its stream; 0xFF: in no command */
@@ -111,6 +117,14 @@ typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 232 + 6 * size
  * Errors: ARGUMENT, FORMAT, RANGE, IMAGE, DIGEST, TRUNCATED, those of a transfer. */
 int ooc_open(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
              const struct ooc_port *port);
+
+/* Say when weights are compared with their checksums (enum ooc_records); between runs. With
+ * OOC_RECORDS_FIRST_RUN the first run that ends with OOC_DONE has read all records and found them right,
+ * and later runs believe the storage: what it returns wrongly from then on is computed with. Reads
+ * that end early are told all the same. Say it again, and the next run compares; ooc_open goes back
+ * to every run.
+ * Errors: STATE. */
+int ooc_check_records(struct ooc *state, unsigned when);
 
 /* Begin a run from the first commands. Inputs must be in place. Also the way to start
  * again after an error: waits for transfers still under way, whatever their result.
@@ -169,9 +183,9 @@ int ooc_input_write(struct ooc *state, unsigned input, const void *data, uint32_
 int ooc_output_read(struct ooc *state, unsigned output, void *data, uint32_t bytes, uint8_t *scratch,
                     uint32_t scratch_bytes);
 
-/* CRC-32 (IEEE 802.3, reflected, as in zlib) of some bytes. Start with crc 0 and hand
- * the result in again to go on. */
-uint32_t ooc_crc32(uint32_t crc, const uint8_t *data, uint32_t bytes);
+/* The sum over `count` bytes, aligned to 4 bytes, of which the last four are their checksum: 0 if
+ * all are as they were written. Of headers and records (SPEC.md, Checksums). (ooc_checksum.c) */
+uint32_t ooc_checksum(const uint8_t *bytes, uint32_t count);
 
 /* A sentence for a status or error; "" with OOC_NO_MESSAGES. */
 const char *ooc_message(int status);

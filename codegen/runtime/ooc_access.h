@@ -27,12 +27,26 @@
 #define OOC_IN_ORDER() ((void)0)
 #endif
 
+/* Pointers move step by step: compilers that make one pointer per step run out of registers. */
+#if defined(__GNUC__)
+#define OOC_STEP_BY_STEP(pointer) __asm__ volatile("" : "+r"(pointer) : : "memory")
+#else
+#define OOC_STEP_BY_STEP(pointer) ((void)0)
+#endif
+
+/* Code for what is rare stays out of the way. */
+#if defined(__GNUC__)
+#define OOC_RARELY(condition) __builtin_expect(!!(condition), 0)
+#else
+#define OOC_RARELY(condition) (condition)
+#endif
+
 static inline uint8_t *ooc_view_row(const struct ooc_view *view, int32_t y) {
-    uint8_t *row = view->base + (uint32_t)(y - view->row) * view->row_pitch;
-    if (view->record_gap != 0) {
-        row += (uint32_t)(y / view->record_rows - view->record) * view->record_gap;
+    uint32_t bytes = (uint32_t)(y - view->row) * view->row_pitch;
+    if (view->record_gap != 0) { /* modulo 2^32, since that of a ring leads back */
+        bytes += (uint32_t)(y / view->record_rows - view->record) * view->record_gap;
     }
-    return row;
+    return view->base + bytes;
 }
 
 static inline uint8_t *ooc_view_pixel(const struct ooc_view *view, int32_t y, int32_t x) {

@@ -10,9 +10,15 @@
 /* ----------------------------------------------------------------------- stages */
 
 static int operand_is_sound(const struct ooc_model *model, const struct ooc_operand *operand) {
-    return operand->tensor < model->tensor_count
-           && (!operand->streamed
-               || (operand->plane_channels > 0 && operand->record_rows > 0 && operand->granule > 0));
+    if (operand->tensor >= model->tensor_count) {
+        return 0;
+    }
+    if (operand->place == OOC_PATCH) {
+        return operand->maker < model->stage_count
+               && model->stages[operand->maker].operand[2].tensor == operand->tensor;
+    }
+    return operand->place == OOC_RESIDENT
+           || (operand->plane_channels > 0 && operand->record_rows > 0 && operand->granule > 0);
 }
 
 static int tensors_are_sound(const struct ooc_model *model) {
@@ -30,17 +36,18 @@ static int tensors_are_sound(const struct ooc_model *model) {
 static int window_is_sound(const struct ooc_stage *stage) {
     int axis;
     for (axis = 0; axis < 2; axis++) {
-        if (stage->kernel[axis] == 0 || stage->stride[axis] == 0 || stage->dilation[axis] == 0) {
+        const struct ooc_cut *cut = &stage->tiles[axis];
+        if (stage->kernel[axis] == 0 || stage->stride[axis] == 0 || stage->dilation[axis] == 0
+            || cut->count == 0 || cut->pitch == 0 || cut->extent == 0) {
             return 0;
         }
     }
-    return stage->tile_rows > 0 && stage->tile_columns > 0 && stage->tile_channels > 0
-           && stage->split_channels > 0 && stage->conv_groups > 0;
+    return stage->tile_channels > 0 && stage->split_channels > 0 && stage->conv_groups > 0;
 }
 
 static int elements_are_sound(const struct ooc_stage *stage, const struct ooc_tensor *in,
                               const struct ooc_tensor *out) {
-    if (stage->kind == OOC_PERMUTE) {
+    if (stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE) {
         return in->element_bytes == out->element_bytes;
     }
     return in->element_bytes == (stage->kind == OOC_QUANTIZE ? 4 : 1)
@@ -49,7 +56,7 @@ static int elements_are_sound(const struct ooc_stage *stage, const struct ooc_te
 
 static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_tensor *in,
                               const struct ooc_tensor *out) {
-    if (stage->kind == OOC_PERMUTE) {
+    if (stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE) {
         return 1;
     }
     if (stage->kind != OOC_CONV) {
@@ -60,10 +67,33 @@ static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_te
            && (stage->conv_groups == 1 || stage->split_channels >= in->channels);
 }
 
+static int takes_two(const struct ooc_stage *stage) {
+    return stage->kind == OOC_ADD || stage->kind == OOC_MULTIPLY
+           || (stage->kind == OOC_MOVE && stage->inputs == 2);
+}
+
+static int move_is_sound(const struct ooc_model *model, const struct ooc_stage *stage) {
+    uint32_t end = stage->first_axis + (uint32_t)stage->inputs * OOC_MOVE_AXES;
+    uint32_t k;
+    for (k = stage->first_axis; k < end; k++) {
+        if (end > model->axis_count || model->axes[k].size >> 16 == 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int axes_are_sound(const struct ooc_model *model, const struct ooc_stage *stage) {
+    if (stage->kind == OOC_MOVE) {
+        return move_is_sound(model, stage);
+    }
+    return stage->kind != OOC_PERMUTE || stage->first_axis + OOC_PERMUTE_AXES <= model->axis_count;
+}
+
 static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage *stage) {
-    const struct ooc_tensor *in, *out;
+    const struct ooc_tensor *out;
     int k;
-    if (!ooc_has_kernel(stage->kind) || stage->inputs != (stage->kind == OOC_ADD ? 2 : 1)
+    if (!ooc_has_kernel(stage) || stage->inputs != (takes_two(stage) ? 2 : 1)
         || !window_is_sound(stage)) {
         return 0;
     }
@@ -74,12 +104,14 @@ static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage 
             }
         }
     }
-    in = &model->tensors[stage->operand[0].tensor];
     out = &model->tensors[stage->operand[2].tensor];
-    if (!elements_are_sound(stage, in, out) || !channels_are_sound(stage, in, out)) {
-        return 0;
+    for (k = 0; k < stage->inputs; k++) {
+        const struct ooc_tensor *in = &model->tensors[stage->operand[k].tensor];
+        if (!elements_are_sound(stage, in, out) || !channels_are_sound(stage, in, out)) {
+            return 0;
+        }
     }
-    return stage->kind != OOC_PERMUTE || stage->permutation + OOC_PERMUTE_AXES <= model->axis_count;
+    return axes_are_sound(model, stage);
 }
 
 /* --------------------------------------------------------------------- commands */
@@ -87,8 +119,7 @@ static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage 
 static uint64_t count_tiles(const struct ooc_model *model, const struct ooc_stage *stage) {
     const struct ooc_tensor *in = &model->tensors[stage->operand[0].tensor];
     const struct ooc_tensor *out = &model->tensors[stage->operand[2].tensor];
-    uint64_t count = (uint64_t)((out->height + stage->tile_rows - 1) / stage->tile_rows);
-    count *= (uint64_t)((out->width + stage->tile_columns - 1) / stage->tile_columns);
+    uint64_t count = (uint64_t)stage->tiles[0].count * stage->tiles[1].count;
     count *= (uint64_t)((out->channels + stage->tile_channels - 1) / stage->tile_channels);
     if (stage->kind == OOC_CONV) {
         count *= (uint64_t)((in->channels + stage->split_channels - 1) / stage->split_channels);
@@ -182,19 +213,20 @@ static int stream_is_sound(struct ooc *o, unsigned number) {
     const struct ooc_stream *stream = &o->model->stream[number];
     struct ooc_cursor cursor = {0, 0, 0};
     struct ooc_command command;
+    uint32_t need[OOC_MAX_STREAMS - 1] = {0, 0, 0}; /* is not asked for */
     if (stream->words == UINT32_MAX || (stream->words > 0u && stream->code == NULL)) {
         return 0;
     }
     for (o->task_index = 0; o->task_index < stream->count; o->task_index++) {
-        if (cursor.next >= stream->words || stream->code[cursor.next] >> 14 > 1u) {
+        if (!ooc_command_fits(stream, &cursor)) {
             return 0;
         }
-        ooc_command_read(&command, stream, &cursor);
-        if (cursor.next > stream->words || !command_is_sound(o, number, &command)) {
+        (void)ooc_command_read(&command, need, stream, &cursor);
+        if (!command_is_sound(o, number, &command)) {
             return 0;
         }
     }
-    return cursor.next == stream->words && cursor.round == 0u;
+    return ooc_command_ends(stream, &cursor);
 }
 
 static int streams_are_sound(struct ooc *o) {
@@ -231,17 +263,30 @@ static int bindings_are_sound(const struct ooc *o) {
         if (binding->bytes != bytes) {
             return 0;
         }
-        if (!binding->operand.streamed && ooc_address(o, binding->offset, binding->bytes) == NULL) {
+        if (binding->operand.place == OOC_PATCH) {
+            return 0;
+        }
+        if (binding->operand.place == OOC_RESIDENT && ooc_address(o, binding->offset, binding->bytes) == NULL) {
             return 0;
         }
     }
     return 1;
 }
 
+/* Buffers begin on words, as ooc_checksum takes for granted. */
+static int banks_are_sound(const struct ooc_model *model) {
+    unsigned k;
+    int sound = model->unit > 0 && model->unit % 4u == 0u;
+    for (k = 0; k < model->banks; k++) {
+        sound = sound && model->bank_bytes[k] % 4u == 0u;
+    }
+    return sound;
+}
+
 int ooc_check(struct ooc *o) {
     const struct ooc_model *model = o->model;
     unsigned k;
-    int sound = model->unit > 0 && tensors_are_sound(model);
+    int sound = banks_are_sound(model) && tensors_are_sound(model);
     for (k = 0; k < model->stage_count && sound; k++) {
         sound = stage_is_sound(model, &model->stages[k]);
     }

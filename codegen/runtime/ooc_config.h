@@ -4,13 +4,13 @@
  *
  * OOC_NO_MESSAGES      ooc_message() returns "" and its texts are left out
  *                      (saves about 0.6 KiB of code memory).
- * OOC_NO_RECORD_CHECK  weights are used without comparing their CRC-32
- *                      (saves 4.5 instructions per byte loaded on a Cortex-M3, and 4.2 KiB
- *                      of code memory).
- * OOC_SMALL_CRC        checks records with a table of 64 bytes instead of 4 KiB
- *                      (10 instructions per byte loaded instead of 4.5).
+ * OOC_NO_RECORD_CHECK  weights are used without comparing their checksum
+ *                      (saves one instruction per byte loaded on a Cortex-M3).
+ * OOC_ONE_STREAM       all models have one stream: the core transfers by itself
+ *                      (saves some 35 instructions per command).
+ * OOC_ONE_BANK         all models have one bank of SRAM (saves some 15 instructions per command).
  * OOC_NO_TAIL_CHECK    reads that end early without a word from the port are not noticed
- *                      (saves some 16 instructions per transfer).
+ *                      (saves some 30 instructions per transfer).
  * OOC_NO_TABLE_CHECK   ooc_open() trusts the tables without walking through them
  *                      (saves ooc_check.c and a start-up time proportional to the
  *                      number of commands).
@@ -27,7 +27,7 @@
  * All these variants of the kernels give the same bytes.
  *
  * Floating point. All kernels are exact: every float operation is rounded to float
- * once, and no product is fused with a sum. Results are equal byte for byte between
+ * once, and no product is fused with a sum but where additions ask for it (in double). Results are equal byte for byte between
  * all compilers and chips that obey IEEE 754. -ffast-math is refused. Compile with
  * -std=c99 (or -ffp-contract=off): GCC in its GNU modes fuses products and sums on
  * chips with FMA, and then this file makes float intermediates volatile, which is as
@@ -40,13 +40,14 @@
 
 /* #define OOC_NO_MESSAGES */
 /* #define OOC_NO_RECORD_CHECK */
-/* #define OOC_SMALL_CRC */
+/* #define OOC_ONE_STREAM */
+/* #define OOC_ONE_BANK */
 /* #define OOC_NO_TAIL_CHECK */
 /* #define OOC_NO_TABLE_CHECK */
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS
-#define OOC_KINDS 0x07FFu /* all kinds up to OOC_PERMUTE */
+#define OOC_KINDS 0x1FFFu /* all kinds, and OOC_TRANSPOSED */
 #endif
 
 #if defined(__FAST_MATH__)
@@ -70,6 +71,10 @@
 #if !defined(OOC_PLAIN) && !defined(OOC_MVE) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) \
     && defined(__GNUC__)
 #define OOC_DSP
+#endif
+#if !defined(OOC_PLAIN) && !defined(OOC_MVE) && !defined(OOC_DSP) && defined(__thumb2__) && defined(__GNUC__) \
+    && defined(__OPTIMIZE__)
+#define OOC_THUMB2 /* those that load two words */
 #endif
 
 /* Does the chip multiply floats by itself? Where nobody says so, integers are the safe side. */

@@ -1,4 +1,4 @@
-/* ooc_conv.h - the kernels that multiply by weights. Internal to the kernels. */
+/* ooc_conv.h - the kernels in files of their own. Internal to the kernels. */
 #ifndef OOC_CONV_H
 #define OOC_CONV_H
 
@@ -6,5 +6,7 @@
 
 void ooc_conv(const struct ooc_tile *tile);
 void ooc_depthwise(const struct ooc_tile *tile);
+void ooc_transposed(const struct ooc_tile *tile);
+void ooc_move(const struct ooc_tile *tile);
 
 #endif

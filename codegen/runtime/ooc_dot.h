@@ -11,10 +11,19 @@
 #include "ooc_simd.h"
 #include "ooc_windows.h"
 
-/* Both kernels add up some rows of one run each, to windows->sums: for two pixels and `count` channels, a
+/* The windows of an area, and the sums of some of its pixels. */
+struct ooc_dots {
+    struct ooc_windows windows;
+    int32_t sums[2 * OOC_BLOCK]; /* of one pixel and the next */
+    int32_t start[OOC_BLOCK]; /* of pairs */
+    const int8_t *start_weights; /* for which it was set last; null at first */
+    uint32_t start_rows;
+    uint32_t start_row_bytes;
+};
+
+/* Both kernels add up some rows of one run each, to dots->sums: for two pixels and `count` channels, a
  * pair at a time, or for one pixel and four channels at once. Missing channels repeat the last one, and
- * their sums are not used. With pairs, inputs keep their zero point unless taking it off costs nothing:
- * see ooc_set_start(). */
+ * their sums are not used. With pairs, inputs keep their zero point unless they are OOC_CENTRED. */
 
 #if defined(OOC_MVE)
 
@@ -29,7 +38,7 @@ OOC_INLINE void ooc_add_pair(const int8_t *x, const int8_t *w, uint32_t w_pitch,
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[OOC_BLOCK], s3 = sums[OOC_BLOCK + 1];
     int8x16_t a, b, u;
     for (; rows > 0; rows--) {
-        const int8_t *x0 = x, *x1 = x + windows->pixel_step;
+        const int8_t *x0 = x, *x1 = x + windows->pixel.in;
         const int8_t *w0 = w, *w1 = w + w_pitch;
         uint32_t left;
         for (left = windows->length; left >= 16; left -= 16) {
@@ -70,10 +79,11 @@ OOC_INLINE int32_t ooc_add_lanes(int32_t sum, int8x16_t x, int8x16_t w, int32_t 
     return vmladavaq_s8(sum, x, w) - zero * vaddvq_s8(w);
 }
 
-OOC_APART void ooc_quad_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_windows *windows,
+OOC_APART void ooc_quad_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_dots *dots,
                              uint32_t count) {
+    const struct ooc_windows *windows = &dots->windows;
     const int32_t zero = windows->zero;
-    int32_t *sums = windows->sums;
+    int32_t *sums = dots->sums;
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
     int8x16_t a;
     for (; rows > 0; rows--) {
@@ -226,7 +236,7 @@ OOC_INLINE void ooc_add_pair(const int8_t *x, const int8_t *w, uint32_t w_pitch,
         end = x + (windows->length & ~3u);
         p.x = x;
         p.w = w;
-        p.x_pitch = windows->pixel_step;
+        p.x_pitch = windows->pixel.in;
         p.w_pitch = w_pitch;
         while (OOC_WORDS && p.x != end) {
             ooc_pair_word(&p, OOC_CENTRED ? windows->less : 0);
@@ -244,9 +254,10 @@ OOC_INLINE void ooc_add_pair(const int8_t *x, const int8_t *w, uint32_t w_pitch,
     sums[OOC_BLOCK + 1] = p.s3;
 }
 
-OOC_APART void ooc_quad_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_windows *windows,
+OOC_APART void ooc_quad_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_dots *dots,
                              uint32_t count) {
-    int32_t *sums = windows->sums;
+    const struct ooc_windows *windows = &dots->windows;
+    int32_t *sums = dots->sums;
     struct ooc_quad q;
     q.s0 = sums[0];
     q.s1 = sums[1];
@@ -279,29 +290,31 @@ OOC_APART void ooc_quad_rows(const int8_t *x, const int8_t *w, uint32_t rows, st
 
 #endif
 
-OOC_APART void ooc_pair_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_windows *windows,
+OOC_APART void ooc_pair_rows(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_dots *dots,
                              uint32_t count) {
+    const struct ooc_windows *windows = &dots->windows;
     uint32_t from;
     for (from = 0; from < count; from += 2) {
         uint32_t w_pitch = from + 1 < count ? windows->channel_bytes : 0;
-        ooc_add_pair(x, w, w_pitch, rows, windows, windows->sums + from);
+        ooc_add_pair(x, w, w_pitch, rows, windows, dots->sums + from);
         w += 2 * windows->channel_bytes;
     }
 }
 
-typedef void ooc_rows_kernel(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_windows *windows,
+typedef void ooc_rows_kernel(const int8_t *x, const int8_t *w, uint32_t rows, struct ooc_dots *dots,
                              uint32_t count);
 
 /* Where there is more than one run per row, or a gap between rows, each run goes alone. */
-OOC_INLINE void ooc_add_runs(const struct ooc_tile *tile, struct ooc_windows *windows, uint32_t count,
+OOC_INLINE void ooc_add_runs(const struct ooc_tile *tile, struct ooc_dots *dots, uint32_t count,
                             ooc_rows_kernel *kernel) {
+    const struct ooc_windows *windows = &dots->windows;
     const int8_t *w_row = windows->weights;
     uint32_t row, run;
     for (row = 0; row < windows->rows; row++) {
         const int8_t *x = windows->in + ooc_tap_row(tile, windows, row);
         const int8_t *w = w_row;
         for (run = windows->runs; run > 0; run--) {
-            kernel(x, w, 1, windows, count);
+            kernel(x, w, 1, dots, count);
             x += windows->run_step;
             w += windows->length;
         }
@@ -310,12 +323,13 @@ OOC_INLINE void ooc_add_runs(const struct ooc_tile *tile, struct ooc_windows *wi
 }
 
 /* Add up the taps of the first window, or the first two. */
-OOC_INLINE void ooc_add_taps(const struct ooc_tile *tile, struct ooc_windows *windows, uint32_t count,
+OOC_INLINE void ooc_add_taps(const struct ooc_tile *tile, struct ooc_dots *dots, uint32_t count,
                              ooc_rows_kernel *kernel) {
+    const struct ooc_windows *windows = &dots->windows;
     if (windows->even && windows->runs == 1) {
-        kernel(windows->in, windows->weights, windows->rows, windows, count);
+        kernel(windows->in, windows->weights, windows->rows, dots, count);
     } else {
-        ooc_add_runs(tile, windows, count, kernel);
+        ooc_add_runs(tile, dots, count, kernel);
     }
 }
 

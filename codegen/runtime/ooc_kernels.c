@@ -18,6 +18,11 @@ static uint8_t rounded(const struct ooc_tile *tile, float steps) {
     return (uint8_t)ooc_quantize(steps, tile->output.zero_point, stage->clamp_low, stage->clamp_high);
 }
 
+/* What the model's integers are above the stored ones. */
+static int32_t offset_of(const struct ooc_tile *tile) {
+    return tile->stage->flags & OOC_FLAG_UNSIGNED ? 128 : 0;
+}
+
 /* ------------------------------------------------------------------- windows */
 
 /* The taps of one output pixel that lie inside the input tensor. */
@@ -65,18 +70,49 @@ static void max_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
     }
 }
 
-static float average_multiplier(const struct ooc_tile *tile, const struct window *window) {
+/* How many elements an average is of. */
+static float average_count(const struct ooc_tile *tile, const struct window *window) {
     const struct ooc_stage *stage = tile->stage;
-    int32_t taps = (window->taps[0].high - window->taps[0].low) * (window->taps[1].high - window->taps[1].low);
-    OOC_FLOAT divisor;
-    OOC_FLOAT multiplier;
     if (stage->flags & OOC_FLAG_COUNT_PAD) {
-        taps = stage->kernel[0] * stage->kernel[1];
+        return (float)(stage->kernel[0] * stage->kernel[1]);
     }
-    divisor = (float)taps;
+    return (float)((window->taps[0].high - window->taps[0].low) * (window->taps[1].high - window->taps[1].low));
+}
+
+static float average_multiplier(const struct ooc_tile *tile, const struct window *window) {
+    OOC_FLOAT divisor = average_count(tile, window);
+    OOC_FLOAT multiplier;
     divisor = tile->output.scale * divisor;
     multiplier = tile->input[0].scale / divisor;
     return multiplier;
+}
+
+/* One channel, element by element in float. */
+static float float_sum(const struct ooc_tile *tile, const struct window *window, uint32_t channel) {
+    OOC_FLOAT sum = 0.0f;
+    int32_t ky, kx;
+    for (ky = window->taps[0].low; ky < window->taps[0].high; ky++) {
+        for (kx = window->taps[1].low; kx < window->taps[1].high; kx++) {
+            OOC_FLOAT real = (float)(tap_pixel(tile, window, ky, kx)[channel] - tile->input[0].zero_point);
+            real = real * tile->input[0].scale;
+            sum = sum + real;
+        }
+    }
+    return sum;
+}
+
+static void average_floats(const struct ooc_tile *tile, const struct window *window, uint8_t *out) {
+    const struct ooc_stage *stage = tile->stage;
+    const int32_t offset = offset_of(tile);
+    const float count = average_count(tile, window);
+    uint32_t i;
+    for (i = 0; i < tile->channels; i++) {
+        OOC_FLOAT steps = float_sum(tile, window, i);
+        steps = steps / count;
+        steps = steps / tile->output.scale;
+        steps = steps + (float)(tile->output.zero_point + offset);
+        out[i] = (uint8_t)(ooc_quantize(steps, 0, stage->clamp_low + offset, stage->clamp_high + offset) - offset);
+    }
 }
 
 static void average_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
@@ -91,6 +127,10 @@ static void average_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x
     float multiplier;
     int ordinary;
     set_window(tile, y, x, &window);
+    if (tile->stage->flags & OOC_FLAG_FLOATS) {
+        average_floats(tile, &window, out);
+        return;
+    }
     multiplier = average_multiplier(tile, &window);
     ordinary = ooc_set_scale(&scale, multiplier);
     for (channel = 0; channel < tile->channels; channel += count) {
@@ -105,7 +145,7 @@ static void average_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x
             }
         }
         for (i = 0; i < count; i++) {
-            out[channel + i] = (uint8_t)(ordinary ? ooc_scale_sum(&range, &scale, sums[i], 0)
+            out[channel + i] = (uint8_t)(ordinary ? ooc_scale_sum(&range, range.base, &scale, sums[i], 0)
                                                   : ooc_scale_exactly(&range, multiplier, sums[i]));
         }
     }
@@ -115,14 +155,14 @@ static void average_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x
 
 /* What adding needs to know of its operands' scales. With ratios below 4, a sum in fixed point with 19
  * fractional bits lies within 512 units of the float32 one: two rounded ratios come to at most 287
- * units, four float roundings to at most 195. Only sums so close to a half need add_exactly(). */
+ * units, six float roundings of numbers below 2^11 to at most 210. Only sums so close to a half need
+ * add_exactly(). */
 struct addition {
     float left_ratio;
     float right_ratio;
     int32_t left; /* the ratios in fixed point */
     int32_t right;
-    int32_t offset; /* zero points, and a half */
-    int is_fixed;
+    int32_t offset; /* zero points, a half and ADD_DOUBT */
 };
 
 #define ADD_BITS 19
@@ -135,50 +175,148 @@ static void set_addition(const struct ooc_tile *tile, struct addition *add) {
     const float one = (float)(1 << ADD_BITS);
     add->left_ratio = left_ratio;
     add->right_ratio = right_ratio;
-    add->is_fixed = left_ratio < 4.0f && right_ratio < 4.0f;
-    if (add->is_fixed) {
+    add->left = 0; /* all is in doubt */
+    add->right = 0;
+    add->offset = 0;
+    if (left_ratio < 4.0f && right_ratio < 4.0f) {
         add->left = (int32_t)(add->left_ratio * one + 0.5f);
         add->right = (int32_t)(add->right_ratio * one + 0.5f);
-        add->offset = o->zero_point * (1 << ADD_BITS) + (1 << (ADD_BITS - 1)) - a->zero_point * add->left
-                      - b->zero_point * add->right;
+        add->offset = o->zero_point * (1 << ADD_BITS) + (1 << (ADD_BITS - 1)) + (int32_t)ADD_DOUBT
+                      - a->zero_point * add->left - b->zero_point * add->right;
     }
 }
 
+/* left * right + addend, rounded once: the product is exact in a double, and the sum too if its parts are
+ * less than 2^21 apart. */
+static float fused(float left, float right, float addend) {
+    const double sum = (double)left * (double)right + (double)addend;
+    return (float)sum;
+}
+
+/* Which way a half goes depends on every rounding on the way to it. */
 OOC_APART int32_t add_exactly(const struct ooc_tile *tile, const struct addition *add, int32_t left, int32_t right) {
-    OOC_FLOAT zero = (float)tile->output.zero_point;
-    OOC_FLOAT l = (float)(left - tile->input[0].zero_point);
-    OOC_FLOAT r = (float)(right - tile->input[1].zero_point);
-    l = l * add->left_ratio;
-    r = r * add->right_ratio;
-    l = l + r;
-    l = l + zero; /* before rounding: which way a half goes depends on it */
-    return ooc_quantize(l, 0, tile->stage->clamp_low, tile->stage->clamp_high);
+    const int32_t offset = offset_of(tile);
+    OOC_FLOAT rest = add->right_ratio * (float)(tile->input[1].zero_point + offset);
+    float sum;
+    rest = fused(add->left_ratio, (float)(tile->input[0].zero_point + offset), rest);
+    rest = (float)(tile->output.zero_point + offset) - rest;
+    sum = fused((float)(right + offset), add->right_ratio, rest);
+    sum = fused((float)(left + offset), add->left_ratio, sum);
+    return ooc_quantize(sum, 0, tile->stage->clamp_low + offset, tile->stage->clamp_high + offset) - offset;
 }
 
-static void add_pixel(const struct ooc_tile *tile, const struct addition *add, int32_t y, int32_t x) {
-    const int8_t *left = (const int8_t *)ooc_view_pixel(&tile->input[0], y, x);
-    const int8_t *right = (const int8_t *)ooc_view_pixel(&tile->input[1], y, x);
-    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+/* Operands with one row or one column repeat it. */
+static const int8_t *operand_pixel(const struct ooc_view *view, int32_t y, int32_t x) {
+    return (const int8_t *)ooc_view_pixel(view, y < view->height ? y : 0, x < view->width ? x : 0);
+}
+
+/* Elements that follow each other. `is_full`: the clamp is that of int8. */
+OOC_INLINE void add_run(const struct ooc_tile *tile, const struct addition *add, const int8_t *const in[2],
+                        uint8_t *out, uint32_t count, int is_full) {
+    const int8_t *left = in[0], *right = in[1];
+    const int32_t l = add->left, r = add->right, offset = add->offset;
     const int32_t low = tile->stage->clamp_low, high = tile->stage->clamp_high;
-    const struct addition local = *add;
-    uint32_t i;
-    for (i = 0; i < tile->channels; i++) {
-        int32_t sum = local.is_fixed ? left[i] * local.left + right[i] * local.right + local.offset : 0;
-        if ((((uint32_t)sum + ADD_DOUBT) & ((1u << ADD_BITS) - 1u)) < 2 * ADD_DOUBT) {
-            out[i] = (uint8_t)add_exactly(tile, add, left[i], right[i]);
-        } else {
-            out[i] = (uint8_t)ooc_clamp(sum >> ADD_BITS, low, high);
+    for (; count > 0; count--) {
+        int32_t sum = offset + *left++ * l + *right++ * r;
+        int32_t value = is_full ? ooc_whole_int8(sum >> (ADD_BITS - 16)) : ooc_clamp(sum >> ADD_BITS, low, high);
+        if (OOC_RARELY(((uint32_t)sum & ((1u << ADD_BITS) - 1u)) < 2 * ADD_DOUBT)) {
+            value = add_exactly(tile, add, left[-1], right[-1]);
         }
+        *out++ = (uint8_t)value;
     }
+}
+
+static void add_elements(const struct ooc_tile *tile, const struct addition *add, int32_t y, int32_t x,
+                         uint32_t count) {
+    const int8_t *const in[2] = {operand_pixel(&tile->input[0], y, x), operand_pixel(&tile->input[1], y, x)};
+    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+    if (tile->stage->clamp_low == -128 && tile->stage->clamp_high == 127) {
+        add_run(tile, add, in, out, count, 1);
+    } else {
+        add_run(tile, add, in, out, count, 0);
+    }
+}
+
+/* Whether the pixels of a row follow each other without a gap in all operands. */
+static int has_dense_rows(const struct ooc_tile *tile) {
+    const uint32_t pixel = tile->channels;
+    const int is_dense = tile->input[0].pixel_pitch == pixel && tile->input[1].pixel_pitch == pixel
+                         && tile->output.pixel_pitch == pixel;
+    return is_dense && tile->column[1] <= tile->input[0].width && tile->column[1] <= tile->input[1].width;
 }
 
 static void add_tile(const struct ooc_tile *tile) {
+    const int32_t columns = has_dense_rows(tile) ? tile->column[1] - tile->column[0] : 1;
     struct addition add;
     int32_t y, x;
     set_addition(tile, &add);
     for (y = tile->row[0]; y < tile->row[1]; y++) {
+        for (x = tile->column[0]; x < tile->column[1]; x += columns) {
+            add_elements(tile, &add, y, x, (uint32_t)columns * tile->channels);
+        }
+    }
+}
+
+/* What multiplying needs to know of its operands' scales: their product over the output's, which is
+ * mantissa * 2^-shift. A product of two values below 2^16 times the mantissa is exact in 64 bits. The
+ * float32 result below 1024 steps lies within 4 units of its 16 fractional bits: two roundings, each at
+ * most 2^-24 of it. Only products so close to a half need multiply_exactly(). */
+struct product {
+    float ratio;
+    int64_t mantissa;
+    uint32_t shift; /* to 16 fractional bits */
+    int is_fixed;
+};
+
+#define PRODUCT_DOUBT 8u
+
+static void set_product(const struct ooc_tile *tile, struct product *product) {
+    OOC_FLOAT ratio = tile->input[0].scale * tile->input[1].scale;
+    uint32_t bits;
+    ratio = ratio / tile->output.scale;
+    product->ratio = ratio;
+    memcpy(&bits, &product->ratio, sizeof bits);
+    product->mantissa = (int64_t)((bits & 0x7FFFFFu) | 0x800000u);
+    /* 1.f * 2^(e - 127) = mantissa * 2^(e - 150); less 16 bits that stay. */
+    product->is_fixed = bits >> 23 > 94 && bits >> 23 < 135;
+    product->shift = 134 - (bits >> 23);
+}
+
+OOC_APART int32_t multiply_exactly(const struct ooc_tile *tile, const struct product *product, int32_t value) {
+    const int32_t offset = offset_of(tile);
+    OOC_FLOAT zero = (float)(tile->output.zero_point + offset);
+    OOC_FLOAT real = (float)value;
+    real = real * product->ratio;
+    real = real + zero; /* before rounding: which way a half goes depends on it */
+    return ooc_quantize(real, 0, tile->stage->clamp_low + offset, tile->stage->clamp_high + offset) - offset;
+}
+
+static void multiply_pixel(const struct ooc_tile *tile, const struct product *product, int32_t y, int32_t x) {
+    const int8_t *left = operand_pixel(&tile->input[0], y, x);
+    const int8_t *right = operand_pixel(&tile->input[1], y, x);
+    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+    const struct ooc_range range = ooc_output_range(tile);
+    const int32_t left_zero = tile->input[0].zero_point, right_zero = tile->input[1].zero_point;
+    uint32_t i;
+    for (i = 0; i < tile->channels; i++) {
+        int32_t value = (left[i] - left_zero) * (right[i] - right_zero);
+        int64_t fixed = product->is_fixed ? (value * product->mantissa >> product->shift) + 32768 : 0;
+        if ((((uint32_t)fixed + PRODUCT_DOUBT) & 0xFFFFu) < 2 * PRODUCT_DOUBT) {
+            out[i] = (uint8_t)multiply_exactly(tile, product, value);
+        } else {
+            fixed = (fixed >> 16) + range.zero;
+            out[i] = (uint8_t)(fixed < range.low ? range.low : fixed > range.high ? range.high : fixed);
+        }
+    }
+}
+
+static void multiply_tile(const struct ooc_tile *tile) {
+    struct product product;
+    int32_t y, x;
+    set_product(tile, &product);
+    for (y = tile->row[0]; y < tile->row[1]; y++) {
         for (x = tile->column[0]; x < tile->column[1]; x++) {
-            add_pixel(tile, &add, y, x);
+            multiply_pixel(tile, &product, y, x);
         }
     }
 }
@@ -244,18 +382,6 @@ static void softmax_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
     }
 }
 
-/* The fill is the one byte of the stage's record. */
-static void pad_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
-    int32_t from_y = y - tile->stage->pad[0];
-    int32_t from_x = x - tile->stage->pad[1];
-    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
-    if (from_y >= 0 && from_y < tile->height && from_x >= 0 && from_x < tile->width) {
-        memcpy(out, ooc_view_pixel(&tile->input[0], from_y, from_x), tile->channels);
-    } else {
-        memset(out, tile->weights[0], tile->channels);
-    }
-}
-
 /* ---------------------------------------------------------------- permutation */
 
 static void permute(const struct ooc_tile *tile) {
@@ -294,28 +420,33 @@ static pixel_kernel *pixel_kernel_of(uint8_t kind) {
     case OOC_QUANTIZE: return OOC_HAS(OOC_QUANTIZE) ? quantize_pixel : NULL;
     case OOC_DEQUANTIZE: return OOC_HAS(OOC_DEQUANTIZE) ? dequantize_pixel : NULL;
     case OOC_SOFTMAX: return OOC_HAS(OOC_SOFTMAX) ? softmax_pixel : NULL;
-    case OOC_PAD: return OOC_HAS(OOC_PAD) ? pad_pixel : NULL;
     default: return NULL;
     }
 }
 
-static tile_kernel *tile_kernel_of(uint8_t kind) {
-    switch (kind) {
-    case OOC_CONV: return OOC_HAS(OOC_CONV) ? ooc_conv : NULL;
+static tile_kernel *tile_kernel_of(const struct ooc_stage *stage) {
+    switch (stage->kind) {
+    case OOC_CONV:
+        if (stage->flags & OOC_FLAG_TRANSPOSED) {
+            return OOC_HAS(OOC_TRANSPOSED) ? ooc_transposed : NULL;
+        }
+        return OOC_HAS(OOC_CONV) ? ooc_conv : NULL;
     case OOC_DEPTHWISE: return OOC_HAS(OOC_DEPTHWISE) ? ooc_depthwise : NULL;
     case OOC_ADD: return OOC_HAS(OOC_ADD) ? add_tile : NULL;
+    case OOC_MULTIPLY: return OOC_HAS(OOC_MULTIPLY) ? multiply_tile : NULL;
+    case OOC_MOVE: return OOC_HAS(OOC_MOVE) ? ooc_move : NULL;
     case OOC_PERMUTE: return OOC_HAS(OOC_PERMUTE) ? permute : NULL;
     default: return NULL;
     }
 }
 
-int ooc_has_kernel(uint8_t kind) {
-    return pixel_kernel_of(kind) != NULL || tile_kernel_of(kind) != NULL;
+int ooc_has_kernel(const struct ooc_stage *stage) {
+    return pixel_kernel_of(stage->kind) != NULL || tile_kernel_of(stage) != NULL;
 }
 
 int ooc_kernel(const struct ooc_tile *tile) {
     pixel_kernel *pixel = pixel_kernel_of(tile->stage->kind);
-    tile_kernel *whole = tile_kernel_of(tile->stage->kind);
+    tile_kernel *whole = tile_kernel_of(tile->stage);
     int32_t y, x;
     if (whole != NULL) {
         whole(tile);

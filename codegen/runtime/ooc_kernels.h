@@ -17,13 +17,13 @@ extern "C" {
 #endif
 
 /* Compute one tile. Called by ooc_step with a tile set up by ooc_tile_set; may take as
- * long as the tile needs; about 0.5 KiB of stack on a Cortex-M. Replace this function to use
+ * long as the tile needs; up to 0.7 KiB of stack on a Cortex-M. Replace this function to use
  * kernels of your own; those that give the same bytes keep all promises of the plan.
  * Returns OOC_DONE, or OOC_ERROR_FORMAT if the kind is not compiled in. */
 int ooc_kernel(const struct ooc_tile *tile);
 
-/* Nonzero if ooc_kernel knows the kind. */
-int ooc_has_kernel(uint8_t kind);
+/* Nonzero if ooc_kernel can compute tiles of the stage. */
+int ooc_has_kernel(const struct ooc_stage *stage);
 
 #ifdef __cplusplus
 }

@@ -26,7 +26,10 @@ struct ooc_range {
     int32_t zero;
     int32_t low;
     int32_t high;
+    int32_t base; /* the zero point as ooc_scale_sum() adds it */
 };
+
+#define OOC_DOUBT 4 /* units of the fraction */
 
 /* A multiplier as a chip needs it. */
 struct ooc_scale {
@@ -66,17 +69,34 @@ static inline int32_t ooc_scale_exactly(const struct ooc_range *range, float mul
     return ooc_quantize(real, range->zero, range->low, range->high);
 }
 
-static inline struct ooc_range ooc_output_range(const struct ooc_tile *tile) {
+static inline struct ooc_range ooc_range_of(int32_t zero, int32_t low, int32_t high) {
     struct ooc_range range;
-    range.zero = tile->output.zero_point;
-    range.low = tile->stage->clamp_low;
-    range.high = tile->stage->clamp_high;
+    range.zero = zero;
+    range.low = low;
+    range.high = high;
+    range.base = OOC_INTEGER_SCALING ? zero * 65536 + 32768 + OOC_DOUBT : zero; /* and a half */
     return range;
+}
+
+static inline struct ooc_range ooc_output_range(const struct ooc_tile *tile) {
+    return ooc_range_of(tile->output.zero_point, tile->stage->clamp_low, tile->stage->clamp_high);
 }
 
 static inline int32_t ooc_clamp(int32_t value, int32_t low, int32_t high) {
     value = value < low ? low : value;
     return value > high ? high : value;
+}
+
+/* Without the 16 bits of fraction, within the range of int8: an instruction that compilers do not always
+ * find. */
+OOC_INLINE int32_t ooc_whole_int8(int32_t fixed) {
+#if defined(__thumb2__) && defined(__GNUC__)
+    int32_t whole;
+    __asm__("ssat %0, #8, %1, asr #16" : "=r"(whole) : "r"(fixed));
+    return whole;
+#else
+    return ooc_clamp(fixed >> 16, -128, 127);
+#endif
 }
 
 /* Prepare a multiplier. Returns 0 if it is not one that ooc_scale_sum() can take: then
@@ -104,32 +124,32 @@ static inline int ooc_set_scale(struct ooc_scale *scale, float multiplier) {
 #endif
 }
 
-/* Below, `is_full` says that the range is that of int8: there are instructions for it, and compilers
- * know that of the integer unit. */
+/* Below, `base` is that of the range: callers keep it at hand, since storing a byte may change whatever
+ * a pointer leads to. `is_full` says that the range is that of int8: there are instructions for it. */
 
 #if OOC_INTEGER_SCALING
 
-/* For sums that may round to either side. */
-OOC_APART int32_t ooc_scale_doubtful(const struct ooc_range *range, const struct ooc_scale *scale, int32_t sum) {
+/* For sums that may round to either side, or are beyond 2^13 steps. */
+OOC_APART int32_t ooc_scale_rare(const struct ooc_range *range, const struct ooc_scale *scale, int32_t sum) {
     uint32_t bits = (scale->shift + 79) << 23; /* 2^(shift - 48) */
     float power;
+    if ((int32_t)((uint32_t)sum << scale->shift) >> scale->shift != sum) {
+        return sum < 0 ? range->low : range->high;
+    }
     memcpy(&power, &bits, sizeof power);
     /* The multiplier comes back exactly: 24 bits, and no overflow. */
     return ooc_scale_exactly(range, (float)scale->mantissa * power, sum);
 }
 
-OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, const struct ooc_scale *scale, int32_t sum,
-                                 int is_full) {
+OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, int32_t base, const struct ooc_scale *scale,
+                                 int32_t sum, int is_full) {
     int32_t shifted = (int32_t)((uint32_t)sum << scale->shift);
-    int32_t fixed; /* the stored value with 16 fractional bits, and a half more */
-    if (shifted >> scale->shift != sum) { /* beyond 2^13 steps */
-        return sum < 0 ? range->low : range->high;
+    int32_t fixed = (int32_t)((int64_t)shifted * scale->mantissa >> 32) + base;
+    /* The fraction is a half, more or less OOC_DOUBT, where that of `fixed` is next to nothing. */
+    if (OOC_RARELY(shifted >> scale->shift != sum || ((uint32_t)fixed & 0xFFFFu) < 2 * OOC_DOUBT)) {
+        return ooc_scale_rare(range, scale, sum);
     }
-    fixed = (int32_t)((int64_t)shifted * scale->mantissa >> 32) + (range->zero * 65536 + 32768);
-    if ((((uint32_t)fixed + 4u) & 0xFFF8u) == 0) {
-        return ooc_scale_doubtful(range, scale, sum);
-    }
-    return is_full ? ooc_clamp(fixed >> 16, -128, 127) : ooc_clamp(fixed >> 16, range->low, range->high);
+    return is_full ? ooc_whole_int8(fixed) : ooc_clamp(fixed >> 16, range->low, range->high);
 }
 
 #elif defined(__arm__) && defined(__GNUC__)
@@ -148,11 +168,11 @@ OOC_INLINE int32_t ooc_nearest(float real) {
 #define OOC_SATURATE(bits, value) __asm__("ssat %0, #" #bits ", %0" : "+r"(value))
 
 /* Beyond 511 steps every stored value is saturated, whatever the zero point. */
-OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, const struct ooc_scale *scale, int32_t sum,
-                                 int is_full) {
+OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, int32_t base, const struct ooc_scale *scale,
+                                 int32_t sum, int is_full) {
     int32_t steps = ooc_nearest((float)sum * scale->multiplier);
     OOC_SATURATE(10, steps);
-    steps += range->zero;
+    steps += base;
     if (is_full) {
         OOC_SATURATE(8, steps);
         return steps;
@@ -162,8 +182,9 @@ OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, const struct ooc
 
 #else
 
-OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, const struct ooc_scale *scale, int32_t sum,
-                                 int is_full) {
+OOC_INLINE int32_t ooc_scale_sum(const struct ooc_range *range, int32_t base, const struct ooc_scale *scale,
+                                 int32_t sum, int is_full) {
+    (void)base;
     (void)is_full;
     return ooc_scale_exactly(range, scale->multiplier, sum);
 }

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised whenever a table or image written for an older runtime would be misread. */
-#define OOC_FORMAT 2
+#define OOC_FORMAT 3
 
 #define OOC_MAX_STREAMS 4 /* one compute stream and up to three IO channels */
 #define OOC_MAX_BANKS 4
@@ -34,10 +34,13 @@ enum ooc_kind {
     OOC_QUANTIZE = 6,
     OOC_DEQUANTIZE = 7,
     OOC_SOFTMAX = 8,
-    OOC_PAD = 9,
+    OOC_MOVE = 9,
     OOC_PERMUTE = 10,
-    OOC_CONCAT = 11
+    OOC_MULTIPLY = 11
 };
+
+/* In OOC_KINDS: stages of OOC_CONV with OOC_FLAG_TRANSPOSED. */
+#define OOC_TRANSPOSED 12
 
 /* A tensor: logical shape and quantisation (real = scale * (stored - zero_point)). */
 struct ooc_tensor {
@@ -66,15 +69,30 @@ struct ooc_tensor {
  * the tile's input box; when the box is narrower than the tensor each of its rows is
  * a segment of its own, of equal length, one after the other in SRAM.
  * A streamed output buffer holds the tile densely.
+ *
+ * Patch: the tensor is made and used inside a fused stage. The buffer holds the tile of
+ * stage `maker` in the same row and column of tiles, densely, all channels of it; or, if
+ * record_rows is not 0, so many rows of that tile's columns, row y at y % record_rows.
  */
+enum ooc_place { OOC_RESIDENT = 0, OOC_STREAMED = 1, OOC_PATCH = 2 };
 struct ooc_operand {
     uint16_t tensor; /* index into ooc_model.tensors */
     uint16_t plane_channels;
     uint16_t record_rows;
     uint16_t granule; /* bytes */
     uint32_t plane_pitch;
-    uint8_t streamed;
-    uint8_t reserved[3];
+    uint8_t place; /* enum ooc_place */
+    uint8_t reserved;
+    uint16_t maker; /* of a patch: the stage that computes it */
+};
+
+/* Tiles along an axis: tile i is [i * pitch - lead, i * pitch - lead + extent), clipped to the
+ * tensor; the first begins at 0. */
+struct ooc_cut {
+    uint16_t count;
+    uint16_t pitch;
+    int16_t lead;
+    uint16_t extent;
 };
 
 /* One operator and its tiling. Tile number of (row, column, group, split):
@@ -84,15 +102,14 @@ struct ooc_stage {
     uint8_t kind; /* enum ooc_kind */
     uint8_t inputs; /* number of activation operands */
     uint8_t flags; /* OOC_FLAG_* */
-    uint8_t reserved;
+    int8_t fill; /* move: what stands where no input has anything */
     uint8_t kernel[2]; /* vertical, horizontal; likewise below */
     uint8_t stride[2];
     uint8_t dilation[2];
     uint8_t pad[2]; /* top, left */
     uint16_t conv_groups;
-    uint16_t permutation; /* index into ooc_model.axes of the first axis */
-    uint16_t tile_rows;
-    uint16_t tile_columns;
+    uint16_t first_axis; /* permutation, move: index into ooc_model.axes */
+    struct ooc_cut tiles[2]; /* rows, columns */
     uint16_t tile_channels;
     uint16_t split_channels; /* input channels per partial sum; all of them if not split */
     int16_t clamp_low;
@@ -102,12 +119,19 @@ struct ooc_stage {
 
 #define OOC_FLAG_COUNT_PAD 1u /* average pool: padding counts in the divisor */
 #define OOC_FLAG_TABLE_PER_CHANNEL 2u /* lookup: one table of 256 bytes per channel */
+#define OOC_FLAG_TRANSPOSED 4u /* convolution: input positions lie `stride` output positions apart */
+#define OOC_FLAG_EDGES 8u /* move: where an input has nothing, the nearest that it has */
+#define OOC_FLAG_UNSIGNED 16u /* add, multiply, average pool: the model's integers are 128 above the stored ones */
+#define OOC_FLAG_FLOATS 32u /* average pool: sums are float */
 
-/* One axis of a permutation, outermost first; five per permutation, unused ones have size 1. */
+/* One axis of a permutation, outermost first; five per permutation, unused ones have size 1.
+ * Or one axis of an input of a move, three per input: rows, columns, channels. Output position p is
+ * input position floor((p * step + start) / period), if that exists. */
 #define OOC_PERMUTE_AXES 5
+#define OOC_MOVE_AXES 3
 struct ooc_axis {
-    uint32_t size;
-    uint32_t stride; /* input elements */
+    uint32_t size; /* move: step + 65536 * period, both below 32768 */
+    uint32_t stride; /* input elements; move: start, modulo 2^32 */
 };
 
 /* What a transfer moves: `segments` times `bytes`, `pitch` bytes apart in storage,
@@ -121,9 +145,9 @@ struct ooc_shape {
 
 /* One command of one stream, as ooc_command.h reads it from the packed words.
  *
- * wait[k]: by how much the number of completed commands required of the k-th other
- * stream rises with this command (streams in ascending order, own one left out).
- * The command may start when every other stream has completed its required number.
+ * With it comes by how much the number of completed commands required of each other stream
+ * rises (streams in ascending order, own one left out). The command may start when every
+ * other stream has completed its required number.
  *
  * compute:  stage = index, word = {tile, input 0, input 1, weights, output, accumulator}
  * transfer: stage = OOC_TRANSFER, word = {sram, shape, region, flags, offset low, offset high}
@@ -132,13 +156,12 @@ struct ooc_shape {
  * offsets count bytes from the start of the region.
  */
 struct ooc_command {
-    uint16_t wait[OOC_MAX_STREAMS - 1];
     uint16_t stage;
     uint16_t word[6];
 };
 
 #define OOC_STORE 1u /* transfer flag: SRAM to storage; otherwise storage to SRAM */
-#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes hold a CRC-32 of all before them, padding included */
+#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes are a checksum of all before them, padding included */
 
 /* A part of a store. */
 enum ooc_region_id { OOC_REGION_IMAGE = 0, OOC_REGION_INPUT = 1, OOC_REGION_OUTPUT = 2, OOC_REGION_SCRATCH = 3 };
@@ -149,7 +172,7 @@ struct ooc_region {
     uint8_t reserved[3];
 };
 
-/* Where a network input or output lies: in a region (operand.streamed) or in the arena. */
+/* Where a network input or output lies: in a region (operand.place) or in the arena. */
 struct ooc_binding {
     struct ooc_operand operand;
     uint32_t offset; /* bytes from the start of the region, or SRAM address in bytes */

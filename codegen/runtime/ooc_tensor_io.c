@@ -91,7 +91,7 @@ int ooc_input_write(struct ooc *o, unsigned input, const void *data, uint32_t by
         return OOC_ERROR_ARGUMENT;
     }
     binding = &o->model->bindings[input];
-    if (binding->operand.streamed) {
+    if (binding->operand.place == OOC_STREAMED) {
         int result = input == 0 ? ooc_erase(o, OOC_REGION_INPUT) : OOC_DONE;
         if (result == OOC_DONE) {
             result = move_streamed(o, binding, &o->model->region[OOC_REGION_INPUT], NULL, data, scratch,
@@ -116,7 +116,7 @@ int ooc_output_read(struct ooc *o, unsigned output, void *data, uint32_t bytes, 
     if (bytes != binding->bytes) {
         return OOC_ERROR_ARGUMENT;
     }
-    if (binding->operand.streamed) {
+    if (binding->operand.place == OOC_STREAMED) {
         return move_streamed(o, binding, &o->model->region[OOC_REGION_OUTPUT], data, NULL, scratch,
                              scratch_bytes);
     }

@@ -26,6 +26,19 @@ uint32_t ooc_row_offset(const struct ooc_operand *operand, uint32_t y, uint32_t 
     return y / operand->record_rows * record + y % operand->record_rows * row_bytes;
 }
 
+/* Tile `index` of a cut along an axis of `size`; an empty one ends where it begins. */
+static struct range cut_range(uint32_t index, const struct ooc_cut *cut, uint16_t size) {
+    struct range range = {0, 0};
+    int32_t begin = (int32_t)(index * cut->pitch) - cut->lead;
+    int32_t end = begin + cut->extent;
+    if (index > 0 && begin > 0) {
+        range.low = begin < size ? begin : size;
+    }
+    range.high = end < size ? end : size;
+    range.high = range.high > range.low ? range.high : range.low;
+    return range;
+}
+
 static struct range tile_range(uint32_t index, uint32_t tile, uint32_t size) {
     struct range range;
     uint32_t end = (index + 1) * tile;
@@ -38,13 +51,47 @@ static uint32_t tile_count(uint32_t size, uint32_t tile) {
     return (size + tile - 1) / tile;
 }
 
+int32_t ooc_floor(int32_t value, int32_t divisor) {
+    return value >= 0 ? value / divisor : -((divisor - 1 - value) / divisor);
+}
+
+static struct ooc_reading window_reading(const struct ooc_stage *stage, int axis) {
+    struct ooc_reading reading;
+    reading.extra = stage->dilation[axis] * (stage->kernel[axis] - 1);
+    reading.step = stage->stride[axis];
+    reading.start = -stage->pad[axis];
+    reading.period = 1;
+    if (stage->flags & OOC_FLAG_TRANSPOSED) { /* tap t of p comes from (p + pad - t * dilation) / stride */
+        reading.step = 1;
+        reading.period = stage->stride[axis];
+        reading.start = stage->pad[axis] - reading.extra + reading.period - 1;
+        reading.extra -= reading.period - 1;
+    }
+    return reading;
+}
+
+struct ooc_reading ooc_reading(const struct ooc_tile *tile, int k, int axis) {
+    const struct ooc_axis *moved;
+    struct ooc_reading reading;
+    if (tile->stage->kind != OOC_MOVE) {
+        return window_reading(tile->stage, axis);
+    }
+    moved = &tile->axes[k * OOC_MOVE_AXES + axis];
+    reading.step = (int32_t)(moved->size & 0x7FFFu);
+    reading.period = (int32_t)(moved->size >> 16);
+    reading.start = (int32_t)moved->stride;
+    reading.extra = 0;
+    return reading;
+}
+
 /* Input rows (axis 0) or columns (1) of an output range, clipped to the tensor; at least
- * one even if every tap falls on padding, so that there always is a buffer. */
-static struct range input_range(const struct ooc_stage *stage, int axis, struct range out, int32_t size) {
+ * one even if none exists, so that there always is a buffer. */
+static struct range input_range(const struct ooc_tile *tile, int k, int axis, const int32_t out[2],
+                                int32_t size) {
+    const struct ooc_reading reading = ooc_reading(tile, k, axis);
     struct range in;
-    int32_t low = out.low * stage->stride[axis] - stage->pad[axis];
-    int32_t reach = stage->dilation[axis] * (stage->kernel[axis] - 1) + 1;
-    int32_t high = (out.high - 1) * stage->stride[axis] - stage->pad[axis] + reach;
+    int32_t low = ooc_floor(out[0] * reading.step + reading.start, reading.period);
+    int32_t high = ooc_floor((out[1] - 1) * reading.step + reading.start + reading.extra, reading.period) + 1;
     low = low > 0 ? low : 0;
     in.low = low < size - 1 ? low : size - 1;
     high = high < size ? high : size;
@@ -78,9 +125,31 @@ static void view_streamed_input(struct ooc_view *view, const struct ooc_tensor *
         view->row_pitch = row;
         view->record_rows = operand->record_rows;
         view->record = (uint16_t)(rows.low / operand->record_rows);
-        view->record_gap = ooc_align(used, operand->granule) - used;
+        if ((uint32_t)rows.high > (view->record + 1u) * operand->record_rows) { /* more than one record */
+            view->record_gap = ooc_align(used, operand->granule) - used;
+        }
     } else { /* each row is a segment of its own */
         view->row_pitch = ooc_align(head + (uint32_t)(columns.high - columns.low) * pixel, operand->granule);
+    }
+}
+
+/* All channels of the box that stage `maker` computes for the same patch, or of a ring of its rows. */
+static void view_patch(struct ooc_view *view, const struct ooc_model *model, const struct ooc_operand *operand,
+                       const struct ooc_tile *tile, uint8_t *address, uint32_t channel) {
+    const struct ooc_tensor *tensor = &model->tensors[operand->tensor];
+    const struct ooc_cut *cut = model->stages[operand->maker].tiles;
+    struct range rows = cut_range(tile->patch[0], &cut[0], tensor->height);
+    struct range columns = cut_range(tile->patch[1], &cut[1], tensor->width);
+
+    view->pixel_pitch = (uint32_t)tensor->channels * tensor->element_bytes;
+    view->row_pitch = (uint32_t)(columns.high - columns.low) * view->pixel_pitch;
+    view->base = address + channel * tensor->element_bytes;
+    view->column = (uint16_t)columns.low;
+    if (operand->record_rows == 0) {
+        view->row = (uint16_t)rows.low;
+    } else { /* a step back to the first row of the ring behind its last */
+        view->record_rows = operand->record_rows;
+        view->record_gap = 0u - operand->record_rows * view->row_pitch;
     }
 }
 
@@ -92,6 +161,9 @@ static void view_common(struct ooc_view *view, const struct ooc_tensor *tensor) 
     view->record = 0;
     view->scale = tensor->scale;
     view->zero_point = tensor->zero_point;
+    view->height = tensor->height;
+    view->width = tensor->width;
+    view->channels = tensor->channels;
 }
 
 static void set_input(struct ooc_tile *tile, int k, const struct ooc_model *model, uint8_t *address,
@@ -103,21 +175,22 @@ static void set_input(struct ooc_tile *tile, int k, const struct ooc_model *mode
     struct range rows, columns;
 
     view_common(view, tensor);
-    if (!operand->streamed || stage->kind == OOC_PERMUTE) {
+    if (operand->place == OOC_PATCH) {
+        view_patch(view, model, operand, tile, address, channel);
+        return;
+    }
+    if (operand->place == OOC_RESIDENT || stage->kind == OOC_PERMUTE) {
         view_resident(view, tensor, address, channel);
         return;
     }
-    rows.low = tile->row[0];
-    rows.high = tile->row[1];
-    columns.low = tile->column[0];
-    columns.high = tile->column[1];
-    rows = input_range(stage, 0, rows, tensor->height);
-    columns = input_range(stage, 1, columns, tensor->width);
+    rows = input_range(tile, k, 0, tile->row, tensor->height);
+    columns = input_range(tile, k, 1, tile->column, tensor->width);
     view_streamed_input(view, tensor, operand, address, channel, rows, columns);
 }
 
-static void set_output(struct ooc_tile *tile, const struct ooc_tensor *tensor, int streamed,
-                       uint8_t *address) {
+static void set_output(struct ooc_tile *tile, const struct ooc_model *model, uint8_t *address) {
+    const struct ooc_operand *operand = &tile->stage->operand[2];
+    const struct ooc_tensor *tensor = &model->tensors[operand->tensor];
     struct ooc_view *view = &tile->output;
     view_common(view, tensor);
     tile->element_bytes = tensor->element_bytes;
@@ -125,7 +198,11 @@ static void set_output(struct ooc_tile *tile, const struct ooc_tensor *tensor, i
         view->base = NULL;
         return;
     }
-    if (!streamed || tile->stage->kind == OOC_PERMUTE) {
+    if (operand->place == OOC_PATCH) {
+        view_patch(view, model, operand, tile, address, tile->first_channel);
+        return;
+    }
+    if (operand->place == OOC_RESIDENT || tile->stage->kind == OOC_PERMUTE) {
         view_resident(view, tensor, address, tile->first_channel);
         return;
     }
@@ -155,13 +232,13 @@ void ooc_tile_set(struct ooc_tile *tile, const struct ooc_model *model, const st
     const struct ooc_tensor *out = &model->tensors[stage->operand[2].tensor];
     uint32_t splits = stage->kind == OOC_CONV ? tile_count(in->channels, stage->split_channels) : 1;
     uint32_t groups = tile_count(out->channels, stage->tile_channels);
-    uint32_t columns = tile_count(out->width, stage->tile_columns);
+    uint32_t columns = stage->tiles[1].count;
     uint32_t split = number % splits;
     uint32_t group = number / splits % groups;
     uint32_t column = number / splits / groups % columns;
     uint32_t row = number / splits / groups / columns;
-    struct range rows = tile_range(row, stage->tile_rows, out->height);
-    struct range cols = tile_range(column, stage->tile_columns, out->width);
+    struct range rows = cut_range(row, &stage->tiles[0], out->height);
+    struct range cols = cut_range(column, &stage->tiles[1], out->width);
     struct range channels = tile_range(group, stage->tile_channels, out->channels);
     struct range depth = {0, in->channels};
     uint32_t from = (uint32_t)channels.low; /* first input channel */
@@ -172,9 +249,11 @@ void ooc_tile_set(struct ooc_tile *tile, const struct ooc_model *model, const st
         from = (uint32_t)depth.low;
     } else if (stage->kind == OOC_SOFTMAX) {
         from = 0;
-    }
+    } /* a move that does not keep channels apart has tiles of all channels */
     tile->stage = stage;
-    tile->axes = stage->kind == OOC_PERMUTE ? model->axes + stage->permutation : NULL;
+    tile->axes = stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE ? model->axes + stage->first_axis : NULL;
+    tile->patch[0] = row;
+    tile->patch[1] = column;
     tile->row[0] = rows.low;
     tile->row[1] = rows.high;
     tile->column[0] = cols.low;
@@ -192,6 +271,6 @@ void ooc_tile_set(struct ooc_tile *tile, const struct ooc_model *model, const st
     for (k = 0; k < stage->inputs; k++) {
         set_input(tile, k, model, address[k], from);
     }
-    set_output(tile, out, stage->operand[2].streamed, address[OOC_SLOT_OUTPUT]);
+    set_output(tile, model, address[OOC_SLOT_OUTPUT]);
     set_weights(tile, address[OOC_SLOT_WEIGHTS]);
 }

@@ -21,20 +21,33 @@ struct ooc_view {
     uint8_t *base;
     uint32_t row_pitch; /* bytes, likewise below */
     uint32_t pixel_pitch;
-    uint32_t record_gap; /* padding after a record; 0: none, and no division is needed */
+    uint32_t record_gap; /* padding after a record; 0: none between these rows, no division is needed */
     float scale;
     int16_t zero_point;
     uint16_t row; /* of the element at base */
     uint16_t column;
     uint16_t record_rows;
     uint16_t record; /* the one in which base lies */
+    uint16_t height; /* of the whole tensor */
+    uint16_t width;
+    uint16_t channels;
+};
+
+/* Along an axis, output position p needs input positions floor((p * step + start) / period) up to and
+ * including floor((p * step + start + extra) / period), as far as those exist. */
+struct ooc_reading {
+    int32_t step;
+    int32_t start;
+    int32_t extra;
+    int32_t period; /* positive */
 };
 
 struct ooc_tile {
     const struct ooc_stage *stage;
-    const struct ooc_axis *axes; /* of a permutation */
+    const struct ooc_axis *axes; /* of a permutation or move */
     struct ooc_view input[2];
     struct ooc_view output;
+    uint32_t patch[2]; /* number of the tile among those along rows and columns */
     int32_t row[2]; /* output rows [row[0], row[1]), columns likewise */
     int32_t column[2];
     int32_t height; /* of the input tensor: taps outside of it are padding */
@@ -67,6 +80,12 @@ enum ooc_slot {
  * the command has none. */
 void ooc_tile_set(struct ooc_tile *tile, const struct ooc_model *model, const struct ooc_stage *stage,
                   uint32_t number, uint8_t *const address[OOC_SLOTS]);
+
+/* What an axis of a stage (0: rows, 1: columns, of a move 2: channels) needs of input k. */
+struct ooc_reading ooc_reading(const struct ooc_tile *tile, int k, int axis);
+
+/* value / divisor, rounded down; the divisor is positive. */
+int32_t ooc_floor(int32_t value, int32_t divisor);
 
 /* Offset in bytes of row y of a plane from the start of that plane; rows of row_bytes
  * bytes. */

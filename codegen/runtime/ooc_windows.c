@@ -1,4 +1,4 @@
-/* ooc_windows.c - walking over the output pixels of a tile. */
+/* ooc_windows.c - walking over the output pixels of a tile, area by area. */
 #include "ooc_windows.h"
 
 /* --------------------------------------------------------------------- blocks */
@@ -10,19 +10,18 @@ void ooc_set_block(struct ooc_block *block, const struct ooc_tile *tile, uint32_
     block->count = (uint8_t)count;
     block->exact = 0;
     block->range = ooc_output_range(tile);
+    block->bias[0] = 0;
+    block->bias[1] = 0;
+    block->bias[2] = 0;
+    block->bias[3] = 0;
     for (i = 0; tile->last && i < count; i++) {
+        block->bias[i] = ooc_load_int32(tile->bias + 4 * (channel + i));
         if (!ooc_set_scale(&block->scale[i], ooc_load_float(tile->multiplier + 4 * (channel + i)))) {
             block->exact = 1;
         }
     }
     block->plain = count == OOC_BLOCK && block->range.low == -128 && block->range.high == 127 && tile->sums == NULL
                    && !block->exact;
-}
-
-/* The bias of a channel, which is due with the last split; that of the last one for those missing. */
-static int32_t bias_of(const struct ooc_block *block, uint32_t channel) {
-    uint32_t at = block->channel + (channel < block->count ? channel : block->count - 1u);
-    return block->tile->last ? ooc_load_int32(block->tile->bias + 4 * at) : 0;
 }
 
 static void add_partial(const struct ooc_block *block, const uint8_t *partial, int32_t sums[OOC_BLOCK]) {
@@ -55,11 +54,11 @@ void ooc_finish_any(const struct ooc_block *block, uint8_t *out, uint8_t *partia
         return;
     }
     for (i = 0; i < block->count; i++) {
-        out[i] = (uint8_t)ooc_scale_sum(&block->range, &block->scale[i], sums[i], 0);
+        out[i] = (uint8_t)ooc_scale_sum(&block->range, block->range.base, &block->scale[i], sums[i], 0);
     }
 }
 
-/* ---------------------------------------------------------------------- spans */
+/* ---------------------------------------------------------------------- areas */
 
 /* Output positions whose windows lie inside the input altogether, within [low, high). */
 static struct ooc_span whole_windows(const struct ooc_stage *stage, int axis, int32_t size, const int32_t ends[2]) {
@@ -84,29 +83,66 @@ static int is_flat(const struct ooc_tile *tile, struct ooc_span y, struct ooc_sp
     int is_whole = y.low == tile->row[0] && y.high == tile->row[1] && x.low == tile->column[0]
                    && x.high == tile->column[1];
     int is_dense = in->record_gap == 0 && in->row_pitch == width * in->pixel_pitch
-                   && (!tile->last || out->row_pitch == width * out->pixel_pitch);
+                   && (!tile->last || (out->record_gap == 0 && out->row_pitch == width * out->pixel_pitch));
     return is_point && is_whole && is_dense;
 }
 
-struct ooc_rows ooc_tile_rows(const struct ooc_tile *tile) {
-    struct ooc_span whole_rows = whole_windows(tile->stage, 0, tile->height, tile->row);
-    struct ooc_rows rows;
-    rows.whole = whole_windows(tile->stage, 1, tile->width, tile->column);
-    rows.y.low = tile->row[0];
-    rows.y.high = tile->row[1];
-    rows.x.low = tile->column[0];
-    rows.x.high = tile->column[1];
-    if (is_flat(tile, whole_rows, rows.whole)) {
-        rows.x.high = rows.x.low + (rows.y.high - rows.y.low) * (rows.x.high - rows.x.low);
-        rows.whole.high = rows.x.high;
-        rows.y.high = rows.y.low + 1;
+/* Which pixels there are: one long row if they have no gaps. */
+static void set_pixels(const struct ooc_tile *tile, struct ooc_windows *windows) {
+    windows->whole_y = whole_windows(tile->stage, 0, tile->height, tile->row);
+    windows->whole_x = whole_windows(tile->stage, 1, tile->width, tile->column);
+    windows->bottom = tile->row[1];
+    windows->right = tile->column[1];
+    if (is_flat(tile, windows->whole_y, windows->whole_x)) {
+        windows->right = tile->column[0] + (tile->row[1] - tile->row[0]) * (tile->column[1] - tile->column[0]);
+        windows->whole_x.high = windows->right;
+        windows->bottom = tile->row[0] + 1;
+        windows->whole_y.high = windows->bottom;
     }
-    return rows;
 }
 
-/* Where the span writes. */
-static void set_output(const struct ooc_block *block, int32_t y, int32_t x, struct ooc_windows *windows) {
+void ooc_begin(const struct ooc_tile *tile, struct ooc_windows *windows) {
+    const struct ooc_stage *stage = tile->stage;
+    const struct ooc_view *in = &tile->input[0];
+    set_pixels(tile, windows);
+    windows->across.in = stage->stride[1] * in->pixel_pitch;
+    windows->across.out = tile->output.pixel_pitch;
+    windows->across.partial = 4 * tile->channels;
+    windows->down.in = stage->stride[0] * in->row_pitch;
+    windows->down.out = tile->output.row_pitch;
+    windows->down.partial = (uint32_t)(tile->column[1] - tile->column[0]) * windows->across.partial;
+    windows->run_step = stage->dilation[1] * in->pixel_pitch;
+    windows->row_step = stage->dilation[0] * in->row_pitch;
+    windows->has_gaps = in->record_gap != 0 || tile->output.record_gap != 0;
+    windows->weight_row_step = stage->kernel[1] * windows->tap_bytes;
+    windows->zero = in->zero_point;
+    windows->less = ooc_less(windows->zero);
+}
+
+/* Where the area reads: the taps kx of those rows. */
+static void set_input(const struct ooc_block *block, int32_t x, struct ooc_span kx, struct ooc_windows *windows) {
+    const struct ooc_stage *stage = block->tile->stage;
+    const struct ooc_view *view = &block->tile->input[0];
+    const struct ooc_span ky = windows->taps;
+    uint32_t tap = (uint32_t)ky.low * stage->kernel[1] + (uint32_t)kx.low;
+    uint32_t width = (uint32_t)(kx.high - kx.low);
+    int32_t column = x * stage->stride[1] - stage->pad[1] + kx.low * stage->dilation[1];
+
+    windows->runs = windows->dense ? 1 : width;
+    windows->length = windows->dense ? width * windows->run_bytes : windows->run_bytes;
+    windows->first_tap = tap;
+    windows->weights = block->weights + tap * windows->tap_bytes;
+    windows->rows = width == 0 ? 0 : (uint32_t)(ky.high - ky.low);
+    windows->in = (const int8_t *)view->base;
+    if (windows->rows > 0) { /* otherwise all is padding: nothing will be read */
+        windows->in = (const int8_t *)ooc_view_pixel(view, windows->y, column) + block->input_offset;
+    }
+}
+
+/* Where the area writes. */
+static void set_output(const struct ooc_block *block, int32_t x, struct ooc_windows *windows) {
     const struct ooc_tile *tile = block->tile;
+    int32_t y = windows->band.low;
     windows->out = NULL;
     windows->partial = NULL;
     if (tile->last) {
@@ -117,92 +153,58 @@ static void set_output(const struct ooc_block *block, int32_t y, int32_t x, stru
     }
 }
 
-void ooc_begin_alone(const struct ooc_block *block, struct ooc_windows *windows) {
-    uint32_t i;
-    for (i = 0; i < OOC_BLOCK; i++) {
-        windows->sums[i] = bias_of(block, i);
-    }
+/* The end of the pixels from `at` on, along one axis, that have the same taps. */
+static int32_t alike_until(struct ooc_span whole, int32_t at) {
+    return at >= whole.low && at < whole.high ? whole.high : at + 1;
 }
 
-void ooc_begin(const struct ooc_block *block, struct ooc_windows *windows) {
-    const struct ooc_stage *stage = block->tile->stage;
-    const struct ooc_view *view = &block->tile->input[0];
-    windows->tap_bytes = block->tap_bytes;
-    windows->channel_bytes = block->channel_bytes;
-    windows->pixel_step = stage->stride[1] * view->pixel_pitch;
-    windows->run_step = stage->dilation[1] * view->pixel_pitch;
-    windows->row_step = stage->dilation[0] * view->row_pitch;
-    windows->even = view->record_gap == 0;
-    windows->weight_row_step = stage->kernel[1] * block->tap_bytes;
-    windows->zero = view->zero_point;
-    windows->less = ooc_less(windows->zero);
-    windows->start_weights = NULL;
-}
-
-/* Where the span reads: the taps ky, kx. */
-static void set_input(const struct ooc_block *block, int32_t x, struct ooc_span ky, struct ooc_span kx,
-                      struct ooc_windows *windows) {
-    const struct ooc_stage *stage = block->tile->stage;
-    const struct ooc_view *view = &block->tile->input[0];
-    uint32_t tap = (uint32_t)ky.low * stage->kernel[1] + (uint32_t)kx.low;
-    uint32_t width = (uint32_t)(kx.high - kx.low);
-    int32_t column = x * stage->stride[1] - stage->pad[1] + kx.low * stage->dilation[1];
-
-    windows->runs = block->dense ? 1 : width;
-    windows->length = block->dense ? width * block->run_bytes : block->run_bytes;
-    windows->weights = block->weights + tap * block->tap_bytes;
-    windows->rows = width == 0 ? 0 : (uint32_t)(ky.high - ky.low);
-    windows->in = (const int8_t *)view->base;
-    if (windows->rows > 0) { /* otherwise all is padding: nothing will be read */
-        windows->in = (const int8_t *)ooc_view_pixel(view, windows->y, column) + block->input_offset;
-    }
-}
-
-static int32_t weight_sum(const struct ooc_windows *windows, const int8_t *w_row, uint32_t step) {
-    int32_t sum = 0;
-    uint32_t row, k;
-    for (row = 0; row < windows->rows; row++) {
-        const int8_t *w = w_row;
-        for (k = windows->runs * windows->length; k > 0; k--) {
-            sum += *w;
-            w += step;
-        }
-        w_row += windows->weight_row_step;
-    }
-    return sum;
-}
-
-void ooc_set_start(const struct ooc_block *block, struct ooc_windows *windows) {
-    uint32_t i;
-    if (windows->start_weights == windows->weights && windows->start_rows == windows->rows) {
-        return;
-    }
-    windows->start_weights = windows->weights;
-    windows->start_rows = windows->rows;
-    for (i = 0; i < OOC_BLOCK; i++) {
-        windows->start[i] = bias_of(block, i);
-        if (!OOC_CENTRED && i < block->count) {
-            const int8_t *w = windows->weights + i * block->channel_bytes;
-            windows->start[i] -= windows->zero * weight_sum(windows, w, block->weight_step);
-        }
-    }
-}
-
-int32_t ooc_set_windows(const struct ooc_block *block, const struct ooc_rows *rows, int32_t y, int32_t x,
-                        struct ooc_windows *windows) {
-    const struct ooc_tile *tile = block->tile;
+/* The next rows of pixels; where there are gaps between rows, one by one. */
+static void set_band(const struct ooc_tile *tile, struct ooc_windows *windows) {
     const struct ooc_stage *stage = tile->stage;
+    const struct ooc_view *in = &tile->input[0];
+    int32_t y = windows->band.high;
     int32_t top = y * stage->stride[0] - stage->pad[0];
-    struct ooc_span ky = ooc_clip_taps(stage, 0, top, tile->height);
-    struct ooc_span kx = {0, stage->kernel[1]};
-    int32_t end = rows->whole.high;
-    if (x < rows->whole.low || x >= end) { /* windows cut left or right go one by one */
-        kx = ooc_clip_taps(stage, 1, x * stage->stride[1] - stage->pad[1], tile->width);
-        end = x + 1;
+    windows->taps = ooc_clip_taps(stage, 0, top, tile->height);
+    windows->band.low = y;
+    windows->band.high = windows->has_gaps ? y + 1 : alike_until(windows->whole_y, y);
+    windows->y = top + windows->taps.low * stage->dilation[0];
+    windows->even = 1;
+    if (in->record_gap != 0) {
+        int32_t last = top + (windows->taps.high - 1) * stage->dilation[0];
+        windows->even = last / in->record_rows == windows->y / in->record_rows;
     }
-    windows->y = top + ky.low * stage->dilation[0];
-    windows->pixels = (uint32_t)(end - x);
-    set_input(block, x, ky, kx, windows);
-    set_output(block, y, x, windows);
-    return end;
+    windows->next = tile->column[0];
+}
+
+int ooc_next_area(const struct ooc_block *block, struct ooc_windows *windows) {
+    const struct ooc_stage *stage = block->tile->stage;
+    struct ooc_span kx = {0, stage->kernel[1]};
+    int32_t x;
+    if (windows->next == windows->right) {
+        if (windows->band.high == windows->bottom) {
+            return 0;
+        }
+        set_band(block->tile, windows);
+    }
+    x = windows->next;
+    windows->next = alike_until(windows->whole_x, x);
+    windows->lines = (uint32_t)(windows->band.high - windows->band.low);
+    windows->pixels = (uint32_t)(windows->next - x);
+    windows->pixel = windows->across;
+    if (windows->pixels == 1) { /* a column */
+        windows->pixels = windows->lines;
+        windows->pixel = windows->down;
+        windows->lines = 1;
+    }
+    if (x < windows->whole_x.low || x >= windows->whole_x.high) {
+        kx = ooc_clip_taps(stage, 1, x * stage->stride[1] - stage->pad[1], block->tile->width);
+    }
+    set_input(block, x, kx, windows);
+    set_output(block, x, windows);
+    return 1;
+}
+
+int32_t ooc_gap_bytes(const struct ooc_view *view, const struct ooc_windows *windows, int32_t y) {
+    uint32_t gaps = (uint32_t)(y / view->record_rows - windows->y / view->record_rows);
+    return (int32_t)(gaps * view->record_gap);
 }

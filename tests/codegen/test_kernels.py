@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from ooc_solve.models.reference import run_op
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
-    POINT,
     Box,
     DType,
     Network,
     Op,
     OpKind,
+    Place,
     Quantization,
     Tensor,
     Tiling,
@@ -31,7 +31,10 @@ from ooc_solve.models.vocabulary import (
 
 Array = NDArray[Any]
 RUNTIME = Path(__file__).resolve().parents[2] / "codegen" / "runtime"
-KERNELS = ("ooc_kernels.c", "ooc_windows.c", "ooc_conv.c", "ooc_depthwise.c", "ooc_tile.c")
+KERNELS = (
+    *("ooc_kernels.c", "ooc_windows.c", "ooc_conv.c", "ooc_depthwise.c"),
+    *("ooc_transposed.c", "ooc_move.c", "ooc_tile.c"),
+)
 WARNINGS = (
     "-pedantic",
     "-Wall",
@@ -62,8 +65,9 @@ KINDS = {
     OpKind.QUANTIZE: 6,
     OpKind.DEQUANTIZE: 7,
     OpKind.SOFTMAX: 8,
-    OpKind.PAD: 9,
+    OpKind.MOVE: 9,
     OpKind.PERMUTE: 10,
+    OpKind.MULTIPLY: 11,
 }
 
 
@@ -89,8 +93,18 @@ class COperand(ctypes.Structure):
         ("record_rows", ctypes.c_uint16),
         ("granule", ctypes.c_uint16),
         ("plane_pitch", ctypes.c_uint32),
-        ("streamed", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint8 * 3),
+        ("place", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8),
+        ("maker", ctypes.c_uint16),
+    )
+
+
+class CCut(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_uint16),
+        ("pitch", ctypes.c_uint16),
+        ("lead", ctypes.c_int16),
+        ("extent", ctypes.c_uint16),
     )
 
 
@@ -99,15 +113,14 @@ class CStage(ctypes.Structure):
         ("kind", ctypes.c_uint8),
         ("inputs", ctypes.c_uint8),
         ("flags", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint8),
+        ("fill", ctypes.c_int8),
         ("kernel", ctypes.c_uint8 * 2),
         ("stride", ctypes.c_uint8 * 2),
         ("dilation", ctypes.c_uint8 * 2),
         ("pad", ctypes.c_uint8 * 2),
         ("conv_groups", ctypes.c_uint16),
-        ("permutation", ctypes.c_uint16),
-        ("tile_rows", ctypes.c_uint16),
-        ("tile_columns", ctypes.c_uint16),
+        ("first_axis", ctypes.c_uint16),
+        ("tiles", CCut * 2),
         ("tile_channels", ctypes.c_uint16),
         ("split_channels", ctypes.c_uint16),
         ("clamp_low", ctypes.c_int16),
@@ -142,16 +155,17 @@ int sizes(int which);
 int sizes(int which) {
     return which == 0 ? (int)sizeof(struct ooc_tensor) : (int)sizeof(struct ooc_stage);
 }
-void rescale(const int32_t *sums, const float *multipliers, int count, const struct ooc_range *range, int8_t *out);
-void rescale(const int32_t *sums, const float *multipliers, int count, const struct ooc_range *range, int8_t *out) {
-    const int is_full = range->low == -128 && range->high == 127;
+void rescale(const int32_t *sums, const float *multipliers, int count, const int32_t *bounds, int8_t *out);
+void rescale(const int32_t *sums, const float *multipliers, int count, const int32_t *bounds, int8_t *out) {
+    const struct ooc_range range = ooc_range_of(bounds[0], bounds[1], bounds[2]);
+    const int is_full = range.low == -128 && range.high == 127;
     int i;
     for (i = 0; i < count; i++) {
         struct ooc_scale scale;
         if (ooc_set_scale(&scale, multipliers[i])) {
-            out[i] = (int8_t)ooc_scale_sum(range, &scale, sums[i], is_full);
+            out[i] = (int8_t)ooc_scale_sum(&range, range.base, &scale, sums[i], is_full);
         } else {
-            out[i] = (int8_t)ooc_scale_exactly(range, multipliers[i], sums[i]);
+            out[i] = (int8_t)ooc_scale_exactly(&range, multipliers[i], sums[i]);
         }
     }
 }
@@ -297,22 +311,35 @@ def c_tables(case: Case) -> tuple[Any, Any, CStage]:
             quantization.scale,
             tensor.dtype.size_bytes,
         )
-    axes = (CAxis * 5)(
+    axes = (CAxis * 6)(
         *([CAxis(1, 0)] * (5 - len(op.permutation)) + [CAxis(*axis) for axis in op.permutation])
     )
-    stage = CStage(kind=KINDS[op.kind], inputs=len(op.inputs), conv_groups=op.groups)
+    for k, place in enumerate(op.places):
+        for axis in range(3):
+            axes[3 * k + axis] = CAxis(
+                place.step[axis] | place.period[axis] << 16, place.start[axis] % (1 << 32)
+            )
+    stage = CStage(kind=KINDS[op.kind], inputs=len(op.inputs), conv_groups=op.groups, fill=op.fill)
     table_per_channel = op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2
-    stage.flags = (1 if op.count_include_pad else 0) | (2 if table_per_channel else 0)
+    flags = (
+        *(op.count_include_pad, table_per_channel, op.window.transposed),
+        *(op.edges, op.offset > 0, op.by_floats),
+    )
+    stage.flags = sum(bool(flag) << bit for bit, flag in enumerate(flags))
     stage.kernel[:], stage.stride[:] = op.window.kernel, op.window.stride
     stage.dilation[:], stage.pad[:] = op.window.dilation, op.window.pads[:2]
-    stage.tile_rows, stage.tile_columns = tiling.rows, tiling.columns
+    grid = case.geometry.grid
+    stage.tiles[:] = (
+        CCut(grid[0], tiling.rows, 0, tiling.rows),
+        CCut(grid[1], tiling.columns, 0, tiling.columns),
+    )
     stage.tile_channels, stage.split_channels = tiling.channels, tiling.split
     stage.clamp_low, stage.clamp_high = op.clamp
     for k, layout in enumerate(case.layouts):
         operand = stage.operand[2 if k == len(case.layouts) - 1 else k]
         operand.tensor = k
         if layout is not None:
-            operand.streamed = 1
+            operand.place = 1
             operand.plane_channels, operand.record_rows = layout.plane_channels, layout.record_rows
             operand.granule, operand.plane_pitch = layout.granule_bytes, layout.plane_pitch
     return tensors, axes, stage
@@ -387,10 +414,12 @@ def random_window(rng: np.random.Generator) -> Window:
     )
 
 
-def windowed_sizes(rng: np.random.Generator) -> tuple[Window, tuple[int, int], tuple[int, int]]:
+def windowed_sizes(
+    rng: np.random.Generator, transposed: bool = False
+) -> tuple[Window, tuple[int, int], tuple[int, int]]:
     """A window, an input size that it fits, and the output size."""
     while True:
-        window = random_window(rng)
+        window = replace(random_window(rng), transposed=transposed)
         size = between(rng, 1, 11), between(rng, 1, 11)
         out = window.output_size(*size)
         if min(out) > 0:
@@ -401,8 +430,8 @@ def clamp(rng: np.random.Generator) -> tuple[int, int]:
     return (-128, 127) if rng.integers(2) else (between(rng, -128, -20), between(rng, 20, 127))
 
 
-def conv(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
-    window, size, out = windowed_sizes(rng)
+def conv(rng: np.random.Generator, transposed: bool = False) -> tuple[Op, list[Tensor]]:
+    window, size, out = windowed_sizes(rng, transposed)
     groups = int(rng.choice([1, 1, 2, 3]))
     ic, oc = groups * between(rng, 1, 6), groups * between(rng, 1, 6)
     op = Op(
@@ -418,6 +447,10 @@ def conv(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
         clamp(rng),
     )
     return op, [tensor("a", rng, *size, ic), tensor("y", rng, *out, oc)]
+
+
+def transposed(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+    return conv(rng, transposed=True)
 
 
 def depthwise(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
@@ -439,7 +472,13 @@ def pool(kind: OpKind) -> Callable[[np.random.Generator], tuple[Op, list[Tensor]
         if min(out) < 1:
             return draw(rng)
         channels = between(rng, 1, 40)
-        op = Op("op", kind, ("a",), "y", window, clamp=clamp(rng), count_include_pad=bool(rng.integers(2)))
+        op = Op(
+            *("op", kind, ("a",), "y", window),
+            clamp=clamp(rng),
+            count_include_pad=bool(rng.integers(2)),
+            by_floats=kind is OpKind.AVERAGE_POOL and bool(rng.integers(2)),
+            offset=int(rng.choice([0, 128])),
+        )
         return op, [tensor("a", rng, *size, channels), tensor("y", rng, *out, channels)]
 
     return draw
@@ -449,12 +488,17 @@ def point_shape(rng: np.random.Generator) -> tuple[int, int, int]:
     return between(rng, 1, 7), between(rng, 1, 7), between(rng, 1, 12)
 
 
-def add(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
-    shape = point_shape(rng)
-    tensors = [tensor(name, rng, *shape) for name in "aby"]
-    a, b, y = (np.float32(t.quantization.scale) for t in tensors if t.quantization)
-    ratios = np.array([a / y, b / y], np.float32)
-    return Op("op", OpKind.ADD, ("a", "b"), "y", multiplier=ratios, clamp=clamp(rng)), tensors
+def pair(kind: OpKind) -> Callable[[np.random.Generator], tuple[Op, list[Tensor]]]:
+    """Two operands, of which the second may repeat its rows and columns."""
+
+    def draw(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+        shape = point_shape(rng)
+        few = (shape[0] if rng.integers(2) else 1, shape[1] if rng.integers(2) else 1, shape[2])
+        tensors = [tensor("a", rng, *shape), tensor("b", rng, *few), tensor("y", rng, *shape)]
+        offset = int(rng.choice([0, 128]))
+        return Op("op", kind, ("a", "b"), "y", clamp=clamp(rng), offset=offset), tensors
+
+    return draw
 
 
 def lookup(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
@@ -486,13 +530,29 @@ def softmax(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
     return op, [tensor("a", rng, *shape), tensor("y", rng, *shape)]
 
 
-def pad(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
-    height, width, channels = point_shape(rng)
-    top, left, bottom, right = (between(rng, 0, 3) for _ in range(4))
-    window = replace(POINT, pads=(top, left, bottom, right))
-    op = Op("op", OpKind.PAD, ("a",), "y", window, weights=int8(rng, 1))
-    out = tensor("y", rng, height + top + bottom, width + left + right, channels)
-    return op, [tensor("a", rng, height, width, channels), out]
+def move(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+    """Any place along any axes; what the input does not have is filled."""
+    shape, out = point_shape(rng), point_shape(rng)
+    changed = [bool(rng.integers(2)) for _ in range(3)]
+    rows, columns, channels = (
+        (between(rng, 0, 3), between(rng, -4, 4), between(rng, 1, 3)) if change else (1, 0, 1)
+        for change in changed
+    )
+    place = Place(*(tuple(part) for part in zip(rows, columns, channels, strict=True)))  # type: ignore[arg-type]
+    out = (out[0], out[1], out[2] if changed[2] else shape[2])
+    edges = bool(rng.integers(2))
+    op = Op("op", OpKind.MOVE, ("a",), "y", places=(place,), fill=between(rng, -128, 127), edges=edges)
+    return op, [tensor("a", rng, *shape), tensor("y", rng, *out)]
+
+
+def concat(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+    axis, shape = between(rng, 0, 2), list(point_shape(rng))
+    extra = between(rng, 1, 7)
+    second, whole = ([*shape[:axis], size, *shape[axis + 1 :]] for size in (extra, shape[axis] + extra))
+    places = (Place(), Place.shifted(axis, shape[axis]))
+    sizes = zip("aby", (shape, second, whole), strict=True)
+    op = Op("op", OpKind.MOVE, ("a", "b"), "y", places=places)
+    return op, [tensor(name, rng, size[0], size[1], size[2]) for name, size in sizes]
 
 
 def permute(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
@@ -506,15 +566,18 @@ def permute(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
 
 DRAWS = {
     "conv": conv,
+    "transposed": transposed,
     "depthwise": depthwise,
     "max_pool": pool(OpKind.MAX_POOL),
     "average_pool": pool(OpKind.AVERAGE_POOL),
-    "add": add,
+    "add": pair(OpKind.ADD),
+    "multiply": pair(OpKind.MULTIPLY),
     "lookup": lookup,
     "quantize": quantize,
     "dequantize": dequantize,
     "softmax": softmax,
-    "pad": pad,
+    "move": move,
+    "concat": concat,
     "permute": permute,
 }
 
@@ -523,7 +586,7 @@ def tiling_of(op: Op, tensors: list[Tensor], rng: np.random.Generator) -> Tiling
     out, depth = tensors[-1], tensors[0].channels
     if op.needs_whole_tensors:
         return Tiling(out.height, out.width, out.channels, depth)
-    channels = out.channels if op.kind is OpKind.SOFTMAX else between(rng, 1, out.channels)
+    channels = out.channels if op.takes_whole_pixels else between(rng, 1, out.channels)
     columns = out.width if rng.integers(2) else between(rng, 1, out.width)
     split = between(rng, 1, depth) if op.kind is OpKind.CONV and op.groups == 1 else depth
     return Tiling(between(rng, 1, out.height), columns, channels, split)
@@ -532,7 +595,7 @@ def tiling_of(op: Op, tensors: list[Tensor], rng: np.random.Generator) -> Tiling
 def layout_of(op: Op, tensor: Tensor, tiling: Tiling, rng: np.random.Generator) -> StorageLayout:
     """A layout whose planes suit the tiling: one plane, or planes as wide as tiles."""
     tile = tiling.split if op.kind is OpKind.CONV else tiling.channels
-    plane = tile if rng.integers(2) and op.kind is not OpKind.SOFTMAX else tensor.channels
+    plane = tile if rng.integers(2) and not op.takes_whole_pixels else tensor.channels
     return StorageLayout(tensor, plane, between(rng, 1, tensor.height), int(rng.choice([1, 2, 4, 16, 64])))
 
 
@@ -569,7 +632,7 @@ def test_kernel_equals_reference(library: ctypes.CDLL, kind: str) -> None:
     """Tile by tile, resident or streamed in any layout, a kernel gives the bytes of the reference."""
     streamed = narrow = split = 0
     for seed in range(CASES):
-        rng = np.random.default_rng([KINDS[OpKind(kind)], seed])
+        rng = np.random.default_rng([list(DRAWS).index(kind), seed])
         case = random_case(kind, rng)
         values = dict(zip(case.network.inputs, case.data, strict=True))
         expected = run_op(case.network, case.op, values)
@@ -580,7 +643,7 @@ def test_kernel_equals_reference(library: ctypes.CDLL, kind: str) -> None:
         split += case.geometry.grid[3] > 1
     if kind != "permute":
         assert min(streamed, narrow) > CASES // 20, "the cases drawn leave out a layout"
-    assert split > 0 or kind != "conv"
+    assert split > 0 or kind not in ("conv", "transposed")
 
 
 def test_rounding_goes_half_to_even(library: ctypes.CDLL) -> None:
@@ -669,8 +732,15 @@ def test_kind_left_out_is_refused(tmp_path: Path) -> None:
     """A kernel that OOC_KINDS leaves out is reported as a format error, not run."""
     source = tmp_path / "kinds.c"
     source.write_text(
-        '#include "ooc_kernels.h"\n'
-        "int main(void) { return ooc_has_kernel(OOC_CONV) && !ooc_has_kernel(OOC_ADD) ? 0 : 1; }\n"
+        '#include "ooc_kernels.h"\n#include <string.h>\n'
+        "int main(void) {\n"
+        "    struct ooc_stage conv, add, transposed;\n"
+        "    memset(&conv, 0, sizeof conv);\n"
+        "    add = transposed = conv;\n"
+        "    add.kind = OOC_ADD;\n"
+        "    transposed.flags = OOC_FLAG_TRANSPOSED;\n"
+        "    return ooc_has_kernel(&conv) && !ooc_has_kernel(&add) && !ooc_has_kernel(&transposed) ? 0 : 1;\n"
+        "}\n"
     )
     program = tmp_path / "kinds"
     files = (*(RUNTIME / name for name in KERNELS), source)
@@ -685,7 +755,7 @@ int main(void) {
     uint32_t seed = 1, hash = 2166136261u, k;
     struct ooc_tile tile;
     struct ooc_stage stage;
-    struct ooc_range range = {0, -128, 127};
+    struct ooc_range range = ooc_range_of(0, -128, 127);
     struct ooc_scale scale;
     int8_t bytes[2];
     uint8_t out = 0;
@@ -703,9 +773,9 @@ int main(void) {
     for (k = 0; k < 4000000; k++) {
         seed = seed * 1664525u + 1013904223u;
         tile.output.zero_point = (int32_t)(seed >> 24) - 128;
-        range.zero = tile.output.zero_point;
+        range = ooc_range_of(tile.output.zero_point, -128, 127);
         (void)ooc_set_scale(&scale, (float)((seed & 0xFFFFu) + 512u) * 0x1p-33f);
-        hash = (hash ^ (uint8_t)ooc_scale_sum(&range, &scale, (int32_t)seed >> 8, 1)) * 16777619u;
+        hash = (hash ^ (uint8_t)ooc_scale_sum(&range, range.base, &scale, (int32_t)seed >> 8, 1)) * 16777619u;
         bytes[0] = (int8_t)((int32_t)(seed >> 8 & 255) - 128);
         bytes[1] = (int8_t)((int32_t)(seed >> 16 & 255) - 128);
         tile.input[0].scale = (float)(10007u + (seed >> 4 & 0xFFFu)) * 0x1p-20f;
@@ -753,3 +823,113 @@ def test_floats_are_the_same_everywhere(tmp_path: Path) -> None:
     if sum(map(len, hashes.values())) < 2:
         pytest.skip("no two compilers to compare")
     assert len(hashes) == 1, hashes
+
+
+RINGS = """
+#include "ooc_kernels.h"
+#include <stdlib.h>
+#include <string.h>
+enum { HEIGHT = 13, WIDTH = 9, DEPTH = 8, ROW = WIDTH * DEPTH };
+static int8_t input[HEIGHT * ROW];
+static uint8_t record[8 * DEPTH + 9 * DEPTH * DEPTH];
+static struct ooc_stage stage;
+
+static void set_view(struct ooc_view *view, void *base, int zero, int ring) {
+    view->base = base;
+    view->row_pitch = ROW;
+    view->pixel_pitch = DEPTH;
+    view->zero_point = (int16_t)zero;
+    view->record_rows = (uint16_t)(ring > 0 ? ring : 1);
+    view->record_gap = 0u - (uint32_t)(ring * ROW);
+}
+
+/* Rows [low, high); rings of so many rows, or 0. */
+static void compute(int kind, int low, int high, void *in, int in_ring, void *out, int out_ring) {
+    struct ooc_tile tile;
+    memset(&tile, 0, sizeof tile);
+    stage.kind = (uint8_t)kind;
+    stage.inputs = 1;
+    memset(stage.kernel, 3, 2);
+    memset(stage.stride, 1, 2);
+    memset(stage.dilation, 1, 2);
+    memset(stage.pad, 1, 2);
+    stage.conv_groups = kind == OOC_CONV ? 1 : DEPTH;
+    stage.clamp_low = -128;
+    stage.clamp_high = 127;
+    tile.stage = &stage;
+    set_view(&tile.input[0], in, 7, in_ring);
+    set_view(&tile.output, out, -3, out_ring);
+    tile.row[0] = low;
+    tile.row[1] = high;
+    tile.column[1] = tile.width = WIDTH;
+    tile.height = HEIGHT;
+    tile.channels = tile.depth = tile.group_outputs = tile.group_inputs = DEPTH;
+    tile.bias = record;
+    tile.multiplier = record + 4 * DEPTH;
+    tile.weights = record + 8 * DEPTH;
+    tile.first = tile.last = 1;
+    (void)ooc_kernel(&tile);
+}
+
+/* How many rows differ from those of the whole if `rows` at a time are computed in rings. */
+static int differing(int kind, int rows, int ring, const uint8_t *whole) {
+    int8_t *in = malloc((size_t)(ring * ROW));
+    uint8_t *out = malloc((size_t)(ring * ROW));
+    int low, y, wrong = 0;
+    for (low = 0; low < HEIGHT; low += rows) {
+        int high = low + rows < HEIGHT ? low + rows : HEIGHT;
+        memset(in, 85, (size_t)(ring * ROW));
+        for (y = low - 1; y <= high; y++) {
+            if (y >= 0 && y < HEIGHT) {
+                memcpy(in + y % ring * ROW, input + y * ROW, ROW);
+            }
+        }
+        compute(kind, low, high, in, ring, out, ring);
+        for (y = low; y < high; y++) {
+            wrong += memcmp(out + y % ring * ROW, whole + y * ROW, ROW) != 0;
+        }
+    }
+    free(in);
+    free(out);
+    return wrong;
+}
+
+int main(void) {
+    static uint8_t whole[HEIGHT * ROW];
+    const float multiplier = 0.003f;
+    int kind, rows, ring, wrong = 0;
+    uint32_t i;
+    for (i = 0; i < sizeof input; i++) {
+        input[i] = (int8_t)(rand() % 256 - 128);
+    }
+    for (i = 0; i < sizeof record; i++) {
+        record[i] = (uint8_t)(rand() % 256);
+    }
+    for (i = 0; i < DEPTH; i++) {
+        memset(record + 4 * i + 2, 0, 2);
+        memcpy(record + 4 * DEPTH + 4 * i, &multiplier, 4);
+    }
+    for (kind = OOC_CONV; kind <= OOC_DEPTHWISE; kind++) {
+        compute(kind, 0, HEIGHT, input, 0, whole, 0);
+        for (ring = 3; ring < 8; ring++) {
+            for (rows = 1; rows + 2 <= ring; rows++) {
+                wrong += differing(kind, rows, ring, whole);
+            }
+        }
+    }
+    return wrong;
+}
+"""
+
+
+@pytest.mark.parametrize("scaling", ["-DOOC_INTEGER_SCALING=0", "-DOOC_INTEGER_SCALING=1"])
+def test_rings_of_rows_give_the_bytes_of_whole_tensors(scaling: str, tmp_path: Path) -> None:
+    """Windows that go around the end of a ring, and outputs that do, have the bytes of a tensor in one piece."""
+    source = tmp_path / "rings.c"
+    source.write_text(RINGS)
+    program = tmp_path / "rings"
+    files = (*(RUNTIME / name for name in KERNELS), source)
+    checks = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", scaling)
+    compile_c("gcc", "-std=c99", *checks, *WARNINGS, f"-I{RUNTIME}", *files, "-o", program)
+    done = subprocess.run([program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

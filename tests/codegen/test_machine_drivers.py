@@ -21,6 +21,7 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run as reference_run
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network, Plan, RegionName, Target, TaskKind
+from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.solve import SCHEDULERS
 
 PER_PUSH = ("kws_dscnn", 48)
@@ -60,13 +61,18 @@ def _expected(network: Network) -> bytes:
 def _run(problem: Problem, plan: Plan, folder: Path, *arguments: str) -> tuple[bytes, dict[str, int]]:
     """Output and printed numbers of a run."""
     write_project(problem, plan, folder / "project", "net")
-    (folder / "in.bin").write_bytes(random_input(problem.network))
+    return _made(problem.network, folder, *arguments)
+
+
+def _made(network: Network, folder: Path, *arguments: str) -> tuple[bytes, dict[str, int]]:
+    """The same of a project that is written already."""
+    (folder / "in.bin").write_bytes(random_input(network))
     command = ["make", "-s", "-C", str(folder / "project"), "run", f"INPUT={folder}/in.bin"]
     done = subprocess.run(
         [*command, f"OUTPUT={folder}/out.bin", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,6 +80,14 @@ def _run(problem: Problem, plan: Plan, folder: Path, *arguments: str) -> tuple[b
     return (folder / "out.bin").read_bytes(), {
         line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()
     }
+
+
+def _limit(folder: Path, limit: str) -> None:
+    """Make the disk of store 0 of a project slow."""
+    makefile = folder / "project" / "Makefile"
+    text = makefile.read_text()
+    assert text.count("file=store0.img ") == 1
+    makefile.write_text(text.replace("file=store0.img ", f"file=store0.img,{limit} "))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -88,6 +102,34 @@ def test_spilled_network_is_exact(
     assert numbers["bytes_written"] == sum(
         task.transfer.size_bytes for task in plan.graph.tasks if task.kind is TaskKind.STORE and task.transfer
     )
+
+
+def test_transfers_that_overtake_each_other(emulated: Callable[[str], Target], tmp_path: Path) -> None:
+    """Where the disk of the weights is slow, activations overtake them, and the output is still right.
+
+    Of 211 requests 33 to 59 did so, and 9 to 27 were begun in interrupts (six runs). Without the limit it is up
+    to the host: 0 to 28.
+    """
+    problem = Problem(zoo_network("ds_cnn"), emulated("riscv-virt-qemu"), 12 << 10, IoPlace.STORAGE)
+    plan = SCHEDULERS["demand-layering"](problem, Budget(5.0, 1, 1)).plan
+    assert plan is not None
+    write_project(problem, plan, tmp_path / "project", "net")
+    _limit(tmp_path, "throttling.bps-read=300000")
+    output, numbers = _made(problem.network, tmp_path)
+    assert output == _expected(problem.network)
+    assert numbers["overtaken"] > 0
+    assert numbers["begun_in_interrupts"] > 0
+
+
+def test_a_run_waits_for_a_slow_file(
+    emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
+) -> None:
+    """Where the emulator writes the file of the flash slowly, the run ends when all is there."""
+    problem = workshop.problem(emulated("sf2-nor-qemu"))
+    write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "project", "net")
+    _limit(tmp_path, "throttling.bps-write=50000")
+    output, _ = _made(problem.network, tmp_path)
+    assert output == _expected(problem.network)
 
 
 def test_a_run_writes_no_byte_twice(workshop: Any) -> None:
@@ -123,7 +165,7 @@ def test_without_erasing_flash_keeps_old_bytes(
     subprocess.run(
         ["make", "-s", "-C", str(tmp_path / "project"), "run", *files],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert not (tmp_path / "out.bin").exists() or (tmp_path / "out.bin").read_bytes() != _expected(
@@ -134,7 +176,7 @@ def test_without_erasing_flash_keeps_old_bytes(
 def test_counted_runs_repeat_and_follow_the_model(
     emulated: Callable[[str], Target], workshop: Any, tmp_path: Path
 ) -> None:
-    """A run takes the same ticks again; the board's figures predict it within 2 %, a fit to its few kernels 4 %."""
+    """A run takes the same ticks again; the board's figures predict it within 1.5 %, a fit to its few kernels 3 %."""
     target = emulated("an505-qemu")
     problem = workshop.problem(target)
     plan = workshop.plan(problem, workshop.selection)
@@ -147,8 +189,8 @@ def test_counted_runs_repeat_and_follow_the_model(
     kernels = kernel_samples(first, fit_requests(requests)[1])
     fit = fit_runtime(target.runtime.name, kernels, requests)
     predicted = predict(first, replace(target, runtime=fit.cost))
-    assert predicted == pytest.approx(first.makespan_ns, rel=0.04)
-    assert predict(first, target) == pytest.approx(first.makespan_ns, rel=0.02)
+    assert predicted == pytest.approx(first.makespan_ns, rel=0.03)
+    assert predict(first, target) == pytest.approx(first.makespan_ns, rel=0.015)
 
 
 def test_slower_storage_takes_longer_by_what_the_board_says(
@@ -203,11 +245,7 @@ EVERYTHING = [
 def test_plans_keep_their_promise(
     name: str, sram_kib: int, emulated: Callable[[str], Target], shared_models: Path, tmp_path: Path
 ) -> None:
-    """Plans take what they say, within 1 % at every push and 1.5 % elsewhere, and gain what they say.
-
-    Interrupts take time from kernels, which plans do not count: up to 1.2 % of a run was measured.
-    """
-    most = 0.01 if (name, sram_kib) == PER_PUSH else 0.015
+    """Plans take what they say, within 1 %, interruptions of kernels included, and gain what they say."""
     model = shared_models / "mlperf_tiny" / f"{name}_int8.onnx"
     target, taken, promised = emulated("an505-qemu"), [], []
     for scheduler in ("serial", "cp-sat"):
@@ -215,6 +253,6 @@ def test_plans_keep_their_promise(
         assert output == _expected(measured.problem.network)
         taken.append(measured.makespan_ns)
         promised.append(measured.plan.figures.latency_ns)
-    assert promised == pytest.approx(taken, rel=most)
-    assert promised[0] - promised[1] == pytest.approx(taken[0] - taken[1], abs=most * taken[0])
+    assert promised == pytest.approx(taken, rel=0.01)
+    assert promised[0] - promised[1] == pytest.approx(taken[0] - taken[1], abs=0.01 * taken[0])
     assert taken[1] < taken[0]

@@ -26,8 +26,9 @@ from ooc_solve.codegen.machines import (
     memory_script,
 )
 from ooc_solve.codegen.project import port_files, runtime_files, write_project
+from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import STACK_BYTES, STATE_BYTES, IoPlace, Problem
-from ooc_solve.models.reference import run
+from ooc_solve.models.reference import pack_input, run, unpack_output
 from ooc_solve.models.target import list_targets, load_target
 from ooc_solve.models.vocabulary import Budget, InputError, Network, Plan
 from ooc_solve.models.zoo import zoo_network
@@ -41,6 +42,16 @@ STRICTEST = (
     *("-std=c99", "-ffp-contract=off", "-pedantic", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"),
     *("-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"),
 )
+
+
+def need(target: str) -> None:
+    """Skip where the tools of a target's machine are missing."""
+    machine = machine_of(load_target(target).board)
+    assert machine is not None
+    for tool in ("make", "cc", machine.tools.compiler, machine.tools.emulator):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+
 
 SMALL_SRAM = {"vldiscovery-qemu": 7_168, "microbit-qemu": 8_192}
 FILE_MACHINES = ("an386-qemu", "an500-qemu", "an547-qemu", "microbit-qemu", "vldiscovery-qemu")
@@ -61,7 +72,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def started(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One run of a project with in.bin and out.bin beside it."""
     files = ("INPUT=in.bin", "OUTPUT=out.bin")
-    return make(folder, "run", *files, STRICT, "TIMEOUT=100", *arguments)
+    return make(folder, "run", *files, STRICT, "TIMEOUT=300", *arguments)
 
 
 def measured(folder: Path, *arguments: str) -> dict[str, int]:
@@ -257,6 +268,69 @@ def test_networks_on_all_machines(tmp_path: Path, target: str, name: str, place:
     expected = prepared(problem, result.plan, tmp_path / "out")
     probed(tmp_path / "out")
     assert (tmp_path / "out.bin").read_bytes() == expected
+
+
+FORMS = ("ort_qop_u8s8", "ort_qdq_s8")
+NETWORKS = ("ic_resnet8", "vww_mobilenetv1_025_96", "kws_dscnn", "ad_autoencoder")
+ALL_MACHINES = ("lm3s-qemu", "sf2-nor-qemu", "an505-qemu", "riscv-virt-qemu", *FILE_MACHINES)
+MOST_SRAM = 24 << 10
+
+
+def activation_peak_bytes(network: Network) -> int:
+    """The most bytes of activations that are alive during one operator."""
+    last = {name: number for number, op in enumerate(network.ops) for name in op.inputs}
+    born = {op.output: number for number, op in enumerate(network.ops)} | dict.fromkeys(network.inputs, 0)
+    return max(
+        sum(
+            network.tensors[name].size_bytes
+            for name in born
+            if born[name] <= number <= last.get(name, number)
+        )
+        for number in range(len(network.ops))
+    )
+
+
+def in_core_bytes(network: Network) -> int:
+    """What the network needs where weights and activations are all in SRAM."""
+    return activation_peak_bytes(network) + sum(op.weight_bytes for op in network.ops)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("target", ALL_MACHINES)
+def test_same_bytes_on_host_and_machine(
+    shared_models: Path, tmp_path: Path, target: str, name: str, form: str
+) -> None:
+    """In 24 KiB or less, below its in-core need, a network gives the host's bytes and the reference's everywhere.
+
+    Activations that do not fit are written to the storage, and nothing but these and the output.
+    """
+    need(target)
+    path = shared_models / "mlperf_tiny" / f"{name}_{form}.onnx"
+    network, samples = read_onnx(path), np.load(path.with_suffix(".npz"))
+    board = load_target(target)
+    budget_bytes = min(MOST_SRAM, board.board.usable_bytes)
+    problem = Problem(network, board, budget_bytes, IoPlace.STORAGE)
+    result = SCHEDULERS["demand-layering"](problem, Budget(5.0, 1, 1))
+    if result.plan is None:
+        pytest.skip(f"no plan: {result.reason}")
+    assert budget_bytes < in_core_bytes(network)
+    write_project(problem, result.plan, tmp_path / "out", "net")
+    (source,), (sink,) = network.inputs, network.outputs
+    sample = samples["input"][:1]
+    (tmp_path / "in.bin").write_bytes(pack_input(network, source, sample))
+    figures = measured(tmp_path / "out")
+    output = (tmp_path / "out.bin").read_bytes()
+    made = make(tmp_path / "out", "host-run", "INPUT=in.bin", "OUTPUT=host.bin")
+    assert made.returncode == 0, made.stderr
+    assert output == (tmp_path / "host.bin").read_bytes()
+    want = run(network, {source: sample})[sink]
+    assert np.array_equal(np.ravel(unpack_output(network, sink, output)), np.ravel(want))
+    assert figures["arena_bytes"] <= MOST_SRAM
+    assert figures["bytes_written"] == result.plan.figures.bytes_written
+    if activation_peak_bytes(network) > budget_bytes:
+        assert figures["bytes_written"] > network.tensors[sink].size_bytes + 10_000
 
 
 def test_machines_have_targets() -> None:

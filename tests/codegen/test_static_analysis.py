@@ -35,7 +35,7 @@ MACHINE = (
 THUMB2 = ("-D__GNUC__=12", "-D__thumb__", "-D__thumb2__", "-D__ARM_FP=4")
 DSP = (*THUMB2, "-D__ARM_ARCH=7", "-D__ARM_FEATURE_DSP=1", "-D__ARM_FEATURE_SIMD32=1")
 MVE = (*THUMB2, "-D__ARM_ARCH=8", "-D__ARM_FEATURE_MVE=3")
-PLAIN = ("-D__thumb__", "-D__ARM_ARCH=6", "-DOOC_SMALL_CRC", "-DOOC_NO_MESSAGES")
+PLAIN = ("-D__thumb__", "-D__ARM_ARCH=6", "-DOOC_NO_MESSAGES")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ooc_solve.codegen.packing import NOWHERE, TRANSFER, pack
 from ooc_solve.codegen.tables import (
     FLAG_CHECKED,
     FLAG_STORE,
+    KINDS,
     REGIONS,
     StreamRow,
     Tables,
@@ -202,7 +203,7 @@ def test_bindings_follow_the_place_of_input_and_output(workshop: Any, target: Ta
         problem = workshop.problem(target, io)
         plan = workshop.plan(problem, workshop.selection)
         tables = build_tables(problem, plan)
-        assert [row.operand.streamed for row in tables.bindings] == [streamed, streamed]
+        assert [row.operand.place for row in tables.bindings] == [streamed, streamed]
         assert [row.bytes for row in tables.bindings] == [9 * 8 * 4, 10]
         if io is IoPlace.SRAM:
             resident = dict(plan.graph.resident)
@@ -287,16 +288,10 @@ def test_other_types_are_refused(
         build_tables(problem, plan)
 
 
-def test_kinds_without_kernel_are_refused(workshop: Any, psram_target: Target) -> None:
-    """A concatenation, for which format 1 has no kernel, is refused by name."""
-    a, b, y = (Tensor(n, 2, 2, c, DType.INT8) for n, c in (("a", 1), ("b", 1), ("y", 2)))
-    add = Op("sum", OpKind.ADD, ("a", "b"), "y")
-    problem, plan = plan_of_one(
-        workshop, single(add, a, b, replace(y, channels=1)), Tiling(2, 2, 1, 1), psram_target
-    )
-    joined = single(Op("join", OpKind.CONCAT, ("a", "b"), "y"), a, b, replace(y, channels=1))
-    with pytest.raises(InputError, match="concat 'join': the runtime has no kernel"):
-        build_tables(replace(problem, network=joined), plan)
+def test_every_kind_has_a_number() -> None:
+    """No kind of operator is without a kernel, and no number stands for two."""
+    assert set(KINDS) == set(OpKind)
+    assert len(KINDS) == len(set(KINDS))
 
 
 def test_long_waits_are_refused(problem: Problem, plan: Plan) -> None:

@@ -101,7 +101,7 @@ class _Writer:
             self._convolution(op, sources[0], output, window)
         elif op.kind is OpKind.MAX_POOL:
             self._node("MaxPool", sources, output, **window)
-        elif op.kind is OpKind.CONCAT:
+        elif op.kind is OpKind.MOVE:
             self._node("Concat", sources, output, axis=1)
         elif op.kind is OpKind.AVERAGE_POOL:
             self._requantising("QLinearAveragePool", op, sources, output, **window)

@@ -54,17 +54,17 @@ def test_known_solution_is_found() -> None:
 
 # ------------------------------------------------------------------------------------ kernels
 
-KNOWN = KernelCost("conv", 900.0, 300.0, 120.0, 700.0, 110.0, 23.0, 11.0, 1.6, 1.9)
+KNOWN = KernelCost("conv", 900.0, 300.0, 120.0, 700.0, 110.0, 23.0, 11.0, 1.6, 1.9, 4.2)
 
 
 def _calls(count: int, kind: str = "conv") -> list[KernelWork]:
     """Calls of all sizes, seeded."""
     random = np.random.default_rng(5)
-    return [KernelWork(kind, *(int(10 ** random.uniform(0, 5)) for _ in range(10))) for _ in range(count)]
+    return [KernelWork(kind, *(int(10 ** random.uniform(0, 5)) for _ in range(11))) for _ in range(count)]
 
 
 def test_fit_recovers_the_figures_that_made_the_samples() -> None:
-    """Enough calls of a kind give back all nine figures, and what the CPU spends on transfers."""
+    """Enough calls of a kind give back all ten figures, and what the CPU spends on transfers."""
     kernels = [
         KernelSample(f"call {k}", work, kernel_cycles(KNOWN, work)) for k, work in enumerate(_calls(40))
     ]
@@ -81,6 +81,9 @@ def test_fit_recovers_the_figures_that_made_the_samples() -> None:
     assert fit.cost.cycles_per_checked_byte == pytest.approx(10.0)
     assert fit.cost.rms_error_percent is not None
     assert fit.cost.rms_error_percent < 0.1
+    assert [(told.kind, told.calls, len(told.columns), told.figures) for told in fit.told] == [
+        ("conv", 40, 10, 10)
+    ]
 
 
 def test_few_calls_tell_few_figures() -> None:
@@ -105,11 +108,18 @@ def test_transfers_give_setup_and_rate() -> None:
     """120 us and 2 MB/s come back from exact times; the directions are apart."""
     reads = [TransferSample("read", size, 120 + size / 2) for size in (512, 4_096, 65_536)]
     writes = [TransferSample("write", size, 900 + size) for size in (512, 65_536)]
-    read, write = fit_transfers([*reads, *writes])
+    read, write = fit_transfers([*reads, *writes], "here")
     assert (read.direction, read.setup_ns, read.bytes_per_s) == ("read", 120_000, 2_000_000)
     assert (write.direction, write.setup_ns, write.bytes_per_s) == ("write", 900_000, 1_000_000)
-    with pytest.raises(InputError, match="tell no rate"):
-        fit_transfers(writes[:1])
+    with pytest.raises(InputError, match=r"^here: write times must grow .* to tell a rate"):
+        fit_transfers(writes[:1], "here")
+    with pytest.raises(InputError, match=r"^here: at least two transfers are needed \(got none\)"):
+        fit_transfers([], "here")
+    fast = [TransferSample("read", size, size / 1e9) for size in (512, 4_096)]
+    with pytest.raises(
+        InputError, match=r"^here: read times must be in microseconds \(got a rate of 1e\+15 "
+    ):
+        fit_transfers(fast, "here")
 
 
 # ------------------------------------------------------------------------------------ command
@@ -167,11 +177,32 @@ def test_padding_is_not_computed(measured: tuple[Path, Path]) -> None:
     assert sample.work.computed_macs + sample.work.single_macs == 94 * 94 * 16 * 3
 
 
+def test_kernels_are_counted_as_they_walk(tmp_path: Path) -> None:
+    """A 1x1 window walks full rows as one long row; of runs of 9 bytes one byte each is left beyond words."""
+    file = tmp_path / "kernels.csv"
+    rows = ("conv,5,5,8,64,1,1,1,valid,9", "conv,32,32,16,3,3,3,1,same,9", "conv,5,5,8,64,1,1,2,valid,9")
+    file.write_text("\n".join((",".join(KERNEL_COLUMNS), *rows)))
+    point, window, strided = (sample.work for sample in read_kernel_samples(file))
+    assert (point.blocks, point.lines, point.cuts, point.singles) == (2, 2, 0, 2)
+    assert (point.computed, point.runs, point.tails) == (24 * 8, 24 * 8, 0)
+    assert (strided.lines, strided.singles, strided.computed) == (10, 10, 20 * 8)
+    assert (window.lines, window.cuts, window.singles) == (32 * 4, 8 * 4, 4 * 4)  # rows, sides, corners
+    assert window.runs == (32 * 32 - 4) * 16 * 94 // 32
+    assert window.tails == window.runs
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("conv,32,32,16,3,3,3,1,same,0", "line 2: cycles must be a number above 0 (got '0')"),
-        ("conv,32,x,16,3,3,3,1,same,9", "line 2: width must be a whole number above 0 (got 'x')"),
+        ("conv,32,32,16,3,3,3,1,same,0", "line 2: cycles must be a number above 0, up to 1e+15 (got '0')"),
+        (
+            "conv,32,x,16,3,3,3,1,same,9",
+            "line 2: width must be a whole number above 0, up to 65535 (got 'x')",
+        ),
+        (
+            "conv,32,32,16,3,256,3,1,same,9",
+            "line 2: kernel_height must be a whole number above 0, up to 255 (got '256')",
+        ),
         ("pool,32,32,16,3,3,3,1,same,9", "line 2: op must be one of conv, "),
         ("conv,32,32,16,3,3,3,1,full,9", "line 2: padding must be same or valid (got 'full')"),
         ("conv,32", "line 2: padding must be same or valid (got '')"),
@@ -191,6 +222,15 @@ def test_wrong_files_and_commands(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "t.csv").write_text("direction,size\nread,1\n")
     with pytest.raises(InputError, match="must name the columns direction, bytes"):
         read_transfer_samples(tmp_path / "t.csv")
+    (tmp_path / "k.csv").write_text(",".join(KERNEL_COLUMNS) + "\n")
+    with pytest.raises(InputError, match=r"k\.csv: at least one measured kernel is needed \(got none\)"):
+        read_kernel_samples(tmp_path / "k.csv")
     assert main(["--target", "f746-sd"]) == 2
+    command = ["--target", "f746-sd", "--kernels", str(tmp_path / "k.csv"), "-o"]
+    for place in (tmp_path, tmp_path / "none" / "mine.toml"):
+        assert main([*command, str(place)]) == 1
+        assert f"{place}: the output must be a file in a folder that exists" in capsys.readouterr().err
+    assert main(["--target", "f746-sd", "--emulate", "zoo:ds_cnn"]) == 1
+    assert "must name an emulated machine" in capsys.readouterr().err
     assert main(["--target", "f746-sd", "--kernels", str(tmp_path / "none.csv")]) == 1
     assert "the file cannot be read" in capsys.readouterr().err

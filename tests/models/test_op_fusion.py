@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from ooc_solve.models.op_fusion import clamp_of, fold_pads, fuse_clamps, without_unused
-from ooc_solve.models.vocabulary import Op, OpKind, Quantization, Window
+from ooc_solve.models.vocabulary import Op, OpKind, Place, Quantization, Window
 
+SIZES = {"x": (3, 3, 1), "a": (4, 3, 1)}
 SAME = Quantization(0.5, -3)
 RELU = np.clip(np.arange(256, dtype=np.uint8).view(np.int8), -3, 90).view(np.uint8)
 
 
 def pad(value: int = -3) -> Op:
-    """A PAD of one row above."""
-    return Op("p", OpKind.PAD, ("x",), "a", Window(pads=(1, 0, 0, 0)), weights=np.array([value], np.int8))
+    """A MOVE that pads one row above."""
+    return Op("p", OpKind.MOVE, ("x",), "a", places=(Place(start=(-1, 0, 0)),), fill=value)
 
 
 def conv(source: str = "a", output: str = "b") -> Op:
@@ -30,19 +31,20 @@ def relu(source: str = "b", output: str = "y") -> Op:
 
 
 def test_a_pad_by_the_zero_point_goes_into_all_its_convolutions() -> None:
-    """Pads add up, and the PAD is gone."""
-    ops = fold_pads([pad(), conv(), conv(output="d")], {"x": -3}, {"b", "d"})
+    """Pads add up, and the MOVE is gone."""
+    ops = fold_pads([pad(), conv(), conv(output="d")], SIZES, {"x": -3}, {"b", "d"})
     assert [op.inputs for op in ops] == [("x",), ("x",)]
     assert [op.window.pads for op in ops] == [(1, 2, 0, 0)] * 2
 
 
-@pytest.mark.parametrize("case", ["another value", "another reader", "an output"])
+@pytest.mark.parametrize("case", ["another value", "another reader", "an output", "cuts off"])
 def test_other_pads_stay(case: str) -> None:
-    """A PAD by another value, with another reader, or that is an output itself, stays."""
+    """A pad by another value, with another reader, that is an output itself or cuts off rows, stays."""
+    sizes = SIZES | ({"a": (3, 3, 1)} if case == "cuts off" else {})
     ops = [pad(0 if case == "another value" else -3), conv()]
     ops += [Op("m", OpKind.MAX_POOL, ("a",), "m")] if case == "another reader" else []
     kept = {"b", "m"} | ({"a"} if case == "an output" else set())
-    assert fold_pads(ops, {"x": -3}, kept) == ops
+    assert fold_pads(ops, sizes, {"x": -3}, kept) == ops
 
 
 def test_a_clamping_table_becomes_the_range_of_its_producer() -> None:

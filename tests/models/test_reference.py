@@ -15,6 +15,7 @@ from ooc_solve.models.vocabulary import (
     Network,
     Op,
     OpKind,
+    Place,
     Quantization,
     Tensor,
     Window,
@@ -174,18 +175,21 @@ def test_softmax_of_a_single_value_is_one() -> None:
     assert result(network, np.array([[[5]]], np.int8)).item() == 72
 
 
-def test_permutation_pad_and_concat_move_bytes() -> None:
-    """PERMUTE reads by strides, PAD fills with its value, CONCAT joins channels."""
+def test_permutation_and_move_take_bytes_as_they_are() -> None:
+    """PERMUTE reads by strides; MOVE pads by its fill, repeats, skips, and joins what it finds first."""
     data = np.arange(6, dtype=np.int8).reshape(1, 2, 3)
     permute = Op("p", OpKind.PERMUTE, ("x",), "y", permutation=((3, 1), (2, 3)))
     found = result(single(permute, tensor("x", (1, 2, 3)), output=tensor("y", (1, 3, 2))), data)
     assert found.ravel().tolist() == [0, 3, 1, 4, 2, 5]
-    pad = Op("p", OpKind.PAD, ("x",), "y", Window(pads=(1, 0, 0, 1)), weights=np.array([9], np.int8))
+    pad = Op("p", OpKind.MOVE, ("x",), "y", places=(Place(start=(-1, 0, 0)),), fill=9)
     found = result(single(pad, tensor("x", (1, 2, 3)), output=tensor("y", (2, 3, 3))), data)
     assert found[1, :2].ravel().tolist() == list(range(6))
     assert (found[0] == 9).all()
     assert (found[1, 2] == 9).all()
-    concat = Op("c", OpKind.CONCAT, ("x", "z"), "y")
+    twice = Op("r", OpKind.MOVE, ("x",), "y", places=(Place(step=(1, 1, 2), period=(2, 1, 1)),))
+    found = result(single(twice, tensor("x", (1, 2, 3)), output=tensor("y", (2, 2, 2))), data)
+    assert found.tolist() == [[[0, 2], [3, 5]]] * 2
+    concat = Op("c", OpKind.MOVE, ("x", "z"), "y", places=(Place(), Place.shifted(2, 3)))
     sources = (tensor("x", (1, 2, 3)), tensor("z", (1, 2, 1)))
     found = result(
         single(concat, *sources, output=tensor("y", (1, 2, 4))), data, np.full((1, 2, 1), 7, np.int8)

@@ -28,6 +28,7 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Op,
     OpKind,
+    Place,
     Plan,
     Region,
     RegionName,
@@ -233,8 +234,10 @@ def _draw_op(draw: DrawFn, number: int, tensors: dict[str, Tensor], recent: list
     """An operator on the newest tensor, and the tensor it makes."""
     source = tensors[recent[-1]]
     alike = [n for n in recent if replace(tensors[n], name="") == replace(source, name="")]
-    kind = draw(st.sampled_from([*WINDOWED, OpKind.ADD, OpKind.LOOKUP]))
+    kind = draw(st.sampled_from([*WINDOWED, OpKind.ADD, OpKind.MULTIPLY, OpKind.LOOKUP, OpKind.MOVE]))
     window, channels, groups = POINT, source.channels, 1
+    if kind is OpKind.MOVE:
+        return _draw_move(draw, number, tensors, source)
     inputs: tuple[str, ...] = (source.name,)
     if kind in WINDOWED:
         pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -245,19 +248,54 @@ def _draw_op(draw: DrawFn, number: int, tensors: dict[str, Tensor], recent: list
             draw(st.tuples(small, small)),
             draw(st.tuples(*[st.integers(0, 2)] * 4)),
         )
+        transposed = replace(window, transposed=True)
+        if kind is OpKind.CONV and draw(st.integers(0, 3)) == 0:
+            window = transposed
         if min(window.output_size(source.height, source.width)) < 1:
             window = POINT
     if kind is OpKind.CONV:
         channels = draw(st.integers(1, 9))
         if source.channels % 2 == 0 and channels % 2 == 0:
             groups = draw(st.sampled_from([1, 1, 2]))
-    if kind is OpKind.ADD:
-        inputs = (draw(st.sampled_from(alike)), source.name)
+    if kind in (OpKind.ADD, OpKind.MULTIPLY):
+        fitting = [n for n in recent if n in alike or _repeats(tensors[n], source)]
+        inputs = (draw(st.sampled_from(fitting)), source.name)
     height, width = window.output_size(source.height, source.width)
     name = f"t{number}"
     tensors[name] = Tensor(name, height, width, channels, DType.INT8)
     fields = _weights(kind, channels, source.channels, groups, window)
     return Op(f"op{number}", kind, inputs, name, window, groups, **fields)  # type: ignore[arg-type]
+
+
+def _repeats(few: Tensor, many: Tensor) -> bool:
+    """Whether a tensor becomes another one by repeating rows or columns."""
+    rows, columns = few.height in (1, many.height), few.width in (1, many.width)
+    return rows and columns and few.channels == many.channels
+
+
+def _draw_move(draw: DrawFn, number: int, tensors: dict[str, Tensor], source: Tensor) -> Op:
+    """A choice of elements of the newest tensor, or two tensors side by side."""
+    name, shape = f"t{number}", [source.height, source.width, source.channels]
+    axis = draw(st.integers(0, 2))
+    if draw(st.booleans()):
+        shape[axis] *= 2
+        inputs, places = (source.name, source.name), (Place(), Place.shifted(axis, shape[axis] // 2))
+    else:
+        changed = [
+            (draw(st.integers(0, 2)), draw(st.integers(-2, 2)), draw(st.integers(1, 2))) for _ in range(2)
+        ]
+        if axis == 2:
+            changed.append((1, draw(st.integers(-2, 2)), 1))
+        else:
+            changed.append((1, 0, 1))
+        shape = [
+            draw(st.integers(1, size + 2)) if k < 2 or axis == 2 else size for k, size in enumerate(shape)
+        ]
+        inputs = (source.name,)  # type: ignore[assignment]
+        places = (Place(*zip(*changed, strict=True)),)  # type: ignore[assignment]
+    tensors[name] = Tensor(name, shape[0], shape[1], shape[2], DType.INT8)
+    whole = shape[2] != source.channels
+    return Op(f"op{number}", OpKind.MOVE, inputs, name, places=places, whole_pixels=whole)
 
 
 @st.composite

@@ -68,6 +68,7 @@ def test_never_worse_and_always_valid(data: st.DataObject, problems: Problems) -
     starts = first_candidates(space_of(problem), soon())
     assume(starts)
     found = improve(space_of(problem), starts[-1], 2000, 1, soon())
+    assert found is not None
     assert found.score <= starts[-1].score
     plan_of(problem, found, "beam")  # raises if the validator objects
 
@@ -80,9 +81,11 @@ def test_first_plans_in_tight_memory_get_better(name: str, target: str, kib: int
     problem = problem_of(name, target, kib)
     start = start_of(problem)
     found = improve(space_of(problem), start, 30_000, 1, soon())
+    assert found is not None
     assert found.score[0] <= share * start.score[0]
     plan_of(problem, found, "beam")
     again = improve(space_of(problem), start, 30_000, 1, soon())
+    assert again is not None
     assert (again.selection, again.schedule) == (found.selection, found.schedule)
 
 
@@ -92,6 +95,7 @@ def test_other_objectives(objective: Objective) -> None:
     problem = problem_of("ds_cnn", "f746-sd", 12, objective)
     start = start_of(problem)
     found = improve(space_of(problem), start, 20_000, 1, soon())
+    assert found is not None
     assert found.score <= start.score
     plan_of(problem, found, "beam")
 

@@ -9,6 +9,8 @@ from itertools import accumulate
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
@@ -21,6 +23,7 @@ from ooc_solve.models.vocabulary import (
     TaskKind,
 )
 from ooc_solve.solver.happens_before import (
+    Pieces,
     Race,
     broken_streams,
     cells_of,
@@ -32,9 +35,6 @@ from ooc_solve.solver.happens_before import (
 from ooc_solve.solver.streams import synchronize
 
 Conflicts = Callable[[TaskGraph, tuple[int, ...]], list[tuple[int, int]]]
-
-WIDE_BYTES = 32_768
-"""Arena in which every buffer of the plans under test has a place of its own."""
 
 
 def requiring(streams: Streams, task: int, *need: int) -> Streams:
@@ -64,14 +64,12 @@ def pairs(found: Iterable[Race]) -> set[tuple[int, int]]:
     return {(min(race.task, race.other), max(race.task, race.other)) for race in found}
 
 
-def races_of(
-    graph: TaskGraph, streams: Streams, address: Sequence[int], arena_bytes: int = WIDE_BYTES
-) -> list[Race]:
+def races_of(graph: TaskGraph, streams: Streams, address: Sequence[int]) -> list[Race]:
     """All races of streams that are not broken and do not deadlock."""
     assert list(broken_streams(graph, streams)) == []
     sequence = completion_order(streams)
     assert sorted(sequence) == list(range(len(graph.tasks)))
-    return list(races(graph, streams, address, arena_bytes, sequence))
+    return list(races(graph, streams, address, sequence))
 
 
 def _ordered(streams: Streams) -> nx.DiGraph:
@@ -101,18 +99,18 @@ def test_every_dropped_wait(
     sequence = early + [task.index for task in graph.tasks if task.index not in early]
     ahead = _waiting_for_everything(graph, one_by_one(graph, apart(graph), sequence), sequence)
     tight = overlapping.schedule.address
-    for streams, address, arena_bytes in (
-        (overlapping.streams, tight, tiny_problem.arena_bytes),
-        (ahead, apart(graph), WIDE_BYTES),
+    for streams, address in (
+        (overlapping.streams, tight),
+        (ahead, apart(graph)),
     ):
-        assert races_of(graph, streams, address, arena_bytes) == []
+        assert races_of(graph, streams, address) == []
         sharing = conflicts(graph, address)
         for broken in _dropping_waits(streams):
             closure = _ordered(broken)
             open_pairs = {
                 pair for pair in sharing if not (closure.has_edge(*pair) or closure.has_edge(*pair[::-1]))
             }
-            found = pairs(races_of(graph, broken, address, arena_bytes))
+            found = pairs(races_of(graph, broken, address))
             assert found <= open_pairs
             assert bool(found) == bool(open_pairs)
             outcomes.append(bool(open_pairs))
@@ -143,7 +141,7 @@ def _dropping_waits(streams: Streams) -> Iterator[Streams]:
 def test_a_kernel_that_waits_for_nothing(tiny_problem: Problem, plan: Plan) -> None:
     """The last load of a kernel's stream stands for those before it, and SRAM is where they meet."""
     streams = requiring(plan.streams, 2, 0, 0)
-    found = races_of(plan.graph, streams, plan.schedule.address, tiny_problem.arena_bytes)
+    found = races_of(plan.graph, streams, plan.schedule.address)
     assert {race.region for race in found} == {None}
     assert pairs(found) == {(0, 2), (1, 2)}
 
@@ -222,3 +220,26 @@ def test_cells_of_a_footprint(address: int) -> None:
     cells_of(cells, placed(footprint, address))[...] = 1
     due = [3, 4, 7, 8, 11, 12, 23, 24, 27, 28, 31, 32]
     assert np.flatnonzero(cells).tolist() == [byte + address for byte in due]
+
+
+@st.composite
+def footprints(draw: st.DrawFn) -> Footprint:
+    """A footprint whose runs are apart and in order."""
+    run, columns, rows = (draw(st.integers(1, 4)) for _ in range(3))
+    column = run + draw(st.integers(0, 3))
+    row = (columns - 1) * column + run + draw(st.integers(0, 3))
+    return Footprint(draw(st.integers(0, 30)), run, rows, row, columns, column)
+
+
+@given(st.lists(footprints(), min_size=2, max_size=4))
+def test_pieces_meet_where_bytes_do(found: list[Footprint]) -> None:
+    """Two footprints have a piece in common exactly where they have a byte in common."""
+    pieces = Pieces(found)
+    cells, marks = np.zeros(256, np.int8), np.zeros(len(pieces.edges), np.int8)
+    for first in found:
+        cells[:], marks[:] = 0, 0
+        cells_of(cells, first)[...] = 1
+        marks[pieces.of(first)] = 1
+        for second in found:
+            assert marks[pieces.of(second)].any() == cells_of(cells, second).any()
+            assert marks[pieces.of(second)].all() == cells_of(cells, second).all()

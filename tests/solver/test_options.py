@@ -283,8 +283,8 @@ def test_small_arenas_offer_every_kind_of_cut() -> None:
 def test_an_option_that_is_best_in_one_figure_is_kept(figure: str) -> None:
     """Worse in everything but one figure is enough to stay; equal in that one too is not."""
     tiling = Tiling(1, 1, 1, 1)
-    good = Option(tiling, (KEPT,), KEPT, 5, 5, 5, 5, (("io", 5),), 5, 5, 5, 5, 5, 5)
-    bad = Option(tiling, (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6, 6)
+    good = Option((tiling,), (KEPT,), KEPT, 5, 5, 5, 5, (("io", 5),), 5, 5, 5, 5, 5, 5)
+    bad = Option((tiling,), (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6, 6)
     assert pareto([bad, good]) == [good]
     equal, better = (replace(bad, **{figure: n}) for n in (5, 4))  # type: ignore[arg-type]
     assert pareto([equal, good]) == [good]
@@ -294,7 +294,7 @@ def test_an_option_that_is_best_in_one_figure_is_kept(figure: str) -> None:
 def test_the_largest_buffer_counts_only_with_several_banks() -> None:
     """An option that is worse in everything but its largest buffer stays where SRAM has walls."""
     tiling = Tiling(1, 1, 1, 1)
-    good = Option(tiling, (KEPT,), KEPT, 5, 5, 5, 5, (("io", 5),), 5, 5, 5, 5, 5, 5)
-    bad = Option(tiling, (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6, 4)
+    good = Option((tiling,), (KEPT,), KEPT, 5, 5, 5, 5, (("io", 5),), 5, 5, 5, 5, 5, 5)
+    bad = Option((tiling,), (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6, 4)
     assert pareto([bad, good]) == [good]
     assert pareto([bad, good], several_banks=True) == [good, bad]

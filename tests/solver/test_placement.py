@@ -16,8 +16,10 @@ from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Bank, Budget, BufferRole, TaskGraph
 from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.allocation_schedule import packed_placement
 from ooc_solve.solver.expansion import expand
-from ooc_solve.solver.placement import Placement, buffer_uses, place
+from ooc_solve.solver.heuristics import FLIPS, first_placement
+from ooc_solve.solver.placement import Placement, buffer_uses, place, place_step_by_step
 from ooc_solve.solver.selection import Aim, SelectionModel, build_space
 
 Case = tuple[Problem, TaskGraph]
@@ -68,7 +70,7 @@ def test_expanded_networks(
 ) -> None:
     """The same for the tiles of random networks, over two banks."""
     problem = data.draw(problems())
-    problem = in_two_banks(problem, problem.arena_bytes // 24 * 8)
+    problem = in_two_banks(problem, problem.arena_bytes // (3 * problem.unit_bytes) * problem.unit_bytes)
     graph = tiles_of(problem)
     placement = place(problem, graph, *way)
     assume(placement is not None)
@@ -134,3 +136,68 @@ def test_nothing_is_placed_where_it_does_not_fit(
     a, b = sketch.buffer(2), sketch.buffer(2)
     sketch.compute(1, (a, b), (), (sketch.load(a, 1), sketch.load(b, 1)))
     assert (place(new_problem((units,)), sketch.graph(), 2, 0) is not None) is found
+
+
+@given(data=st.data(), ahead=st.integers(0, 6), flips=st.sampled_from([0, 0x555555, 0xAAAAAA]))
+@settings(max_examples=300)
+def test_step_by_step(data: st.DataObject, ahead: int, flips: int, task_graphs: SearchStrategy[Case]) -> None:
+    """Steps placed one after the other keep the same rules; no fetch comes before one that is used earlier."""
+    problem, graph = data.draw(task_graphs)
+    placement = place_step_by_step(problem, graph, ahead, flips)
+    assume(placement is not None)
+    assert placement is not None
+    check(problem, graph, placement)
+    uses = buffer_uses(graph)
+    fetched = [b.index for b in graph.buffers if uses[b.index].loaded and b.role is not BufferRole.TENSOR]
+    for a, b in combinations(fetched, 2):
+        early, late = sorted((a, b), key=lambda k: uses[k].first)
+        assert uses[early].first == uses[late].first or placement.opens[early] <= placement.opens[late]
+        assert placement.opens[late] >= uses[late].first - ahead
+
+
+def test_a_step_is_placed_again_without_fetching_early(
+    new_problem: Callable[..., Problem], new_sketch: Any
+) -> None:
+    """Where a tile that is fetched early would split the room that the result needs, it is fetched late."""
+    sketch = new_sketch()
+    first = sketch.buffer(2)
+    step = sketch.compute(4, (), (first,))
+    sketch.store(first, 1, step)
+    tile, result = sketch.buffer(2), sketch.buffer(2)
+    load = sketch.load(tile, 1)
+    step = sketch.compute(4, (tile,), (result,), (load,))
+    sketch.store(result, 1, step)
+    graph = sketch.graph()
+    wide, tight = (place_step_by_step(new_problem((units,)), graph, 9, 0) for units in (6, 4))
+    assert wide is not None
+    assert tight is not None
+    assert wide.opens[tile] == 0
+    assert tight.opens[tile] == 0
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_the_last_resort(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """Whatever the greedy order places without fetching early, the search places too, by the same rules."""
+    problem, graph = data.draw(task_graphs)
+    placement = packed_placement(problem, graph)
+    if placement is None:
+        assert all(place(problem, graph, 0, 0, flips) is None for flips in FLIPS)
+    else:
+        check(problem, graph, placement)
+
+
+def test_the_greedy_order_is_not_all(new_problem: Callable[..., Problem], new_sketch: Any) -> None:
+    """Kept tensors that fill the arena have places that no stacking in order of their first use finds."""
+    lives = ((4, 1, 2), (4, 2, 3), (3, 0, 3), (2, 0, 1), (1, 1, 3), (1, 2, 2))  # size, first and last step
+    sketch = new_sketch()
+    kept = [sketch.buffer(size, BufferRole.TENSOR) for size, _, _ in lives]
+    for step in range(4):
+        read = tuple(b for b, (_, first, last) in zip(kept, lives, strict=True) if first < step <= last)
+        written = tuple(b for b, (_, first, _) in zip(kept, lives, strict=True) if first == step)
+        sketch.compute(1, read, written, ())
+    graph, problem = sketch.graph(), new_problem((13,))
+    assert all(place(problem, graph, 0, 0, flips) is None for flips in FLIPS)
+    placement = first_placement(problem, graph, 0, 0)
+    assert placement is not None
+    check(problem, graph, placement)

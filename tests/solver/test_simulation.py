@@ -31,7 +31,7 @@ def random_path(course: Course, choose: Callable[[Sequence[Any]], Any]) -> list[
     state: State = choose(course.starts())
     path = []
     for stage in range(course.stages):
-        steps = course.steps(stage, state, range(len(course.options[stage])))
+        steps = course.steps(stage, 1, state, range(len(course.options[stage])))
         if not steps:
             return None
         path.append(choose(steps))
@@ -46,7 +46,7 @@ def simulated(course: Course, paths: Sequence[Sequence[Step]]) -> list[int]:
         steps = [path[stage] for path in paths]
         room = np.array([step.room_bytes for step in steps], np.int64)
         profiled = Profiled([step.profile for step in steps])
-        front = advance(front, profiled, np.arange(len(paths)), room, course.traffic[stage])
+        front = advance(front, profiled, np.arange(len(paths)), room, course.traffic(stage, 1))
     return [int(end) for end in front.ends_ns(course.profiles.channel_of[RegionName.OUTPUT])]
 
 

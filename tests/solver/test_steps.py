@@ -16,10 +16,10 @@ from ooc_solve.models.vocabulary import Selection, TaskGraph, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.search import at_size
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.steps import LAST, StepCosts, Steps
 
@@ -76,8 +76,8 @@ def check(problem: Problem, chosen: tuple[Option, ...], graph: TaskGraph) -> Non
     """Compare every stage's steps, with known and with unknown layouts, with the tasks of the graph."""
     costs = StepCosts(problem)
     for stage, (op, option) in enumerate(zip(problem.network.ops, chosen, strict=True)):
-        exact = costs.steps(op, option, records_of(problem, costs, chosen, stage))
-        rough = costs.steps(op, option)
+        exact = costs.steps((op,), option, records_of(problem, costs, chosen, stage))
+        rough = costs.steps((op,), option)
         own = [task for task in graph.tasks if task.stage == stage]
         kernels = [task.duration_ns for task in own if task.kind is TaskKind.COMPUTE]
         order = list(unfolded(exact))
@@ -144,7 +144,7 @@ def test_thousands_of_tiles_fold_into_a_few_runs() -> None:
         ((op, o) for op, options in zip(problem.network.ops, space.options, strict=True) for o in options),
         key=lambda pair: pair[1].tasks,
     )
-    steps = costs.steps(op, option)
+    steps = costs.steps((op,), option)
     assert len(list(unfolded(steps))) > 500
     assert len(steps.count) < 60
 

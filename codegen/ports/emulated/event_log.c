@@ -42,6 +42,11 @@ static void flush(struct writer *writer) {
     writer->used = 0;
 }
 
+static uint64_t ns_of(uint64_t ticks) {
+    uint64_t rate = machine_ticks_per_s;
+    return ticks / rate * 1000000000u + (ticks % rate * 1000000000u + rate / 2u) / rate;
+}
+
 static void put_entry(struct writer *writer, const struct event_entry *entry) {
     if (writer->used > CHUNK - LONGEST_LINE) {
         flush(writer);
@@ -50,7 +55,7 @@ static void put_entry(struct writer *writer, const struct event_entry *entry) {
     put(writer, ",");
     put_number(writer, entry->index);
     put(writer, entry->what == OOC_EVENT_START ? ",start," : ",end,");
-    put_number(writer, entry->ticks);
+    put_number(writer, ns_of(entry->ticks));
     put(writer, "\n");
 }
 
@@ -71,7 +76,7 @@ int event_log_write(const struct event_log *log, const char *path) {
     writer.file = semihost_open(path, SEMIHOST_CREATE);
     writer.offset = writer.used = 0;
     writer.failed = writer.file < 0 || log->count > log->capacity;
-    put(&writer, "stream,index,event,ticks\n");
+    put(&writer, "stream,index,event,ns\n");
     for (k = 0; k < log->count && !writer.failed; k++) {
         put_entry(&writer, &log->entry[k]);
     }

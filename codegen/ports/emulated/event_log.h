@@ -21,7 +21,7 @@ struct event_log {
 
 void event_log_add(struct event_log *log, uint8_t stream, uint32_t index, uint8_t what, uint64_t ticks);
 
-/* Write a file of lines "stream,index,event,ticks" (event: start or end), after a line with these
+/* Write a file of lines "stream,index,event,ns" (event: start or end), after a line with these
  * words. Returns 0, or -1 after printing why not. */
 int event_log_write(const struct event_log *log, const char *path);
 

@@ -179,7 +179,7 @@ static void write_inputs(struct bench *bench, const uint8_t *input) {
     unsigned k;
     for (k = 0; k < OOC_MODEL.inputs; k++) {
         const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
-        if (binding->operand.streamed) {
+        if (binding->operand.place == OOC_STREAMED) {
             check(ooc_input_write(&bench->state, k, input, binding->bytes, bench->scratch, SCRATCH),
                   "the input cannot be stored");
         }
@@ -230,7 +230,7 @@ static void unpack(const char *directory, const char *output_path) {
     bench->state.status = OOC_DONE; /* the run was on the machine */
     for (k = 0; k < OOC_MODEL.outputs; k++) {
         const struct ooc_binding *binding = &OOC_MODEL.bindings[OOC_MODEL.inputs + k];
-        if (binding->operand.streamed) {
+        if (binding->operand.place == OOC_STREAMED) {
             check(ooc_output_read(&bench->state, k, output + at, binding->bytes, bench->scratch, SCRATCH),
                   "the output cannot be read from the storage");
         }

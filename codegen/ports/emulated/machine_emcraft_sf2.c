@@ -4,12 +4,16 @@
  * when it was started. Registers of the SPI controller: Microsemi UG0331.
  */
 #include "machine.h"
+#include "semihost.h"
 #include "spi_nor.h"
 #include "systick.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #define FLASH_BYTES 0x01000000u
+#define PIECE_BYTES 256u
+#define LONGEST_WAIT ((uint64_t)60u * MACHINE_CLOCK_HZ) /* ticks */
 
 #define SPI0 0x40001000u
 #define SPI(offset) MACHINE_REGISTER(SPI0 + (offset))
@@ -28,6 +32,9 @@
 #define BURST 16u /* bytes in the FIFO at once; it holds 32 */
 
 const uint32_t machine_ticks_per_s = MACHINE_CLOCK_HZ;
+
+static struct spi_nor nor;
+static uint32_t changed_low = FLASH_BYTES, changed_high; /* bytes that were erased or programmed */
 
 uint64_t machine_ticks(void) {
     return systick_ticks();
@@ -92,16 +99,23 @@ static int read_start(void *context, uint8_t channel, uint8_t store, uint32_t of
     return spi_nor_read(context, offset, target, bytes);
 }
 
+static void note_changed(uint32_t offset, uint32_t bytes) {
+    changed_low = offset < changed_low ? offset : changed_low;
+    changed_high = offset + bytes > changed_high ? offset + bytes : changed_high;
+}
+
 static int write_start(void *context, uint8_t channel, uint8_t store, uint32_t offset, const uint8_t *source,
                        uint32_t bytes) {
     (void)channel;
     (void)store;
+    note_changed(offset, bytes);
     return spi_nor_program(context, offset, source, bytes);
 }
 
 static int erase_start(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint32_t bytes) {
     (void)channel;
     (void)store;
+    note_changed(offset, bytes);
     return spi_nor_erase(context, offset, bytes);
 }
 
@@ -112,7 +126,6 @@ static int poll(void *context, uint8_t channel) {
 }
 
 const struct ooc_port *machine_open(void) {
-    static struct spi_nor nor;
     static struct ooc_port port;
     nor.bus.transaction = transaction;
     nor.bytes = FLASH_BYTES;
@@ -128,4 +141,34 @@ const struct ooc_port *machine_open(void) {
     port.erase_start = erase_start;
     port.poll = poll;
     return &port;
+}
+
+/* Whether a piece of the file is what the flash holds; negative: it cannot be read. */
+static int has_arrived(int32_t file, uint32_t offset, uint32_t bytes) {
+    static uint8_t kept[PIECE_BYTES], written[PIECE_BYTES];
+    if (spi_nor_read(&nor, offset, kept, bytes) != 0 || semihost_read(file, offset, written, bytes) != 0) {
+        return -1;
+    }
+    return memcmp(kept, written, bytes) == 0;
+}
+
+/* The emulator writes its file in the background and drops the rest when the program ends. */
+int machine_close(void) {
+    int32_t file = semihost_open("store0.img", SEMIHOST_READ);
+    uint64_t begun = machine_ticks();
+    uint32_t at = changed_low;
+    int arrived = file < 0 ? -1 : 0;
+    while (at < changed_high && arrived >= 0 && machine_ticks() - begun < LONGEST_WAIT) {
+        uint32_t bytes = lesser(PIECE_BYTES, changed_high - at);
+        arrived = has_arrived(file, at, bytes);
+        at += arrived > 0 ? bytes : 0;
+    }
+    if (file >= 0) {
+        (void)semihost_close(file);
+    }
+    if (at < changed_high) {
+        machine_print("ooc: what the flash holds does not arrive in store0.img\n");
+        return -1;
+    }
+    return 0;
 }

@@ -1,8 +1,9 @@
 /* main_emulated.c - run an emitted network once on an emulated machine.
  *
- * Arguments: [--icount S] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
+ * Arguments: [--icount S] [--before N] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
  * [--hang N] [--full N] [--cut N] (fault_port.h). With --icount the emulator runs under `-icount shift=S`, and the
- * counter of the machine becomes a count of instructions.
+ * counter of the machine becomes a count of instructions. With --before there are N runs before the one
+ * that is told about, and records of weights are compared in the first of them alone.
  *
  * Inputs and outputs in storage were put there and are read back by the host (host_store.c);
  * those in the arena are read from input.bin and written to output.bin, which holds room for
@@ -58,7 +59,7 @@ __attribute__((section(".state"))) static struct ooc state;
 /* What measuring takes besides; no plan counts it. */
 static struct fault_port fault;
 static struct faults faults;
-static uint32_t icount_shift, has_icount;
+static uint32_t icount_shift, has_icount, runs_before;
 
 #define COMMAND_LINE_BYTES 160u
 
@@ -78,7 +79,8 @@ static uint32_t *option(const char *name) {
         uint32_t *value;
     } known[] = {{"--fail", &faults.fail},       {"--flip", &faults.flip}, {"--short", &faults.shorten},
                  {"--partial", &faults.partial}, {"--hang", &faults.hang}, {"--full", &faults.full},
-                 {"--cut", &faults.cut},         {"--icount", &icount_shift}};
+                 {"--cut", &faults.cut},         {"--icount", &icount_shift},
+                 {"--before", &runs_before}};
     unsigned k;
     for (k = 0; k < sizeof known / sizeof *known; k++) {
         if (strcmp(name, known[k].name) == 0) {
@@ -135,7 +137,7 @@ static void move_resident(unsigned first, unsigned count, const char *path, int 
     unsigned k;
     for (k = first; k < first + count; k++) {
         const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
-        if (!binding->operand.streamed) {
+        if (binding->operand.place != OOC_STREAMED) {
             uint8_t *place = ooc_address(&state, binding->offset, binding->bytes);
             int32_t file = semihost_open(path, to_file ? SEMIHOST_UPDATE : SEMIHOST_READ);
             int32_t left = to_file ? semihost_write(file, at, place, binding->bytes)
@@ -234,6 +236,17 @@ static void open_network(void) {
     }
 }
 
+static void run_before(void) {
+    int result = runs_before > 0 ? ooc_check_records(&state, OOC_RECORDS_FIRST_RUN) : OOC_DONE;
+    for (; runs_before > 0 && result == OOC_DONE; runs_before--) {
+        move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
+        result = ooc_run(&state);
+    }
+    if (result != OOC_DONE) {
+        report_error(result);
+    }
+}
+
 int main(void) {
     uint64_t begin, end;
     uintptr_t mark = stack_mark();
@@ -242,6 +255,7 @@ int main(void) {
     semihost_command_line((char *)arena0, BANK0_BYTES < COMMAND_LINE_BYTES ? BANK0_BYTES : COMMAND_LINE_BYTES);
     parse((char *)arena0);
     open_network();
+    run_before();
     move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
     fault_port_arm(&fault, &faults);
     begin = machine_ticks();

@@ -115,7 +115,6 @@ int virtio_blk_start(struct virtio_blk *disk, uint32_t slot, uint64_t offset, vo
     describe(disk, first + 1, sram, bytes, DESCRIPTOR_NEXT | (to_device ? 0 : DESCRIPTOR_DEVICE_WRITES));
     describe(disk, first + 2, &disk->status[slot], 1, DESCRIPTOR_DEVICE_WRITES);
     disk->status[slot] = STATUS_PENDING;
-    disk->ticket[slot] = disk->requests++;
     disk->busy[slot] = 1;
     disk->outstanding[slot] = 1;
     disk->available.ring[index % VIRTIO_BLK_QUEUE] = (uint16_t)first;
@@ -138,23 +137,17 @@ int virtio_blk_poll(struct virtio_blk *disk, uint32_t slot) {
     return disk->status[slot] == STATUS_FINE ? 1 : VIRTIO_BLK_ERROR_DEVICE;
 }
 
-static void complete(struct virtio_blk *disk, uint32_t slot) {
-    uint32_t other;
-    for (other = 0; other < VIRTIO_BLK_SLOTS; other++) {
-        if (disk->busy[other] && disk->ticket[other] < disk->ticket[slot]) {
-            disk->overtaken++;
-            break;
-        }
-    }
-    disk->busy[slot] = 0;
-}
-
-void virtio_blk_interrupt(struct virtio_blk *disk) {
+uint32_t virtio_blk_interrupt(struct virtio_blk *disk) {
     const volatile struct virtio_used *used = &disk->used;
+    uint32_t completed = 0;
     REGISTER(disk, INTERRUPT_ACKNOWLEDGE) = REGISTER(disk, INTERRUPT_STATUS);
     while (disk->seen != used->index) {
+        uint32_t slot;
         barrier();
-        complete(disk, used->ring[disk->seen % VIRTIO_BLK_QUEUE].id / DESCRIPTORS_PER_SLOT);
+        slot = used->ring[disk->seen % VIRTIO_BLK_QUEUE].id / DESCRIPTORS_PER_SLOT;
+        disk->busy[slot] = 0;
+        completed |= (uint32_t)1 << slot;
         disk->seen++;
     }
+    return completed;
 }

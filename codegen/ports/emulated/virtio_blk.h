@@ -58,9 +58,6 @@ struct virtio_blk {
     volatile uint8_t status[VIRTIO_BLK_SLOTS];
     volatile uint8_t busy[VIRTIO_BLK_SLOTS];
     uint8_t outstanding[VIRTIO_BLK_SLOTS]; /* submitted and not yet collected */
-    uint32_t requests;
-    volatile uint32_t overtaken; /* completions of a request while an earlier one was under way */
-    uint32_t ticket[VIRTIO_BLK_SLOTS];
     uint64_t sectors;
     uintptr_t base;
     uint16_t seen; /* entries of the used ring already handled */
@@ -79,7 +76,7 @@ int virtio_blk_start(struct virtio_blk *disk, uint32_t slot, uint64_t offset, vo
 /* What became of the request of a slot: 1 done, 0 under way, or an error. */
 int virtio_blk_poll(struct virtio_blk *disk, uint32_t slot);
 
-/* Handle the interrupt of the device. */
-void virtio_blk_interrupt(struct virtio_blk *disk);
+/* Handle the interrupt of the device; bit k of what it returns: the request of slot k is complete. */
+uint32_t virtio_blk_interrupt(struct virtio_blk *disk);
 
 #endif

@@ -3,7 +3,7 @@
  *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats]
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
  *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
- *          [--full N] [--cut N] [--shrink N] [--retry N]
+ *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE]
  *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
  * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
@@ -14,7 +14,8 @@
  * still while kernels run. Other seeds: unpredictable completion (port_host.h). --runs N:
  * N runs with seeds N, N+1, ..., each with a new storage and arena full of garbage; all
  * outputs must be equal. --granule N: what the emulated storage insists on (default 1).
- * --block N: bytes of a block in worst_block_writes (default 4096).
+ * --block N: bytes of a block in worst_block_writes (default 4096). --log FILE: when each
+ * command of the only run started and ended (port_host.h), for ooc-trace.
  *
  * Faults, each in every run, by the number of the transfer (from 1): --fail fails, --flip has
  * one wrong bit, --short moves half of its bytes silently, --partial says so, --hang never
@@ -50,6 +51,8 @@ struct options {
     uint64_t retry;
     uint32_t shrink;
     int stats;
+    const char *log_path; /* NULL: no log */
+    FILE *log;
     struct host_port host; /* settings only, without faults */
     struct host_port fault; /* faults only */
 };
@@ -234,7 +237,9 @@ static int run_measured(struct ooc *state, struct host_port *host, const struct 
     host->hang_transfer = options->fault.hang_transfer;
     host->full_write = options->fault.full_write;
     host->cut_write = options->fault.cut_write;
+    host->log = options->log;
     result = ooc_run(state);
+    host->log = NULL;
     if (stats && result == OOC_DONE) {
         print_stats(state, host);
     }
@@ -355,7 +360,7 @@ static int usage(const char *what, const char *which) {
             "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
             "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
             "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
-            "       [--retry N]\n");
+            "       [--retry N] [--log FILE]\n");
     return 2;
 }
 
@@ -432,6 +437,8 @@ static int parse(int argc, char *argv[], struct options *options) {
         uint64_t value;
         if (strcmp(argv[k], "--stats") == 0) {
             options->stats = 1;
+        } else if (strcmp(argv[k], "--log") == 0 && k + 1 < argc) {
+            options->log_path = argv[++k];
         } else if (strncmp(argv[k], "--", 2) != 0) {
             if (files == 3) {
                 return usage("too many files", argv[k]);
@@ -445,10 +452,33 @@ static int parse(int argc, char *argv[], struct options *options) {
             k++;
         }
     }
+    if (options->log_path != NULL && options->runs > 1) {
+        return usage("a log is of one run", options->log_path);
+    }
     if (options->fault.hang_transfer != 0 && options->host.timeout_us == 0) {
         options->host.timeout_us = 1000000;
     }
     return files == 3 ? 0 : usage("three files are needed", "IMAGE INPUT OUTPUT");
+}
+
+/* The log is a file of its own: it is closed, and found whole, before the output appears. */
+static int open_log(struct options *options) {
+    if (options->log_path != NULL) {
+        options->log = fopen(options->log_path, "wb");
+        if (options->log == NULL) {
+            return complain("cannot write", options->log_path);
+        }
+        fprintf(options->log, HOST_LOG_HEAD);
+    }
+    return 0;
+}
+
+static int close_log(const struct options *options) {
+    int sound = options->log == NULL || !ferror(options->log);
+    if (options->log != NULL && fclose(options->log) != 0) {
+        sound = 0;
+    }
+    return sound ? 0 : complain("cannot write", options->log_path);
 }
 
 int main(int argc, char *argv[]) {
@@ -474,7 +504,9 @@ int main(int argc, char *argv[]) {
                 (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input.size);
         failed = 1;
     } else {
-        failed = run_all(&options, &image, &input, &output);
+        failed = open_log(&options);
+        failed = failed ? failed : run_all(&options, &image, &input, &output);
+        failed = close_log(&options) || failed;
     }
     if (!failed) {
         failed = write_file(options.output, &output);

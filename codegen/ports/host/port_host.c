@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 uint64_t host_port_random(struct host_port *host) {
     uint64_t x = host->random;
@@ -273,6 +274,15 @@ static void idle(void *context) {
     }
 }
 
+static void event(void *context, uint8_t stream, uint32_t index, uint8_t what) {
+    const struct host_port *host = context;
+    if (host->log != NULL) {
+        double ns = (double)clock() * (1e9 / (double)CLOCKS_PER_SEC);
+        fprintf(host->log, "%u,%lu,%s,%.0f\n", (unsigned)stream, (unsigned long)index,
+                what == OOC_EVENT_START ? "start" : "end", ns);
+    }
+}
+
 void host_port_bind(struct ooc_port *port, struct host_port *host) {
     memset(port, 0, sizeof *port);
     port->context = host;
@@ -286,4 +296,5 @@ void host_port_bind(struct ooc_port *port, struct host_port *host) {
     port->poll = poll;
     port->now = now;
     port->idle = idle;
+    port->event = event;
 }

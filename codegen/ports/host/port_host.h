@@ -14,9 +14,14 @@
 #include "ooc_port.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #define HOST_STORES 2
 #define HOST_CHANNELS 8
+
+/* Words of a line of host_port.log; event is start or end. The time is that of the processor: it shows the
+ * order of commands and what waits for what, not the times of a board. */
+#define HOST_LOG_HEAD "stream,index,event,ns\n"
 
 /* What the port returns for an injected fault (ooc.port_error). */
 enum host_error {
@@ -59,6 +64,7 @@ struct host_port {
     uint32_t hang_transfer; /* this transfer never ends */
     uint32_t full_write; /* this write finds the store full */
     uint32_t cut_write; /* power goes in the middle of this write: nothing works after it */
+    FILE *log; /* gets a line HOST_LOG_HEAD for every start and end of a command; NULL: nobody does */
 
     /* contents */
     uint8_t *bytes[HOST_STORES];

@@ -1,0 +1,226 @@
+"""Operators that choose elements of their inputs: padding, slices, nearest resizing, concatenation.
+
+All become MOVEs along rows, columns or channels. Which stored axis an axis of the graph becomes is a
+matter of `Arrangement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ooc_solve.models.layout import Index, View, is_sequential, sequential
+from ooc_solve.models.network_draft import NetworkDraft
+from ooc_solve.models.onnx_graph import Node
+from ooc_solve.models.onnx_values import BYTES_AS_INT8, Pending, Scale
+from ooc_solve.models.op_fusion import Size
+from ooc_solve.models.vocabulary import MAX_INPUTS, InputError, Place
+
+
+def pad(
+    draft: NetworkDraft, node: Node, source: View, pads: Sequence[int], value: int | None, name: str
+) -> View:
+    """Lower Pad by a stored value, or by the edges without one; scale and zero point stay.
+
+    Negative pads cut off.
+    """
+    rank = len(source.shape)
+    if len(pads) != 2 * rank:
+        raise InputError(f"{node}: pads must be {2 * rank} numbers (got {list(pads)}).")
+    starts = {axis: Steps(start=-pads[axis]) for axis in range(rank) if pads[axis] or pads[axis + rank]}
+    shape = [source.shape[axis] + pads[axis] + pads[axis + rank] for axis in range(rank)]
+    return moved(draft, node, source, starts, shape, name, value or 0, edges=value is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What position ``p`` along an axis of a moved tensor was before: ``floor((p * step + start) / period)``."""
+
+    step: int = 1
+    start: int = 0
+    period: int = 1
+
+
+def moved(
+    draft: NetworkDraft,
+    node: Node,
+    source: View,
+    changes: dict[int, Steps],
+    shape: Sequence[int],
+    name: str,
+    fill: int = 0,
+    *,
+    edges: bool = False,
+) -> View:
+    """Lower an operator that takes every element of its output from a place along each axis, or a constant.
+
+    With ``edges`` it is the nearest element there is instead of the constant.
+    """
+    if min(shape) < 1:
+        raise InputError(f"{node}: its output must have elements (got shape {list(shape)}).")
+    arrangement = _arranged(draft, node, source, set(changes))
+    tensor = draft.stored_as(source, arrangement.stored(source.index), node.name)
+    by_place = {arrangement.numbers[axis]: steps for axis, steps in changes.items()}
+    rows, columns, channels = (by_place.get(place, Steps()) for place in range(3))
+    place = Place(
+        (rows.step, columns.step, channels.step),
+        (rows.start, columns.start, channels.start),
+        (rows.period, columns.period, channels.period),
+    )
+    result = draft.move(node.name, (tensor,), (place,), arrangement.size_of(shape), name, fill, edges=edges)
+    return replace(source, tensor=result, index=arrangement.index_of(shape))
+
+
+def rational_steps(node: Node, found: NDArray[np.int64], size: int) -> Steps:
+    """Write a nearest-neighbour table, position in the input by position in the output, as a formula.
+
+    Positions before the first and behind the last count as those. Tried are the ratio of the sizes, and
+    of the sizes less one, as with aligned corners.
+    """
+    count = found.size
+    at = np.arange(count, dtype=np.int64)
+    for step, period in ((size, count), (size - 1, count - 1)):
+        if period < 1:
+            continue
+        # floor((at * step + start) / period) == found: found * period <= at * step + start < (found + 1) * period
+        least = (found * period - at * step)[found > 0].max(initial=-step * count)
+        most = ((found + 1) * period - at * step)[found < size - 1].min(initial=step * count + 1) - 1
+        if least <= most:
+            return Steps(step, int(max(least, min(0, most))), period)
+    raise InputError(
+        f"{node}: its scale must repeat or skip positions evenly (got {count} of {size} positions)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Axes of a view in the order of memory, and the stored axis that each belongs to: 0 rows, 1 columns, 2 channels."""
+
+    order: tuple[int, ...]
+    numbers: dict[int, int]
+
+    def size_of(self, shape: Sequence[int]) -> Size:
+        """Height, width and channels for a shape of the view."""
+        size = [1, 1, 1]
+        for axis, number in self.numbers.items():
+            size[number] *= shape[axis]
+        return (size[0], size[1], size[2])
+
+    def changes_channels(self, changed: set[int]) -> bool:
+        """Whether an axis that is stored as channels is among those."""
+        return any(self.numbers.get(axis) == 2 for axis in changed)
+
+    def stored(self, index: Index) -> Index:
+        """The view's elements as ``[height, width, channels]``."""
+        return index.transpose(self.order).reshape(self.size_of(index.shape))
+
+    def index_of(self, shape: Sequence[int]) -> Index:
+        """Index of a view of that shape over a tensor arranged so."""
+        return sequential([shape[axis] for axis in self.order]).transpose(np.argsort(self.order))
+
+
+def _arranged(draft: NetworkDraft, node: Node, source: View, changed: set[int]) -> Arrangement:
+    """Choose the arrangement in which to change some axes: one that fits what is stored, if channels stay.
+
+    Where they do not, it is used if what is stored is settled, else data is put in another order first.
+    """
+    possible = sorted(_arrangements(source.shape, changed), key=lambda a: a.changes_channels(changed))
+    if not possible:
+        raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
+    for arrangement in possible:
+        if arrangement.changes_channels(changed) and not draft.is_settled(source.tensor):
+            break
+        size = arrangement.size_of(source.shape)
+        if is_sequential(arrangement.stored(source.index)) and draft.settle(source.tensor, size):
+            return arrangement
+    return possible[0]
+
+
+def _arrangements(shape: Sequence[int], changed: set[int]) -> Iterator[Arrangement]:
+    """Arrangements with channels last, first, in the middle, or none; beyond three axes, what surrounds one."""
+    axes = range(len(shape))
+    large = [axis for axis in axes if shape[axis] > 1 or axis in changed]
+    small = [axis for axis in axes if axis not in large]
+    for channel in (large[-1:], large[:1], large[1:2], []):
+        spatial = [axis for axis in large if axis not in channel]
+        if len(spatial) <= 2:
+            numbers = {axis: 2 - len(spatial) + place for place, axis in enumerate(spatial)}
+            yield Arrangement((*spatial, *channel, *small), numbers | dict.fromkeys(channel, 2))
+    if len(large) > 3 and len(changed) == 1:
+        (middle,) = changed
+        yield Arrangement(tuple(axes), {axis: 1 + (axis > middle) - (axis < middle) for axis in axes})
+
+
+def with_channels(draft: NetworkDraft, node: Node, source: View, axis: int) -> View:
+    """Return a view of a tensor in which one axis is stored as channels."""
+    for arrangement in _arrangements(source.shape, {axis}):
+        if arrangement.numbers.get(axis) == 2:
+            tensor = draft.stored_as(source, arrangement.stored(source.index), node.name)
+            return replace(source, tensor=tensor, index=arrangement.index_of(source.shape))
+    raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
+
+
+def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:
+    """Lower Concat along an axis; parts of another scale are rounded to the output's first."""
+    views = [view for view, _ in parts]
+    arrangement, shape = _arranged_alike(draft, node, views, axis)
+
+    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
+        stored = []
+        for view, scale in parts:
+            if scale.quantization != output.quantization or clamp != (-128, 127):
+                table = (
+                    np.clip(output.stored(scale.real(BYTES_AS_INT8)), *clamp).astype(np.int8).view(np.uint8)
+                )
+                label = f"{node.name}_rescale"
+                view = draft.lookup(view, table, output.quantization, label, tensor=f"{view.tensor}_rescaled")
+            stored.append(view)
+        return _joined(draft, node, stored, arrangement, axis, name)
+
+    return Pending(node, arrangement.index_of(shape), emit)
+
+
+def joined(draft: NetworkDraft, node: Node, views: Sequence[View], axis: int, name: str) -> View:
+    """Lower Concat of integers as they are."""
+    arrangement, shape = _arranged_alike(draft, node, views, axis)
+    tensor = _joined(draft, node, views, arrangement, axis, name)
+    return replace(views[0], tensor=tensor, index=arrangement.index_of(shape))
+
+
+def _arranged_alike(
+    draft: NetworkDraft, node: Node, views: Sequence[View], axis: int
+) -> tuple[Arrangement, list[int]]:
+    """Choose an arrangement of all parts, and tell the shape of the result."""
+    if len({tuple(np.delete(view.shape, axis)) for view in views}) != 1:
+        raise InputError(
+            f"{node}: inputs must have one shape but for axis {axis} (got {[view.shape for view in views]})."
+        )
+    shape = list(views[0].shape)
+    shape[axis] = sum(view.shape[axis] for view in views)
+    return _arranged(draft, node, views[0], {axis}), shape
+
+
+def _joined(
+    draft: NetworkDraft, node: Node, views: Sequence[View], arrangement: Arrangement, axis: int, name: str
+) -> str:
+    """Join views in an arrangement, neighbours first, so that few elements are moved often."""
+    tensors = [draft.stored_as(view, arrangement.stored(view.index), node.name) for view in views]
+    while len(tensors) > 1:
+        label = name if len(tensors) <= MAX_INPUTS else f"{name}_part"
+        pairs = [tensors[k : k + MAX_INPUTS] for k in range(0, len(tensors), MAX_INPUTS)]
+        tensors = [
+            pair[0] if len(pair) == 1 else _pair(draft, node, pair, arrangement.numbers[axis], label)
+            for pair in pairs
+        ]
+    return tensors[0]
+
+
+def _pair(draft: NetworkDraft, node: Node, pair: list[str], axis: int, name: str) -> str:
+    first, second = (draft.size(tensor) for tensor in pair)
+    size = list(first)
+    size[axis] += second[axis]
+    places = (Place(), Place.shifted(axis, first[axis]))
+    return draft.move(node.name, tuple(pair), places, (size[0], size[1], size[2]), name)

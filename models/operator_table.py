@@ -1,0 +1,50 @@
+"""The table of supported ONNX operators, from the code that reads them.
+
+``python -m ooc_solve.models.operator_table > OPERATORS.md``
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
+
+_HEAD = """# Supported ONNX operators
+
+Made by `python -m ooc_solve.models.operator_table > OPERATORS.md`; a test compares. `ooc-solve MODEL --check` says it of
+every node of a file.
+
+Operators of the standard domain stand between DequantizeLinear and QuantizeLinear; those of `com.microsoft` and
+QLinear ones are onnxruntime's. Opset 7 and later, IR 3 and later. A node whose inputs are all constant is evaluated
+with ONNX's own reference evaluator and may be any operator of the standard domain but random ones. Results equal
+those of onnxruntime's QOperator kernels (x86-64) in every byte.
+
+| operator | kernels | limits |
+|---|---|---|
+"""
+
+_TAIL = """
+Kernels: `lookup` maps bytes by a table; `move` pads, slices, resizes and joins, tile by tile; `permute` reorders a whole
+tensor, which must fit the SRAM with its copy. `conv` and `transposed` sum over all or some input channels at a time;
+grouped ones are not split along input channels.
+
+## Not supported, and what is instead
+
+| operator | instead |
+|---|---|
+"""
+
+
+def operator_table() -> str:
+    """Return the text of OPERATORS.md."""
+    rows = [
+        f"| {name} | {', '.join(operator.kernels) or 'none'} | {operator.limits} |"
+        for name, operator in sorted(HANDLERS.items(), key=lambda item: (item[0].startswith("com."), item[0]))
+    ]
+    others = [f"| {name} | {instead} |" for name, instead in sorted(INSTEAD.items())]
+    others.append("| If, Loop, Scan | control flow is not: export a model without it |")
+    return _HEAD + "\n".join(rows) + "\n" + _TAIL + "\n".join(others) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(operator_table())

@@ -1,0 +1,422 @@
+"""The library in one screen: load a network, name a target, solve, look at the plan, write its C.
+
+>>> import ooc_solve
+>>> network = ooc_solve.load("zoo:autoencoder")
+>>> board = ooc_solve.target("f746-sd")
+>>> solution = ooc_solve.solve(network, board, sram="24KiB", time_limit=2)
+>>> solution
+<Solution: autoencoder on f746-sd, 24 KiB SRAM: ... ms, ...>
+>>> solution.plan.validate()
+()
+>>> solution.plan.figures.sram_peak_bytes <= 24 * 1024
+True
+>>> folder = solution.plan.to_c("autoencoder_c")
+
+In a notebook, a solution or a plan as the last value of a cell shows its figures and a small drawing;
+`Plan.plot` gives one to zoom into, `Solution.report` the whole report as a page.
+"""
+
+from __future__ import annotations
+
+import io as text_io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.gantt import gantt_svg
+from ooc_solve.models import vocabulary
+from ooc_solve.models.onnx_reader import read_onnx
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import (
+    Budget,
+    BudgetError,
+    Figures,
+    InputError,
+    Network,
+    Objective,
+    Result,
+    Status,
+    Target,
+)
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.plotting import check_plotting
+from ooc_solve.progress import History, Step
+from ooc_solve.report import (
+    kibibytes,
+    milliseconds,
+    optimality,
+    report,
+    show_comparison,
+    title,
+    verdict,
+)
+from ooc_solve.solver import solve as solving
+from ooc_solve.solver.validate import Violation, validate
+from ooc_solve.trace import to_text, trace_of
+from ooc_solve.whole_file import check_writable, write_whole
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]|[kK]iB|M|MiB|G|GiB)?")
+FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+LARGEST_SIZE = 1 << 40
+
+
+# ------------------------------------------------------------------------------- what is given
+
+
+def load(model: str | Path) -> Network:
+    """Read a network: an ONNX file, or ``zoo:NAME`` for a built-in one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds what is not supported; names the node.
+    """
+    if str(model).startswith("zoo:"):
+        return zoo_network(str(model).removeprefix("zoo:"))
+    return read_onnx(Path(model))
+
+
+def target(name: str | Path) -> Target:
+    """Read a target: the name of a built-in one, or a TOML file.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or the file is wrong; says where.
+    """
+    return load_target(str(name))
+
+
+def size_bytes(size: int | str) -> int:
+    """Bytes of a size such as ``65536``, ``"64KiB"`` or ``"128k"`` (k = 1024).
+
+    Raises
+    ------
+    InputError
+        If it does not read like one, or is not between 1 byte and 1 TiB.
+    """
+    match = SIZE.fullmatch(str(size).strip())
+    if not match:
+        raise InputError(f"a size looks like 65536, 64KiB or 128k (got '{size}')")
+    found = float(match[1]) * FACTOR[(match[2] or "")[:1].lower()]
+    if not 1 <= found <= LARGEST_SIZE:
+        raise InputError(f"a size lies between 1 byte and 1 TiB (got '{size}')")
+    return int(found)
+
+
+def problem_of(
+    network: Network,
+    target: Target,
+    sram_bytes: int | None = None,
+    objective: str = "latency",
+    io: str | None = None,
+    write_budget_bytes: int | None = None,
+) -> Problem:
+    """The problem of these options: all SRAM of the board, and storage for input and output, by default.
+
+    Raises
+    ------
+    InputError
+        If the board has less SRAM, or an option is not one.
+    BudgetError
+        If the SRAM does not even hold the runtime.
+    """
+    full = target.board.usable_bytes
+    sram = full if sram_bytes is None else sram_bytes
+    if sram > full:
+        raise InputError(
+            f"The SRAM must not exceed the {full} usable bytes of board '{target.board.name}' (got {sram})."
+        )
+    try:
+        place = IoPlace(io) if io is not None else _usual_place(target)
+        return Problem(network, target, sram, place, Objective(objective), write_budget_bytes)
+    except ValueError as error:
+        raise InputError(f"Objectives and places of input and output have names ({error}).") from None
+
+
+def _usual_place(target: Target) -> IoPlace:
+    return IoPlace.SRAM if target.activations is None else IoPlace.STORAGE
+
+
+# ------------------------------------------------------------------------------- what is found
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """A plan that was checked, with the problem it solves."""
+
+    problem: Problem
+    decided: vocabulary.Plan
+
+    @property
+    def figures(self) -> Figures:
+        """What it costs, by the model of the target."""
+        return self.decided.figures
+
+    def validate(self) -> tuple[Violation, ...]:
+        """Everything that is wrong with it, worked out again from scratch: nothing."""
+        return validate(self.problem, self.decided)
+
+    def to_c(self, directory: str | Path, name: str | None = None) -> Path:
+        """Write tables, storage image, runtime and Makefile into a directory of their own.
+
+        ``name`` begins the emitted symbols; it is made from the network's if not given.
+
+        Raises
+        ------
+        InputError
+            If the directory holds files of others, or the plan does not fit the tables.
+        """
+        place = Path(directory)
+        check_directory(place)
+        word = name or identifier(self.problem.network.name)
+        return write_project(self.problem, self.decided, place, word).directory
+
+    def trace(self, file: str | Path) -> None:
+        """Write the plan as a trace, which Perfetto opens and ``ooc-trace`` puts measured runs beside."""
+        check_writable(Path(file), "A trace")
+        write_whole(Path(file), to_text(trace_of(self.problem, self.decided)), "Trace")
+
+    def plot(self, file: str | Path | None = None) -> Any:
+        """Draw the timeline and the map of SRAM, zoomed together, as a layout for ``bokeh.io.show``.
+
+        With ``file`` the drawing is also written there, as a page that needs no network.
+
+        Raises
+        ------
+        InputError
+            If bokeh is not installed.
+        """
+        check_plotting()
+        from ooc_solve.charts import drawing, standalone
+
+        drawn = drawing(self.problem, self.decided)
+        if file is not None:
+            check_writable(Path(file), "A drawing")
+            write_whole(Path(file), standalone(drawn, self.problem.network.name), "Drawing")
+        return drawn
+
+    def __repr__(self) -> str:
+        return f"<Plan of {self.decided.scheduler}: {self._words()}>"
+
+    def _words(self) -> str:
+        figures = self.figures
+        return (
+            f"{milliseconds(figures.latency_ns)} ms, {figures.energy_nj / 1e6:,.2f} mJ, "
+            f"{kibibytes(figures.sram_peak_bytes)} KiB of SRAM, {kibibytes(figures.bytes_read)} KiB read, "
+            f"{kibibytes(figures.bytes_written)} KiB written, {len(self.decided.graph.tasks):,} tasks"
+        )
+
+    def _repr_html_(self) -> str:
+        words = escape(f"{self.decided.scheduler}: {self._words()}")
+        return f"<div>{words}</div>{gantt_svg(self.decided)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Solution:
+    """What `solve` found. ``results``: all that was tried, the chosen one last; ``steps``: the search."""
+
+    problem: Problem
+    results: tuple[Result, ...]
+    steps: tuple[Step, ...] = field(default=())
+
+    @property
+    def result(self) -> Result:
+        """The chosen one: objective, bound, gap, status, seconds, reason."""
+        return self.results[-1]
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a plan."""
+        return self.result.plan is not None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan.
+
+        Raises
+        ------
+        BudgetError
+            If nothing fits; says what would.
+        """
+        if self.result.plan is None:
+            raise BudgetError(f"{self.problem.network.name}: {self.result.reason}")
+        return plan_of(self.problem, self.result.plan)
+
+    @property
+    def objective(self) -> int | None:
+        """Value of the plan: ns, nJ or bytes written."""
+        return self.result.objective
+
+    @property
+    def bound(self) -> int:
+        """No plan of the option space has a lower value."""
+        return self.result.bound
+
+    @property
+    def gap(self) -> float | None:
+        """How far the plan is from optimal at most, as a share of its value."""
+        return self.result.gap
+
+    @property
+    def optimal(self) -> bool:
+        """Whether the plan is proven optimal."""
+        return self.result.status is Status.OPTIMAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``ooc-solve --json`` writes it."""
+        return report(self.problem, self.results, self.steps)
+
+    def report(self, file: str | Path) -> None:
+        """Write the report as one page for a browser.
+
+        Raises
+        ------
+        InputError
+            If bokeh is not installed, or the file cannot be written.
+        BudgetError
+            If there is no plan.
+        """
+        check_plotting()
+        from ooc_solve.html_report import page
+
+        check_writable(Path(file), "A report")
+        problem = self.plan.problem
+        write_whole(Path(file), page(problem, self.results, self.steps), "Report")
+
+    def __repr__(self) -> str:
+        words = self.result.reason
+        if self.result.plan is not None:
+            took = milliseconds(self.result.plan.figures.latency_ns)
+            words = f"{took} ms, {optimality(self.problem, self.result).removeprefix('It is ')}"
+        return f"<{type(self).__name__}: {_where(self.problem)}: {words}>"
+
+    def _repr_html_(self) -> str:
+        if not self.found:
+            return f"<div>{escape(repr(self))}</div>"
+        lines = "".join(f"<div>{escape(line)}</div>" for line in verdict(self.problem, self.result))
+        return f"<div><b>{escape(_where(self.problem))}</b></div>{lines}{gantt_svg(self.plan.decided)}"
+
+
+class Comparison(Solution):
+    """What `compare` found: every scheduler on one problem, the bound of computing alone first."""
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """The plans by their scheduler."""
+        found = [result.plan for result in self.results if result.plan is not None]
+        return {plan.scheduler: plan_of(self.problem, plan) for plan in found}
+
+    def __repr__(self) -> str:
+        text = text_io.StringIO()
+        show_comparison(Console(file=text, width=80, highlight=False), self.problem, self.results)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+    def _repr_html_(self) -> str:
+        drawn = gantt_svg(self.plan.decided) if self.found else ""
+        return f"<pre>{escape(repr(self))}</pre>{drawn}"
+
+
+def plan_of(problem: Problem, decided: vocabulary.Plan) -> Plan:
+    """A plan with the problem in the order in which it runs the operators."""
+    return Plan(ordered(problem, decided.selection.order), decided)
+
+
+def _where(problem: Problem) -> str:
+    return title(problem).split(", io")[0]
+
+
+# -------------------------------------------------------------------------------------- solving
+
+
+def solve(
+    network: Network,
+    target: Target,
+    sram: int | str | None = None,
+    *,
+    objective: str = "latency",
+    io: str | None = None,
+    write_budget: int | None = None,
+    scheduler: str = "cp-sat",
+    time_limit: float = 20.0,
+    workers: int = 2,
+    seed: int = 1,
+    progress: Callable[[Step], None] | None = None,
+) -> Solution:
+    """Plan a network for a target.
+
+    ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
+    board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
+    sram or storage. ``write_budget``: most bytes written per inference. ``time_limit`` in seconds.
+    ``progress`` is told each step of the search.
+
+    Raises
+    ------
+    InputError
+        If the options do not go together. That nothing fits is no error: ask `Solution.found`.
+    BudgetError
+        If the SRAM does not even hold the runtime.
+    """
+    problem = _problem(network, target, sram, objective, io, write_budget)
+    if scheduler not in solving.SCHEDULERS:
+        raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
+    history = History(progress)
+    result = scheduled(problem, scheduler, Budget(time_limit, workers, seed), history)
+    return Solution(problem, (result,), tuple(history.steps))
+
+
+def compare(
+    network: Network,
+    target: Target,
+    sram: int | str | None = None,
+    *,
+    objective: str = "latency",
+    io: str | None = None,
+    write_budget: int | None = None,
+    time_limit: float = 20.0,
+    workers: int = 2,
+    seed: int = 1,
+    progress: Callable[[Step], None] | None = None,
+) -> Comparison:
+    """Plan a network with every scheduler; options as in `solve`, the last plan is the one it would give."""
+    problem = _problem(network, target, sram, objective, io, write_budget)
+    history = History(progress)
+    results = solving.compare(problem, Budget(time_limit, workers, seed), history)
+    return Comparison(problem, tuple(results), tuple(history.steps))
+
+
+def scheduled(problem: Problem, scheduler: str, budget: Budget, progress: History) -> Result:
+    """What one scheduler finds, with a bound, and with the reason if it found nothing."""
+    if scheduler in solving.PARTS:
+        return solving.cp_sat(problem, budget, progress, parts=solving.PARTS[scheduler])
+    result = solving.SCHEDULERS[scheduler](problem, budget)
+    if result.plan is None:
+        return replace(result, reason=f"{result.reason}; {solving.why_infeasible(problem)}")
+    solving.checked(problem, result.plan)
+    return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
+
+
+def _problem(
+    network: Network,
+    target: Target,
+    sram: int | str | None,
+    objective: str,
+    io: str | None,
+    write_budget: int | None,
+) -> Problem:
+    sram_bytes = None if sram is None else size_bytes(sram)
+    return problem_of(network, target, sram_bytes, objective, io, write_budget)
+
+
+def identifier(name: str) -> str:
+    """A C identifier made from a model's name."""
+    cleaned = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
+    return cleaned if cleaned and not cleaned[0].isdigit() else f"model_{cleaned}"

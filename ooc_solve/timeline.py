@@ -1,0 +1,74 @@
+"""A plan on the clock: what each task is called, when each buffer holds its bytes, how full SRAM is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Buffer, Plan, Task, TaskKind
+
+Span = tuple[int, int]
+"""Half-open interval of time, ns."""
+
+
+def span_of(plan: Plan, task: Task) -> Span:
+    """When a task runs."""
+    start = plan.schedule.start_ns[task.index]
+    return start, start + task.duration_ns
+
+
+def layer_of(problem: Problem, plan: Plan, stage: int) -> str:
+    """Name of the operator that a plan runs as a stage; what belongs to none counts as the first one's."""
+    return ordered(problem, plan.selection.order).network.ops[max(stage, 0)].name
+
+
+def task_label(problem: Problem, plan: Plan, task: Task) -> str:
+    """What a task does, for people: ``conv_1 tile 3``, ``load weights 0.0``, ``store conv_1 rows 0:8``."""
+    if task.transfer is None:
+        return f"{layer_of(problem, plan, task.stage)} tile {task.tile}"
+    return f"{task.kind.value} {moved_buffer(plan, task).label}"
+
+
+def moved_buffer(plan: Plan, task: Task) -> Buffer:
+    """The buffer that a transfer fills or empties."""
+    return plan.graph.buffers[(*task.reads, *task.writes)[0].buffer]
+
+
+def lives_ns(plan: Plan) -> tuple[Span, ...]:
+    """For each buffer, from the first start to the last end of a task that touches it.
+
+    What is pinned lives as long as the run, and what nobody touches not at all.
+    """
+    makespan = plan.figures.latency_ns
+    lives: list[Span | None] = [(0, makespan) if buffer.pinned else None for buffer in plan.graph.buffers]
+    for task in plan.graph.tasks:
+        start, end = span_of(plan, task)
+        for touch in (*task.reads, *task.writes):
+            known = lives[touch.buffer] or (start, end)
+            lives[touch.buffer] = min(known[0], start), max(known[1], end)
+    return tuple(life or (0, 0) for life in lives)
+
+
+def occupied_bytes(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Yield ``(time in ns, bytes of all buffers that live from then on)`` whenever the sum changes."""
+    changes: dict[int, int] = {}
+    for buffer, (start, end) in zip(plan.graph.buffers, lives_ns(plan), strict=True):
+        changes[start] = changes.get(start, 0) + buffer.size_bytes
+        changes[end] = changes.get(end, 0) - buffer.size_bytes
+    held = 0
+    for time, change in sorted(changes.items()):
+        held += change
+        if change:
+            yield time, held
+
+
+def layer_spans(plan: Plan) -> tuple[tuple[int, Span], ...]:
+    """For each stage in order of time, from the start of its first kernel to the end of its last."""
+    found: dict[int, Span] = {}
+    for task in plan.graph.tasks:
+        if task.kind is TaskKind.COMPUTE:
+            start, end = span_of(plan, task)
+            known = found.get(task.stage, (start, end))
+            found[task.stage] = min(known[0], start), max(known[1], end)
+    return tuple(sorted(found.items(), key=lambda item: item[1]))

@@ -1,0 +1,324 @@
+"""Traces for viewers: a plan, and beside it measured runs, as Chrome trace events (JSON).
+
+The format is that of "Trace Event Format" (Google, catapult project): complete events (``X``) on a
+thread per resource, counters (``C``), flows (``s`` and ``f``) from each task to those that use its
+result, names as metadata (``M``); times are in microseconds. Perfetto and chrome://tracing open it.
+
+A trace is enough to place a measured run beside its plan: each slice of the plan says in its
+arguments which command of which stream it is, and a log of a run names commands by these numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ooc_solve import __version__
+from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.models.plan_json import plan_hash
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import InputError, OocError, Plan, Task
+from ooc_solve.timeline import layer_of, occupied_bytes, span_of, task_label
+from ooc_solve.whole_file import check_writable, write_whole
+
+SCHEMA = "ooc-trace/1"
+PLAN_PROCESS = 1
+MOST_FLOWS = 10_000_000
+"""Numbers of flows that each process has for itself."""
+
+LOG_COLUMNS = ("stream", "index", "event", "ns")
+"""First line of a log of a run; the ports write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A stretch of time of one command: ``stream`` and ``index`` name it, ``after`` whose results it uses."""
+
+    name: str
+    kind: str
+    stream: int
+    index: int
+    start_ns: float
+    duration_ns: float
+    task: int
+    after: tuple[int, ...]
+    detail: dict[str, Any]
+
+
+def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
+    """The trace of a plan."""
+    events = [
+        *_process(
+            PLAN_PROCESS, f"plan: {plan.scheduler}", plan.graph.resources, tuple(_slices(problem, plan))
+        ),
+        *_sram_counter(plan),
+    ]
+    return {
+        "displayTimeUnit": "ms",
+        "otherData": {
+            "schema": SCHEMA,
+            "version": __version__,
+            "model": problem.network.name,
+            "target": problem.target.name,
+            "plan_hash": plan_hash(problem, plan),
+        },
+        "traceEvents": events,
+    }
+
+
+def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
+    for stream, order in enumerate(plan.streams.order):
+        for index, number in enumerate(order):
+            task = plan.graph.tasks[number]
+            start, end = span_of(plan, task)
+            yield Slice(
+                task_label(problem, plan, task),
+                task.kind.value,
+                stream,
+                index,
+                start,
+                end - start,
+                number,
+                task.after,
+                _detail(problem, plan, task),
+            )
+
+
+def _detail(problem: Problem, plan: Plan, task: Task) -> dict[str, Any]:
+    detail: dict[str, Any] = {"layer": layer_of(problem, plan, task.stage)}
+    if task.transfer is None:
+        return detail | {"tile": task.tile}
+    return detail | {
+        "bytes": task.transfer.size_bytes,
+        "region": task.transfer.region.value,
+        "offset": task.transfer.offset,
+    }
+
+
+def _sram_counter(plan: Plan) -> Iterator[dict[str, Any]]:
+    for time, held in occupied_bytes(plan):
+        yield {
+            "ph": "C",
+            "pid": PLAN_PROCESS,
+            "tid": 0,
+            "ts": time / 1000,
+            "name": "SRAM",
+            "args": {"bytes": held},
+        }
+
+
+# ------------------------------------------------------------------------- events of a process
+
+
+def _process(
+    pid: int, name: str, threads: Sequence[str], slices: Sequence[Slice]
+) -> Iterator[dict[str, Any]]:
+    """Names, slices and flows of one process; slices of one thread come in order of time."""
+    yield _metadata(pid, 0, "process_name", name=name)
+    yield _metadata(pid, 0, "process_sort_index", sort_index=pid)
+    for stream, thread in enumerate(threads):
+        yield _metadata(pid, _thread(pid, stream), "thread_name", name=thread)
+        yield _metadata(pid, _thread(pid, stream), "thread_sort_index", sort_index=stream)
+    for piece in slices:
+        yield _complete(pid, piece)
+    yield from _flows(pid, slices)
+
+
+def _thread(pid: int, stream: int) -> int:
+    """Number of a thread: no other process has it, and none is taken for its main thread."""
+    return pid * 100 + stream
+
+
+def _metadata(pid: int, tid: int, what: str, **arguments: Any) -> dict[str, Any]:
+    return {"ph": "M", "pid": pid, "tid": tid, "name": what, "args": arguments}
+
+
+def _complete(pid: int, piece: Slice) -> dict[str, Any]:
+    own = {"task": piece.task, "stream": piece.stream, "index": piece.index, "after": list(piece.after)}
+    return {
+        "ph": "X",
+        "pid": pid,
+        "tid": _thread(pid, piece.stream),
+        "ts": piece.start_ns / 1000,
+        "dur": piece.duration_ns / 1000,
+        "name": piece.name,
+        "cat": piece.kind,
+        "args": piece.detail | own,
+    }
+
+
+def _flows(pid: int, slices: Sequence[Slice]) -> Iterator[dict[str, Any]]:
+    """An arrow from the end of each task to the start of those on other resources that use its result.
+
+    A flow begins at the slice that holds its time, so it is a nanosecond before the end.
+    """
+    by_task = {piece.task: piece for piece in slices}
+    number = pid * MOST_FLOWS
+    for piece in slices:
+        for other in piece.after:
+            source = by_task.get(other)
+            if source is None or source.stream == piece.stream:
+                continue
+            leaves = source.start_ns + max(0.0, source.duration_ns - 1)
+            flow = {"name": "uses", "cat": "data", "id": number, "pid": pid}
+            number += 1
+            yield flow | {"ph": "s", "tid": _thread(pid, source.stream), "ts": leaves / 1000}
+            yield flow | {
+                "ph": "f",
+                "bp": "e",
+                "tid": _thread(pid, piece.stream),
+                "ts": piece.start_ns / 1000,
+            }
+
+
+# --------------------------------------------------------------------------------- measured runs
+
+
+def with_run(trace: dict[str, Any], rows: Iterable[dict[str, str]], name: str) -> dict[str, Any]:
+    """The trace of a plan with a measured run of it as one more process.
+
+    ``rows`` are the lines of its log; time counts from the first of them.
+
+    Raises
+    ------
+    InputError
+        If the log is not whole or not one of this plan; ``name`` says which log.
+    """
+    events: list[dict[str, Any]] = trace["traceEvents"]
+    planned = [_planned(event) for event in events if _is_planned_slice(event)]
+    threads = [
+        event["args"]["name"]
+        for event in events
+        if event["ph"] == "M" and event["name"] == "thread_name" and event["pid"] == PLAN_PROCESS
+    ]
+    spans = _spans(rows, name)
+    known = {(piece.stream, piece.index): piece for piece in planned}
+    if spans.keys() != known.keys():
+        raise InputError(
+            f"Log '{name}': it must hold every command of the plan once (got {len(spans)} commands for "
+            f"{len(known)}); log a whole run of the project that was emitted with this trace."
+        )
+    first = min((start for start, _ in spans.values()), default=0)
+    measured = [
+        replace(known[key], start_ns=start - first, duration_ns=end - start)
+        for key, (start, end) in sorted(spans.items())
+    ]
+    pid = max(event["pid"] for event in events) + 1
+    return trace | {"traceEvents": [*events, *_process(pid, f"run: {name}", threads, measured)]}
+
+
+def _is_planned_slice(event: dict[str, Any]) -> bool:
+    return bool(event["ph"] == "X" and event["pid"] == PLAN_PROCESS)
+
+
+def _planned(event: dict[str, Any]) -> Slice:
+    detail = dict(event["args"])
+    task, after = detail.pop("task"), tuple(detail.pop("after"))
+    stream, index = detail.pop("stream"), detail.pop("index")
+    return Slice(event["name"], event["cat"], stream, index, 0, 0, task, after, detail)
+
+
+def _spans(rows: Iterable[dict[str, str]], name: str) -> dict[tuple[int, int], tuple[int, int]]:
+    """Start and end of each command, ns."""
+    starts: dict[tuple[int, int], int] = {}
+    spans: dict[tuple[int, int], tuple[int, int]] = {}
+    for line, row in enumerate(rows, start=2):
+        try:
+            key, time, begins = (
+                (int(row["stream"]), int(row["index"])),
+                int(row["ns"]),
+                row["event"] == "start",
+            )
+            if not begins and row["event"] != "end":
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"Log '{name}', line {line}: it must be stream,index,start or end,ns (got {row}); log the run again."
+            ) from None
+        if begins is (key in starts) or (begins and key in spans):
+            raise InputError(
+                f"Log '{name}', line {line}: command {key[1]} of stream {key[0]} must start once and then end once; "
+                "log one run only."
+            )
+        if begins:
+            starts[key] = time
+        else:
+            spans[key] = starts.pop(key), time
+    if starts:
+        stream, index = next(iter(starts))
+        raise InputError(f"Log '{name}': command {index} of stream {stream} must end; log the whole run.")
+    return spans
+
+
+# ----------------------------------------------------------------------------------- the command
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``ooc-trace``."""
+    made = argparse.ArgumentParser(
+        prog="ooc-trace",
+        description="Put logs of measured runs beside the trace of their plan (see ooc-solve --trace).",
+    )
+    made.add_argument("trace", type=Path, help="trace of the plan")
+    made.add_argument("logs", type=Path, nargs="+", metavar="LOG", help="log of a run (CSV)")
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to write both")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        check_writable(options.output, "--output")
+        trace = read_trace(options.trace)
+        for path in options.logs:
+            trace = with_run(trace, read_log(path), path.name)
+        write_whole(options.output, to_text(trace), "--output")
+    except OocError as error:
+        print(f"ooc-trace: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ooc-trace: interrupted, nothing written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def read_trace(path: Path) -> dict[str, Any]:
+    """Read the trace of a plan from a file."""
+    try:
+        trace: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if trace["otherData"]["schema"] != SCHEMA:
+            raise KeyError
+    except OSError as error:
+        raise InputError(f"Trace '{path}': it must be a file that can be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"Trace '{path}': it must be one that ooc-solve --trace wrote.") from None
+    return trace
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The lines of a log of a run."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except OSError as error:
+        raise InputError(f"Log '{path}': it must be a file that can be read ({error.strerror}).") from error
+    except (ValueError, csv.Error):
+        raise InputError(f"Log '{path}': it must be text, as a port writes it.") from None
+    if tuple(reader.fieldnames or ()) != LOG_COLUMNS:
+        raise InputError(f"Log '{path}': its first line must be {','.join(LOG_COLUMNS)}.")
+    return rows
+
+
+def to_text(trace: dict[str, Any]) -> str:
+    """The trace as a file: an event a line."""
+    head = {key: value for key, value in trace.items() if key != "traceEvents"}
+    lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in trace["traceEvents"])
+    return json.dumps(head)[:-1] + ', "traceEvents": [\n' + lines + "\n]}\n"

@@ -1,0 +1,36 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ooc_solve.models.vocabulary import InputError
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a path that cannot be written before work is spent on it; ``option`` says who asks."""
+    due = f"{option} needs a plain file in a folder that can be written"
+    try:
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise InputError(f"{due} (got '{path}').")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
+            pass
+    except OSError as error:
+        raise InputError(f"{due} (got '{path}': {error.strerror}).") from error
+
+
+def write_whole(path: Path, text: str, option: str) -> None:
+    """Write a text beside its place and rename it, so that nobody ever reads half of it."""
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"{option} '{path}' cannot be written ({error.strerror}).") from error

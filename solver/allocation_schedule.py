@@ -1,0 +1,161 @@
+"""Schedules made by counting bytes alone, and addresses for them afterwards.
+
+A schedule that only keeps the bytes alive below the capacity is at least as short as one whose
+tiles must find a gap when their load starts; the difference is what fragmentation costs. The
+lifetimes of such a schedule are a packing problem for `allocation`. Where that is solved the
+schedule holds as it is, and fragmentation costs nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import BufferRole, Schedule, TaskGraph
+from ooc_solve.solver.allocation import Effort, Verdict, allocate
+from ooc_solve.solver.allocation_search import Block
+from ooc_solve.solver.placement import Placement, Use, buffer_uses
+from ooc_solve.solver.weaving import Loom, Policy
+
+QUICK = Effort(attempts=4, nodes=1000)
+"""How far addresses are sought for one schedule: a few tenths of a second at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Times that keep to the capacity, without addresses: when each task starts and ends (ns)."""
+
+    start_ns: tuple[int, ...]
+    end_ns: tuple[int, ...]
+
+    @property
+    def makespan_ns(self) -> int:
+        """End of the last task."""
+        return max(self.end_ns, default=0)
+
+
+def counted(problem: Problem, graph: TaskGraph, policy: Policy) -> Counted | None:
+    """A schedule that counts bytes, as `weaving.weave` makes one with addresses; None if it gets stuck."""
+    loom = _CountingLoom(problem, graph, buffer_uses(graph), policy)
+    schedule = loom.run()
+    return None if schedule is None else Counted(schedule.start_ns, tuple(loom.ends))
+
+
+def addresses(problem: Problem, graph: TaskGraph, times: Counted, effort: Effort) -> tuple[int, ...] | None:
+    """Addresses for the buffers of a schedule, None if none were found."""
+    return _addresses(problem, graph, lifetimes(graph, times), effort)
+
+
+def packed_placement(problem: Problem, graph: TaskGraph, effort: Effort = QUICK) -> Placement | None:
+    """Addresses when nothing is fetched early and nothing kept longer than its last step."""
+    uses = buffer_uses(graph)
+    steps = len(graph.compute_tasks)
+    spans = [(max(use.first, 0), min(use.last, steps) + 1) for use in uses]
+    found = _addresses(problem, graph, spans, effort)
+    return None if found is None else Placement(found, tuple(use.first for use in uses))
+
+
+def packed_schedules(
+    problem: Problem, graph: TaskGraph, policies: Sequence[Policy], below_ns: int, effort: Effort = QUICK
+) -> Iterator[Schedule]:
+    """Schedules shorter than ``below_ns`` that were made by counting bytes and then found addresses."""
+    found = [times for policy in policies if (times := counted(problem, graph, policy)) is not None]
+    for times in sorted(set(found), key=lambda times: times.makespan_ns):
+        if times.makespan_ns >= below_ns:
+            return
+        address = addresses(problem, graph, times, effort)
+        if address is not None:
+            yield Schedule(times.start_ns, address)
+            return
+
+
+def lifetimes(graph: TaskGraph, times: Counted) -> list[tuple[int, int]]:
+    """From when to when (ns) each buffer needs its bytes; never empty.
+
+    That is from the start of the first task that writes it, or that touches it if none does, to the
+    end of the last one; pinned buffers live for the whole run.
+    """
+    written: dict[int, int] = {}
+    touched: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for task in graph.tasks:
+        start, end = times.start_ns[task.index], times.end_ns[task.index]
+        for touch in (*task.reads, *task.writes):
+            touched[touch.buffer] = min(touched.get(touch.buffer, start), start)
+            last[touch.buffer] = max(last.get(touch.buffer, end), end)
+        for touch in task.writes:
+            written[touch.buffer] = min(written.get(touch.buffer, start), start)
+    found = []
+    for b in graph.buffers:
+        begin = 0 if b.pinned else written.get(b.index, touched.get(b.index, times.makespan_ns))
+        end = times.makespan_ns if b.pinned else last.get(b.index, begin)
+        found.append((begin, max(end, begin + 1)))
+    return found
+
+
+def _addresses(
+    problem: Problem, graph: TaskGraph, spans: Sequence[tuple[int, int]], effort: Effort
+) -> tuple[int, ...] | None:
+    """Addresses of buffers whose bytes are theirs during ``spans``, within the banks."""
+    sizes = [b.size_bytes for b in graph.buffers]
+    blocks = [
+        Block(first, end, size, problem.unit_bytes) for (first, end), size in zip(spans, sizes, strict=True)
+    ]
+    walls = tuple(accumulate(size for _, size in problem.banks))[:-1]
+    found = allocate(blocks, problem.arena_bytes, effort, walls)
+    return found.address if found.verdict is Verdict.FOUND else None
+
+
+class _CountingLoom(Loom):
+    """A loom for which every block that fits by its size has a place."""
+
+    def __init__(self, problem: Problem, graph: TaskGraph, uses: list[Use], policy: Policy) -> None:
+        kept = {b.index: 0 for b in graph.buffers if b.role is BufferRole.TENSOR}
+        super().__init__(problem, graph, uses, kept, policy)
+        self.arena_bytes = problem.arena_bytes
+        self.ends = [0] * len(graph.tasks)
+
+    def _room(self, first: int, last: int, held: int) -> int:
+        """Bytes free during all of some steps beside ``held`` of tiles."""
+        steps = {first, last, *(a for _, _, a, _ in self.fixed if first < a <= last)}
+        kept = max(sum(end - low for low, end, a, b in self.fixed if a <= step <= b) for step in steps)
+        return self.arena_bytes - held - kept
+
+    @property
+    def _held(self) -> int:
+        return sum(end - low for low, end, _ in self.live)
+
+    def _corners(self, size: int, first: int, last: int) -> list[int]:
+        return [0] if size <= self._room(first, last, self._held) else []
+
+    def _fits(self, step: int, buffer: int, place: tuple[int, int]) -> bool:
+        missing = [self.graph.buffers[b].size_bytes for b in self.wants[step] if self.address[b] < 0]
+        if self.address[buffer] < 0 and buffer not in self.wants[step] and self.uses[buffer].last >= step:
+            missing.append(place[1] - place[0])
+        held = sum(end - low for low, end, b in self.live if self.uses[b].last >= step)
+        return sum(missing) <= self._room(step, step, held)
+
+    def _clear(self, step: int) -> bool:
+        return self._room(step, step, self._held) >= 0
+
+    def _clear_for(self, buffer: int) -> bool:
+        present, first = self._present, self.uses[buffer].first
+        if first <= present:  # its bytes are counted already
+            return self._room(present, present, self._held) >= 0
+        return self.graph.buffers[buffer].size_bytes <= self._room(present, first - 1, self._held)
+
+    def _occupy(self, buffer: int, at: int) -> None:
+        if buffer in self.kept:  # counted with its first use from there on
+            super()._occupy(buffer, at)
+            at, end, begun, first = self.fixed.pop()
+            self.fixed.append((at, end, begun, first - 1))
+            return
+        self.address[buffer] = at
+        insort(self.live, (at, at + self.graph.buffers[buffer].size_bytes, buffer))
+
+    def _finish(self, task: int) -> None:
+        super()._finish(task)
+        self.ends[task] = self.now

@@ -1,0 +1,384 @@
+"""The ways consecutive operators may be fused, each with what it costs: part of the space of level one.
+
+A fused stage computes its operators patch by patch, depth first; what lies between them never
+leaves SRAM (`models.patches`). Only some of all fused stages are offered: those whose inner
+tensors are large for the arena, which read and make tensors of at most half the size, and whose
+patches are rows in powers of two, with rows kept (rings) or computed again, or rectangles.
+As for other options, all figures are lower estimates of what the expanded tasks cost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, product
+from typing import TypeVar
+
+from ooc_solve.models.cost import align_up, check_ns, compute_ns
+from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
+from ooc_solve.models.tiling import StageGeometry
+from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
+from ooc_solve.solver.expansion import CHECKSUM_BYTES
+from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
+
+T = TypeVar("T")
+
+MOST_OPERATORS = 16
+"""Operators of a fused stage."""
+
+LARGE = 3
+"""Stages are fused where an inner tensor takes more than the arena divided by this."""
+
+ROWS = (1, 2, 4, 8)
+"""Rows of a patch that has the whole width."""
+
+GRIDS = (2, 4, 7)
+"""Into how many parts rows, or rows and columns, are cut where rows are computed again."""
+
+MOST_PATCHES = 128
+MOST_KEPT = 3
+"""Options kept of a fused stage for the same residences, from the fastest to the smallest."""
+
+
+def operands(network: Network, first: int, operators: int) -> tuple[str, ...]:
+    """What a stage of some operators reads of tensors made before it, operand by operand."""
+    ops = network.ops[first : first + operators]
+    inner = {op.output for op in ops[:-1]}
+    return tuple(name for op in ops for name in op.inputs if name not in inner)
+
+
+def outer_operand(network: Network, first: int, place: int, k: int) -> int | None:
+    """Which operand of a stage is operand ``k`` of its operator at a place; None if it is made inside."""
+    ops = network.ops[first : first + place + 1]
+    inner = {op.output for op in ops[:-1]}
+    if ops[-1].inputs[k] in inner:
+        return None
+    before = sum(name not in inner for op in ops[:-1] for name in op.inputs)
+    return before + sum(name not in inner for name in ops[-1].inputs[:k])
+
+
+def spans(network: Network, arena: int) -> Iterator[range]:
+    """Consecutive operators worth fusing within an arena."""
+    for first in range(len(network.ops)):
+        for end in range(first + 2, min(len(network.ops), first + MOST_OPERATORS) + 1):
+            span = range(first, end)
+            sizes = [network.tensors[network.ops[k].output].size_bytes for k in span]
+            most = max(sizes[:-1])
+            given = sum(network.tensors[name].size_bytes for name in set(operands(network, first, len(span))))
+            spares = 2 * max(given, sizes[-1]) <= most and sizes[-1] <= sizes[-2]
+            if spares and most * LARGE > arena and can_be_fused(network, span):
+                yield span
+
+
+def fused_options(
+    costs: OptionCosts, span: range, where: dict[str, tuple[int, ...]], arena: int
+) -> list[Option]:
+    """Undominated options of a fused stage within an arena, for all residences of its tensors."""
+    network = costs.problem.network
+    names = operands(network, span[0], len(span))
+    output = network.ops[span[-1]].output
+    places = {name: _whole(where[name], network.tensors[name]) for name in {*names, output}}
+    cuts = [t for t in _cuts(costs, span) if _fits(costs, span, t, arena)]
+    found: list[Option] = []
+    for chosen in product(*(places[name] for name in dict.fromkeys(names))):
+        residence = dict(zip(dict.fromkeys(names), chosen, strict=True))
+        inputs = tuple(residence[name] for name in names)
+        for out in places[output]:
+            made = (_option(costs, span, tilings, inputs, out) for tilings in cuts)
+            fitting = [o for o in made if o is not None and o.need_bytes <= arena and costs.in_a_bank(o)]
+            for rings in (True, False):
+                found += _few(pareto([o for o in fitting if keeps_rows(o) == rings]))
+    return found
+
+
+def keeps_rows(option: Option) -> bool:
+    """Whether patches leave rows for the next ones instead of computing them again."""
+    return any(tiling.patch is not None and tiling.patch.ring_rows > 0 for tiling in option.tilings)
+
+
+def _whole(widths: Sequence[int], tensor: Tensor) -> list[int]:
+    """Residences with all channels in one plane."""
+    return [width for width in widths if width in (KEPT, tensor.channels)]
+
+
+def _few(options: list[Option]) -> list[Option]:
+    """Some of the options, from the fastest to the smallest."""
+    order = sorted(
+        options, key=lambda o: (max(o.compute_ns, o.total_io_ns) + o.total_io_ns // 8, o.need_bytes)
+    )
+    front: list[Option] = []
+    for option in order:
+        if not front or option.need_bytes < front[-1].need_bytes:
+            front.append(option)
+    last = len(front) - 1
+    return (
+        [front[i] for i in sorted({round(k * last / (MOST_KEPT - 1)) for k in range(MOST_KEPT)})]
+        if front
+        else []
+    )
+
+
+def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
+    """Tilings of a fused stage that are offered, whatever the arena.
+
+    What an operator has to compute depends on the operators behind it only, so the tilings of a
+    stage are the last ones of a longer stage that ends at the same place.
+    """
+    end = span[-1] + 1
+    if end not in costs.cuts:
+        costs.cuts[end] = list(_longest(costs.problem.network, end))
+    return [tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span)]
+
+
+def _longest(network: Network, end: int) -> Iterator[tuple[Tiling, ...]]:
+    """For each way to cut the last operator, the tilings of as many operators before it as can be fused."""
+    starts = [k for k in range(max(0, end - MOST_OPERATORS), end - 1) if can_be_fused(network, range(k, end))]
+    for rows, columns, rings in _shapes(network.tensors[network.ops[end - 1].output]):
+        for hold in (True, False):
+            made = (fused_tilings(network, range(k, end), rows, columns, rings, hold) for k in starts)
+            longest = next((tilings for tilings in made if tilings is not None), None)
+            if longest is not None:
+                yield longest
+
+
+def _shapes(out: Tensor) -> Iterator[tuple[int, int, bool]]:
+    """Rows and columns of the patches that are offered, and whether rows are kept in rings."""
+    for rows in ROWS:
+        if rows < out.height <= rows * MOST_PATCHES:
+            yield rows, out.width, True
+    for parts in GRIDS:
+        if parts <= min(out.height, out.width):
+            yield -(-out.height // parts), -(-out.width // parts), False
+            yield -(-out.height // parts), out.width, False
+
+
+def _fits(costs: OptionCosts, span: range, tilings: tuple[Tiling, ...], arena: int) -> bool:
+    """Whether the largest patches of neighbours fit, which is quick to tell."""
+    network = costs.problem.network
+    sizes = []
+    for k, tiling in zip(span, tilings, strict=True):
+        key = "elements", network.ops[k].name, tiling
+        if key not in costs.shared:
+            out, patch = network.tensors[network.ops[k].output], tiling.patch
+            costs.shared[key] = buffer_elements(patch, out, (0, 0)) if patch else 0
+        sizes.append(costs.shared[key])
+    return bool(max(a + b for a, b in pairwise(sizes)) <= arena)
+
+
+# ------------------------------------------------------------------------------- costs
+
+
+@dataclass(frozen=True, slots=True)
+class _Io:
+    """Transfers of one kind: time, time of the first, bytes, how many, and the largest buffer."""
+
+    ns: int
+    first_ns: int
+    size: int
+    count: int
+    slot: int
+    worse: int = 0
+
+
+def _option(
+    costs: OptionCosts, span: range, tilings: tuple[Tiling, ...], inputs: tuple[int, ...], output: int
+) -> Option | None:
+    """Figures of a fused stage, or None where storage cannot address it."""
+    key = span, tilings, inputs, output
+    if key not in costs.known:
+        costs.known[key] = _Costing(costs, span, tilings, inputs, output).run()
+    return costs.known[key]
+
+
+class _Costing:
+    """Adds up one fused stage; what an operator costs by itself is remembered for other stages."""
+
+    def __init__(
+        self,
+        costs: OptionCosts,
+        span: range,
+        tilings: tuple[Tiling, ...],
+        inputs: tuple[int, ...],
+        output: int,
+    ) -> None:
+        self.costs, self.problem, self.span = costs, costs.problem, span
+        network = costs.problem.network
+        self.layers = [
+            StageGeometry.of(network, network.ops[k], t) for k, t in zip(span, tilings, strict=True)
+        ]
+        self.tilings, self.inputs, self.output = tilings, inputs, output
+        self.io: Counter[str] = Counter()
+        self.first: Counter[str] = Counter()
+        self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
+
+    def run(self) -> Option | None:
+        read = written = tasks = ahead = worse = last_ns = 0
+        records = [self._shared("weights", layer, self._weights) for layer in self.layers]
+        for number, io in enumerate(records):
+            if io is not None:
+                self._add(RegionName.IMAGE, io, number == 0)
+                read, tasks = read + io.size, tasks + io.count
+                ahead += 0 if self.tilings[number].hold_weights else io.slot
+        for number, k, residence in self._outer():
+            if residence == KEPT:
+                continue
+            fetched = self._shared(f"input {k}", self.layers[number], partial(self._input, k))
+            if fetched is None:
+                return None
+            self._add(self.costs.region_of(self.layers[number].op.inputs[k]), fetched, number == 0)
+            self.tile_rooms[number][k] = fetched.slot
+            read, tasks = read + fetched.size, tasks + fetched.count
+            ahead, worse = ahead + fetched.slot, worse + fetched.worse
+        room = 0
+        if self.output != KEPT:
+            figures = self.costs.output_cost(self.layers[-1])
+            if figures is None:
+                return None
+            room, ns, last_ns, written, count = figures
+            self.io[self.costs.channel_of(self._output_region())] += ns
+            tasks += count
+        need, largest = self._need([io.slot if io else 0 for io in records], room)
+        compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
+        return Option(
+            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute, tuple(self.io.items()),
+            max(self.first.values(), default=0), last_ns, read, written,
+            tasks + sum(layer.tiles for layer in self.layers), min(need, largest),
+        )  # fmt: skip
+
+    def _outer(self) -> Iterator[tuple[int, int, int]]:
+        """Operator, operand and residence of each tensor that is made outside."""
+        inner = {layer.output.name for layer in self.layers[:-1]}
+        residences = iter(self.inputs)
+        for number, layer in enumerate(self.layers):
+            for k, name in enumerate(layer.op.inputs):
+                if name not in inner:
+                    yield number, k, next(residences)
+
+    def _output_region(self) -> RegionName:
+        return self.costs.region_of(self.layers[-1].output.name)
+
+    def _add(self, region: RegionName, io: _Io, is_first: bool) -> None:
+        channel = self.costs.channel_of(region)
+        self.io[channel] += io.ns
+        if is_first:
+            self.first[channel] += io.first_ns
+
+    def _shared(self, what: str, layer: StageGeometry, work: Callable[[StageGeometry], T]) -> T:
+        """A figure of one operator, the same in every stage that cuts it so."""
+        key = what, layer.op.name, layer.tiling
+        if key not in self.costs.shared:
+            self.costs.shared[key] = work(layer)
+        found: T = self.costs.shared[key]
+        return found
+
+    def _compute(self, layer: StageGeometry) -> int:
+        """Time of all kernels of an operator, checking its records included."""
+        rows, columns, groups, _ = layer.grid
+        high = Counter(_length(layer.output_box((i, 0, 0, 0)).rows) for i in range(rows))
+        wide = Counter(_length(layer.output_box((0, j, 0, 0)).columns) for j in range(columns))
+        deep = Counter(_length(layer.output_box((0, 0, g, 0)).channels) for g in range(groups))
+        depth = layer.split_range if layer.op.kind is OpKind.CONV else 1
+        total = sum(
+            h[1] * w[1] * d[1] * compute_ns(self.problem.target, layer.work(h[0], w[0], d[0], depth))
+            for h, w, d in product(high.items(), wide.items(), deep.items())
+            if h[0] and w[0]
+        )
+        return total + self._checks(layer)
+
+    def _records(self, layer: StageGeometry) -> list[int]:
+        """Bytes of the weight records of an operator, checksums included."""
+        if layer.op.weights is None:
+            return []
+        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        keys = {layer.weight_key((0, 0, g, 0)): (0, 0, g, 0) for g in range(layer.grid[2])}
+        return [align_up(layer.weight_bytes(index) + CHECKSUM_BYTES, granule) for index in keys.values()]
+
+    def _rounds(self, layer: StageGeometry) -> int:
+        """How often the records are fetched."""
+        return 1 if layer.tiling.hold_weights else layer.tiles // layer.grid[2]
+
+    def _checks(self, layer: StageGeometry) -> int:
+        each = sum(check_ns(self.problem.target, size) for size in self._records(layer))
+        return each * self._rounds(layer)
+
+    def _weights(self, layer: StageGeometry) -> _Io | None:
+        if layer.op.weights is None:
+            return None
+        sizes, rounds = self._records(layer), self._rounds(layer)
+        times = [self.costs.read_ns(RegionName.IMAGE, size, 1) for size in sizes]
+        rooms = [self.problem.buffer_bytes(size) for size in sizes]
+        slot = sum(rooms) if layer.tiling.hold_weights else max(rooms)
+        return _Io(sum(times) * rounds, times[0], sum(sizes) * rounds, len(sizes) * rounds, slot)
+
+    def _input(self, k: int, layer: StageGeometry) -> _Io | None:
+        """Fetched boxes of an operand; a box that is wanted again at once is not fetched again."""
+        tensor, region = layer.inputs[k], self.costs.region_of(layer.op.inputs[k])
+        granule, pixel = self.problem.granule_bytes(region), tensor.channels * tensor.dtype.size_bytes
+        rows, columns, _, _ = layer.grid
+        tiles = [(i, j, 0, 0) for i in range(rows) for j in range(columns)]
+        boxes = [layer.input_box(k, tile) for tile in tiles if layer.output_box(tile).elements]
+        boxes = [box for before, box in pairwise([None, *boxes]) if box is not None and box != before]
+        ns = size = slot = worse = 0
+        for box, many in Counter((b.shape[0], b.shape[1]) for b in boxes).items():
+            high, wide = box
+            narrow = wide < tensor.width
+            if narrow and tensor.width * pixel % granule:
+                return None
+            segments = high if narrow else 1
+            moved = (
+                align_up(wide * pixel, granule) * high if narrow else align_up(high * wide * pixel, granule)
+            )
+            ns, size = ns + many * self.costs.read_ns(region, moved, segments), size + many * moved
+            slot = max(slot, self.problem.buffer_bytes(moved))
+            worse = granule if wide * pixel % granule else worse
+        head = min(b.shape[0] for b in boxes) * pixel * min(b.shape[1] for b in boxes)
+        first = self.costs.read_ns(region, align_up(head, granule), 1)
+        return _Io(ns, first, size, len(boxes), slot, worse)
+
+    def _need(self, weights: list[int], output_room: int) -> tuple[int, int]:
+        """Bytes that the busiest kernel of the first and of a later patch needs, and the largest buffer."""
+        most = largest = 0
+        rows, columns = self.layers[-1].grid[:2]
+        for tile in {(0, 0), (min(1, rows - 1), min(1, columns - 1))}:
+            rooms = [self._patch_room(layer, tile) for layer in self.layers]
+            largest = max(largest, output_room, *rooms, *(r for by in self.tile_rooms for r in by.values()))
+            for number in range(len(self.layers)):
+                most = max(most, self._at(number, tile, rooms, weights, output_room))
+        return most, max(largest, *weights)
+
+    def _patch_room(self, layer: StageGeometry, tile: tuple[int, int]) -> int:
+        return self._shared(f"room {tile}", layer, partial(self._room, tile))
+
+    def _room(self, tile: tuple[int, int], layer: StageGeometry) -> int:
+        patch = layer.tiling.patch
+        if patch is None:
+            return 0
+        size = buffer_elements(patch, layer.output, tile) * layer.output.dtype.size_bytes
+        return self.problem.buffer_bytes(size) if size else 0
+
+    def _at(
+        self, number: int, tile: tuple[int, int], rooms: list[int], weights: list[int], output_room: int
+    ) -> int:
+        """Bytes in use while one operator computes one patch."""
+        later = tile != (0, 0)
+        total = sum(self.tile_rooms[number].values()) + (output_room if number == len(self.layers) - 1 else 0)
+        for other, layer in enumerate(self.layers):
+            held = layer.tiling.hold_weights and (later or other <= number)
+            total += weights[other] if held or other == number else 0
+            patch = layer.tiling.patch
+            if patch is None:
+                continue
+            ring = bool(patch.ring_rows) and (later or other <= number)
+            if ring or other <= number <= self._last_reader(other):
+                total += rooms[other]
+        return total
+
+    def _last_reader(self, number: int) -> int:
+        name = self.layers[number].output.name
+        return max(k for k, layer in enumerate(self.layers) if name in layer.op.inputs)
+
+
+def _length(interval: tuple[int, int]) -> int:
+    return interval[1] - interval[0]

@@ -1,0 +1,80 @@
+"""The SRAM sizes at which plans are sought: a fixed ladder, finer where SRAM matters more.
+
+Coarse rungs are fixed. A *block* is what lies from one coarse rung to the next. It is cut into parts
+by how much the bound differs between its ends, so the rungs do not depend on the SRAM that is asked
+for: more SRAM only adds rungs at the top. All rungs of a block offer the same ways to cut operators,
+as far as they fit: what can be done on a rung can be done on all higher ones of its block.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ooc_solve.models.problem import RESERVED_BYTES, Problem
+
+RISE = 0.006
+"""How much the bound may differ from one rung to the next, if it rises evenly within a block."""
+
+MOST_PARTS = 256
+"""Rungs of one block."""
+
+
+def rungs(problem: Problem) -> tuple[int, ...]:
+    """Coarse rungs up to a problem's SRAM, downwards: four to the octave, and the board's full size.
+
+    They do not depend on the SRAM that is asked for. What is found on a rung does not depend on
+    the others, so the plans considered for some SRAM are always among those considered for more.
+    """
+    return tuple(size for size in _coarse(problem.target.board.usable_bytes) if size <= problem.sram_bytes)
+
+
+@lru_cache(maxsize=64)
+def _coarse(full: int) -> tuple[int, ...]:
+    steps = {quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)} | {full}
+    return tuple(sorted((s for s in steps if RESERVED_BYTES < s <= full), reverse=True))
+
+
+@lru_cache(maxsize=1024)
+def at_size(problem: Problem, sram_bytes: int) -> Problem:
+    """The same problem with other SRAM; one object per size, so that caches find it again."""
+    if sram_bytes == problem.sram_bytes:
+        return problem
+    return replace(problem, sram_bytes=sram_bytes)
+
+
+def offering(problem: Problem) -> Problem:
+    """The problem on the coarse rung below: its arena says which ways to cut operators are offered."""
+    below = rungs(problem)
+    return at_size(problem, below[0]) if below else problem
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Sizes from ``low`` up to and without ``high``, in multiples of ``unit``."""
+
+    low: int
+    high: int
+    unit: int
+
+    @property
+    def top(self) -> int:
+        """The largest size."""
+        return self.low + (self.high - 1 - self.low) // self.unit * self.unit
+
+    def sizes(self, rise: float) -> tuple[int, ...]:
+        """Rungs downwards, for a rise of the bound (natural logarithm) from the top to the lowest."""
+        units = 1 + (self.top - self.low) // self.unit
+        most = min(MOST_PARTS, units)
+        parts = most if math.isinf(rise) else max(1, min(most, math.ceil(rise / RISE)))
+        return tuple(self.low + units * part // parts * self.unit for part in reversed(range(parts)))
+
+
+def blocks(problem: Problem) -> tuple[Block, ...]:
+    """The blocks that hold sizes up to a problem's SRAM, downwards."""
+    full, unit = problem.target.board.usable_bytes, problem.unit_bytes
+    known = rungs(problem)
+    above = [size for size in _coarse(full) if size > problem.sram_bytes]
+    highs = [above[-1] if above else full + 1, *known]
+    return tuple(Block(low, high, unit) for low, high in zip(known, highs, strict=False))

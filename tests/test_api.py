@@ -1,0 +1,118 @@
+"""The library in one screen: its example, its results in words, its errors."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ooc_solve
+from ooc_solve import api
+from ooc_solve.api import Comparison, size_bytes
+from ooc_solve.models.vocabulary import BudgetError, InputError
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the module's text does what it shows, and leaves a project behind."""
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(api, optionflags=doctest.ELLIPSIS)
+    assert found.attempted >= 6
+    assert found.failed == 0
+    assert (tmp_path / "autoencoder_c" / "Makefile").is_file()
+
+
+def test_the_package_has_the_names_without_loading_them() -> None:
+    """``import ooc_solve`` is light, and its names are those of the api."""
+    assert ooc_solve.load is api.load
+    assert set(ooc_solve.__all__) <= set(dir(ooc_solve))
+    code = (
+        "import sys, ooc_solve; print('numpy' in sys.modules); ooc_solve.solve; print('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="resolve"):
+        getattr(ooc_solve, "resolve")  # noqa: B009
+
+
+def test_a_solution_in_words() -> None:
+    """A solution, its plan and their notebook forms name the figures; progress is told."""
+    told: list[object] = []
+    network, board = api.load("zoo:autoencoder"), api.target("f746-sd")
+    solution = api.solve(network, board, "24KiB", time_limit=1, progress=told.append)
+    took = f"{solution.plan.figures.latency_ns / 1e6:,.2f} ms"
+    assert repr(solution).startswith(f"<Solution: autoencoder on f746-sd, 24 KiB SRAM: {took}, ")
+    assert repr(solution.plan).startswith(f"<Plan of cp-sat: {took}, ")
+    for page in (solution._repr_html_(), solution.plan._repr_html_()):
+        assert took in page
+        assert "<svg" in page
+    assert list(solution.steps) == told != []
+    assert solution.found
+    assert solution.gap == (solution.objective - solution.bound) / solution.objective  # type: ignore[operator]
+    assert solution.to_dict()["latency_ns"] == solution.plan.figures.latency_ns
+
+
+def test_a_rule_has_a_bound_too() -> None:
+    """The plan of a rule comes with a bound below it and no steps."""
+    network, board = api.load("zoo:autoencoder"), api.target("f746-sd")
+    solution = api.solve(network, board, "24KiB", scheduler="serial", time_limit=1)
+    assert solution.objective is not None
+    assert 0 < solution.bound <= solution.objective
+    assert solution.steps == ()
+    assert solution.plan.validate() == ()
+
+
+def test_nothing_fits() -> None:
+    """Without a plan a solution says why in words, and only who asks for the plan gets an error."""
+    solution = api.solve(api.load("zoo:autoencoder"), api.target("f746-sd"), 2000, time_limit=1)
+    assert not solution.found
+    assert "least SRAM known" in repr(solution)
+    assert "least SRAM known" in solution._repr_html_()
+    with pytest.raises(BudgetError, match="least SRAM known"):
+        _ = solution.plan
+
+
+def test_a_comparison_is_a_table(comparison: Comparison) -> None:
+    """It prints in 80 columns with a row for each scheduler, holds their plans, and the last is the chosen."""
+    lines = repr(comparison).splitlines()
+    assert max(map(len, lines)) <= 80
+    for result in comparison.results:
+        assert any(line.startswith(result.scheduler) for line in lines)
+    assert comparison.plans["cp-sat"].decided is comparison.plan.decided
+    assert all(plan.validate() == () for plan in comparison.plans.values())
+    assert "<pre>" in comparison._repr_html_()
+
+
+def test_plots(comparison: Comparison, tmp_path: Path) -> None:
+    """A plot is a page by itself, with a box for each task and buffer."""
+    pytest.importorskip("bokeh", reason="needs the plotting library")
+    file = tmp_path / "plot.html"
+    drawn = comparison.plan.plot(file)
+    assert len(drawn.children) == 2
+    text = file.read_text()
+    assert "Bokeh" in text
+    assert "src=" not in text.split("</script>")[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"sram": "1GiB"}, "must not exceed"),
+        ({"sram": "much"}, "a size looks like"),
+        ({"objective": "speed"}, "'speed'"),
+        ({"io": "air"}, "'air'"),
+        ({"scheduler": "luck"}, "'luck'"),
+    ],
+)
+def test_bad_options(arguments: dict[str, str], words: str) -> None:
+    """Options that are none are refused in one sentence."""
+    network, board = api.load("zoo:autoencoder"), api.target("f746-sd")
+    with pytest.raises(InputError, match=words):
+        api.solve(network, board, **arguments)  # type: ignore[arg-type]
+
+
+def test_sizes() -> None:
+    """Numbers count as bytes, texts may have units."""
+    assert [size_bytes(size) for size in (65536, "65536", "64KiB", "64k")] == [65536] * 4

@@ -1,0 +1,530 @@
+"""Random quantised networks, planned, emitted, compiled and run, give onnxruntime's bytes.
+
+Models are in QOperator form: all operators, odd shapes, strides, pads, branches, several outputs. Zero differences
+are expected, not few: every kernel rounds as onnxruntime's does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ooc_solve.codegen.project import write_project
+from ooc_solve.models import reference
+from ooc_solve.models.onnx_reader import read_onnx
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Budget, Network
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.solve import SCHEDULERS, checked
+
+Array = NDArray[Any]
+
+OWN = "com.microsoft"
+MOST_ELEMENTS = 3000
+
+
+@dataclass(frozen=True)
+class Known:
+    """A tensor of the model in the making."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    scale: float
+    zero: int
+
+
+@dataclass
+class RandomModel:
+    """A model that grows by operators drawn from a seed."""
+
+    seed: int
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+    known: list[Known] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        self.dtype: Any = np.uint8 if self.rng.integers(3) == 0 else np.int8
+        shape = (1, self.between(1, 8), self.between(1, 13), self.between(1, 13))
+        self.inputs = [Known("x", shape, self.scale(), self.zero())]
+        if self.rng.integers(3) == 0:
+            self.inputs.append(Known("second input/;", shape, self.scale(), self.zero()))
+        self.known += self.inputs
+
+    # ------------------------------------------------------------------- what is drawn
+
+    def between(self, low: int, high: int) -> int:
+        """A whole number of the closed range."""
+        return int(self.rng.integers(low, high + 1))
+
+    def scale(self) -> float:
+        """A scale, now and then one for which many sums fall on a half."""
+        if self.rng.integers(3) == 0:
+            return float(np.float32(self.rng.choice([0.05, 0.1, 0.02, 1 / 64, 0.25])))
+        return float(np.float32(self.rng.uniform(0.01, 0.1)))
+
+    def zero(self) -> int:
+        """A zero point, often at the end of the range."""
+        limits = np.iinfo(self.dtype)
+        return int(self.rng.choice([limits.min, self.between(int(limits.min), int(limits.max))]))
+
+    def any(self) -> Known:
+        """A tensor to read, rather a late one."""
+        at = len(self.known) - 1 - min(int(self.rng.geometric(0.5)) - 1, len(self.known) - 1)
+        return self.known[at]
+
+    # ---------------------------------------------------------------------- what is added
+
+    def constant(self, value: Any) -> str:
+        """Add an initialiser."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def pair(self, tensor: Known) -> tuple[str, str]:
+        """Scale and zero point of a tensor."""
+        return self.constant(np.float32(tensor.scale)), self.constant(self.dtype(tensor.zero))
+
+    def triple(self, tensor: Known) -> tuple[str, str, str]:
+        """A tensor with its scale and zero point."""
+        return (tensor.name, *self.pair(tensor))
+
+    def node(
+        self, kind: str, inputs: tuple[str, ...], made: Known, domain: str = "", **attributes: Any
+    ) -> None:
+        """Add a node whose output is a tensor that others may read."""
+        label = f"{kind} node {len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [made.name], label, domain=domain, **attributes))
+        self.known.append(made)
+
+    def made(self, shape: tuple[int, ...], like: Known | None = None) -> Known | None:
+        """A tensor to come, with a scale of its own or that of another; None if it is too large."""
+        if min(shape) < 1 or np.prod(shape) > MOST_ELEMENTS:
+            return None
+        batch, channels, height, width = shape
+        scale, zero = (self.scale(), self.zero()) if like is None else (like.scale, like.zero)
+        return Known(f"t/{len(self.nodes)}:0", (batch, channels, height, width), scale, zero)
+
+    def grow(self) -> None:
+        """Try one operator; some draws do not fit and add nothing."""
+        kind = self.rng.choice(
+            ["conv", "conv", "conv", "pool", "mean", "binary", "binary", "constant", "concat", "function", "slice",
+             "split", "pad", "resize", "shuffle", "transpose", "softmax", "product"]
+        )  # fmt: skip
+        getattr(self, f"_{kind}")(self.any())
+
+    # ------------------------------------------------------------------------- operators
+
+    def _window(self, size: tuple[int, int]) -> tuple[dict[str, Any], tuple[int, int]] | None:
+        kernel = (self.between(1, 4), self.between(1, 4))
+        strides = (self.between(1, 2), self.between(1, 3))
+        pads = tuple(self.between(0, kernel[axis % 2] - 1) for axis in range(4))
+        out = [(size[k] + pads[k] + pads[k + 2] - kernel[k]) // strides[k] + 1 for k in (0, 1)]
+        if any(size[k] + pads[k] + pads[k + 2] < kernel[k] for k in (0, 1)):
+            return None
+        return {"kernel_shape": kernel, "strides": strides, "pads": pads}, (out[0], out[1])
+
+    def _conv(self, source: Known) -> None:
+        window = self._window(source.shape[2:])
+        if window is None:
+            return
+        attributes, size = window
+        channels = source.shape[1]
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        groups = int(self.rng.choice([1, *divisors]))
+        outputs = channels if self.rng.integers(3) == 0 else groups * self.between(1, 12 // groups or 1)
+        kernel = attributes["kernel_shape"]
+        if self.rng.integers(4) == 0:  # dilated, if it still fits
+            reach = tuple(2 * k - 1 for k in kernel)
+            grown = [
+                (source.shape[2 + k] + attributes["pads"][k] + attributes["pads"][k + 2] - reach[k])
+                // attributes["strides"][k] + 1
+                for k in (0, 1)
+            ]  # fmt: skip
+            if min(grown) >= 1:
+                attributes["dilations"], size = (2, 2), (grown[0], grown[1])
+        made = self.made((1, outputs, *size))
+        if made is None:
+            return
+        weights = self.rng.integers(-127, 128, (outputs, channels // groups, *kernel)).astype(np.int8)
+        taps = channels // groups * kernel[0] * kernel[1]
+        count = int(self.rng.choice([1, outputs]))
+        scales = (
+            self.rng.uniform(0.5, 2, count) * made.scale / source.scale / 40 / np.sqrt(taps) / 2
+        ).astype(np.float32)
+        zeros = np.zeros(count, np.int8)
+        shape = () if count == 1 else (count,)
+        bias = self.rng.integers(-2000, 2000, outputs).astype(np.int32)
+        self.node(
+            "QLinearConv",
+            (*self.triple(source), self.constant(weights), self.constant(scales.reshape(shape)),
+             self.constant(zeros.reshape(shape)), *self.pair(made), self.constant(bias)),
+            made, group=groups, **attributes,
+        )  # fmt: skip
+
+    def _pool(self, source: Known) -> None:
+        window = self._window(source.shape[2:])
+        if window is None:
+            return
+        attributes, size = window
+        average = bool(self.rng.integers(2))
+        made = self.made((1, source.shape[1], *size), None if average else source)
+        if made is None:
+            return
+        if average:
+            include = self.between(0, 1)
+            inputs = (*self.triple(source), *self.pair(made))
+            self.node("QLinearAveragePool", inputs, made, OWN, count_include_pad=include, **attributes)
+        else:
+            self.node("MaxPool", (source.name,), made, **attributes)
+
+    def _mean(self, source: Known) -> None:
+        made = self.made((1, source.shape[1], 1, 1))
+        assert made is not None
+        self.node("QLinearGlobalAveragePool", (*self.triple(source), *self.pair(made)), made, OWN)
+
+    def _binary(self, source: Known) -> None:
+        partners = [
+            t for t in self.known if all(a in (1, b) for a, b in zip(t.shape, source.shape, strict=True))
+        ]
+        other = partners[self.between(0, len(partners) - 1)] if partners else source
+        made = self.made(source.shape)
+        assert made is not None
+        kind = str(self.rng.choice(["QLinearAdd", "QLinearMul"]))
+        first, second = (source, other) if self.rng.integers(2) else (other, source)
+        self.node(kind, (*self.triple(first), *self.triple(second), *self.pair(made)), made, OWN)
+
+    def _constant(self, source: Known) -> None:
+        axis = self.between(0, 3)
+        shape = tuple(size if k == axis else 1 for k, size in enumerate(source.shape))
+        made, limits = self.made(source.shape), np.iinfo(self.dtype)
+        assert made is not None
+        values = self.rng.integers(limits.min, limits.max + 1, shape).astype(self.dtype)
+        other = Known(self.constant(values), made.shape, self.scale(), self.zero())
+        kind = str(self.rng.choice(["QLinearAdd", "QLinearMul"]))
+        first, second = (source, other) if self.rng.integers(2) else (other, source)
+        self.node(kind, (*self.triple(first), *self.triple(second), *self.pair(made)), made, OWN)
+
+    def _concat(self, source: Known) -> None:
+        axis = self.between(1, 3)
+        fits = [
+            t
+            for t in self.known
+            if np.delete(t.shape, axis).tolist() == np.delete(source.shape, axis).tolist()
+        ]
+        parts = [fits[self.between(0, len(fits) - 1)] for _ in range(self.between(2, 4))]
+        shape = list(source.shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        made = self.made(tuple(shape), parts[0] if self.rng.integers(2) else None)
+        if made is None:
+            return
+        operands = [name for part in parts for name in self.triple(part)]
+        self.node("QLinearConcat", (*self.pair(made), *operands), made, OWN, axis=axis)
+
+    def _function(self, source: Known) -> None:
+        made = self.made(source.shape)
+        assert made is not None
+        kind = str(self.rng.choice(["QLinearSigmoid", "QLinearLeakyRelu"]))
+        attributes = {"alpha": 0.25} if kind == "QLinearLeakyRelu" else {}
+        self.node(kind, (*self.triple(source), *self.pair(made)), made, OWN, **attributes)
+
+    def _slice(self, source: Known) -> None:
+        axis = self.between(1, 3)
+        size = source.shape[axis]
+        start = self.between(0, size - 1)
+        end, step = self.between(start + 1, size), self.between(1, 3)
+        shape = list(source.shape)
+        shape[axis] = len(range(start, end, step))
+        made = self.made(tuple(shape), source)
+        assert made is not None
+        numbers = (self.constant(np.array([value], np.int64)) for value in (start, end, axis, step))
+        self.node("Slice", (source.name, *numbers), made)
+
+    def _split(self, source: Known) -> None:
+        axis = self.between(1, 3)
+        size = source.shape[axis]
+        if size < 2:
+            return
+        first = self.between(1, size - 1)
+        parts = []
+        for k, part in enumerate((first, size - first)):
+            shape = list(source.shape)
+            shape[axis] = part
+            made = self.made(tuple(shape), source)
+            assert made is not None
+            parts.append(Known(f"{made.name}#{k}", made.shape, made.scale, made.zero))
+        sizes = self.constant(np.array([first, size - first], np.int64))
+        label = f"Split node {len(self.nodes)}"
+        names = [part.name for part in parts]
+        self.nodes.append(helper.make_node("Split", [source.name, sizes], names, label, axis=axis))
+        self.known += parts
+
+    def _pad(self, source: Known) -> None:
+        pads = [0] + [self.between(0, 2) for _ in range(3)] + [0] + [self.between(0, 2) for _ in range(3)]
+        made = self.made(tuple(source.shape[k] + pads[k] + pads[k + 4] for k in range(4)), source)
+        if made is None:
+            return
+        fill = source.zero if self.rng.integers(2) else self.between(0, 100)
+        names = (self.constant(np.array(pads, np.int64)), self.constant(self.dtype(fill)))
+        self.node("Pad", (source.name, *names), made)
+
+    def _resize(self, source: Known) -> None:
+        size = (self.between(1, 2 * source.shape[2]), self.between(1, 2 * source.shape[3]))
+        made = self.made((*source.shape[:2], *size), source)
+        if made is None:
+            return
+        mode, nearest = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"))[self.between(0, 1)]
+        sizes = self.constant(np.array(made.shape, np.int64))
+        self.node(
+            "Resize", (source.name, "", "", sizes), made, mode="nearest",
+            coordinate_transformation_mode=mode, nearest_mode=nearest,
+        )  # fmt: skip
+
+    def _shuffle(self, source: Known) -> None:
+        _, channels, height, width = source.shape
+        groups = [d for d in range(2, channels) if channels % d == 0]
+        if not groups:
+            return
+        group = groups[self.between(0, len(groups) - 1)]
+        split, mixed = f"s{len(self.nodes)}", f"m{len(self.nodes)}"
+        shapes = [(1, group, channels // group, height, width), source.shape]
+        first, last = (self.constant(np.array(shape, np.int64)) for shape in shapes)
+        self.nodes.append(helper.make_node("Reshape", [source.name, first], [split]))
+        self.nodes.append(helper.make_node("Transpose", [split], [mixed], perm=(0, 2, 1, 3, 4)))
+        made = self.made(source.shape, source)
+        assert made is not None
+        self.node("Reshape", (mixed, last), made)
+
+    def _transpose(self, source: Known) -> None:
+        order = [0, *(1 + k for k in self.rng.permutation(3).tolist())]
+        made = self.made(tuple(source.shape[k] for k in order), source)
+        assert made is not None
+        self.node("Transpose", (source.name,), made, perm=order)
+
+    def _softmax(self, source: Known) -> None:
+        made = self.made(source.shape)
+        assert made is not None
+        made = Known(made.name, made.shape, 1 / 256, int(np.iinfo(self.dtype).min))
+        inputs, axis = (*self.triple(source), *self.pair(made)), self.between(1, 3)
+        if source.shape[axis] > 1:  # of a single uint8 value onnxruntime's float sum overflows
+            self.node("QLinearSoftmax", inputs, made, OWN, axis=axis, opset=13)
+
+    def _product(self, source: Known) -> None:
+        inputs, outputs = source.shape[3], self.between(1, 12)
+        made = self.made((*source.shape[:3], outputs))
+        if made is None:
+            return
+        weights = self.rng.integers(-127, 128, (inputs, outputs)).astype(np.int8)
+        scale = np.float32(made.scale / source.scale / 40 / np.sqrt(inputs))
+        constants = (self.constant(weights), self.constant(scale), self.constant(np.int8(0)))
+        self.node("QLinearMatMul", (*self.triple(source), *constants, *self.pair(made)), made)
+
+    # ------------------------------------------------------------------------ the model
+
+    def model(self, operators: int) -> onnx.ModelProto:
+        """Grow by some operators; outputs are what nobody reads, or one of all if that is an input."""
+        while len(self.known) <= len(self.inputs) or operators > 0:
+            self.grow()
+            operators -= 1
+        read = {name for node in self.nodes for name in node.input}
+        ends = [tensor for tensor in self.known if tensor.name not in read and tensor not in self.inputs]
+        kind = TensorProto.UINT8 if self.dtype is np.uint8 else TensorProto.INT8
+        used = [tensor for tensor in self.inputs if tensor.name in read]
+        graph = helper.make_graph(
+            self.nodes,
+            "random",
+            [helper.make_tensor_value_info(t.name, kind, t.shape) for t in used],
+            [helper.make_tensor_value_info(t.name, kind, t.shape) for t in ends[:4]],
+            self.constants,
+        )
+        made = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 15), helper.make_opsetid(OWN, 1)]
+        )
+        made.ir_version = 8
+        return made
+
+
+# --------------------------------------------------------------------------------- runs
+
+
+def expected_outputs(
+    model: onnx.ModelProto, names: tuple[str, ...], feeds: dict[str, Array]
+) -> dict[str, Array]:
+    """What onnxruntime computes, its kernels as they are written in the graph."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    return dict(zip(names, session.run(list(names), feeds), strict=True))
+
+
+def random_feeds(network: Network, seed: int) -> dict[str, Array]:
+    """Every byte as likely as every other."""
+    rng = np.random.default_rng([seed, 1])
+    tensors = [network.tensors[name] for name in network.inputs]
+    return {t.name: rng.integers(0, 256, t.graph_shape).astype(np.uint8).view(t.dtype.value) for t in tensors}
+
+
+def emitted_outputs(
+    problem: Problem, scheduler: str, feeds: dict[str, Array], folder: Path, objects: Path
+) -> dict[str, Array]:
+    """What the emitted project computes on the host. ``objects`` keeps the compiled runtime between projects."""
+    result = SCHEDULERS[scheduler](problem, Budget(5.0, 1, 1))
+    assert result.plan is not None, result.reason
+    problem = ordered(problem, result.plan.selection.order)
+    checked(problem, result.plan)
+    write_project(problem, result.plan, folder / "project", "net")
+    build = folder / "project" / "build"
+    if objects.exists():
+        shutil.copytree(objects, build)
+    network, given_file, made_file = problem.network, folder / "in.bin", folder / "out.bin"
+    given_file.write_bytes(
+        b"".join(reference.pack_input(network, name, feeds[name]) for name in network.inputs)
+    )
+    command = ["make", "-s", "run", f"INPUT={given_file}", f"OUTPUT={made_file}", "CFLAGS=-O1"]
+    done = subprocess.run(command, cwd=folder / "project", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if not objects.exists():
+        objects.mkdir()
+        for file in build.glob("ooc*.o"):
+            shutil.copy(file, objects)
+    content, outputs = made_file.read_bytes(), {}
+    for name in network.outputs:
+        size = network.tensors[name].size_bytes
+        outputs[name], content = reference.unpack_output(network, name, content[:size]), content[size:]
+    return outputs
+
+
+TARGETS = ("f746-sd", "f746-qspi-sdram")
+SIZES = (None, 16384, 9216)
+
+
+def check_one(seed: int, operators: int, scheduler: str, folder: Path) -> None:
+    """One network: read, plan, emit, run; not a byte may differ."""
+    model = RandomModel(seed).model(operators)
+    case = folder / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    case.mkdir()
+    (case / "model.onnx").write_bytes(model.SerializeToString())
+    network = read_onnx(case / "model.onnx")
+    feeds = random_feeds(network, seed)
+    target = load_target(TARGETS[seed % 2])
+    sram = SIZES[seed // 2 % 3] or target.board.usable_bytes
+    problem = Problem(network, target, sram, IoPlace.STORAGE)
+    found = emitted_outputs(problem, scheduler, feeds, case, folder / "objects")
+    expected = expected_outputs(model, network.outputs, feeds)
+    different = {name: int((found[name] != expected[name]).sum()) for name in network.outputs}
+    kinds = [op.kind.value for op in network.ops]
+    assert not any(different.values()), f"seed {seed}, {operators} operators: {different} of {kinds}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for projects and for the runtime they share."""
+    return tmp_path_factory.mktemp("random")
+
+
+SEEDS = {"seed": st.integers(0, 2**31), "operators": st.integers(1, 12)}
+LOOSE = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],  # every step of shrinking compiles a project
+}
+
+
+@settings(max_examples=30, derandomize=True, **LOOSE)  # type: ignore[arg-type]
+@given(**SEEDS)
+def test_random_networks_give_the_bytes_of_onnxruntime(folder: Path, seed: int, operators: int) -> None:
+    """Through plan, C and run, in much SRAM and in little, no byte differs."""
+    check_one(seed, operators, "demand-layering", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "scheduler", ["demand-layering", "serial", "double-buffering", "swap-list", "cp-sat"]
+)
+@settings(max_examples=100, **LOOSE)  # type: ignore[arg-type]
+@given(**SEEDS)
+def test_many_random_networks(folder: Path, scheduler: str, seed: int, operators: int) -> None:
+    """Five hundred of them, a hundred per scheduler."""
+    check_one(seed, operators, scheduler, folder)
+
+
+@settings(max_examples=6, derandomize=True, **LOOSE)  # type: ignore[arg-type]
+@given(
+    seed=st.integers(0, 2**31),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    groups=st.sampled_from([1, 1, 2]),
+    target=st.sampled_from(TARGETS),
+)
+def test_transposed_convolutions_in_tiles(
+    folder: Path, seed: int, kernel: int, stride: int, groups: int, target: str
+) -> None:
+    """Cut into tiles and sums over some channels, a transposed convolution gives the bytes of the reference.
+
+    There is no integer form of it whose rounding onnxruntime would tell.
+    """
+    rng = np.random.default_rng(seed)
+    values: dict[str, Array] = {
+        "s": np.array(0.05, np.float32),
+        "z": np.array(-7, np.int8),
+        "w": rng.integers(-127, 128, (24, 32 // groups, kernel, kernel)).astype(np.int8),
+        "ws": rng.uniform(0.001, 0.002, 32 // groups).astype(np.float32),
+        "wz": np.zeros(32 // groups, np.int8),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=(0, 3, 1, 2)),
+        helper.make_node("DequantizeLinear", ["t", "s", "z"], ["r"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wr"], axis=1),
+        helper.make_node("ConvTranspose", ["r", "wr"], ["c"], strides=(stride, stride), group=groups),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["q"]),
+        helper.make_node("Transpose", ["q"], ["y"], perm=(0, 2, 3, 1)),
+    ]
+    source = helper.make_tensor_value_info("x", TensorProto.INT8, (1, 15, 11, 24))
+    result = helper.make_tensor_value_info("y", TensorProto.INT8, None)
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "transposed", [source], [result], constants)
+    case = folder / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    case.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
+    (case / "model.onnx").write_bytes(model.SerializeToString())
+    network = read_onnx(case / "model.onnx")
+    feeds = random_feeds(network, seed)
+    problem = Problem(network, load_target(target), 24576, IoPlace.STORAGE)
+    found = emitted_outputs(problem, "demand-layering", feeds, case, folder / "objects")
+    values_of = reference.run(network, feeds)
+    for name in network.outputs:
+        assert np.array_equal(found[name], reference.graph_output(network, name, values_of))
+
+
+@pytest.mark.slow
+def test_squeezenet_is_emitted(folder: Path) -> None:
+    """The built-in network with concatenations gives the bytes of the reference in 256 KiB."""
+    network = zoo_network("squeezenet_224")
+    feeds = random_feeds(network, 1)
+    problem = Problem(network, load_target("f746-sd"), 256 << 10, IoPlace.STORAGE)
+    case = folder / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    case.mkdir()
+    found = emitted_outputs(problem, "demand-layering", feeds, case, folder / "objects")
+    values = reference.run(network, feeds)
+    for name in network.outputs:
+        assert np.array_equal(found[name], reference.graph_output(network, name, values))

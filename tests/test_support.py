@@ -1,0 +1,84 @@
+"""``--check`` lists every node of a model, plain and narrow where it is piped."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from rich.console import Console
+
+from ooc_solve.cli import main
+from ooc_solve.models.vocabulary import InputError, UsageError
+from ooc_solve.support import show_support
+
+
+def model_file(folder: Path, *kinds: str) -> Path:
+    """A quantised model whose functions are of some kinds, with a name no terminal should see as it is."""
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["r0"], "first")]
+    nodes += [helper.make_node(kind, ["r0"], [f"f{k}"], f"odd/;\x1b[31m{k}") for k, kind in enumerate(kinds)]
+    nodes += [helper.make_node("QuantizeLinear", [f"f{k}", "s", "z"], [f"y{k}"]) for k in range(len(kinds))]
+    outputs = [helper.make_tensor_value_info(f"y{k}", TensorProto.INT8, None) for k in range(len(kinds))]
+    constants = [
+        numpy_helper.from_array(np.array(0.1, np.float32), "s"),
+        numpy_helper.from_array(np.array(0, np.int8), "z"),
+    ]
+    source = helper.make_tensor_value_info("x", TensorProto.INT8, (1, 4))
+    graph = helper.make_graph(nodes, "functions", [source], outputs, constants)
+    path = folder / "model.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]).SerializeToString()
+    )
+    return path
+
+
+def shown(path: Path | str) -> tuple[int, str]:
+    """Exit code and text of a check into a pipe."""
+    text = io.StringIO()
+    return show_support(Console(file=text, width=200, highlight=False), str(path)), text.getvalue()
+
+
+def test_a_supported_model_gives_0(tmp_path: Path) -> None:
+    """Every node has a row with its kernels or where it went, and no line is wider than 80 columns."""
+    code, text = shown(model_file(tmp_path, "Relu", "Sigmoid"))
+    assert code == 0
+    assert "5 nodes, 0 not supported." in text
+    assert text.count("lookup") == 2
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_all_problems_are_told_and_give_1(tmp_path: Path) -> None:
+    """Each node that is not supported has its reason, in the table and in one line below; others stay."""
+    code, text = shown(model_file(tmp_path, "Cos", "Relu", "Sin"))
+    assert code == 1
+    assert "7 nodes, 2 not supported." in text
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    assert [line.split()[1] for line in lines] == ["Cos", "Sin"]
+    assert text.count("lookup") == 1
+    assert text.count("not known") == 2
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option needs nothing but the model, and its exit code is that of the check."""
+    assert main([str(model_file(tmp_path, "Relu")), "--check"]) == 0
+    assert main([str(model_file(tmp_path, "Cos")), "--check"]) == 1
+    assert "Cos" in capsys.readouterr().out
+
+
+def test_what_cannot_be_checked(tmp_path: Path) -> None:
+    """Built-in networks and files that are not ONNX have no nodes to list."""
+    with pytest.raises(UsageError, match="every built-in network is supported"):
+        shown("zoo:resnet8")
+    (tmp_path / "x.onnx").write_bytes(b"not onnx")
+    with pytest.raises(InputError, match="must be an ONNX model"):
+        shown(tmp_path / "x.onnx")
+
+
+def test_models_of_the_field_are_supported(shared_models: Path) -> None:
+    """A quantised model as a converter writes it has no problem at all."""
+    code, text = shown(shared_models / "mlperf_tiny" / "ic_resnet8_ort_qop_u8s8.onnx")
+    assert code == 0
+    assert "conv" in text
