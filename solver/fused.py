@@ -31,6 +31,9 @@ MOST_OPERATORS = 16
 LARGE = 3
 """Stages are fused where an inner tensor takes more than the arena divided by this."""
 
+WIDER = 2
+"""Arenas for which the same options are offered differ at most by this factor."""
+
 ROWS = (1, 2, 4, 8)
 """Rows of a patch that has the whole width."""
 
@@ -73,24 +76,28 @@ def spans(network: Network, arena: int) -> Iterator[range]:
 
 
 def fused_options(
-    costs: OptionCosts, span: range, where: dict[str, tuple[int, ...]], arena: int
+    costs: OptionCosts, span: range, where: dict[str, tuple[int, ...]], arena: int, offered: int
 ) -> list[Option]:
-    """Undominated options of a fused stage within an arena, for all residences of its tensors."""
+    """Undominated options of a fused stage within an arena, for all residences of its tensors.
+
+    Which ones are offered depends on ``offered`` bytes only, so that a smaller arena leaves some of them.
+    """
+    most = WIDER * offered
     network = costs.problem.network
     names = operands(network, span[0], len(span))
     output = network.ops[span[-1]].output
     places = {name: _whole(where[name], network.tensors[name]) for name in {*names, output}}
-    cuts = [t for t in _cuts(costs, span) if _fits(costs, span, t, arena)]
+    cuts = [t for t in _cuts(costs, span) if _fits(costs, span, t, most)]
     found: list[Option] = []
     for chosen in product(*(places[name] for name in dict.fromkeys(names))):
         residence = dict(zip(dict.fromkeys(names), chosen, strict=True))
         inputs = tuple(residence[name] for name in names)
         for out in places[output]:
             made = (_option(costs, span, tilings, inputs, out) for tilings in cuts)
-            fitting = [o for o in made if o is not None and o.need_bytes <= arena and costs.in_a_bank(o)]
+            fitting = [o for o in made if o is not None and o.need_bytes <= most and costs.in_a_bank(o)]
             for rings in (True, False):
                 found += _few(pareto([o for o in fitting if keeps_rows(o) == rings]))
-    return found
+    return [option for option in found if option.need_bytes <= arena]
 
 
 def keeps_rows(option: Option) -> bool:

@@ -167,8 +167,8 @@ def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes:
                         found += costs.options(op, inputs, output, arena, offered)
             known[shape] = tuple(found)
         stages.append(known[shape])
-    for span in spans(network, arena):
-        stages[span[0]] += tuple(fused_options(costs, span, where, arena))
+    for span in spans(network, offered):
+        stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered))
     return Space(problem, tuple(stages), where, _lives(problem))
 
 
@@ -219,6 +219,22 @@ def _lives(problem: Problem) -> dict[str, tuple[int, int]]:
     return lives
 
 
+def covers_of(space: Space, choice: Sequence[Sequence[cp_model.IntVar]]) -> list[list[Cover]]:
+    """The options that do each operator."""
+    network = space.problem.network
+    found: list[list[Cover]] = [[] for _ in network.ops]
+    for first, (options, variables) in enumerate(zip(space.options, choice, strict=True)):
+        for option, x in zip(options, variables, strict=True):
+            last = first + option.operators - 1
+            names = operands(network, first, option.operators)
+            where = dict(zip(names, option.inputs, strict=True))
+            for stage in range(first, last + 1):
+                inputs = tuple(where.get(name, INSIDE) for name in network.ops[stage].inputs)
+                output = option.output if stage == last else INSIDE
+                found[stage].append(Cover(x, option, inputs, output))
+    return found
+
+
 class SelectionModel:
     """CP-SAT model over a space; solved for several aims."""
 
@@ -243,7 +259,7 @@ class SelectionModel:
         }
         for op in self.problem.network.ops[:-1]:
             self.resides[op.output][INSIDE] = self.model.new_bool_var(f"{op.output} inside")
-        self.covers = self._covers()
+        self.covers = covers_of(space, self.choice)
         self.peak = self.model.new_int_var(0, max(self.arena, 1), "peak")
         self.whole = whole_transfers(self.problem)
         self.one_option_per_stage()
@@ -269,21 +285,6 @@ class SelectionModel:
                     self.model.add(sum(c.chosen for c in covers if c.inputs[k] == width) == flag)
             for width, flag in self.resides[op.output].items():
                 self.model.add(sum(c.chosen for c in covers if c.output == width) == flag)
-
-    def _covers(self) -> list[list[Cover]]:
-        """The options that do each operator."""
-        ops = self.problem.network.ops
-        found: list[list[Cover]] = [[] for _ in ops]
-        for first, (options, variables) in enumerate(zip(self.space.options, self.choice, strict=True)):
-            for option, x in zip(options, variables, strict=True):
-                last = first + option.operators - 1
-                names = operands(self.problem.network, first, option.operators)
-                where = dict(zip(names, option.inputs, strict=True))
-                for stage in range(first, last + 1):
-                    inputs = tuple(where.get(name, INSIDE) for name in ops[stage].inputs)
-                    output = option.output if stage == last else INSIDE
-                    found[stage].append(Cover(x, option, inputs, output))
-        return found
 
     def memory_per_stage(self, slack: float, firm: bool) -> None:
         """Kept tensors alive in a stage and the workspace of its option fit the arena."""

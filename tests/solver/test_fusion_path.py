@@ -21,8 +21,8 @@ Problems = Callable[..., SearchStrategy[Problem]]
 
 
 def cheapest(problem: Problem, fusing: bool) -> Selection | None:
-    """The cheapest selection, with or without fused stages at the front of the network."""
-    return Paths(build_space(problem), lambda first, _: fusing and first == 0).cheapest(problem.arena_bytes)
+    """The cheapest selection, with or without fused stages."""
+    return Paths(build_space(problem), lambda first, option: fusing).cheapest(problem.arena_bytes)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,13 +53,13 @@ def work_ns(problem: Problem, selection: Selection) -> int:
     return sum(task.duration_ns for task in expand(problem, selection).tasks)
 
 
-@pytest.mark.parametrize(("name", "kib"), [("mobilenet_v1_025_96", 32), ("resnet8", 32)])
+@pytest.mark.parametrize(("name", "kib"), [("mobilenet_v1_025_96", 32), ("mobilenet_v1_025_96", 48)])
 def test_fusing_is_cheaper_where_memory_is_short(name: str, kib: int) -> None:
-    """The more may be fused, the less work is left; and what is fused first is the front of the network."""
+    """The more may be fused, the less work is left."""
     problem = Problem(zoo_network(name), load_target("f746-sd"), kib << 10, IoPlace.STORAGE)
     single, fused = cheapest(problem, False), cheapest(problem, True)
     assert single is not None
     assert fused is not None
     assert not any(tiling.patch for tiling in single.tilings)
-    assert fused.tilings[0].patch is not None
+    assert any(tiling.patch for tiling in fused.tilings)
     assert work_ns(problem, fused) < work_ns(problem, single)

@@ -17,7 +17,7 @@ from ooc_solve.models.vocabulary import Budget, Schedule, Streams, TaskGraph
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.listing import order_of, run
 from ooc_solve.solver.placement import place
-from ooc_solve.solver.streams import earliest_times, synchronize
+from ooc_solve.solver.streams import earliest_times, in_sequence, synchronize
 
 Case = tuple[Problem, TaskGraph]
 Problems = Callable[..., SearchStrategy[Problem]]
@@ -107,6 +107,18 @@ def test_expanded_networks(
     assert placement is not None
     start = run(order_of(graph, placement))
     check(data, graph, Schedule(tuple(start), placement.address), conflicts)
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_in_sequence_nothing_overlaps(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """Where every task waits for the one before it, no two run at once, whatever they take."""
+    _, graph = data.draw(task_graphs)
+    count = len(graph.tasks)
+    streams = in_sequence(graph, range(count))
+    check_form(graph, streams)
+    ns = data.draw(st.lists(st.integers(0, 30), min_size=count, max_size=count))
+    assert earliest_times(slower(graph, ns), streams) == tuple(sum(ns[:k]) for k in range(count))
 
 
 def test_streams_that_wait_for_each_other_deadlock(new_sketch: Any) -> None:
