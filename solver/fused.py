@@ -25,7 +25,7 @@ from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
 
 T = TypeVar("T")
 
-MOST_OPERATORS = 16
+MOST_OPERATORS = 9
 """Operators of a fused stage."""
 
 LARGE = 3
@@ -41,8 +41,12 @@ GRIDS = (2, 4, 7)
 """Into how many parts rows, or rows and columns, are cut where rows are computed again."""
 
 MOST_PATCHES = 128
-MOST_KEPT = 3
-"""Options kept of a fused stage for the same residences, from the fastest to the smallest."""
+MOST_KEPT = 2
+"""Options kept of a fused stage for the same residences, for rows kept and rows computed again: the fastest
+and the smallest."""
+
+LIGHT = 8
+"""Weights that take less than the arena divided by this are held, not fetched again for every patch."""
 
 
 def operands(network: Network, first: int, operators: int) -> tuple[str, ...]:
@@ -87,7 +91,9 @@ def fused_options(
     names = operands(network, span[0], len(span))
     output = network.ops[span[-1]].output
     places = {name: _whole(where[name], network.tensors[name]) for name in {*names, output}}
-    cuts = [t for t in _cuts(costs, span) if _fits(costs, span, t, most)]
+    light = LIGHT * sum(network.ops[k].weight_bytes for k in span) < offered
+    cuts = [t for t in _cuts(costs, span) if t[0].hold_weights or not light]
+    cuts = [t for t in cuts if _fits(costs, span, t, most)]
     found: list[Option] = []
     for chosen in product(*(places[name] for name in dict.fromkeys(names))):
         residence = dict(zip(dict.fromkeys(names), chosen, strict=True))

@@ -185,6 +185,11 @@ class _Descent:
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
+        if not self.found and block.low <= self.problem.sram_bytes:
+            self.found += _rule_plans(
+                at_size(self.problem, block.low), self.search_ends
+            )  # soon, whatever comes
+            self.tell(block.low)
         top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
         if top > block.low and not self._look(top).allows(self.best):
             return  # nor is anything below it
@@ -337,18 +342,23 @@ def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
 
     The selection model proposes some too, where nothing else does and no relaxation guides the search.
     """
-    here, starts = rung.problem, list[Candidate]()
-    if here.sram_bytes in rungs(here):
-        for rule in HEURISTICS.values():
-            late = time.monotonic() > deadline
-            if late and any(len(start.graph.tasks) > QUICK_TASKS for start in starts):
-                break
-            plan = _ruled(rule, here).plan
-            starts += [] if plan is None else [candidate_of(here, plan)]
+    here = rung.problem
+    starts = _rule_plans(here, deadline) if here.sram_bytes in rungs(here) else []
     if not starts and all(lane.relaxation is None or lane.relaxation.round is None for lane in rung.lanes):
         starts = first_candidates(space_of(here), deadline)
     starts.sort(key=lambda c: c.score)
     return list({start.selection.order: start for start in reversed(starts)}.values())
+
+
+def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
+    """What the rules make of one rung, the last of the comparison first, as they are mostly the better ones."""
+    found: list[Candidate] = []
+    for rule in reversed(HEURISTICS.values()):
+        if time.monotonic() > deadline and any(len(start.graph.tasks) > QUICK_TASKS for start in found):
+            break
+        plan = _ruled(rule, here).plan
+        found += [] if plan is None else [candidate_of(here, plan)]
+    return found
 
 
 def candidate_of(problem: Problem, plan: Plan) -> Candidate:
