@@ -143,9 +143,7 @@ def _joined(own: Sequence[_Need | None], known: Sequence[_Need | None] | None) -
     return a, b
 
 
-def _patch(
-    tensor: Tensor, need: Needs, counts: tuple[int, int], rings: bool
-) -> tuple[Patch, Needs]:
+def _patch(tensor: Tensor, need: Needs, counts: tuple[int, int], rings: bool) -> tuple[Patch, Needs]:
     """How a tensor inside a fused stage is cut for what is read of it, and what is computed at once."""
     high, wide = need
     columns = (

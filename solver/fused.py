@@ -73,7 +73,8 @@ def spans(network: Network, arena: int) -> Iterator[range]:
             span = range(first, end)
             sizes = [network.tensors[network.ops[k].output].size_bytes for k in span]
             most = max(sizes[:-1])
-            given = sum(network.tensors[name].size_bytes for name in set(operands(network, first, len(span))))
+            names = set(operands(network, first, len(span))) - set(network.inputs)
+            given = sum(network.tensors[name].size_bytes for name in names)
             spares = 2 * max(given, sizes[-1]) <= most and sizes[-1] <= sizes[-2]
             if spares and most * LARGE > arena and can_be_fused(network, span):
                 yield span
@@ -357,8 +358,9 @@ class _Costing:
         for tile in {(0, 0), (min(1, rows - 1), min(1, columns - 1))}:
             rooms = [self._patch_room(layer, tile) for layer in self.layers]
             largest = max(largest, output_room, *rooms, *(r for by in self.tile_rooms for r in by.values()))
-            for number in range(len(self.layers)):
-                most = max(most, self._at(number, tile, rooms, weights, output_room))
+            for number, layer in enumerate(self.layers):
+                if layer.output_box((*tile, 0, 0)).elements:  # otherwise there is no kernel
+                    most = max(most, self._at(number, tile, rooms, weights))
         return most, max(largest, *weights)
 
     def _patch_room(self, layer: StageGeometry, tile: tuple[int, int]) -> int:
@@ -371,12 +373,12 @@ class _Costing:
         size = buffer_elements(patch, layer.output, tile) * layer.output.dtype.size_bytes
         return self.problem.buffer_bytes(size) if size else 0
 
-    def _at(
-        self, number: int, tile: tuple[int, int], rooms: list[int], weights: list[int], output_room: int
-    ) -> int:
+    def _at(self, number: int, tile: tuple[int, int], rooms: list[int], weights: list[int]) -> int:
         """Bytes in use while one operator computes one patch."""
         later = tile != (0, 0)
-        total = sum(self.tile_rooms[number].values()) + (output_room if number == len(self.layers) - 1 else 0)
+        total = sum(self._fetched_room(number, k, tile) for k in self.tile_rooms[number])
+        if number == len(self.layers) - 1 and self.output != KEPT:
+            total += self._stored_room(tile)
         for other, layer in enumerate(self.layers):
             held = layer.tiling.hold_weights and (later or other <= number)
             total += weights[other] if held or other == number else 0
@@ -387,6 +389,22 @@ class _Costing:
             if ring or other <= number <= self._last_reader(other):
                 total += rooms[other]
         return total
+
+    def _fetched_room(self, number: int, k: int, tile: tuple[int, int]) -> int:
+        """Least buffer of what one patch of an operator reads of a spilled tensor."""
+        layer = self.layers[number]
+        tensor, box = layer.inputs[k], layer.input_box(k, (*tile, 0, 0))
+        granule = self.problem.granule_bytes(self.costs.region_of(tensor.name))
+        row = box.shape[1] * tensor.channels * tensor.dtype.size_bytes
+        if box.shape[1] < tensor.width:
+            return self.problem.buffer_bytes(box.shape[0] * align_up(row, granule))
+        return self.problem.buffer_bytes(align_up(box.shape[0] * row, granule))
+
+    def _stored_room(self, tile: tuple[int, int]) -> int:
+        """Buffer of what one patch leaves to be stored."""
+        out = self.layers[-1].output
+        size = self.layers[-1].output_box((*tile, 0, 0)).elements * out.dtype.size_bytes
+        return self.problem.buffer_bytes(align_up(size, self.problem.granule_bytes(self._output_region())))
 
     def _last_reader(self, number: int) -> int:
         name = self.layers[number].output.name

@@ -44,7 +44,7 @@ class _Way:
 
 
 class Paths:
-    """All ways through a network; ``allowed`` says which fused stages may begin with an operator."""
+    """All ways through a network; ``allowed`` says which options may begin with an operator."""
 
     def __init__(self, space: Space, allowed: Callable[[int, Option], bool]) -> None:
         self.space, self.allowed = space, allowed
@@ -94,7 +94,7 @@ class Paths:
         """Stages that begin with an operator, with their options by residences."""
         edges: dict[int, _Edge] = {}
         for option in sorted(self.space.options[first], key=_cost_ns):
-            if option.operators == 1 or self.allowed(first, option):
+            if self.allowed(first, option):
                 names = operands(self.network, first, option.operators)
                 edge = edges.setdefault(option.operators, _Edge(first + option.operators, names, {}))
                 edge.options.setdefault((option.inputs, option.output), []).append(option)

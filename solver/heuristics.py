@@ -266,7 +266,7 @@ def assignment(problem: Problem, budget: Budget) -> Result:
 @lru_cache(maxsize=64)
 def clairvoyant_tiles(problem: Problem) -> tuple[Selection, TaskGraph] | None:
     """The tiling with the least work when Belady's rule decides what stays, None if none can be placed."""
-    space = space_of(problem)
+    space = unfused(space_of(problem))
 
     def select(arena: int) -> Selection | None:
         kept = clairvoyant(space, arena)
@@ -308,10 +308,13 @@ def patch_first(problem: Problem, budget: Budget) -> Result:
 
     Lin et al. (2021) try how many operators the first stage fuses and into how many patches it is
     cut, and keep the cheapest that fits; so here, with patches that compute again what they share.
+    Where none fits, nothing is fused.
     Cheapest means least compute and transfer time, as weights and activations come from storage,
     and the operators behind are tiled so too. Networks are not changed, as theirs are.
     """
-    return _fused(problem, "patch first", lambda first, option: first == 0 and not keeps_rows(option))
+    front = [o for o in space_of(problem).options[0] if o.operators > 1 and not keeps_rows(o)]
+    patched = _fused(problem, "patch first", lambda k, o: o in front if k == 0 else o.operators == 1)
+    return patched if patched.plan else _fused(problem, "patch first", lambda _, o: o.operators == 1)
 
 
 def fusion_path(problem: Problem, budget: Budget) -> Result:

@@ -22,7 +22,9 @@ Problems = Callable[..., SearchStrategy[Problem]]
 
 def cheapest(problem: Problem, fusing: bool) -> Selection | None:
     """The cheapest selection, with or without fused stages."""
-    return Paths(build_space(problem), lambda first, option: fusing).cheapest(problem.arena_bytes)
+    return Paths(build_space(problem), lambda first, option: fusing or option.operators == 1).cheapest(
+        problem.arena_bytes
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,12 +15,13 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Selection, TaskGraph, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.fused import operands
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.selection import Space
+from ooc_solve.solver.selection import Space, unfused
 from ooc_solve.solver.steps import LAST, StepCosts, Steps
 
 NETWORKS = ("ds_cnn", "resnet8", "mobilenet_v1_025_96")
@@ -28,17 +29,44 @@ TARGETS = ("f746-sd", "l4r5-sdspi", "u585-octal", "f746-qspi-sdram", "lm3s-qemu"
 MOST_TILES = 400
 
 
-def drawn(space: Space, rng: random.Random) -> tuple[Option, ...] | None:
-    """Options of all stages that agree on where tensors live, None if the residences fit no option."""
+Chosen = dict[int, Option]
+"""Options by the operators that their stages begin with."""
+
+
+def drawn(space: Space, rng: random.Random, fused: bool = False) -> Chosen | None:
+    """Options that agree on where tensors live, None if the residences fit no option; fused ones if so asked."""
+    network = space.problem.network
     width = {name: rng.choice(widths) for name, widths in space.residences.items()}
-    found = []
-    for op, options in zip(space.problem.network.ops, space.options, strict=True):
-        wanted = tuple(width[name] for name in op.inputs), width[op.output]
-        fit = [o for o in options if (o.inputs, o.output) == wanted and o.tasks <= MOST_TILES]
+    found: Chosen = {}
+    stage = 0
+    while stage < len(space.options):
+        fit = [o for o in space.options[stage] if o.tasks <= MOST_TILES and fits(space, stage, o, width)]
+        wide = [o for o in fit if o.operators > 1]
         if not fit:
             return None
-        found.append(rng.choice(fit))
-    return tuple(found)
+        found[stage] = rng.choice(wide if fused and wide else [o for o in fit if o.operators == 1] or wide)
+        stage += found[stage].operators
+    assert stage == len(network.ops)
+    return found
+
+
+def fits(space: Space, stage: int, option: Option, width: dict[str, int]) -> bool:
+    """Whether an option assumes these residences."""
+    network = space.problem.network
+    names, made = operands(network, stage, option.operators), network.ops[stage + option.operators - 1].output
+    return option.inputs == tuple(width[name] for name in names) and option.output == width[made]
+
+
+def selected(problem: Problem, chosen: Chosen) -> Selection:
+    """The selection of some options."""
+    network, kept = problem.network, set[str]()
+    for stage, option in chosen.items():
+        names = (
+            *operands(network, stage, option.operators),
+            network.ops[stage + option.operators - 1].output,
+        )
+        kept |= {n for n, w in zip(names, (*option.inputs, option.output), strict=True) if w == KEPT}
+    return Selection(tuple(t for option in chosen.values() for t in option.tilings), frozenset(kept))
 
 
 def unfolded(steps: Steps) -> Iterator[int]:
@@ -51,34 +79,37 @@ def unfolded(steps: Steps) -> Iterator[int]:
         end += runs
 
 
-def records_of(problem: Problem, costs: StepCosts, chosen: tuple[Option, ...], stage: int) -> tuple[int, ...]:
+def records_of(problem: Problem, costs: StepCosts, chosen: Chosen, stage: int) -> tuple[int, ...]:
     """Rows per record of the inputs of a stage, where they matter."""
     ops = problem.network.ops
-    made = {op.output: option for op, option in zip(ops, chosen, strict=True)}
+    made = {ops[first + option.operators - 1].output: option for first, option in chosen.items()}
+    names = operands(problem.network, stage, chosen[stage].operators)
     return tuple(
         costs.record_rows(name, width, made[name].tiling.rows) if width != KEPT and name in made else 0
-        for name, width in zip(ops[stage].inputs, chosen[stage].inputs, strict=True)
+        for name, width in zip(names, chosen[stage].inputs, strict=True)
     )
 
 
-def needs(graph: TaskGraph, stage: int) -> list[int]:
+def needs(graph: TaskGraph, stages: range) -> list[int]:
     """Bytes of the stage's own tile buffers during each of its kernels."""
     uses, kernels = buffer_uses(graph), [task.stage for task in graph.compute_tasks]
-    own = [b for b in graph.buffers if b.stage == stage and b.role.value != "tensor"]
+    own = [b for b in graph.buffers if b.stage in stages and b.role.value != "tensor"]
     return [
         sum(b.size_bytes for b in own if uses[b.index].first <= k <= uses[b.index].last)
         for k, of in enumerate(kernels)
-        if of == stage
+        if of in stages
     ]
 
 
-def check(problem: Problem, chosen: tuple[Option, ...], graph: TaskGraph) -> None:
+def check(problem: Problem, chosen: Chosen, graph: TaskGraph) -> None:
     """Compare every stage's steps, with known and with unknown layouts, with the tasks of the graph."""
     costs = StepCosts(problem)
-    for stage, (op, option) in enumerate(zip(problem.network.ops, chosen, strict=True)):
-        exact = costs.steps((op,), option, records_of(problem, costs, chosen, stage))
-        rough = costs.steps((op,), option)
-        own = [task for task in graph.tasks if task.stage == stage]
+    for stage, option in chosen.items():
+        stages = range(stage, stage + option.operators)
+        ops = problem.network.ops[stage : stage + option.operators]
+        exact = costs.steps(ops, option, records_of(problem, costs, chosen, stage))
+        rough = costs.steps(ops, option)
+        own = [task for task in graph.tasks if task.stage in stages]
         kernels = [task.duration_ns for task in own if task.kind is TaskKind.COMPUTE]
         order = list(unfolded(exact))
         moved: list[int] = [0] * 2
@@ -93,9 +124,17 @@ def check(problem: Problem, chosen: tuple[Option, ...], graph: TaskGraph) -> Non
         assert total["rough"] <= total["exact"]
         if costs.channels:
             assert exact.compute_ns[order].tolist() == kernels
-        assert exact.need_bytes[order].tolist() == needs(graph, stage)
+        assert exact.need_bytes[order].tolist() == needs(graph, stages)
         assert (rough.need_bytes[list(unfolded(rough))] <= exact.need_bytes[order]).all()
         check_loads(exact, rough)
+        check_option(option, exact, order)
+
+
+def check_option(option: Option, steps: Steps, order: list[int]) -> None:
+    """The figures of an option are no more than its kernels and transfers need."""
+    work = steps.compute_ns[order].sum() + steps.fetch_ns[:, order].sum() + steps.store_ns[:, order].sum()
+    assert option.compute_ns + option.total_io_ns <= work
+    assert option.need_bytes <= steps.need_bytes[order].max()
 
 
 def total_of(steps: Steps, order: list[int]) -> int:
@@ -126,14 +165,37 @@ def test_steps_are_those_of_the_expansion(seed: int, name: str, target: str, kib
     chosen = next((found for _ in range(50) if (found := drawn(space, rng)) is not None), None)
     assume(chosen is not None)
     assert chosen is not None
-    kept = {n for op, o in zip(problem.network.ops, chosen, strict=True)
-            for n, w in zip((*op.inputs, op.output), (*o.inputs, o.output), strict=True) if w == KEPT}  # fmt: skip
     try:
-        graph = expand(problem, Selection(tuple(o.tiling for o in chosen), frozenset(kept)))
+        graph = expand(problem, selected(problem, chosen))
     except SelectionError:
         assume(False)
         raise
     check(problem, chosen, graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "kib"),
+    [
+        ("mobilenet_v1_025_96", "f746-sd", 40),
+        ("mobilenet_v1_025_96", "u585-octal", 24),
+        ("resnet8", "f746-sd", 32),
+    ],
+)
+def test_steps_of_fused_stages_are_those_of_the_expansion(name: str, target: str, kib: int) -> None:
+    """The same where operators are fused."""
+    problem = Problem(zoo_network(name), load_target(target), kib << 10, IoPlace.STORAGE)
+    space, rng, found = space_of(problem), random.Random(5), 0
+    for _ in range(200):
+        chosen = drawn(space, rng, fused=True)
+        if chosen is None or all(option.operators == 1 for option in chosen.values()):
+            continue
+        try:
+            graph = expand(problem, selected(problem, chosen))
+        except SelectionError:
+            continue
+        check(problem, chosen, graph)
+        found += 1
+    assert found >= 3
 
 
 def test_thousands_of_tiles_fold_into_a_few_runs() -> None:
@@ -141,7 +203,11 @@ def test_thousands_of_tiles_fold_into_a_few_runs() -> None:
     problem = Problem(zoo_network("resnet8"), load_target("f746-sd"), 8 << 10, IoPlace.STORAGE)
     space, costs = space_of(problem), StepCosts(problem)
     op, option = max(
-        ((op, o) for op, options in zip(problem.network.ops, space.options, strict=True) for o in options),
+        (
+            (op, o)
+            for op, options in zip(problem.network.ops, unfused(space).options, strict=True)
+            for o in options
+        ),
         key=lambda pair: pair[1].tasks,
     )
     steps = costs.steps((op,), option)
