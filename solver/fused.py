@@ -375,20 +375,29 @@ class _Costing:
 
     def _at(self, number: int, tile: tuple[int, int], rooms: list[int], weights: list[int]) -> int:
         """Bytes in use while one operator computes one patch."""
-        later = tile != (0, 0)
+        now = tile, number
         total = sum(self._fetched_room(number, k, tile) for k in self.tile_rooms[number])
         if number == len(self.layers) - 1 and self.output != KEPT:
             total += self._stored_room(tile)
         for other, layer in enumerate(self.layers):
-            held = layer.tiling.hold_weights and (later or other <= number)
+            begun = tile != (0, 0) or other <= number
+            held = layer.tiling.hold_weights and begun and now <= (self._last_tile(other), other)
             total += weights[other] if held or other == number else 0
             patch = layer.tiling.patch
             if patch is None:
                 continue
-            ring = bool(patch.ring_rows) and (later or other <= number)
-            if ring or other <= number <= self._last_reader(other):
+            reader = self._last_reader(other)
+            ring = bool(patch.ring_rows) and begun and now <= (self._last_tile(reader), reader)
+            if ring or other <= number <= reader:
                 total += rooms[other]
         return total
+
+    def _last_tile(self, number: int) -> tuple[int, int]:
+        """The last patch for which an operator computes anything."""
+        layer = self.layers[number]
+        rows, columns, _, _ = layer.grid
+        tiles = ((row, columns - 1) for row in reversed(range(rows)))
+        return next(tile for tile in tiles if layer.output_box((*tile, 0, 0)).elements)
 
     def _fetched_room(self, number: int, k: int, tile: tuple[int, int]) -> int:
         """Least buffer of what one patch of an operator reads of a spilled tensor."""

@@ -225,6 +225,11 @@ def covers_of(space: Space, choice: Sequence[Sequence[cp_model.IntVar]]) -> list
     found: list[list[Cover]] = [[] for _ in network.ops]
     for first, (options, variables) in enumerate(zip(space.options, choice, strict=True)):
         for option, x in zip(options, variables, strict=True):
+            if (
+                option.operators == 1
+            ):  # may read a tensor twice, and then assume two residences, which no plan has
+                found[first].append(Cover(x, option, option.inputs, option.output))
+                continue
             last = first + option.operators - 1
             names = operands(network, first, option.operators)
             where = dict(zip(names, option.inputs, strict=True))
