@@ -112,6 +112,8 @@ def fused_tilings(
         if op is not ops[-1]:
             tensor, need = network.tensors[op.output], needs[op.output]
             patch, computed = _patch(tensor, need, counts, rings)
+            if not _largest(patch.rows, tensor.height) or not _largest(patch.columns, tensor.width):
+                return None  # nothing is read but padding
             found.append(
                 Tiling(
                     _largest(patch.rows, tensor.height), _largest(patch.columns, tensor.width),

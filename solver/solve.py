@@ -127,7 +127,7 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
     plan = plan_of(ordered(problem, best.selection.order), best, "cp-sat")
     objective = value(problem.objective, plan.figures)
     if descent.bound is not None or interrupted:
-        bound = min(objective, descent.bound or 0)
+        bound = min(objective, descent.bound or descent.floor)
     else:
         bound = lower_bound(problem, budget, objective)
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
@@ -155,6 +155,7 @@ class _Descent:
         self.search_ends = self.begun + left_s * SEARCH_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
+        self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
         self.rungs_seen: list[Problem] = []
         self.known: dict[int, Rung] = {}
@@ -185,12 +186,9 @@ class _Descent:
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
-        if not self.found and block.low <= self.problem.sram_bytes:
-            self.found += _rule_plans(
-                at_size(self.problem, block.low), self.search_ends
-            )  # soon, whatever comes
-            self.tell(block.low)
         top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
+        if not self.found and block.low <= self.problem.sram_bytes:
+            self._begin(block.low, top)
         if top > block.low and not self._look(top).allows(self.best):
             return  # nor is anything below it
         for size in self._sizes(block):
@@ -198,6 +196,14 @@ class _Descent:
                 if self.over or not self._look(size).allows(self.best):
                     return
                 self._rung(self._look(size))
+
+    def _begin(self, low: int, top: int) -> None:
+        """Have a plan and a bound soon, whatever time is left for better ones."""
+        self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
+        if self.problem.objective is Objective.LATENCY:
+            spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
+            self.floor = min((f for f in map(least_compute_ns, spaces) if f is not None), default=0)
+        self.tell(low)
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
@@ -261,7 +267,7 @@ class _Descent:
         """Report the state of the search."""
         if self.progress is not None:
             name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
-            self.progress(name, self.seconds, self.best, self.bound or 0)
+            self.progress(name, self.seconds, self.best, self.bound or self.floor)
 
 
 RELAXED_SHARE = 0.45

@@ -185,11 +185,9 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("endless")
-@pytest.mark.parametrize("name", ["ds_cnn", "resnet8"])
-def test_more_sram_is_never_slower(name: str) -> None:
-    """A sweep over seven sizes, some of them between rungs, never gets worse."""
-    sizes = [9999, 11264, 12288, 23456, 30000, 40960, 131072]
-    sweep(name, "f746-sd", sizes, 1)
+def test_more_sram_is_never_slower() -> None:
+    """A sweep over sizes between rungs and on them never gets worse."""
+    sweep("ds_cnn", "f746-sd", [19000, 20480, 23456, 131072], 0.2)
 
 
 @pytest.mark.slow

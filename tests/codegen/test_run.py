@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.checksum import closed
 from ooc_solve.codegen.project import write_project
+from ooc_solve.codegen.tables import build_tables
 from ooc_solve.models.onnx_reader import read_onnx
+from ooc_solve.models.patches import fused_tilings
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import pack_input, run, unpack_output
 from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Selection
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.validate import Rule, validate
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("make") and shutil.which("cc")), reason="needs make and a C compiler"
@@ -64,6 +70,39 @@ def test_project_equals_reference(workshop: Any, tmp_path: Path, name: str, io: 
     sanitize = "EXTRA_CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -Werror"
     found = inferred(tmp_path / "out", data.tobytes(), sanitize, "ARGUMENTS=--seed 1 --runs 10")
     assert found == run(problem.network, {"image": data})["scores.out"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "operators", "rows", "columns", "rings"),
+    [
+        ("ds_cnn", 5, 1, 99, True),
+        ("ds_cnn", 3, 3, 2, False),
+        ("resnet8", 4, 1, 99, True),
+        ("resnet8", 4, 9, 7, False),
+    ],
+)
+def test_fused_stages_equal_reference(
+    workshop: Any, tmp_path: Path, name: str, operators: int, rows: int, columns: int, rings: bool
+) -> None:
+    """Patches with halos that are computed again, and rings of rows, give the bytes of the reference."""
+    network = zoo_network(name)
+    problem = Problem(network, load_target("f746-sd"), 128 * 1024, IoPlace.SRAM)
+    out = network.tensors[network.ops[operators - 1].output]
+    fused = fused_tilings(network, range(operators), rows, min(columns, out.width), rings, True)
+    assert fused is not None
+    whole = workshop.striped(network, 1, False)
+    inside = {op.output for op in network.ops[: operators - 1]}
+    selection = Selection((*fused, *whole.tilings[operators:]), whole.kept - inside)
+    plan = workshop.plan(problem, selection)
+    assert {violation.rule for violation in validate(problem, plan)} <= {Rule.FIGURES}  # it promises none
+    assert not check_tables(build_tables(problem, plan))
+    write_project(problem, plan, tmp_path / "out", "net")
+    (source,) = network.inputs
+    shape = network.tensors[source].graph_shape
+    data = np.random.default_rng(5).integers(-128, 128, shape, dtype=np.int8)
+    sanitize = "EXTRA_CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -Werror"
+    found = inferred(tmp_path / "out", data.tobytes(), sanitize, "ARGUMENTS=--seed 1 --runs 2")
+    assert found == run(network, {source: data})[network.outputs[0]].tobytes()
 
 
 @pytest.mark.parametrize("model", QOPERATOR_MODELS)
