@@ -738,7 +738,7 @@ def test_transposed_convolutions(
     sketch.end(result)
     _, steps = compare(sketch, tmp_path_factory.mktemp("transposed"))
     assert steps.max() <= 1
-    assert (steps > 0).sum() <= 1 + 0.02 * steps.size
+    assert (steps > 0).sum() <= 1 + 0.05 * steps.size  # some scales make many ties
 
 
 @pytest.mark.parametrize("kind", ["HardSwish", "Mul", "Gelu", "Tanh", "Erf", "Elu", "HardSigmoid"])

@@ -157,11 +157,14 @@ int machine_close(void) {
     int32_t file = semihost_open("store0.img", SEMIHOST_READ);
     uint64_t begun = machine_ticks();
     uint32_t at = changed_low;
-    int arrived = file < 0 ? -1 : 0;
+    int arrived = 0;
+    if (file < 0) {
+        arrived = -1;
+    }
     while (at < changed_high && arrived >= 0 && machine_ticks() - begun < LONGEST_WAIT) {
         uint32_t bytes = lesser(PIECE_BYTES, changed_high - at);
         arrived = has_arrived(file, at, bytes);
-        at += arrived > 0 ? bytes : 0;
+        at += arrived > 0 ? bytes : 0u;
     }
     if (file >= 0) {
         (void)semihost_close(file);
