@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 
+from ooc_solve.models.patches import can_be_fused
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
@@ -32,8 +33,10 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver import options as options_module
+from ooc_solve.solver import selection as selection_module
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.fused import operands
 from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.least import peak_bytes
 from ooc_solve.solver.listing import makespan_ns
@@ -155,7 +158,15 @@ def whole_space(problem: Problem) -> Space:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options_module, "pareto", lambda options, **_: options)
         patch.setattr(OptionCosts, "_least_need", lambda *_: 0)
+        patch.setattr(selection_module, "spans", lambda network, _: fusible(network))
         return build_space(problem)
+
+
+def fusible(network: Network) -> Iterator[range]:
+    """All consecutive operators that may be fused, worth it or not."""
+    count = len(network.ops)
+    every = (range(a, b) for a in range(count) for b in range(a + 2, count + 1))
+    return (span for span in every if can_be_fused(network, span))
 
 
 def choices(space: Space, rng: random.Random) -> Iterator[tuple[Option, ...]]:
@@ -166,11 +177,12 @@ def choices(space: Space, rng: random.Random) -> Iterator[tuple[Option, ...]]:
         if stage == len(ops):
             yield chosen
             return
-        op = ops[stage]
         for option in rng.sample(space.options[stage], len(space.options[stage])):
-            named = [*zip(op.inputs, option.inputs, strict=True), (op.output, option.output)]
+            end = stage + option.operators
+            names = operands(space.problem.network, stage, option.operators)
+            named = [*zip(names, option.inputs, strict=True), (ops[end - 1].output, option.output)]
             if all(width.get(name, w) == w for name, w in named) and len(dict(named)) == len(set(named)):
-                yield from extend(stage + 1, width | dict(named), (*chosen, option))
+                yield from extend(end, width | dict(named), (*chosen, option))
 
     return extend(0, {}, ())
 
@@ -180,24 +192,43 @@ def samples(space: Space, rng: random.Random, tries: int) -> Iterator[tuple[Opti
     ops = space.problem.network.ops
     for _ in range(tries):
         width = {name: rng.choice(widths) for name, widths in space.residences.items()}
-        chosen = []
-        for op, options in zip(ops, space.options, strict=True):
-            wanted = tuple(width[name] for name in op.inputs), width[op.output]
-            fit = [o for o in options if (o.inputs, o.output) == wanted and o.tasks <= MOST_TASKS]
+        chosen: list[Option] = []
+        stage = 0
+        while stage < len(ops):
+            fit = [
+                o for o in space.options[stage] if o.tasks <= MOST_TASKS and agrees(space, stage, o, width)
+            ]
             if not fit:
                 break
-            chosen.append(min(rng.choices(fit, k=2), key=lambda o: o.tasks))
-        if len(chosen) == len(ops) and sum(o.tasks for o in chosen) <= MOST_TASKS + len(ops):
+            chosen.append(min(rng.choices(fit, k=2), key=lambda o: o.tasks / o.operators))
+            stage += chosen[-1].operators
+        if stage == len(ops) and sum(o.tasks for o in chosen) <= MOST_TASKS + len(ops):
             yield tuple(chosen)
+
+
+def agrees(space: Space, stage: int, option: Option, width: dict[str, int]) -> bool:
+    """Whether an option assumes these residences."""
+    network = space.problem.network
+    names, made = operands(network, stage, option.operators), network.ops[stage + option.operators - 1].output
+    return option.inputs == tuple(width[name] for name in names) and option.output == width[made]
+
+
+def begins(chosen: Sequence[Option]) -> Iterator[tuple[int, Option]]:
+    """Options with the operators that they begin with."""
+    stage = 0
+    for option in chosen:
+        yield stage, option
+        stage += option.operators
 
 
 def selection_of(problem: Problem, chosen: tuple[Option, ...]) -> Selection:
     """The selection that options make."""
-    kept = set()
-    for op, option in zip(problem.network.ops, chosen, strict=True):
-        kept |= {n for n, w in zip(op.inputs, option.inputs, strict=True) if w == KEPT}
-        kept |= {op.output} if option.output == KEPT else set()
-    return Selection(tuple(option.tiling for option in chosen), frozenset(kept))
+    network, kept = problem.network, set[str]()
+    for stage, option in begins(chosen):
+        names = operands(network, stage, option.operators)
+        kept |= {n for n, w in zip(names, option.inputs, strict=True) if w == KEPT}
+        kept |= {network.ops[stage + option.operators - 1].output} if option.output == KEPT else set()
+    return Selection(tuple(t for option in chosen for t in option.tilings), frozenset(kept))
 
 
 def optimum_ns(problem: Problem, chosen: tuple[Option, ...]) -> int | None:
@@ -230,14 +261,18 @@ def check_samples(space: Space, seed: int, many: int) -> Counter[str]:
         optimum = optimum_ns(problem, chosen)
         if optimum == -1:
             continue
-        alone = replace(space, options=tuple((option,) for option in chosen))
+        by_stage = dict(begins(chosen))
+        alone = replace(
+            space, options=tuple((by_stage[k],) if k in by_stage else () for k in range(len(space.options)))
+        )
         bound = latency_bound(problem, spaces=(alone,)).value_ns
         if optimum is None:
             seen["impossible"] += 1
             continue
         assert bound <= optimum, f"seed {seed}: {bound} > {optimum} for {selection_of(problem, chosen)}"
         above = latency_bound(problem, optimum + 1, spaces=(alone,))
-        assert all(above.survivors)
+        assert all(own for k, own in enumerate(above.survivors) if k in by_stage)
+        seen["fused"] += any(option.operators > 1 for option in chosen)
         seen["tight" if bound == optimum else "near" if bound > 0.9 * optimum else "far"] += 1
     return seen
 
@@ -260,7 +295,7 @@ def check_space(seed: int, **shape: int) -> Counter[str]:
         assert found.value_ns <= best, f"seed {seed}: {found.value_ns} > {best} with incumbent {incumbent}"
         if incumbent > best:
             chosen = next(c for c, value in zip(every, values, strict=True) if value == best)
-            assert all(option in left for option, left in zip(chosen, found.survivors, strict=True))
+            assert all(option in found.survivors[stage] for stage, option in begins(chosen))
     return Counter(["tight" if bound == best else "near" if bound > 0.9 * best else "far"])
 
 
@@ -371,7 +406,10 @@ def test_without_dma_nothing_overlaps() -> None:
             graph = expand(space.problem, selection_of(problem, chosen))
         except SelectionError:
             continue
-        alone = replace(space, options=tuple((option,) for option in chosen))
+        by_stage = dict(begins(chosen))
+        alone = replace(
+            space, options=tuple((by_stage[k],) if k in by_stage else () for k in range(len(space.options)))
+        )
         work = sum(task.duration_ns for task in graph.tasks)
         assert latency_bound(space.problem, work + 1, spaces=(alone,)).value_ns == work
         checked += 1
@@ -398,7 +436,7 @@ def skipping_problem(seed: int) -> Problem:
 def by_single_rows(seed: int) -> Space:
     """Options of such a network that store the tensor with the skipped rows row by row."""
     space = whole_space(skipping_problem(seed))
-    first = tuple(o for o in space.options[0] if o.output == 16 and o.tiling.rows == 1)
+    first = tuple(o for o in space.options[0] if o.operators == 1 and o.output == 16 and o.tiling.rows == 1)
     return replace(space, options=(first, *space.options[1:]))
 
 
