@@ -31,7 +31,7 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.options import KEPT, Option, pareto, sizes
-from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, stored_bytes
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, stored_bytes, unfused
 
 Problems = Callable[..., SearchStrategy[Problem]]
 BusiestStep = Callable[[TaskGraph, int], int]
@@ -41,7 +41,7 @@ def whole_space(problem: Problem) -> Space:
     """The option space before any option is dropped for being dominated."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options_module, "pareto", lambda options, several_banks: options)
-        return build_space(problem)
+        return unfused(build_space(problem))
 
 
 def choose(data: st.DataObject, space: Space) -> tuple[Option, ...] | None:
@@ -167,7 +167,7 @@ FIGURES = ("need_bytes", "compute_ns", "first_ns", "last_ns", "bytes_read", "byt
 def test_dropped_options_are_beaten(data: st.DataObject, problems: Problems) -> None:
     """For every option that is dropped, one that is kept is no worse in any figure."""
     problem = data.draw(problems(1))
-    everything, pruned = whole_space(problem), build_space(problem)
+    everything, pruned = whole_space(problem), unfused(build_space(problem))
     for options, kept in zip(everything.options, pruned.options, strict=True):
         assert set(kept) <= set(options)
         for option in set(options) - set(kept):
@@ -184,7 +184,7 @@ def test_dropped_options_are_beaten(data: st.DataObject, problems: Problems) -> 
 def test_pruning_keeps_an_optimum(data: st.DataObject, problems: Problems) -> None:
     """Dropping dominated options never changes the least latency, energy, writes or SRAM."""
     problem = data.draw(problems(2, 6, 6))
-    everything, pruned = whole_space(problem), build_space(problem)
+    everything, pruned = whole_space(problem), unfused(build_space(problem))
     assume(everything.size < 600)
     for aim in (Aim.MAKESPAN_BOUND, Aim.ENERGY, Aim.WRITES, Aim.SRAM):
         found = [SelectionModel(space).solve(aim, Budget(30.0, 1, 1)) for space in (everything, pruned)]
@@ -252,7 +252,7 @@ def two_convolutions() -> Network:
 def test_options_of_two_convolutions_are_lower_estimates(arena: int, busiest_step_bytes: BusiestStep) -> None:
     """Of the pairs of options that fit each other, held, split and planar ones included, every 29th is checked."""
     problem = Problem(two_convolutions(), load_target("u585-octal"), RESERVED_BYTES + arena, IoPlace.STORAGE)
-    space = build_space(problem)
+    space = unfused(build_space(problem))
     checked = 0
     for number, first in enumerate(space.options[0]):
         fitting = [o for o in space.options[1] if o.inputs == (first.output,)]
@@ -271,7 +271,7 @@ def test_small_arenas_offer_every_kind_of_cut() -> None:
     for arena in (2048, 4096, 12288):
         target = load_target("u585-octal")
         problem = Problem(two_convolutions(), target, RESERVED_BYTES + arena, IoPlace.STORAGE)
-        options += build_space(problem).options[1]
+        options += unfused(build_space(problem)).options[1]
     assert any(o.tiling.hold_weights for o in options)
     assert any(o.tiling.hold_inputs for o in options)
     assert any(0 < o.inputs[0] < 32 and o.tiling.split < 32 for o in options)

@@ -33,6 +33,7 @@ from ooc_solve.solver import options as options_module
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.fused import operands
 from ooc_solve.solver.heuristics import FLIPS
 from ooc_solve.solver.options import KEPT, Option, OptionCosts
 from ooc_solve.solver.placement import place
@@ -72,13 +73,14 @@ def selections(space: Space) -> Iterator[Selection]:
     def extend(stage: int, width: dict[str, int], chosen: tuple[Option, ...]) -> Iterator[Selection]:
         if stage == len(ops):
             kept = frozenset(name for name, w in width.items() if w == KEPT)
-            yield Selection(tuple(option.tiling for option in chosen), kept)
+            yield Selection(tuple(tiling for option in chosen for tiling in option.tilings), kept)
             return
-        op = ops[stage]
         for option in space.options[stage]:
-            named = [*zip(op.inputs, option.inputs, strict=True), (op.output, option.output)]
+            end = stage + option.operators
+            names = operands(space.problem.network, stage, option.operators)
+            named = [*zip(names, option.inputs, strict=True), (ops[end - 1].output, option.output)]
             if all(width.get(name, w) == w for name, w in named) and len(dict(named)) == len(set(named)):
-                yield from extend(stage + 1, width | dict(named), (*chosen, option))
+                yield from extend(end, width | dict(named), (*chosen, option))
 
     return extend(0, {}, ())
 
