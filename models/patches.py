@@ -8,8 +8,8 @@ a tensor overlap, the overlap (halo) is computed again for each, or rows are kep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ooc_solve.models.tiling import StageGeometry, cut_range, tile_count
 from ooc_solve.models.vocabulary import Box, Cut, Footprint, Network, Op, OpKind, Patch, Tensor, Tiling
@@ -251,8 +251,3 @@ def extra_macs(network: Network, span: range, tilings: tuple[Tiling, ...]) -> in
         dense = network.tensors[op.output].elements
         total += network.macs(op) * sum(boxes) // dense - network.macs(op)
     return total
-
-
-def with_groups(tilings: tuple[Tiling, ...], channels: Mapping[int, int]) -> tuple[Tiling, ...]:
-    """The tilings with some operators, by position, in groups of so many output channels."""
-    return tuple(replace(t, channels=channels.get(k, t.channels)) for k, t in enumerate(tilings))
