@@ -340,7 +340,8 @@ def test_verbose_shows_the_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(" best " in line and " bound " in line for line in err.splitlines())
     quiet = run(capsys, *call)
     assert quiet[2] == ""
-    assert quiet[1].splitlines()[:3] == out.splitlines()[:3]
+    # The figures of a search that a clock ends differ from run to run; its headings do not.
+    assert quiet[1].splitlines()[:2] == out.splitlines()[:2]
 
 
 def test_the_verdict_answers_four_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
