@@ -21,12 +21,13 @@ from ooc_solve.models.vocabulary import (
     TaskKind,
 )
 from ooc_solve.solver import listing
-from ooc_solve.solver.allocation_schedule import packed_schedules
+from ooc_solve.solver.allocation_schedule import counted, packed_schedules
 from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.placement import place
+from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
 
@@ -51,6 +52,9 @@ POLICIES = tuple(
 
 COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
 """Policies of schedules that count bytes and get addresses afterwards, tried for the best candidate."""
+
+REPAIRED = (Policy(1, 1, False), Policy(32, 1, False))
+"""Policies of schedules that count bytes and are mended until there are addresses."""
 
 LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 """The same for a candidate whose tiles are not placed in any other way."""
@@ -97,20 +101,50 @@ def within_writes(problem: Problem, graph: TaskGraph) -> bool:
     return written <= problem.write_budget_bytes
 
 
-def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
-    """Best of a few list schedules of a selection, None if it cannot be carried out."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A selection with its tasks, and how long they take if bytes are counted and have no addresses."""
+
+    selection: Selection
+    graph: TaskGraph
+    counted_ns: int
+
+
+def drafted(problem: Problem, selection: Selection) -> Draft | None:
+    """What a selection comes to at best, quickly; None if it cannot be carried out within the write budget."""
     try:
         graph = expand(problem, selection)
     except SelectionError:
         return None
     if not within_writes(problem, graph):
         return None
+    times = (counted(problem, graph, policy) for policy in REPAIRED)
+    return Draft(selection, graph, min((t.makespan_ns for t in times if t is not None), default=UNLIMITED))
+
+
+def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
+    """Best of a few list schedules of a selection, None if it cannot be carried out."""
+    draft = drafted(problem, selection)
+    return None if draft is None else carried_out(problem, draft, 0)
+
+
+def carried_out(problem: Problem, draft: Draft, below_ns: int) -> Candidate | None:
+    """Best of a few list schedules, None if none is found.
+
+    Where counting bytes alone gives less than that and ``below_ns``, tiles are packed again until they have
+    addresses.
+    """
+    graph = draft.graph
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
+    above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
+    if draft.counted_ns < above_ns:
+        best = repaired(problem, graph, REPAIRED, above_ns) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
         return None
-    return Candidate(selection, graph, best, score_of(problem, graph, makespan_ns(graph, best.start_ns)))
+    score = score_of(problem, graph, makespan_ns(graph, best.start_ns))
+    return Candidate(draft.selection, graph, best, score)
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:

@@ -13,9 +13,9 @@ from ooc_solve.models.vocabulary import Budget, Schedule, TaskGraph
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.allocation_schedule import (
     QUICK,
+    Packing,
     addresses,
     counted,
-    lifetimes,
     packed_placement,
     packed_schedules,
 )
@@ -42,7 +42,7 @@ def test_bytes_alive_keep_to_the_capacity(
     times = counted(problem, graph, policy)
     assume(times is not None)
     assert times is not None
-    lives = lifetimes(graph, times)
+    lives = Packing(problem, graph).lifetimes(times)
     for moment, _ in lives:
         alive = [b for b, (begin, end) in zip(graph.buffers, lives, strict=True) if begin <= moment < end]
         used = {touch.buffer for task in graph.tasks for touch in (*task.reads, *task.writes)}
