@@ -32,6 +32,7 @@ from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
@@ -117,6 +118,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--trace", type=Path, metavar="FILE.json", help="write the plan as a trace for Perfetto"
+    )
+    made.add_argument(
+        "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
     )
     made.add_argument("--min-sram", action="store_true", help="print the least feasible SRAM and stop")
     made.add_argument(
@@ -207,7 +211,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, and a report without its library, before anything is solved."""
-    for option in ("json", "report", "trace"):
+    for option in ("json", "report", "trace", "instance"):
         path = getattr(options, option)
         if path is not None and not (option == "json" and str(path) == "-"):
             check_writable(path, f"--{option}")
@@ -218,7 +222,7 @@ def check_files(options: argparse.Namespace) -> None:
 def write_pictures(
     options: argparse.Namespace, problem: Problem, results: Sequence[Result], steps: Sequence[Step]
 ) -> None:
-    """Write the page and the trace that were asked for."""
+    """Write the page, the trace and the instance that were asked for."""
     plan = results[-1].plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
@@ -226,6 +230,9 @@ def write_pictures(
         write_whole(options.report, page(problem, results, steps), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
+    if plan is not None and options.instance is not None:
+        made = instance_of(problem, plan, options.instance.stem)
+        write_whole(options.instance, dump_instance(made), "--instance")
 
 
 def solve(
