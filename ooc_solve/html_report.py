@@ -9,6 +9,7 @@ from typing import Any
 from bokeh.embed import components
 from bokeh.resources import Resources
 
+from ooc_solve.advice import Advice, remarks, rows
 from ooc_solve.bottlenecks import SAME_PARTS, Cause, critical_ns, critical_path, retimed
 from ooc_solve.charts import convergence, sram_map, time_axis, timeline
 from ooc_solve.colours import (
@@ -31,7 +32,9 @@ RATES = (INFERENCES_PER_DAY // 10, INFERENCES_PER_DAY, INFERENCES_PER_DAY * 10, 
 """Inferences a day for which lifetimes are told."""
 
 
-def page(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()) -> str:
+def page(
+    problem: Problem, results: Sequence[Result], steps: Sequence[Step] = (), advice: Advice | None = None
+) -> str:
     """The page about the last result, which must have a plan; all figures are those of the JSON report."""
     chosen = results[-1]
     assert chosen.plan is not None
@@ -44,6 +47,7 @@ def page(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()
             section("SRAM", _SRAM_WORDS, _buffer_legend(plan) + places["sram"]),
             section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
             section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
+            "" if advice is None else section("What if", _ADVICE_WORDS, _advice(advice)),
             section("Layers", _LAYER_WORDS, _layers(facts)),
             section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
             section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
@@ -257,6 +261,24 @@ def _retimed(problem: Problem, plan: Plan, facts: dict[str, Any]) -> str:
     return table(("this plan with", "ms", "change"), rows(), "small")
 
 
+def _advice(advice: Advice) -> str:
+    heads = (
+        "what if",
+        SCALES[advice.problem.objective][0],
+        "change",
+        "at best",
+        "gap",
+        "in-core ms",
+        "s spent",
+    )
+    planned = [answer for answer in advice.answers if answer.value is not None]
+    found = [
+        (*map(escape, cells), milliseconds(answer.floor_ns or 0), f"{answer.seconds:.1f}")
+        for cells, answer in zip(rows(advice), planned, strict=True)
+    ]
+    return table(heads, found) + "".join(f"<p>{escape(remark)}</p>" for remark in remarks(advice))
+
+
 def _layers(facts: dict[str, Any]) -> str:
     heads = ("layer", "kind", "tiles", "ms", "I/O ms", "waits ms", "mJ", "KiB read", "KiB written", "KiB RAM")
     rows = [
@@ -395,6 +417,11 @@ _CRITICAL_WORDS = (
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "
     "can only be better, and none of it is measured on a board."
+)
+_ADVICE_WORDS = (
+    "Each change was made to the problem and solved again by the cost model. <b>change</b>: against this problem "
+    "in the same time; <b>at best</b>: what the proven bound of the changed problem allows; <b>in-core</b>: "
+    "computing alone. How well a network with smaller kernels works only training tells."
 )
 _LAYER_WORDS = (
     "<b>ms</b>: kernels. <b>I/O ms</b>: transfers, mostly behind kernels. <b>waits ms</b>: how long the CPU stood "
