@@ -2,9 +2,9 @@
 
 The time limit is split evenly over all that is left to solve, again and again, so that what one change does
 not use the others have; the problem as it is gets the same share. A search needs some time whatever its share,
-so a change is begun only if the longest search so far would still end in time; the others are told as not
-tried. A plan that can be carried out with a change as it is (more SRAM, a faster link) is known to
-the search, so such a change is never said to do harm.
+so a change is begun only if the longest search so far would still end in time (one that is begun is not cut
+off); the others are told as not tried, as they are after Ctrl-C. A plan that can be carried out with a change as it is (more SRAM, a faster
+link) is known to the search, so such a change is never said to do harm.
 """
 
 from __future__ import annotations
@@ -87,13 +87,18 @@ def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | Non
     asked = what_ifs(problem, plan)
     asked = (WhatIf(AS_IS, problem), *asked) if plan is not None else asked
     answers: list[Answer] = []
-    for number, change in enumerate(asked):
-        if tell is not None:
-            tell(f"what if {number + 1} of {len(asked)}: {change.change}")
-        left = budget.time_limit_s - (time.monotonic() - begun)
-        share = replace(budget, time_limit_s=left / (len(asked) - number))
-        longest = max((answer.seconds for answer in answers), default=0.0)
-        answers.append(_answer(change, plan, share) if left > longest else _untried(change))
+    try:
+        for number, change in enumerate(asked):
+            left = budget.time_limit_s - (time.monotonic() - begun)
+            if left <= max((answer.seconds for answer in answers), default=0.0):
+                break
+            if tell is not None:
+                tell(f"what if {number + 1} of {len(asked)}: {change.change}")
+            share = replace(budget, time_limit_s=left / (len(asked) - number))
+            answers.append(_answer(change, plan, share))
+    except KeyboardInterrupt:  # what is known by then is advice, too
+        pass
+    answers += [_untried(change) for change in asked[len(answers) :]]
     base = next((answer.value for answer in answers if answer.change == AS_IS), None)
     found = halos(problem, plan) if plan is not None else ()
     return Advice(problem, base, _ranked(base, answers), found, time.monotonic() - begun)
@@ -103,6 +108,8 @@ def _answer(change: WhatIf, plan: Plan | None, budget: Budget) -> Answer:
     known = [] if plan is None else [carried(change.problem, plan)]
     begun = time.monotonic()
     result = cp_sat(change.problem, budget, None, known)
+    if result.plan is not None and result.reason:
+        raise KeyboardInterrupt  # the search heeded it, with half a plan
     seconds = round(time.monotonic() - begun, 3)
     if result.plan is None:
         return Answer(change.change, None, None, None, None, seconds, result.reason)
@@ -190,7 +197,11 @@ def remarks(advice: Advice) -> tuple[str, ...]:
 
 def _overlap(halo: Halo) -> str:
     kernel = f"{halo.kernel[0]}x{halo.kernel[1]}"
-    again = "nothing is computed again" if halo.again <= 0 else f"{halo.again:.1%} is computed again"
+    again = (
+        "its rows are kept, nothing is computed again"
+        if halo.again <= 0
+        else f"{halo.again:.1%} is computed again"
+    )
     return (
         f"Patches: {halo.op} ({kernel}) makes them overlap by {halo.rows} rows of the stage's input; {again}."
     )

@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import astuple, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -258,15 +258,21 @@ def _where(point: Point) -> str:
 @contextmanager
 def _executor(options: argparse.Namespace, grid: Grid) -> Iterator[Executor]:
     """Processes of this machine, or of a cluster; given up at once if the command is interrupted."""
-    made = _cluster(options.cluster) if options.cluster else _processes(options, grid)
-    try:
-        yield made
-    except BaseException:
-        made.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    made.shutdown()
+    with _client(options.cluster) if options.cluster else nullcontext() as client:
+        made: Executor = _processes(options, grid) if client is None else client.get_executor(pure=False)
+        try:
+            yield made
+        except BaseException:
+            made.shutdown(wait=False, cancel_futures=True)
+            if client is None:
+                _end_children()
+            raise
+        made.shutdown()
+
+
+def _end_children() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 def _processes(options: argparse.Namespace, grid: Grid) -> Executor:
@@ -289,20 +295,20 @@ def _live_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _cluster(address: str) -> Executor:
+def _client(address: str) -> AbstractContextManager[Any]:
+    """A connection to the scheduler of a Dask cluster."""
     if find_spec("distributed") is None:
         raise InputError("--cluster needs the library distributed: pip install 'ooc-solve[sweep]'.")
     from distributed import Client
 
     try:
-        client = Client(address, timeout="10s")
+        client: AbstractContextManager[Any] = Client(address, timeout="10s")
     except (OSError, ValueError, TypeError) as error:
         reason = re.sub(r"\s+", " ", str(error)) or type(error).__name__
         raise InputError(
             f"--cluster must be the address of a Dask scheduler that answers (got '{address}': {reason})."
         ) from None
-    executor: Executor = client.get_executor(pure=False)
-    return executor
+    return client
 
 
 # ----------------------------------------------------------------------------------- results

@@ -69,7 +69,9 @@ def curves(rows: Sequence[Row]) -> Any:
             found = [row for row in _planned(rows) if (row.scheduler, row.seed) == (scheduler, seed)]
             _curve(drawn, found, scale, unit, number)
     bounds = {"x": sizes, "y": [_bound(rows, size) / scale for size in sizes]}
-    drawn.scatter("x", "y", source=ColumnDataSource(bounds), color=BOUND_COLOUR, marker="dash", size=16)
+    drawn.scatter(
+        "x", "y", source=ColumnDataSource(bounds), color=BOUND_COLOUR, marker="dash", size=18, line_width=3
+    )
     return drawn
 
 

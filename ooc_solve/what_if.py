@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 
 from ooc_solve.models.operator_order import listed
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
-from ooc_solve.models.target import CARRIES, list_storage
+from ooc_solve.models.target import CARRIES, list_storage, list_targets
 from ooc_solve.models.vocabulary import Board, OocError, Plan, Port, Storage, Store, Target
 from ooc_solve.receptive_field import cut_kernels, halos, shrunk, shrunk_op
 
@@ -107,10 +108,18 @@ def _behind(problem: Problem, port: Port, other: Port) -> Problem:
 def _parts(problem: Problem) -> Iterator[WhatIf]:
     """Other parts that the ports carry, in place of each store."""
     target = problem.target
+    parts = [part for part in list_storage() if part.name not in _emulated() or target.board.emulator]
     for store in target.stores:
-        for part in list_storage():
+        for part in parts:
             if part.kind in CARRIES[store.port.bus] and _serves(target, store, part):
                 yield WhatIf(f"{part.name} for {store.storage.name}", _swapped(problem, store, part))
+
+
+@cache
+def _emulated() -> frozenset[str]:
+    """Parts that only exist behind emulated boards."""
+    places = [(store.storage.name, t.board.emulator) for t in list_targets() for store in t.stores]
+    return frozenset(name for name, _ in places) - {name for name, emulator in places if emulator is None}
 
 
 def _serves(target: Target, store: Store, part: Storage) -> bool:

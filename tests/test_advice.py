@@ -16,6 +16,7 @@ from ooc_solve.api import load, target
 from ooc_solve.cli import main
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, Plan, Selection
+from ooc_solve.receptive_field import Halo
 from ooc_solve.solver.validate import validate
 from ooc_solve.what_if import AS_IS, what_ifs
 
@@ -129,6 +130,18 @@ def test_terminal_fits_80_columns(advice: Advice) -> None:
     assert all(len(line) <= 80 for line in lines)
     assert len(list(rows(advice))) == sum(answer.value is not None for answer in advice.answers)
     assert AS_IS in repr(advice)
+
+
+def test_overlaps_are_told(advice: Advice) -> None:
+    """A kernel that makes patches overlap is named with its rows and what is computed again."""
+    told = remarks(
+        replace(advice, halos=(Halo(0, "conv", (3, 3), 4, 0.25), Halo(0, "point", (5, 5), 2, 0.0)))
+    )
+    assert (
+        "Patches: conv (3x3) makes them overlap by 4 rows of the stage's input; 25.0% is computed again."
+        in told
+    )
+    assert any("point (5x5)" in words and "nothing is computed again" in words for words in told)
 
 
 def test_advice_when_nothing_fits(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,13 @@ def test_flash_is_not_offered_for_activations_nor_psram_for_weights() -> None:
         assert erase is None or not erase.required
 
 
+def test_parts_of_emulators_are_not_offered_for_boards() -> None:
+    """The memory that an emulated machine paces is no part to buy."""
+    words = changes(problem_of(load("zoo:ds_cnn"), target("h747-qspi"), 32768))
+    assert any(word.startswith("mx25r6435f for") for word in words)
+    assert not any(word.startswith("paced-8m") for word in words)
+
+
 def test_input_and_output_elsewhere(tiny_problem: Problem) -> None:
     """What lives in storage is tried in SRAM; without storage that takes writes there is no other place."""
     assert changes(tiny_problem)["input and output in sram"].io is IoPlace.SRAM
