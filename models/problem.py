@@ -29,6 +29,10 @@ MAX_UNITS = 0xFFFE
 """Address fields of the tables have 16 bits; the largest value means "none"."""
 
 
+PATCH_DEPTH = 9
+"""Operators that are fused into one stage at most, unless a problem says otherwise."""
+
+
 class IoPlace(Enum):
     """Where the network's input and output live."""
 
@@ -42,6 +46,8 @@ class Problem:
 
     ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
     ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound.
+    ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
+    which plans are right. 1: none are fused.
     """
 
     network: Network
@@ -50,6 +56,7 @@ class Problem:
     io: IoPlace
     objective: Objective = Objective.LATENCY
     write_budget_bytes: int | None = None
+    patch_depth: int = PATCH_DEPTH
 
     def __post_init__(self) -> None:
         if self.sram_bytes <= RESERVED_BYTES:

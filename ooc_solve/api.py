@@ -28,6 +28,8 @@ from typing import Any
 
 from rich.console import Console
 
+from ooc_solve import advice as advising
+from ooc_solve.advice import Advice
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.gantt import gantt_svg
 from ooc_solve.models import vocabulary
@@ -271,6 +273,13 @@ class Solution:
         """Whether the plan is proven optimal."""
         return self.result.status is Status.OPTIMAL
 
+    def advise(self, time_limit: float = 20.0, workers: int = 2, seed: int = 1) -> Advice:
+        """What changes to SRAM, links, storage, places, patches and kernels would bring, the best first.
+
+        Each is solved again; ``time_limit`` in seconds is for all of them together.
+        """
+        return advising.advise(self.problem, self.result.plan, Budget(time_limit, workers, seed))
+
     def to_dict(self) -> dict[str, Any]:
         """The report as ``ooc-solve --json`` writes it."""
         return report(self.problem, self.results, self.steps)
@@ -391,6 +400,27 @@ def compare(
     history = History(progress)
     results = solving.compare(problem, Budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
+
+
+def advise(
+    network: Network,
+    target: Target,
+    sram: int | str | None = None,
+    *,
+    objective: str = "latency",
+    io: str | None = None,
+    write_budget: int | None = None,
+    time_limit: float = 20.0,
+    workers: int = 2,
+    seed: int = 1,
+) -> Advice:
+    """Solve, then say what changes would bring (`Solution.advise`); options as in `solve`.
+
+    ``time_limit`` is taken twice: for the plan, and for all changes together.
+    """
+    options: dict[str, Any] = {"objective": objective, "io": io, "write_budget": write_budget}
+    spent: dict[str, Any] = {"time_limit": time_limit, "workers": workers, "seed": seed}
+    return solve(network, target, sram, **options, **spent).advise(**spent)
 
 
 def scheduled(problem: Problem, scheduler: str, budget: Budget, progress: History) -> Result:

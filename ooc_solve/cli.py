@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.models.operator_order import ordered
@@ -32,6 +33,7 @@ from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
@@ -118,6 +120,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--trace", type=Path, metavar="FILE.json", help="write the plan as a trace for Perfetto"
     )
+    made.add_argument(
+        "--advise",
+        action="store_true",
+        help="solve again with changes to SRAM, storage, kernels, ..., and rank them (takes the time limit again)",
+    )
+    made.add_argument(
+        "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
+    )
     made.add_argument("--min-sram", action="store_true", help="print the least feasible SRAM and stop")
     made.add_argument(
         "--check", action="store_true", help="say which nodes of the model are supported and stop"
@@ -183,14 +193,18 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if chosen.plan is not None:
         problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
+    advice = advised(options, problem, chosen, budget, errors)
     if options.json is not None:
-        write_json(options.json, report(problem, results, history.steps))
+        found = report(problem, results, history.steps)
+        write_json(options.json, found if advice is None else {**found, "advice": advice.to_dict()})
     if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps)
+        write_pictures(options, problem, results, history.steps, advice)
     if chosen.plan is not None and options.output is not None:
         write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
+        if advice is not None and not quiet:
+            show_advice(console, advice)
         return EXIT_INFEASIBLE
     if chosen.reason:
         errors.print(f"ooc-solve: {chosen.reason}", markup=False)
@@ -200,6 +214,9 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         show_layers(console, problem, chosen.plan)
         console.print()
         show_verdict(console, problem, results)
+        if advice is not None:
+            console.print()
+            show_advice(console, advice)
         if options.output is not None:
             console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
     return 0
@@ -207,7 +224,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, and a report without its library, before anything is solved."""
-    for option in ("json", "report", "trace"):
+    for option in ("json", "report", "trace", "instance"):
         path = getattr(options, option)
         if path is not None and not (option == "json" and str(path) == "-"):
             check_writable(path, f"--{option}")
@@ -215,17 +232,34 @@ def check_files(options: argparse.Namespace) -> None:
         check_plotting()
 
 
+def advised(
+    options: argparse.Namespace, problem: Problem, chosen: Result, budget: Budget, errors: Console
+) -> Advice | None:
+    """What changes would bring, if that was asked for, with progress on a terminal."""
+    if not options.advise:
+        return None
+    with errors.status("") as status:
+        return advise(problem, chosen.plan, budget, status.update)
+
+
 def write_pictures(
-    options: argparse.Namespace, problem: Problem, results: Sequence[Result], steps: Sequence[Step]
+    options: argparse.Namespace,
+    problem: Problem,
+    results: Sequence[Result],
+    steps: Sequence[Step],
+    advice: Advice | None,
 ) -> None:
-    """Write the page and the trace that were asked for."""
+    """Write the page, the trace and the instance that were asked for."""
     plan = results[-1].plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps), "--report")
+        write_whole(options.report, page(problem, results, steps, advice), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
+    if plan is not None and options.instance is not None:
+        made = instance_of(problem, plan, options.instance.stem)
+        write_whole(options.instance, dump_instance(made), "--instance")
 
 
 def solve(

@@ -25,9 +25,6 @@ from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
 
 T = TypeVar("T")
 
-MOST_OPERATORS = 9
-"""Operators of a fused stage."""
-
 LARGE = 3
 """Stages are fused where an inner tensor takes more than the arena divided by this."""
 
@@ -66,10 +63,10 @@ def outer_operand(network: Network, first: int, place: int, k: int) -> int | Non
     return before + sum(name not in inner for name in ops[-1].inputs[:k])
 
 
-def spans(network: Network, arena: int) -> Iterator[range]:
-    """Consecutive operators worth fusing within an arena."""
+def spans(network: Network, arena: int, depth: int) -> Iterator[range]:
+    """Consecutive operators worth fusing within an arena, at most ``depth`` of them."""
     for first in range(len(network.ops)):
-        for end in range(first + 2, min(len(network.ops), first + MOST_OPERATORS) + 1):
+        for end in range(first + 2, min(len(network.ops), first + depth) + 1):
             span = range(first, end)
             sizes = [network.tensors[network.ops[k].output].size_bytes for k in span]
             most = max(sizes[:-1])
@@ -142,13 +139,13 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
     """
     end = span[-1] + 1
     if end not in costs.cuts:
-        costs.cuts[end] = list(_longest(costs.problem.network, end))
+        costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
     return [tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span)]
 
 
-def _longest(network: Network, end: int) -> Iterator[tuple[Tiling, ...]]:
+def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:
     """For each way to cut the last operator, the tilings of as many operators before it as can be fused."""
-    starts = [k for k in range(max(0, end - MOST_OPERATORS), end - 1) if can_be_fused(network, range(k, end))]
+    starts = [k for k in range(max(0, end - depth), end - 1) if can_be_fused(network, range(k, end))]
     for rows, columns, rings in _shapes(network.tensors[network.ops[end - 1].output]):
         for hold in (True, False):
             made = (fused_tilings(network, range(k, end), rows, columns, rings, hold) for k in starts)
