@@ -307,19 +307,22 @@ class _Walk:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
-        known: dict[int, tuple[int, int, int]] = {}
-        figures = np.zeros((3, 1 if shared else groups * splits), np.int64)
-        moved = np.zeros(figures.shape[1], np.int64)
-        for i in range(figures.shape[1]):
-            size = align_up(geometry.weight_bytes((0, 0, *divmod(i, splits))) + CHECKSUM_BYTES, granule)
-            if size not in known:
-                known[size] = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.IMAGE, size), 0
-            figures[:, i], moved[i] = known[size], size
+        few_groups, few_splits = _representatives(1 if shared else groups), _representatives(1 if shared else splits)
+        sizes = np.array(
+            [[geometry.weight_bytes((0, 0, g, s)) for s in few_splits[0]] for g in few_groups[0]],
+            np.int64,
+        )
+        moved = align_up(sizes[np.ix_(few_groups[1], few_splits[1])].reshape(-1) + CHECKSUM_BYTES, granule)
+        kinds, kind = np.unique(moved, return_inverse=True)
+        figures = np.array(
+            [[self.problem.buffer_bytes(int(size)), self.known.read_ns(RegionName.IMAGE, int(size)), 0] for size in kinds],
+            np.int64,
+        ).T[:, kind.reshape(-1)]
+        checked = np.array([check_ns(self.problem.target, int(size)) for size in kinds], np.int64)
         starts = self._load(
             len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights
         )
-        checks = np.array([check_ns(self.problem.target, int(size)) for size in moved], np.int64)
-        self.table[COMPUTE, starts] += checks[which[starts]]
+        self.table[COMPUTE, starts] += checked[kind.reshape(-1)[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
@@ -491,3 +494,11 @@ def _numbers(ranges: tuple[tuple[int, int], ...]) -> Ints:
     """For each range, the position of the first that equals it."""
     known: dict[tuple[int, int], int] = {}
     return np.array([known.setdefault(r, i) for i, r in enumerate(ranges)], np.int64)
+
+
+def _representatives(tiles: int) -> tuple[list[int], Ints]:
+    """Tiles of an axis that stand for all of equal size (the last may be smaller), and which one each is like."""
+    chosen = sorted({0, tiles - 1})
+    like = np.zeros(tiles, np.int64)
+    like[-1] = len(chosen) - 1
+    return chosen, like
