@@ -208,7 +208,7 @@ class _Improvement:
     def _try(self, proposals: Sequence[Proposal], most: int) -> None:
         """Carry out the proposals that may be better than what is known."""
         limit = self._worthwhile(most)
-        before, all_tries = 0.0, most
+        before, all_tries, best = 0.0, most, self.best
         for proposal in proposals:
             if most == 0 or (self.over and most < all_tries) or proposal.price > limit:
                 break
@@ -221,7 +221,13 @@ class _Improvement:
             candidate = self.seen[selection] = evaluate(self.space.problem, selection)
             self.left -= UNITS_PER_TASK * (FAILED_TASKS if candidate is None else len(candidate.graph.tasks))
             if candidate is not None:
-                self._keep(candidate, proposal)
+                self.pool.append((candidate, proposal))
+                if best is None or candidate.score < best.score:
+                    best = candidate
+        self.pool.sort(key=lambda pair: pair[0].score)
+        del self.pool[POOL:]
+        if best is not None and best is not self.best:
+            self._finish(best)
         if most == all_tries:
             self.hope *= MORE_HOPE
 
@@ -238,15 +244,15 @@ class _Improvement:
         wide = most == TRIED and self.space.problem.objective is Objective.LATENCY
         return max(known, float(best.score[0])) if wide else known
 
-    def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
-        self.pool.append((candidate, proposal))
-        self.pool.sort(key=lambda pair: pair[0].score)
-        del self.pool[POOL:]
-        if self.best is None or candidate.score < self.best.score:
-            self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
-            self.best = polish(self.space.problem, candidate, self.deadline)
-            if self.told is not None:
-                self.told(self.best)
+    def _finish(self, candidate: Candidate) -> None:
+        """Take a plan that is better than all before, and schedule it in every way that is known."""
+        self.best = candidate
+        if self.told is not None:
+            self.told(candidate)
+        self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
+        self.best = polish(self.space.problem, candidate, self.deadline)
+        if self.told is not None:
+            self.told(self.best)
 
     def _take_up(self, candidate: Candidate) -> None:
         """Put a plan that is given into the pool, if it is made of options of the space."""

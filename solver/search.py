@@ -52,11 +52,17 @@ POLICIES = tuple(
 COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
 """Policies of schedules that count bytes and get addresses afterwards, tried for the best candidate."""
 
+QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True), Policy(3, 1, True))
+"""Those that are tried where there are many tasks."""
+
 LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 """The same for a candidate whose tiles are not placed in any other way."""
 
-MANY_TASKS = 600
+MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
+
+PACKED_TASKS = 1500
+"""Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,10 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
             return best
-    for schedule in packed_schedules(problem, candidate.graph, COUNTING, best.score[1]):
+    if len(candidate.graph.tasks) > PACKED_TASKS:
+        return best
+    counting = COUNTING if effort == 8 else QUICK_COUNTING
+    for schedule in packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline):
         score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
