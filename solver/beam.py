@@ -645,7 +645,9 @@ class _Beam:
         )
         return [step.profile for step in gone], room, np.array([step.fixed for step in gone]), written
 
-    def _simulated(self, traffic: StageTraffic, front: Front, profiles: Sequence[Profile], room: Ints) -> Front:
+    def _simulated(
+        self, traffic: StageTraffic, front: Front, profiles: Sequence[Profile], room: Ints
+    ) -> Front:
         """Fronts of plans behind a stage, each with its own profile."""
         known: dict[int, int] = {}
         distinct: list[Profile] = []

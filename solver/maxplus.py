@@ -183,7 +183,9 @@ class Stairs:
         found, slots, part = f.copy(), size // self.quantum, 1
         while most > 0:  # 1, 2, 4 and so on buffers at once, and what is left, make any number of them
             part = min(part, most)
-            np.maximum(found[part * slots :], found[: len(f) - part * slots] + part * ns, out=found[part * slots :])
+            np.maximum(
+                found[part * slots :], found[: len(f) - part * slots] + part * ns, out=found[part * slots :]
+            )
             most, part = most - part, 2 * part
         return found
 

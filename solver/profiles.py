@@ -307,7 +307,10 @@ class _Walk:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
-        few_groups, few_splits = _representatives(1 if shared else groups), _representatives(1 if shared else splits)
+        few_groups, few_splits = (
+            _representatives(1 if shared else groups),
+            _representatives(1 if shared else splits),
+        )
         sizes = np.array(
             [[geometry.weight_bytes((0, 0, g, s)) for s in few_splits[0]] for g in few_groups[0]],
             np.int64,
@@ -315,7 +318,10 @@ class _Walk:
         moved = align_up(sizes[np.ix_(few_groups[1], few_splits[1])].reshape(-1) + CHECKSUM_BYTES, granule)
         kinds, kind = np.unique(moved, return_inverse=True)
         figures = np.array(
-            [[self.problem.buffer_bytes(int(size)), self.known.read_ns(RegionName.IMAGE, int(size)), 0] for size in kinds],
+            [
+                [self.problem.buffer_bytes(int(size)), self.known.read_ns(RegionName.IMAGE, int(size)), 0]
+                for size in kinds
+            ],
             np.int64,
         ).T[:, kind.reshape(-1)]
         checked = np.array([check_ns(self.problem.target, int(size)) for size in kinds], np.int64)

@@ -412,7 +412,10 @@ class Options:
 
     def names(self, stage: int, option: Option) -> tuple[str, ...]:
         """What an option of a stage reads, operand by operand."""
-        key = stage, option.operators
+        return self._operands(stage, option.operators)
+
+    def _operands(self, stage: int, operators: int) -> tuple[str, ...]:
+        key = stage, operators
         if key not in self._names:
             self._names[key] = operands(self.problem.network, *key)
         return self._names[key]
@@ -494,7 +497,9 @@ class Options:
         channels, ahead, own = range(self.channels), [], []
         for number in numbers:
             steps, option = self.steps[stage][number], self.options[stage][number]
-            places = [[row_of(self.load_stairs(stage, number, place, c)) for place in range(3)] for c in channels]
+            places = [
+                [row_of(self.load_stairs(stage, number, place, c)) for place in range(3)] for c in channels
+            ]
             left = [
                 [row_of(self.staircases.flat), row_of(self.store_stairs(stage, option, steps, c))]
                 for c in channels
@@ -613,7 +618,7 @@ class Options:
     def operands(self, stage: int, operators: int) -> list[list[int]]:
         """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
         found: list[list[int]] = [[] for _ in range(self.channels)]
-        names = operands(self.problem.network, stage, operators)
+        names = self._operands(stage, operators)
         for k in (*range(len(names)), WEIGHTS):
             if (channel := self._channel(names, k)) >= 0:
                 found[channel].append(k)
@@ -845,16 +850,11 @@ class Round:
             _check(self.deadline)
             if stage:
                 self.labels[stage] = self._kept(arrived[stage])
-            here = []
-            for key, mask in batches:
-                labels = self.labels[stage].get(key[1])
-                if labels is None:
-                    continue
-                mask, matrices = self._matrices(key, mask)
-                if mask.any():
-                    here.append((key, mask, matrices))
-                    images = applied(matrices, labels).reshape(d, -1)
-                    arrived[stage + key[3]][self.lives.after(*key)].append(images)
+            reached = [(key, mask) for key, mask in batches if key[1] in self.labels[stage]]
+            here = self._matrices(reached)
+            for key, _, matrices in here:
+                images = applied(matrices, self.labels[stage][key[1]]).reshape(d, -1)
+                arrived[stage + key[3]][self.lives.after(*key)].append(images)
             self.matrices.append(here)
         self.labels[-1] = self._kept(arrived[-1])
 
@@ -862,8 +862,24 @@ class Round:
         """The vectors behind an operator that are told apart."""
         return {s: minimal(np.concatenate(images, axis=1), self.most) for s, images in arrived.items()}
 
-    def _matrices(self, key: Key, mask: Mask) -> tuple[Mask, Ints]:
-        """Options of a batch that fit beside the kept tensors, and their matrices."""
+    def _matrices(self, batches: Sequence[tuple[Key, Mask]]) -> list[tuple[Key, Mask, Ints]]:
+        """Options of some batches that fit beside the kept tensors, and their matrices."""
+        fitting = [found for key, mask in batches if (found := self._fitting(key, mask)) is not None]
+        if not fitting:
+            return []
+        parts = [batch for _, _, batch, _ in fitting]
+        count, row_runs, row_count, rows = (
+            np.concatenate([getattr(batch, name) for batch in parts])
+            for name in ("count", "row_runs", "row_count", "rows")
+        )
+        single = np.concatenate([matrices for _, _, _, matrices in fitting], axis=2)
+        rounds = powers(chains(powers(single, count), row_runs), row_count)
+        ends = np.cumsum([len(batch.rows) for batch in parts])
+        whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
+        return [(key, mask, own) for (key, mask, _, _), own in zip(fitting, whole, strict=True)]
+
+    def _fitting(self, key: Key, mask: Mask) -> tuple[Key, Mask, Batch, Ints] | None:
+        """Options of a batch that fit, and the matrices of their single kernels; None if none do."""
         stage, state, output, operators = key
         options = self.options
         batch = options.batch(*key).take(mask)
@@ -873,15 +889,14 @@ class Round:
         free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
         runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
         fits = np.minimum.reduceat(free, np.cumsum(runs) - runs) >= 0
+        if not fits.any():
+            return None
         if not fits.all():
             left = mask.copy()
             left[np.flatnonzero(mask)[~fits]] = False
-            if not fits.any():
-                return left, np.zeros((0, 0, 0), np.int64)
             free, batch, mask = free[np.repeat(fits, runs)], batch.take(fits), left
         single = self._single(batch, key, room, own_bytes, free // options.stairs.quantum)
-        rounds = powers(chains(powers(single, batch.count), batch.row_runs), batch.row_count)
-        return mask, chains(rounds, batch.rows)
+        return key, mask, batch, single
 
     def _free(self, room: int, own_bytes: int, need: Ints, before_output: Mask, instant: Mask) -> Ints:
         """Bytes that kernels leave free; one that takes no time holds nothing, as lives are half-open."""
