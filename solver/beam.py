@@ -198,8 +198,8 @@ class Course:
         profile = self.profiles.of(stage, self.options[stage][way.option], records)
         if profile is None or profile.peak_bytes > way.room_bytes:
             return None
-        return Step(way.option, profile, way.room_bytes, way.after, self.price.fixed(profile),
-                    sum(profile.written_bytes))  # fmt: skip
+        fixed, written = self.price.fixed(profile), sum(profile.written_bytes)
+        return Step(way.option, way.operators, profile, way.room_bytes, way.after, fixed, written)
 
     def room_bytes(self, stage: int, residence: dict[str, int]) -> int:
         """Arena that kept tensors leave in a stage that ends with an operator, its own output aside."""
@@ -266,6 +266,7 @@ class Step:
     """One stage done in one way: option, profile, bytes beside kept tensors, state behind, price, writes."""
 
     option: int
+    operators: int
     profile: Profile
     room_bytes: int
     after: State
