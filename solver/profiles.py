@@ -307,28 +307,19 @@ class _Walk:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
-        few_groups, few_splits = (
-            _representatives(1 if shared else groups),
-            _representatives(1 if shared else splits),
-        )
-        sizes = np.array(
-            [[geometry.weight_bytes((0, 0, g, s)) for s in few_splits[0]] for g in few_groups[0]],
-            np.int64,
-        )
-        moved = align_up(sizes[np.ix_(few_groups[1], few_splits[1])].reshape(-1) + CHECKSUM_BYTES, granule)
-        kinds, kind = np.unique(moved, return_inverse=True)
+        groups_at, like_group = _representatives(1 if shared else groups)
+        splits_at, like_split = _representatives(1 if shared else splits)
+        like = (like_group[:, None] * len(splits_at) + like_split).reshape(-1)
+        records = [geometry.weight_bytes((0, 0, g, s)) for g in groups_at for s in splits_at]
+        sizes = [align_up(size + CHECKSUM_BYTES, granule) for size in records]
         figures = np.array(
-            [
-                [self.problem.buffer_bytes(int(size)), self.known.read_ns(RegionName.IMAGE, int(size)), 0]
-                for size in kinds
-            ],
+            [(self.problem.buffer_bytes(s), self.known.read_ns(RegionName.IMAGE, s), 0) for s in sizes],
             np.int64,
-        ).T[:, kind.reshape(-1)]
-        checked = np.array([check_ns(self.problem.target, int(size)) for size in kinds], np.int64)
-        starts = self._load(
-            len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights
-        )
-        self.table[COMPUTE, starts] += checked[kind.reshape(-1)[which[starts]]]
+        ).T
+        checks = np.array([check_ns(self.problem.target, size) for size in sizes], np.int64)
+        moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
+        starts = self._load(len(geometry.inputs), RegionName.IMAGE, figures[:, like], moved, which, hold)
+        self.table[COMPUTE, starts] += checks[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
