@@ -8,9 +8,11 @@ schedule holds as it is, and fragmentation costs nothing.
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ooc_solve.models.problem import Problem
@@ -64,15 +66,28 @@ def packed_placement(problem: Problem, graph: TaskGraph, effort: Effort = QUICK)
 
 
 def packed_schedules(
-    problem: Problem, graph: TaskGraph, policies: Sequence[Policy], below_ns: int, effort: Effort = QUICK
+    problem: Problem,
+    graph: TaskGraph,
+    policies: Sequence[Policy],
+    below_ns: int,
+    effort: Effort = QUICK,
+    deadline: float = math.inf,
 ) -> Iterator[Schedule]:
-    """Schedules shorter than ``below_ns`` that were made by counting bytes and then found addresses."""
-    found = [times for policy in policies if (times := counted(problem, graph, policy)) is not None]
+    """Schedules shorter than ``below_ns`` that were made by counting bytes and then found addresses.
+
+    A ``deadline`` (of `time.monotonic`) ends the search early.
+    """
+    found = [
+        times
+        for policy in policies
+        if time.monotonic() < deadline and (times := counted(problem, graph, policy)) is not None
+    ]
     packing = Packing(problem, graph, effort)
     for times in sorted(set(found), key=lambda times: times.makespan_ns):
         if times.makespan_ns >= below_ns:
             return
-        address = packing.addresses(times)
+        left_s = max(0.0, deadline - time.monotonic())
+        address = packing.addresses(times, replace(effort, seconds=min(effort.seconds, left_s)))
         if address is not None:
             yield Schedule(times.start_ns, address)
             return
@@ -116,9 +131,9 @@ class Packing:
             found.append((begin, max(end, begin + 1)))
         return found
 
-    def addresses(self, times: Counted) -> tuple[int, ...] | None:
+    def addresses(self, times: Counted, effort: Effort | None = None) -> tuple[int, ...] | None:
         """Addresses for all buffers, None if none were found."""
-        return self.placed(zip(self.lifetimes(times), self.graph.buffers, strict=True))
+        return self.placed(zip(self.lifetimes(times), self.graph.buffers, strict=True), effort)
 
     def placed(
         self, alive: Iterable[tuple[tuple[int, int], Buffer]], effort: Effort | None = None

@@ -391,10 +391,7 @@ class _Costing:
 
     def _last_tile(self, number: int) -> tuple[int, int]:
         """The last patch for which an operator computes anything."""
-        layer = self.layers[number]
-        rows, columns, _, _ = layer.grid
-        tiles = ((row, columns - 1) for row in reversed(range(rows)))
-        return next(tile for tile in tiles if layer.output_box((*tile, 0, 0)).elements)
+        return self._shared("last tile", self.layers[number], _last_tile)
 
     def _fetched_room(self, number: int, k: int, tile: tuple[int, int]) -> int:
         """Least buffer of what one patch of an operator reads of a spilled tensor."""
@@ -415,6 +412,13 @@ class _Costing:
     def _last_reader(self, number: int) -> int:
         name = self.layers[number].output.name
         return max(k for k, layer in enumerate(self.layers) if name in layer.op.inputs)
+
+
+def _last_tile(layer: StageGeometry) -> tuple[int, int]:
+    """The last patch for which an operator computes anything."""
+    rows, columns, _, _ = layer.grid
+    tiles = ((row, columns - 1) for row in reversed(range(rows)))
+    return next(tile for tile in tiles if layer.output_box((*tile, 0, 0)).elements)
 
 
 def _length(interval: tuple[int, int]) -> int:

@@ -221,17 +221,25 @@ class _Improvement:
         """Carry out the proposals that may be better than what is known."""
         if not self._draft(proposals, DRAFTS * most, self._worthwhile(most)):
             self.hope *= MORE_HOPE
+        best = self.best
         for tried in range(most):
             if not self.drafts or (self.over and tried):
                 break
             expected, _, draft, proposal = heappop(self.drafts)
-            if self.is_quickest and expected >= self._makespan:
+            limit_ns = self._limit_ns(best)
+            if self.is_quickest and expected >= limit_ns:
                 self.drafts.clear()  # the others are no better
                 break
-            candidate = carried_out(self.space.problem, draft, self._makespan)
+            candidate = carried_out(self.space.problem, draft, limit_ns, self.deadline)
             self.left -= UNITS_PER_TASK * len(draft.graph.tasks)
             if candidate is not None:
-                self._keep(candidate, proposal)
+                self.pool.append((candidate, proposal))
+                if best is None or candidate.score < best.score:
+                    best = candidate
+        self.pool.sort(key=lambda pair: pair[0].score)
+        del self.pool[POOL:]
+        if best is not None and best is not self.best:
+            self._finish(best)
 
     def _draft(self, proposals: Sequence[Proposal], most: int, limit: float) -> int:
         """Give tasks to the proposals up to a price that are new; how many there were."""
@@ -251,10 +259,9 @@ class _Improvement:
                 heappush(self.drafts, (expected, len(self.seen), draft, proposal))
         return drafted_now
 
-    @property
-    def _makespan(self) -> int:
+    def _limit_ns(self, best: Candidate | None) -> int:
         """What a plan must be shorter than; any length will do where something else is minimised."""
-        return UNLIMITED if self.best is None or not self.is_quickest else self.best.score[1]
+        return UNLIMITED if best is None or not self.is_quickest else best.score[1]
 
     @property
     def is_quickest(self) -> bool:
@@ -274,15 +281,15 @@ class _Improvement:
         wide = most == TRIED and self.space.problem.objective is Objective.LATENCY
         return max(known, PESSIMISM * best.score[0]) if wide else known
 
-    def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
-        self.pool.append((candidate, proposal))
-        self.pool.sort(key=lambda pair: pair[0].score)
-        del self.pool[POOL:]
-        if self.best is None or candidate.score < self.best.score:
-            self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
-            self.best = polish(self.space.problem, candidate, self.deadline)
-            if self.told is not None:
-                self.told(self.best)
+    def _finish(self, candidate: Candidate) -> None:
+        """Take a plan that is better than all before, and schedule it in every way that is known."""
+        self.best = candidate
+        if self.told is not None:
+            self.told(candidate)
+        self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
+        self.best = polish(self.space.problem, candidate, self.deadline)
+        if self.told is not None:
+            self.told(self.best)
 
     def _take_up(self, candidate: Candidate) -> None:
         """Put a plan that is given into the pool, if it is made of options of the space."""

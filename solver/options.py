@@ -172,7 +172,7 @@ class OptionCosts:
         self.problem = problem
         self.known: dict[object, Option | None] = {}
         self.cuts: dict[int, list[tuple[Tiling, ...]]] = {}  # of fused stages, by where they end
-        self.shared: dict[object, Any] = {}  # figures of operators in fused stages
+        self.shared: dict[object, Any] = {}  # figures of operators that several options have in common
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
@@ -320,9 +320,8 @@ class OptionCosts:
             slots.append(slot)
             room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
-        tile = Tiling(tiling.rows, tiling.columns, tiling.channels, tiling.split)
-        elements = StageGeometry.of(self.problem.network, op, tile).output_box((0, 0, 0, 0)).elements
         if splits > 1:
+            elements = geometry.output_box((0, 0, 0, 0)).elements
             slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
             room += slots[-1]
         if output != KEPT:
@@ -356,6 +355,15 @@ class OptionCosts:
         return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
 
     def _compute_cost(self, geometry: StageGeometry) -> int:
+        """Compute time of all tiles, which does not depend on the order of the loops."""
+        tiling = geometry.tiling
+        key = "compute", geometry.op.name, tiling.rows, tiling.columns, tiling.channels, tiling.split
+        if key not in self.shared:
+            self.shared[key] = self._computed(geometry)
+        found: int = self.shared[key]
+        return found
+
+    def _computed(self, geometry: StageGeometry) -> int:
         """Compute time of all tiles, from their few distinct shapes."""
         target, total = self.problem.target, 0
         out, tiling = geometry.output, geometry.tiling
@@ -462,6 +470,25 @@ class OptionCosts:
         """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held, ns of checking."""
         tiling = geometry.tiling
         rows, columns, groups, splits = geometry.grid
+        one = geometry.weight_key((0, 0, groups - 1, splits - 1)) == (0, 0)
+        if one or tiling.hold_weights:
+            rounds = 1
+        elif splits > 1:
+            rounds = rows * columns
+        elif tiling.loop is LoopOrder.ACTIVATIONS_OUTER and groups > 1:
+            rounds = rows
+        else:
+            rounds = 1
+        key = "weights", geometry.op.name, tiling.channels, tiling.split
+        if key not in self.shared:
+            self.shared[key] = self._records(geometry)
+        slot, ns, first, size, count, held, checking = self.shared[key]
+        held = held if tiling.hold_weights else 0
+        return slot, ns * rounds, first, size * rounds, count * rounds, held, checking * rounds
+
+    def _records(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int, int]:
+        """`_weight_cost` of records that are fetched once and held."""
+        _, _, groups, splits = geometry.grid
         granule = self._granule(RegionName.IMAGE)
         keys: Counter[int] = Counter()
         seen = set()
@@ -477,23 +504,13 @@ class OptionCosts:
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
                 keys[size] += like
-        if geometry.weight_key((0, 0, groups - 1, splits - 1)) == (0, 0) or tiling.hold_weights:
-            rounds = 1
-        elif splits > 1:
-            rounds = rows * columns
-        elif tiling.loop is LoopOrder.ACTIVATIONS_OUTER and groups > 1:
-            rounds = rows
-        else:
-            rounds = 1
-        total_ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n * rounds for size, n in keys.items())
+        ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n for size, n in keys.items())
         slot = self.problem.buffer_bytes(max(keys))
         held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
         first = min(self.read_ns(RegionName.IMAGE, size, 1) for size in keys)
-        count = sum(keys.values())
         total = sum(size * n for size, n in keys.items())
-        checking = sum(check_ns(self.problem.target, size) * n * rounds for size, n in keys.items())
-        held = held if tiling.hold_weights else 0
-        return slot, total_ns, first, total * rounds, count * rounds, held, checking
+        checking = sum(check_ns(self.problem.target, size) * n for size, n in keys.items())
+        return slot, ns, first, total, sum(keys.values()), held, checking
 
     @staticmethod
     def _alike(group: int, groups: int) -> int:

@@ -307,19 +307,19 @@ class _Walk:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
-        known: dict[int, tuple[int, int, int]] = {}
-        figures = np.zeros((3, 1 if shared else groups * splits), np.int64)
-        moved = np.zeros(figures.shape[1], np.int64)
-        for i in range(figures.shape[1]):
-            size = align_up(geometry.weight_bytes((0, 0, *divmod(i, splits))) + CHECKSUM_BYTES, granule)
-            if size not in known:
-                known[size] = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.IMAGE, size), 0
-            figures[:, i], moved[i] = known[size], size
-        starts = self._load(
-            len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights
-        )
-        checks = np.array([check_ns(self.problem.target, int(size)) for size in moved], np.int64)
-        self.table[COMPUTE, starts] += checks[which[starts]]
+        groups_at, like_group = _representatives(1 if shared else groups)
+        splits_at, like_split = _representatives(1 if shared else splits)
+        like = (like_group[:, None] * len(splits_at) + like_split).reshape(-1)
+        records = [geometry.weight_bytes((0, 0, g, s)) for g in groups_at for s in splits_at]
+        sizes = [align_up(size + CHECKSUM_BYTES, granule) for size in records]
+        figures = np.array(
+            [(self.problem.buffer_bytes(s), self.known.read_ns(RegionName.IMAGE, s), 0) for s in sizes],
+            np.int64,
+        ).T
+        checks = np.array([check_ns(self.problem.target, size) for size in sizes], np.int64)
+        moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
+        starts = self._load(len(geometry.inputs), RegionName.IMAGE, figures[:, like], moved, which, hold)
+        self.table[COMPUTE, starts] += checks[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
@@ -491,3 +491,11 @@ def _numbers(ranges: tuple[tuple[int, int], ...]) -> Ints:
     """For each range, the position of the first that equals it."""
     known: dict[tuple[int, int], int] = {}
     return np.array([known.setdefault(r, i) for i, r in enumerate(ranges)], np.int64)
+
+
+def _representatives(tiles: int) -> tuple[list[int], Ints]:
+    """Tiles of an axis that stand for all of equal size (the last may be smaller), and which one each is like."""
+    chosen = sorted({0, tiles - 1})
+    like = np.zeros(tiles, np.int64)
+    like[-1] = len(chosen) - 1
+    return chosen, like

@@ -8,6 +8,8 @@ That costs little where the gaps that a greedy placement leaves (`weaving`) woul
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,11 +56,13 @@ class Repair:
         self.packing = Packing(problem, graph)
         self.tasks_timed = 0
 
-    def run(self, below_ns: int) -> Schedule | None:
+    def run(self, below_ns: int, deadline: float = math.inf) -> Schedule | None:
         """A schedule with addresses that is shorter than ``below_ns``; None if none is found."""
         waits: Waits = {}
         times, since = self._timed(waits), 0
         while times is not None and times.makespan_ns < below_ns and self.tasks_timed < MOST_TIMED:
+            if time.monotonic() > deadline:
+                return None
             crowd = self._crowd(times, since, WINDOW)
             if crowd is None:
                 address = self.packing.addresses(times)
@@ -145,12 +149,16 @@ class Repair:
 
 
 def repaired(
-    problem: Problem, graph: TaskGraph, policies: Sequence[Policy], below_ns: int
+    problem: Problem,
+    graph: TaskGraph,
+    policies: Sequence[Policy],
+    below_ns: int,
+    deadline: float = math.inf,
 ) -> Schedule | None:
     """The shortest schedule of some policies that can be packed, if it is shorter than ``below_ns``."""
     best: Schedule | None = None
     for policy in policies:
-        found = Repair(problem, graph, policy).run(below_ns)
+        found = Repair(problem, graph, policy).run(below_ns, deadline)
         if found is not None:
             best, below_ns = found, makespan_ns(graph, found.start_ns)
     return best

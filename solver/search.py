@@ -5,6 +5,7 @@ What is compared are schedules with addresses, not estimates.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,11 +57,17 @@ COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
 REPAIRED = (Policy(1, 1, False), Policy(32, 1, False))
 """Policies of schedules that count bytes and are mended until there are addresses."""
 
+QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True), Policy(3, 1, True))
+"""Those that are tried where there are many tasks."""
+
 LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 """The same for a candidate whose tiles are not placed in any other way."""
 
-MANY_TASKS = 600
+MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
+
+PACKED_TASKS = 1500
+"""Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,9 @@ def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
     return None if draft is None else carried_out(problem, draft, 0)
 
 
-def carried_out(problem: Problem, draft: Draft, below_ns: int) -> Candidate | None:
+def carried_out(
+    problem: Problem, draft: Draft, below_ns: int, deadline: float = math.inf
+) -> Candidate | None:
     """Best of a few list schedules, None if none is found.
 
     Where counting bytes alone gives less than that and ``below_ns``, tiles are packed again until they have
@@ -138,7 +147,7 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int) -> Candidate | No
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
     above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
     if draft.counted_ns < above_ns:
-        best = repaired(problem, graph, REPAIRED, above_ns) or best
+        best = repaired(problem, graph, REPAIRED, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
@@ -159,7 +168,10 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
             return best
-    for schedule in packed_schedules(problem, candidate.graph, COUNTING, best.score[1]):
+    if len(candidate.graph.tasks) > PACKED_TASKS:
+        return best
+    counting = COUNTING if effort == 8 else QUICK_COUNTING
+    for schedule in packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline):
         score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)

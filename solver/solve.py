@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log
 
@@ -126,10 +126,11 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
         return _nothing("cp-sat", problem, descent.seconds)
     plan = plan_of(ordered(problem, best.selection.order), best, "cp-sat")
     objective = value(problem.objective, plan.figures)
-    if descent.bound is not None or interrupted:
+    left_s = descent.deadline - time.monotonic()
+    if descent.bound is not None or interrupted or (descent.floor and left_s <= 0):
         bound = min(objective, descent.bound or descent.floor)
     else:
-        bound = lower_bound(problem, budget, objective)
+        bound = lower_bound(problem, replace(budget, time_limit_s=max(1.0, left_s)), objective)
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
     return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
