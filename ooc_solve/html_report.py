@@ -21,7 +21,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
@@ -41,7 +41,7 @@ def page(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()
     sections = "".join(
         (
             _section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
-            _section("SRAM", _SRAM_WORDS, _buffer_legend(plan) + places["sram"]),
+            _section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
             _section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
             _section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
             _section("Layers", _LAYER_WORDS, _layers(facts)),
@@ -171,10 +171,10 @@ def _task_legend(plan: Plan) -> str:
     return _legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
 
 
-def _buffer_legend(plan: Plan) -> str:
+def _buffer_legend(problem: Problem, plan: Plan) -> str:
     roles = {buffer.role for buffer in plan.graph.buffers}
     marks = [(colour, BUFFER_NAMES[role]) for role, colour in BUFFER_COLOURS.items() if role in roles]
-    return _legend([*marks, (LAYER_GREYS[0], f"runtime ({RESERVED_BYTES:,} bytes)")])
+    return _legend([*marks, (LAYER_GREYS[0], f"runtime ({problem.reserved_bytes:,} bytes)")])
 
 
 def _search_legend(steps: Sequence[Step]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
@@ -26,7 +27,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 KEPT = 0
@@ -336,7 +337,10 @@ class OptionCosts:
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
         regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
-        workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
+        workspace = Workspace(
+            self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
+            tuple(map(self.problem.seal_bytes, regions[:-1])),
+        )  # fmt: skip
         need = workspace.busiest_bytes()
         return Option(
             (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
@@ -380,6 +384,9 @@ class OptionCosts:
         region = self.region_of(op.inputs[k])
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
+        seal = self.problem.seal_bytes(region)
+        if op.needs_whole_tensors and seal:
+            return None
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
             ns = self.read_ns(region, size, 1)
@@ -387,7 +394,7 @@ class OptionCosts:
             return slot, ns, ns, size, 1, 0, slot
         _, column_ranges = input_ranges(geometry, k)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
-        if narrow and (tensor.width * residence * element) % granule:
+        if narrow and (seal or (tensor.width * residence * element) % granule):
             return None
         row_ranges, column_ranges = self._fetched(geometry, k, residence)
         spans = Counter(high - low for low, high in row_ranges)
@@ -400,7 +407,7 @@ class OptionCosts:
                 for width, planes in widths.items():
                     pixel = width * element
                     if high - low == tensor.width:
-                        segment, segments = align_up(height * tensor.width * pixel, granule), 1
+                        segment, segments = align_up(height * (tensor.width * pixel + seal), granule), 1
                     else:
                         segment, segments = align_up((high - low) * pixel, granule), height
                     ns = self.read_ns(region, segment * segments, segments)
@@ -413,16 +420,15 @@ class OptionCosts:
                     count += times * rounds
                     first_ns = ns if first_ns is None else min(first_ns, ns)
         slot = self.problem.buffer_bytes(slot)
-        worst = self._worst_slot(tensor, max(spans), residence, granule)
+        worst = self._worst_slot(max(spans), tensor.width * residence * element + seal, granule)
         extra = max(0, self.problem.buffer_bytes(worst) - slot)
         if tiling.hold_inputs:
             return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds)), slot
         return slot, total_ns, first_ns or 0, size, count, extra, slot
 
     @staticmethod
-    def _worst_slot(tensor: Tensor, rows: int, width: int, granule: int) -> int:
-        """Buffer for stripes of ``rows`` rows that start anywhere, in records of many rows."""
-        row = tensor.width * width * tensor.dtype.size_bytes
+    def _worst_slot(rows: int, row: int, granule: int) -> int:
+        """Buffer for stripes of ``rows`` rows of so many bytes that start anywhere, in records of many rows."""
         return align_up(rows * row, granule) + (granule if row % granule else 0)
 
     @staticmethod
@@ -472,7 +478,7 @@ class OptionCosts:
                 if key in seen:
                     continue
                 seen.add(key)
-                size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+                size = align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
                 like = 1
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
@@ -513,7 +519,9 @@ class OptionCosts:
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
-        narrow = tiling.columns < tensor.width
+        narrow, seal = tiling.columns < tensor.width, self.problem.seal_bytes(region)
+        if seal and (narrow or op.needs_whole_tensors):
+            return None
         if narrow and (
             (tiling.columns * tiling.channels * element) % granule
             or (tensor.width * tiling.channels * element) % granule
@@ -525,7 +533,7 @@ class OptionCosts:
         for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
             for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
                 for depth, ng in _tile_sizes(tensor.channels, tiling.channels).items():
-                    dense = height * width * depth * element
+                    dense = height * (width * depth * element + seal)
                     segments = height if narrow else 1
                     moved = dense if narrow else align_up(dense, granule)
                     ns, times = self.write_ns(region, moved, segments), nr * nc * ng

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.patchwork import WEIGHTS as PATCH_WEIGHTS
@@ -123,9 +124,10 @@ class StepCosts:
         rows are whole granules, every box starts and ends on one; network inputs are one record.
         """
         tensor = self.problem.network.tensors[name]
-        row = tensor.width * width * tensor.dtype.size_bytes
-        last = tensor.width * (tensor.channels % width) * tensor.dtype.size_bytes
-        granule = self.problem.granule_bytes(self.region_of(name))
+        region = self.region_of(name)
+        granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
+        row = tensor.width * width * tensor.dtype.size_bytes + seal
+        last = tensor.width * (tensor.channels % width) * tensor.dtype.size_bytes + seal
         if name in self.problem.network.inputs or (row % granule == 0 and last % granule == 0):
             return 0
         return rows
@@ -141,7 +143,7 @@ class StepCosts:
     ) -> tuple[int, int, Load]:
         """Buffer bytes and ns of whole rows of a plane in records of so many rows, and its kind of load."""
         granule = self.problem.granule_bytes(region)
-        row = tensor.width * width * tensor.dtype.size_bytes
+        row = tensor.width * width * tensor.dtype.size_bytes + self.problem.seal_bytes(region)
         pitch = align_up(record * row, granule)
         first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
         size = align_up(last + row, granule) - align_down(first, granule)
@@ -160,7 +162,7 @@ class StepCosts:
         granule = self.problem.granule_bytes(region)
         pixel = width * tensor.dtype.size_bytes
         if columns == tensor.width:
-            row, segments = columns * pixel, 1
+            row, segments = columns * pixel + self.problem.seal_bytes(region), 1
             segment = align_up(rows * row, granule)
             worst = segment if row % granule == 0 else rows * align_up(row, granule) + granule
         else:
@@ -283,7 +285,7 @@ class _Stage:
         narrow = self.option.tiling.columns < tensor.width
         room, moved = [], []
         for rows, columns, groups in kinds:
-            size = rows * columns * groups * element
+            size = rows * (columns * groups * element + self.problem.seal_bytes(region))
             room.append(self.problem.buffer_bytes(align_up(size, granule)))
             moved.append(
                 self.costs.write_ns(
@@ -340,7 +342,9 @@ class _Stage:
         figures, checks = [], []
         for group in group_of[1]:
             for split in split_of[1]:
-                size = geometry.weight_bytes((0, 0, int(group), int(split))) + CHECKSUM_BYTES
+                size = geometry.weight_bytes((0, 0, int(group), int(split))) + trailer_bytes(
+                    self.problem.target
+                )
                 size = align_up(size, granule)
                 ns = self.costs.read_ns(RegionName.IMAGE, size)
                 room = self.problem.buffer_bytes(size)
@@ -498,7 +502,8 @@ class _FusedStage:
         region = self.costs.region_of(out.name)
         granule = problem.granule_bytes(region)
         for kernel, (rows, columns, channels), _ in self.work.stored:
-            dense, narrow = rows * columns * channels * out.dtype.size_bytes, columns < out.width
+            narrow = columns < out.width
+            dense = rows * (columns * channels * out.dtype.size_bytes + problem.seal_bytes(region))
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))
             ns = self.costs.write_ns(region, size, rows if narrow else 1)
