@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ooc_solve.models.cost import align_up
@@ -18,6 +18,7 @@ USE_IMAGE = 1
 """``enum ooc_use``: first byte of the nonces of an image."""
 
 STAMP_BYTES, OFFSET_BYTES = 7, 4
+AES_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class Sealer:
         return found[:size] + nonce + found[size:]
 
     def _aead(self) -> AESGCM | ChaCha20Poly1305:
-        aead = library()
+        check_library()
+        from cryptography.hazmat.primitives.ciphers import aead
+
         key = self.key or b""
-        return aead.AESGCM(key) if self.cipher.engine.startswith("aes") else aead.ChaCha20Poly1305(key)
+        return aead.AESGCM(key) if self.cipher.key_bytes == AES_KEY_BYTES else aead.ChaCha20Poly1305(key)
 
 
 def image_nonce(digest: bytes, offset: int) -> bytes:
@@ -59,22 +62,19 @@ def image_nonce(digest: bytes, offset: int) -> bytes:
     return nonce
 
 
-def library() -> ModuleType:
-    """The ciphers of the library.
+def check_library() -> None:
+    """See that the library is there.
 
     Raises
     ------
     InputError
         If it is not installed.
     """
-    try:
-        from cryptography.hazmat.primitives.ciphers import aead
-    except ImportError as error:
+    if find_spec("cryptography") is None:
         raise InputError(
             "Sealing an image needs the library cryptography (it is not installed): "
             "install ooc-solve[encryption]."
-        ) from error
-    return aead
+        )
 
 
 def read_key(path: Path, crypto: Crypto) -> bytes:

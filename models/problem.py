@@ -33,7 +33,7 @@ MAX_UNITS = 0xFFFE
 SEALING_STATE_BYTES = 16
 """SRAM for what the state holds besides where records are sealed."""
 
-SEALING_STACK_BYTES = 512
+SEALING_STACK_BYTES = 256
 """Stack reserve besides where records are sealed: for Mbed TLS on a Cortex-M; tests measure it."""
 
 

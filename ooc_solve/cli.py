@@ -16,7 +16,7 @@ from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.codegen.seal import library, read_key
+from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import CIPHERS, PLAIN, encrypted
@@ -229,7 +229,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
         if options.output is not None:
             raise UsageError("--encrypt with -o needs --key-file")
         return None
-    library()
+    check_library()
     return read_key(options.key_file, crypto)
 
 

@@ -14,8 +14,8 @@
  * OOC_NO_TABLE_CHECK   ooc_open() trusts the tables without walking through them
  *                      (saves ooc_check.c and a start-up time proportional to the
  *                      number of commands).
- * OOC_SEAL             models with sealed records: ooc_seal.c, and members of structs. Emitted
- *                      tables say whether they need it; plain ones work with it, too.
+ * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
+ *                      tables need it or refuse it: plans count the state as large as it is.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_PLAIN            kernels in C alone, even where the compiler offers the chip's

@@ -12,6 +12,13 @@
 #define MBEDTLS_CHACHAPOLY_C
 #define MBEDTLS_PLATFORM_C
 #define MBEDTLS_PLATFORM_MEMORY
+#define MBEDTLS_PLATFORM_NO_STD_FUNCTIONS
 #define MBEDTLS_MEMORY_BUFFER_ALLOC_C
+
+/* Where the pool is found to be overwritten, nothing can be trusted. */
+#define MBEDTLS_PLATFORM_EXIT_MACRO(code) \
+    do { \
+        (void)(code); \
+    } while (1)
 
 #endif
