@@ -24,16 +24,17 @@ PLAIN = "none"
 
 @dataclass(frozen=True, slots=True)
 class Cipher:
-    """An authenticated cipher: its name in board files, its number in tables and image, its bytes of key."""
+    """An authenticated cipher: its name for people and in board files, its number in tables, its bytes of key."""
 
+    title: str
     engine: str
     number: int
     key_bytes: int
 
 
 CIPHERS = {
-    "aes-128-gcm": Cipher("aes128_gcm", 1, 16),
-    "chacha20-poly1305": Cipher("chacha20_poly1305", 2, 32),
+    "aes-128-gcm": Cipher("AES-128-GCM", "aes128_gcm", 1, 16),
+    "chacha20-poly1305": Cipher("ChaCha20-Poly1305", "chacha20_poly1305", 2, 32),
 }
 """Ciphers by the names of options."""
 

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
@@ -186,7 +186,7 @@ def _fits(costs: OptionCosts, span: range, tilings: tuple[Tiling, ...], arena: i
 
 @dataclass(frozen=True, slots=True)
 class _Io:
-    """Transfers of one kind: time, time of the first, bytes, how many, and the largest buffer."""
+    """Transfers of one kind: time, time of the first, bytes, how many, the largest buffer, and time to open them."""
 
     ns: int
     first_ns: int
@@ -194,6 +194,7 @@ class _Io:
     count: int
     slot: int
     worse: int = 0
+    opening_ns: int = 0
 
 
 def _option(
@@ -228,7 +229,7 @@ class _Costing:
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
     def run(self) -> Option | None:
-        read = written = tasks = ahead = worse = last_ns = 0
+        read = written = tasks = ahead = worse = last_ns = crypto = 0
         records = [self._shared("weights", layer, self._weights) for layer in self.layers]
         for number, io in enumerate(records):
             if io is not None:
@@ -245,18 +246,20 @@ class _Costing:
             self.tile_rooms[number][k] = fetched.slot
             read, tasks = read + fetched.size, tasks + fetched.count
             ahead, worse = ahead + fetched.slot, worse + fetched.worse
+            crypto += fetched.opening_ns
         room = 0
         if self.output != KEPT:
             figures = self.costs.output_cost(self.layers[-1])
             if figures is None:
                 return None
-            room, ns, last_ns, written, count = figures
+            room, ns, last_ns, written, count, sealing = figures
+            crypto += sealing
             self.io[self.costs.channel_of(self._output_region())] += ns
             tasks += count
         need, largest = self._need([io.slot if io else 0 for io in records], room)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
         return Option(
-            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute, tuple(self.io.items()),
+            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute + crypto, tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
             tasks + sum(layer.tiles for layer in self.layers), min(need, largest),
         )  # fmt: skip
@@ -338,7 +341,7 @@ class _Costing:
         tiles = [(i, j, 0, 0) for i in range(rows) for j in range(columns)]
         boxes = [layer.input_box(k, tile) for tile in tiles if layer.output_box(tile).elements]
         boxes = [box for before, box in pairwise([None, *boxes]) if box is not None and box != before]
-        ns = size = slot = worse = 0
+        ns = size = slot = worse = opening = 0
         for box, many in Counter((b.shape[0], b.shape[1]) for b in boxes).items():
             high, wide = box
             narrow = wide < tensor.width
@@ -349,10 +352,12 @@ class _Costing:
             moved = align_up(row, granule) * high if narrow else align_up(high * row, granule)
             ns, size = ns + many * self.costs.read_ns(region, moved, segments), size + many * moved
             slot = max(slot, self.problem.buffer_bytes(moved))
+            if seal:
+                opening += many * crypto_ns(self.problem.target, high, high * wide * pixel)
             worse = granule if row % granule else worse
         head = min(b.shape[0] for b in boxes) * pixel * min(b.shape[1] for b in boxes)
         first = self.costs.read_ns(region, align_up(head, granule), 1)
-        return _Io(ns, first, size, len(boxes), slot, worse)
+        return _Io(ns, first, size, len(boxes), slot, worse, opening)
 
     def _need(self, weights: list[int], output_room: int) -> tuple[int, int]:
         """Bytes that the busiest kernel of the first and of a later patch needs, and the largest buffer."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
@@ -295,7 +295,8 @@ class OptionCosts:
         reads: Counter[str] = Counter()
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
-        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = checking = 0
+        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
+        checking = crypto = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -303,8 +304,8 @@ class OptionCosts:
             figure = self._input_cost(geometry, k, residence)
             if figure is None:
                 return None
-            slot, total_ns, head_ns, size, count, worse, largest = figure
-            extra += worse
+            slot, total_ns, head_ns, size, count, worse, largest, opening = figure
+            extra, crypto = extra + worse, crypto + opening
             channel = self.channel_of(self.region_of(op.inputs[k]))
             reads[channel] += total_ns
             first[channel] += head_ns
@@ -330,7 +331,8 @@ class OptionCosts:
             figure_out = self.output_cost(geometry)
             if figure_out is None:
                 return None
-            slot, total_ns, tail_ns, size, count = figure_out
+            slot, total_ns, tail_ns, size, count, sealing = figure_out
+            crypto += sealing
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
             reads[self.channel_of(region)] += total_ns
             slots.append(slot)
@@ -343,7 +345,7 @@ class OptionCosts:
         )  # fmt: skip
         need = workspace.busiest_bytes()
         return Option(
-            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
+            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)),
         )  # fmt: skip
@@ -378,8 +380,8 @@ class OptionCosts:
 
     def _input_cost(
         self, geometry: StageGeometry, k: int, residence: int
-    ) -> tuple[int, int, int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch."""
+    ) -> tuple[int, int, int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch, opening ns."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
         region = self.region_of(op.inputs[k])
         granule = self._granule(region)
@@ -391,7 +393,7 @@ class OptionCosts:
             size = align_up(tensor.size_bytes, granule)
             ns = self.read_ns(region, size, 1)
             slot = self.problem.buffer_bytes(size)
-            return slot, ns, ns, size, 1, 0, slot
+            return slot, ns, ns, size, 1, 0, slot, 0
         _, column_ranges = input_ranges(geometry, k)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
         if narrow and (seal or (tensor.width * residence * element) % granule):
@@ -399,7 +401,7 @@ class OptionCosts:
         row_ranges, column_ranges = self._fetched(geometry, k, residence)
         spans = Counter(high - low for low, high in row_ranges)
         rounds = self._rounds(geometry, k, residence)
-        slot = total_ns = size = count = held = 0
+        slot = total_ns = size = count = held = opening = 0
         first_ns = None
         widths = _tile_sizes(tensor.channels, residence)
         for height, many in spans.items():
@@ -416,6 +418,9 @@ class OptionCosts:
                     slot = max(slot, bytes_each)
                     held += times * self.problem.buffer_bytes(bytes_each)
                     total_ns += ns * times * rounds
+                    if seal:
+                        opened = crypto_ns(self.problem.target, height, height * tensor.width * pixel)
+                        opening += opened * times * rounds
                     size += bytes_each * times * rounds
                     count += times * rounds
                     first_ns = ns if first_ns is None else min(first_ns, ns)
@@ -423,8 +428,9 @@ class OptionCosts:
         worst = self._worst_slot(max(spans), tensor.width * residence * element + seal, granule)
         extra = max(0, self.problem.buffer_bytes(worst) - slot)
         if tiling.hold_inputs:
-            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds)), slot
-        return slot, total_ns, first_ns or 0, size, count, extra, slot
+            extra *= count // max(1, rounds)
+            return held, total_ns, first_ns or 0, size, count, extra, slot, opening
+        return slot, total_ns, first_ns or 0, size, count, extra, slot, opening
 
     @staticmethod
     def _worst_slot(rows: int, row: int, granule: int) -> int:
@@ -513,8 +519,8 @@ class OptionCosts:
             return 1
         return splits - 2
 
-    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
+    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output, ns of sealing it."""
         tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
         granule = self._granule(region)
@@ -528,7 +534,7 @@ class OptionCosts:
             or tensor.width % tiling.columns or tensor.channels % tiling.channels
         ):  # fmt: skip
             return None
-        slot = total_ns = size = count = 0
+        slot = total_ns = size = count = sealing = 0
         last_ns = None
         for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
             for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
@@ -537,10 +543,12 @@ class OptionCosts:
                     segments = height if narrow else 1
                     moved = dense if narrow else align_up(dense, granule)
                     ns, times = self.write_ns(region, moved, segments), nr * nc * ng
+                    if seal:
+                        sealing += times * crypto_ns(self.problem.target, height, dense - height * seal)
                     slot = max(slot, moved)
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
-        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count
+        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing
 
 
 def _tile_sizes(total: int, tile: int) -> Counter[int]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
@@ -116,6 +116,11 @@ class StepCosts:
         """Time of a store."""
         store = self.problem.target.stores[self.problem.store_index(region)]
         return write_ns(self.problem.target, store, size, segments)
+
+    def opening_ns(self, tensor: Tensor, rows: int, width: int) -> int:
+        """Least time to open so many whole rows of a plane."""
+        payload = rows * tensor.width * width * tensor.dtype.size_bytes
+        return crypto_ns(self.problem.target, rows, payload)
 
     def record_rows(self, name: str, width: int, rows: int) -> int:
         """Rows per record of a spilled tensor if transfers depend on them, else 0.
@@ -283,9 +288,11 @@ class _Stage:
         region = self.costs.region_of(tensor.name)
         granule = self.problem.granule_bytes(region)
         narrow = self.option.tiling.columns < tensor.width
-        room, moved = [], []
+        room, moved, sealing = [], [], []
         for rows, columns, groups in kinds:
-            size = rows * (columns * groups * element + self.problem.seal_bytes(region))
+            seal, payload = self.problem.seal_bytes(region), rows * columns * groups * element
+            size = payload + rows * seal
+            sealing.append(crypto_ns(self.problem.target, rows, payload) if seal else 0)
             room.append(self.problem.buffer_bytes(align_up(size, granule)))
             moved.append(
                 self.costs.write_ns(
@@ -294,6 +301,7 @@ class _Stage:
             )
         tiles = np.flatnonzero(complete)
         self.need[tiles] += np.array(room, np.int64)[which[tiles]]
+        self.compute[tiles] += np.array(sealing, np.int64)[which[tiles]]
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
         many = np.bincount(which[tiles], minlength=len(kinds))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
@@ -331,7 +339,12 @@ class _Stage:
         else:
             kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
             figures = [self.costs.fetched(k, region, tensor, *kind) for kind in kinds]
-        self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+        starts = self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+        if self.problem.seal_bytes(region):
+            plane_heights, widths_now = heights[at_row], widths[plane]
+            for kernel in starts:
+                high, wide = int(plane_heights[kernel]), int(widths_now[kernel])
+                self.compute[kernel] += self.costs.opening_ns(tensor, high, wide)
 
     def _weights(self) -> None:
         a, geometry = self.axes, self.geometry
@@ -470,7 +483,11 @@ class _FusedStage:
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, load = self._load(fetch.operand, tensor, fetch.rows, fetch.columns)
-                self._enter(fetch.kernel, fetch.operand, self.costs.region_of(tensor.name), (room, ns))
+                region = self.costs.region_of(tensor.name)
+                self._enter(fetch.kernel, fetch.operand, region, (room, ns))
+                if self.problem.seal_bytes(region):
+                    high = fetch.rows[1] - fetch.rows[0]
+                    self.compute[fetch.kernel] += self.costs.opening_ns(tensor, high, tensor.channels)
                 self.loads.append((fetch.kernel, load))
         self._results()
         return self._folded(instant)
@@ -503,7 +520,9 @@ class _FusedStage:
         granule = problem.granule_bytes(region)
         for kernel, (rows, columns, channels), _ in self.work.stored:
             narrow = columns < out.width
-            dense = rows * (columns * channels * out.dtype.size_bytes + problem.seal_bytes(region))
+            payload, seal = rows * columns * channels * out.dtype.size_bytes, problem.seal_bytes(region)
+            dense = payload + rows * seal
+            self.compute[kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))
             ns = self.costs.write_ns(region, size, rows if narrow else 1)
