@@ -204,7 +204,8 @@ static int write_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t n
 static int count_opening(struct ooc *o, uint8_t *scratch) {
     uint32_t number[SLOTS] = {0, 0};
     int known[SLOTS] = {0, 0};
-    unsigned k, last;
+    unsigned last = 0;
+    unsigned k;
     for (k = 0; k < SLOTS; k++) {
         int result = read_slot(o, k, scratch, &number[k], &known[k]);
         if (result != OOC_DONE) {
@@ -214,7 +215,9 @@ static int count_opening(struct ooc *o, uint8_t *scratch) {
     if (!known[0] && !known[1]) {
         return OOC_ERROR_JOURNAL;
     }
-    last = !known[0] || (known[1] && number[1] > number[0]) ? 1u : 0u;
+    if (!known[0] || (known[1] && number[1] > number[0])) {
+        last = 1;
+    }
     number[last] += known[1u - last] ? 1u : 2u;
     return number[last] > OOC_MOST_OPENINGS ? OOC_ERROR_JOURNAL : write_slot(o, 1u - last, scratch, number[last]);
 }

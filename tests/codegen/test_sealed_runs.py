@@ -166,7 +166,7 @@ def test_tables_and_runtime_agree_on_sealing(workshop: Any, tmp_path: Path) -> N
     """Sealed tables ask for a runtime that opens them, and plain ones refuse its larger state."""
     plain = workshop.problem(load_target("f746-sd"))
     sealed = replace(plain, target=encrypted(plain.target, "aes-128-gcm"))
-    complaints = {}
+    complaints: dict[bool, str] = {}
     for problem, defines in ((plain, ["-DOOC_SEAL"]), (sealed, [])):
         folder = tmp_path / f"out{len(complaints)}"
         plan = workshop.plan(problem, workshop.selection)

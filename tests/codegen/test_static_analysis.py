@@ -67,9 +67,8 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 GROUPS = {
     "runtime": Group(c_files(runtime_files()), ENTRIES, (PLAIN, DSP, MVE), ("gcc",), ON_ARM),
     "host": Group(c_files(port_files("host")), ENTRIES, ((),), ("gcc",)),
-    "sealed": Group(
-        c_files((*runtime_files(), *port_files("mbedtls"))), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)
-    ),
+    "sealed": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",), ON_ARM),
+    "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(
         machine_sources(ARM.compiler),
@@ -94,7 +93,8 @@ def place_of(file: str) -> str:
     """Where a file of the product belongs, in the words of the page."""
     if file in runtime_files():
         return "runtime"
-    return "host" if file in (*port_files("host"), HOST_TOOL, PROBE) else "emulated"
+    on_host = (*port_files("host"), *port_files("mbedtls"), HOST_TOOL, PROBE)
+    return "host" if file in on_host else "emulated"
 
 
 def rows(heading: str) -> list[list[str]]:
