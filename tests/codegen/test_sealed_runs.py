@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,9 @@ def planned(network: Network, target: str, cipher: str, kib: int) -> tuple[Probl
 
 @pytest.fixture(scope="module")
 def small(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Sealed]:
-    """Function that writes the small network's project for a target and a cipher."""
+    """Function that writes the small network's project for a target and a cipher, once."""
 
+    @cache
     def made(target: str, cipher: str) -> Sealed:
         problem = workshop.problem(encrypted(load_target(target), cipher))
         plan = workshop.plan(problem, workshop.selection)
@@ -130,17 +132,23 @@ def test_sealed_run_equals_reference(small: Callable[[str, str], Sealed], target
     assert f"bytes_written {sum(wrote for _, wrote in traffic)}\n" in found.stdout
 
 
+NETWORKS = (("ds_cnn", 16), ("autoencoder", 16), ("resnet8", 32), ("mobilenet_v1_025_96", 32))
+"""Networks of the zoo, and KiB of SRAM that do not hold them."""
+
+
 @needs_mbedtls
 @pytest.mark.parametrize(
-    ("name", "kib"),
+    ("name", "kib", "cipher"),
     [
-        ("ds_cnn", 16),
-        ("autoencoder", 16),
-        pytest.param("resnet8", 32, marks=pytest.mark.slow),
-        pytest.param("mobilenet_v1_025_96", 32, marks=pytest.mark.slow),
+        ("ds_cnn", 16, "aes-128-gcm"),
+        ("autoencoder", 16, "chacha20-poly1305"),
+        *(
+            pytest.param(*network, cipher, marks=pytest.mark.slow)
+            for network in NETWORKS
+            for cipher in CIPHERS
+        ),
     ],
 )
-@pytest.mark.parametrize("cipher", CIPHERS)
 def test_sealed_networks(tmp_path: Path, name: str, kib: int, cipher: str) -> None:
     """Networks of the zoo give the same bytes sealed."""
     project = written(*planned(zoo_network(name), "f746-sd", cipher, kib), tmp_path, cipher)
@@ -153,11 +161,12 @@ def test_sealed_networks(tmp_path: Path, name: str, kib: int, cipher: str) -> No
 def test_a_wrong_key_opens_nothing(small: Callable[[str, str], Sealed]) -> None:
     """With another key the first record that is opened counts as changed; without one there is no run."""
     project = small("f746-qspi-sdram", "aes-128-gcm")
-    (project.folder.parent / "key.bin").write_bytes(bytes(16))
-    found = project.make("run", "CFLAGS=-O1")
+    (project.folder.parent / "wrong.bin").write_bytes(bytes(16))
+    wrong = f"KEY={project.folder.parent / 'wrong.bin'}"
+    found = project.make("run", f"CFLAGS={STRICT}", wrong)
     assert found.returncode != 0
     assert "error -14, a sealed record was changed (stream 1, command " in found.stderr
-    found = project.make("run", "CFLAGS=-O1", "KEY=")
+    found = project.make("run", f"CFLAGS={STRICT}", "KEY=")
     assert "say which file holds the key" in found.stderr
 
 
@@ -191,8 +200,9 @@ def test_sealed_tables_need_a_key(workshop: Any, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def device(small: Callable[[str, str], Sealed]) -> Callable[[str, str], Sealed]:
-    """Function that builds the device of sealed_device.c around the small network."""
+    """Function that builds the device of sealed_device.c around the small network, once."""
 
+    @cache
     def built(target: str, cipher: str) -> Sealed:
         project = small(target, cipher)
         sources = [path.name for path in project.folder.glob("*.c") if not path.name.endswith("_host.c")]
@@ -316,9 +326,7 @@ def crypto_instructions(project: Sealed) -> int:
 
 @pytest.mark.slow
 @needs_mbedtls
-@pytest.mark.parametrize(
-    ("name", "kib"), [("resnet8", 32), ("ds_cnn", 16), ("autoencoder", 16), ("mobilenet_v1_025_96", 32)]
-)
+@pytest.mark.parametrize(("name", "kib"), NETWORKS)
 @pytest.mark.parametrize("cipher", CIPHERS)
 @pytest.mark.parametrize("target", ["lm3s-qemu", "an386-qemu"])
 def test_sealed_machines(
