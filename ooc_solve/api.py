@@ -32,7 +32,7 @@ from ooc_solve import advice as advising
 from ooc_solve.advice import Advice
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.gantt import gantt_svg
-from ooc_solve.models import vocabulary
+from ooc_solve.models import sealing, vocabulary
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
@@ -95,6 +95,17 @@ def target(name: str | Path) -> Target:
         If there is none of that name, or the file is wrong; says where.
     """
     return load_target(str(name))
+
+
+def encrypted(target: Target, cipher: str) -> Target:
+    """The target with weights and spilled activations sealed: ``aes-128-gcm`` or ``chacha20-poly1305``.
+
+    Raises
+    ------
+    InputError
+        If its board file does not say what the cipher costs.
+    """
+    return sealing.encrypted(target, cipher)
 
 
 def size_bytes(size: int | str) -> int:
@@ -167,10 +178,11 @@ class Plan:
         """Everything that is wrong with it, worked out again from scratch: nothing."""
         return validate(self.problem, self.decided)
 
-    def to_c(self, directory: str | Path, name: str | None = None) -> Path:
+    def to_c(self, directory: str | Path, name: str | None = None, key: bytes | None = None) -> Path:
         """Write tables, storage image, runtime and Makefile into a directory of their own.
 
-        ``name`` begins the emitted symbols; it is made from the network's if not given.
+        ``name`` begins the emitted symbols; it is made from the network's if not given. ``key`` seals the
+        image where the target is `encrypted`.
 
         Raises
         ------
@@ -180,7 +192,7 @@ class Plan:
         place = Path(directory)
         check_directory(place)
         word = name or identifier(self.problem.network.name)
-        return write_project(self.problem, self.decided, place, word).directory
+        return write_project(self.problem, self.decided, place, word, key).directory
 
     def trace(self, file: str | Path) -> None:
         """Write the plan as a trace, which Perfetto opens and ``ooc-trace`` puts measured runs beside."""

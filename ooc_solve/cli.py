@@ -17,8 +17,10 @@ from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import CIPHERS, PLAIN, encrypted
 from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -106,6 +108,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--write-budget", type=parse_budget, metavar="SIZE", help="most bytes written per inference"
     )
+    made.add_argument(
+        "--encrypt",
+        choices=[PLAIN, *CIPHERS],
+        default=PLAIN,
+        help="seal weights and spilled activations (none)",
+    )
+    made.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="the key with which the image is sealed, as raw bytes"
+    )
     made.add_argument("--no-compare", action="store_true", help="leave the other schedulers out")
     made.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write C tables, image and project here"
@@ -174,7 +185,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         return show_support(console, options.model)
     problem = problem_of(
         load(options.model),
-        target(options.target),
+        encrypted(target(options.target), options.encrypt),
         options.sram,
         options.objective,
         options.io,
@@ -184,6 +195,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         check_creatable(options.output)
         check_directory(options.output)
     check_files(options)
+    key = key_of(options, problem)
     if options.min_sram:
         return show_least(problem, console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
@@ -200,7 +212,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if chosen.plan is not None:
         write_pictures(options, problem, results, history.steps, advice)
     if chosen.plan is not None and options.output is not None:
-        write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
+        name = options.name or identifier(problem.network.name)
+        write_project(problem, chosen.plan, options.output, name, key)
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
         if advice is not None and not quiet:
@@ -220,6 +233,21 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         if options.output is not None:
             console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
     return 0
+
+
+def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
+    """The key of the image; whatever is missing to seal it is told before anything is solved."""
+    crypto = problem.target.crypto
+    if crypto is None:
+        if options.key_file is not None:
+            raise UsageError("--key-file goes with --encrypt")
+        return None
+    if options.key_file is None:
+        if options.output is not None:
+            raise UsageError("--encrypt with -o needs --key-file")
+        return None
+    check_library()
+    return read_key(options.key_file, crypto)
 
 
 def check_files(options: argparse.Namespace) -> None:

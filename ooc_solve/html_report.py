@@ -22,7 +22,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
@@ -44,7 +44,7 @@ def page(
     sections = "".join(
         (
             section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
-            section("SRAM", _SRAM_WORDS, _buffer_legend(plan) + places["sram"]),
+            section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
             section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
             section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
             "" if advice is None else section("What if", _ADVICE_WORDS, _advice(advice)),
@@ -182,10 +182,10 @@ def _task_legend(plan: Plan) -> str:
     return legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
 
 
-def _buffer_legend(plan: Plan) -> str:
+def _buffer_legend(problem: Problem, plan: Plan) -> str:
     roles = {buffer.role for buffer in plan.graph.buffers}
     marks = [(colour, BUFFER_NAMES[role]) for role, colour in BUFFER_COLOURS.items() if role in roles]
-    return legend([*marks, (LAYER_GREYS[0], f"runtime ({RESERVED_BYTES:,} bytes)")])
+    return legend([*marks, (LAYER_GREYS[0], f"runtime ({problem.reserved_bytes:,} bytes)")])
 
 
 def _search_legend(steps: Sequence[Step]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ooc_solve.models.cost import energy_nj, lifetime_years
 from ooc_solve.models.footprint import count_table_bytes
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Figures, RegionName, Schedule, TaskGraph, TaskKind
 
 INFERENCES_PER_DAY = 1000
@@ -31,7 +31,7 @@ def figures_of(
         energy_nj=energy_nj(problem.target, compute, makespan, traffic),
         bytes_read=sum(read for read, _ in traffic),
         bytes_written=sum(written for _, written in traffic),
-        sram_peak_bytes=_arena_peak_bytes(graph, schedule) + RESERVED_BYTES,
+        sram_peak_bytes=_arena_peak_bytes(graph, schedule) + problem.reserved_bytes,
         table_bytes=count_table_bytes(problem, graph),
         compute_ns=compute,
         io_ns=_busy_ns(graph, TaskKind.LOAD, TaskKind.STORE),

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
@@ -26,7 +27,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 KEPT = 0
@@ -294,7 +295,8 @@ class OptionCosts:
         reads: Counter[str] = Counter()
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
-        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = checking = 0
+        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
+        checking = crypto = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -302,8 +304,8 @@ class OptionCosts:
             figure = self._input_cost(geometry, k, residence)
             if figure is None:
                 return None
-            slot, total_ns, head_ns, size, count, worse, largest = figure
-            extra += worse
+            slot, total_ns, head_ns, size, count, worse, largest, opening = figure
+            extra, crypto = extra + worse, crypto + opening
             channel = self.channel_of(self.region_of(op.inputs[k]))
             reads[channel] += total_ns
             first[channel] += head_ns
@@ -328,17 +330,21 @@ class OptionCosts:
             figure_out = self.output_cost(geometry)
             if figure_out is None:
                 return None
-            slot, total_ns, tail_ns, size, count = figure_out
+            slot, total_ns, tail_ns, size, count, sealing = figure_out
+            crypto += sealing
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
             reads[self.channel_of(region)] += total_ns
             slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
         regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
-        workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
+        workspace = Workspace(
+            self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
+            tuple(map(self.problem.seal_bytes, regions[:-1])),
+        )  # fmt: skip
         need = workspace.busiest_bytes()
         return Option(
-            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
+            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)),
         )  # fmt: skip
@@ -382,25 +388,28 @@ class OptionCosts:
 
     def _input_cost(
         self, geometry: StageGeometry, k: int, residence: int
-    ) -> tuple[int, int, int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch."""
+    ) -> tuple[int, int, int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch, opening ns."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
         region = self.region_of(op.inputs[k])
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
+        seal = self.problem.seal_bytes(region)
+        if op.needs_whole_tensors and seal:
+            return None
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
             ns = self.read_ns(region, size, 1)
             slot = self.problem.buffer_bytes(size)
-            return slot, ns, ns, size, 1, 0, slot
+            return slot, ns, ns, size, 1, 0, slot, 0
         _, column_ranges = input_ranges(geometry, k)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
-        if narrow and (tensor.width * residence * element) % granule:
+        if narrow and (seal or (tensor.width * residence * element) % granule):
             return None
         row_ranges, column_ranges = self._fetched(geometry, k, residence)
         spans = Counter(high - low for low, high in row_ranges)
         rounds = self._rounds(geometry, k, residence)
-        slot = total_ns = size = count = held = 0
+        slot = total_ns = size = count = held = opening = 0
         first_ns = None
         widths = _tile_sizes(tensor.channels, residence)
         for height, many in spans.items():
@@ -408,7 +417,7 @@ class OptionCosts:
                 for width, planes in widths.items():
                     pixel = width * element
                     if high - low == tensor.width:
-                        segment, segments = align_up(height * tensor.width * pixel, granule), 1
+                        segment, segments = align_up(height * (tensor.width * pixel + seal), granule), 1
                     else:
                         segment, segments = align_up((high - low) * pixel, granule), height
                     ns = self.read_ns(region, segment * segments, segments)
@@ -417,20 +426,23 @@ class OptionCosts:
                     slot = max(slot, bytes_each)
                     held += times * self.problem.buffer_bytes(bytes_each)
                     total_ns += ns * times * rounds
+                    if seal:
+                        opened = crypto_ns(self.problem.target, height, height * tensor.width * pixel)
+                        opening += opened * times * rounds
                     size += bytes_each * times * rounds
                     count += times * rounds
                     first_ns = ns if first_ns is None else min(first_ns, ns)
         slot = self.problem.buffer_bytes(slot)
-        worst = self._worst_slot(tensor, max(spans), residence, granule)
+        worst = self._worst_slot(max(spans), tensor.width * residence * element + seal, granule)
         extra = max(0, self.problem.buffer_bytes(worst) - slot)
         if tiling.hold_inputs:
-            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds)), slot
-        return slot, total_ns, first_ns or 0, size, count, extra, slot
+            extra *= count // max(1, rounds)
+            return held, total_ns, first_ns or 0, size, count, extra, slot, opening
+        return slot, total_ns, first_ns or 0, size, count, extra, slot, opening
 
     @staticmethod
-    def _worst_slot(tensor: Tensor, rows: int, width: int, granule: int) -> int:
-        """Buffer for stripes of ``rows`` rows that start anywhere, in records of many rows."""
-        row = tensor.width * width * tensor.dtype.size_bytes
+    def _worst_slot(rows: int, row: int, granule: int) -> int:
+        """Buffer for stripes of ``rows`` rows of so many bytes that start anywhere, in records of many rows."""
         return align_up(rows * row, granule) + (granule if row % granule else 0)
 
     @staticmethod
@@ -499,7 +511,7 @@ class OptionCosts:
                 if key in seen:
                     continue
                 seen.add(key)
-                size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+                size = align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
                 like = 1
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
@@ -524,32 +536,36 @@ class OptionCosts:
             return 1
         return splits - 2
 
-    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
+    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output, ns of sealing it."""
         tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
-        narrow = tiling.columns < tensor.width
+        narrow, seal = tiling.columns < tensor.width, self.problem.seal_bytes(region)
+        if seal and (narrow or op.needs_whole_tensors):
+            return None
         if narrow and (
             (tiling.columns * tiling.channels * element) % granule
             or (tensor.width * tiling.channels * element) % granule
             or tensor.width % tiling.columns or tensor.channels % tiling.channels
         ):  # fmt: skip
             return None
-        slot = total_ns = size = count = 0
+        slot = total_ns = size = count = sealing = 0
         last_ns = None
         for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
             for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
                 for depth, ng in _tile_sizes(tensor.channels, tiling.channels).items():
-                    dense = height * width * depth * element
+                    dense = height * (width * depth * element + seal)
                     segments = height if narrow else 1
                     moved = dense if narrow else align_up(dense, granule)
                     ns, times = self.write_ns(region, moved, segments), nr * nc * ng
+                    if seal:
+                        sealing += times * crypto_ns(self.problem.target, height, dense - height * seal)
                     slot = max(slot, moved)
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
-        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count
+        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing
 
 
 def _tile_sizes(total: int, tile: int) -> Counter[int]:

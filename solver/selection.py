@@ -16,7 +16,7 @@ from itertools import product
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import align_up, read_ns, write_ns
-from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
 from ooc_solve.solver.fused import fused_options, operands, spans
@@ -365,7 +365,10 @@ class SelectionModel:
         """Bytes of each bank of the arena."""
         if self.arena <= 0:
             return []
-        return [size for _, size in replace(self.problem, sram_bytes=self.arena + RESERVED_BYTES).banks]
+        return [
+            size
+            for _, size in replace(self.problem, sram_bytes=self.arena + self.problem.reserved_bytes).banks
+        ]
 
     def _alive(self, stage: int) -> list[str]:
         """Tensors that occupy SRAM during a stage if they are kept."""
