@@ -26,6 +26,7 @@ from ooc_solve.codegen.tables import (
     StreamRow,
     Tables,
     TensorRow,
+    computes_in_floats,
     table_bytes,
 )
 from ooc_solve.models.footprint import (
@@ -207,6 +208,11 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield ""
     yield '#include "ooc.h"'
     yield ""
+    if computes_in_floats(tables):
+        yield "#ifndef OOC_FLOATS"
+        yield '#error "this model computes in float32: compile it and the runtime with -DOOC_FLOATS"'
+        yield "#endif"
+        yield ""
     yield "#include <stddef.h>"
     yield ""
     yield from _assertions(tables, word)

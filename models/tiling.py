@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from ooc_solve.models.cost import KernelWork, align_up
+from ooc_solve.models.cost import FLOAT_PREFIX, KernelWork, align_up
 from ooc_solve.models.vocabulary import (
+    CHEAP,
+    FLOATING,
     Box,
     Cut,
+    DType,
     LoopOrder,
     Network,
     Op,
@@ -96,6 +99,11 @@ class StageGeometry:
     def split_range(self) -> int:
         """Input channels that are summed over and may be split."""
         return self.inputs[0].channels
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the float32 kernel of its kind computes it."""
+        return self.op.kind in FLOATING and self.output.dtype is DType.FLOAT32
 
     @property
     def grid(self) -> TileIndex:
@@ -216,6 +224,8 @@ class StageGeometry:
         rows, columns, channels = shape
         op, blocks = self.op, tile_count(channels, BLOCK_CHANNELS)
         outputs, lines = rows * columns * channels, rows * blocks
+        if self.is_float:
+            return self._float_work(shape, split, seen)
         if op.kind not in WINDOWED:
             return KernelWork(op.kind.value, outputs, 0, blocks, lines, computed=outputs)
         high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
@@ -260,6 +270,30 @@ class StageGeometry:
         figures = blocks, lines, cuts, singles, paired * even, runs, live, live_single, tails
         return KernelWork(kind, outputs, macs, *figures)
 
+    def _float_work(
+        self, shape: tuple[int, int, int], split: int, seen: tuple[tuple[int, int], tuple[int, int]]
+    ) -> KernelWork:
+        """Work of a float32 kernel: it goes through the taps inside the input, or through exponentials."""
+        rows, columns, channels = shape
+        op, outputs, pixels = self.op, rows * columns * channels, rows * columns
+        kind, macs, live = op.kind.value, 0, 0
+        if op.kind in WINDOWED:
+            depth = split // op.groups if op.groups > 1 else split
+            depth = depth if op.kind is OpKind.CONV else 1
+            high, wide = self._live_taps(0, seen[0]), self._live_taps(1, seen[1])
+            macs = outputs * op.window.taps * depth
+            live = outputs * depth * high.inside * wide.inside // (high.positions * wide.positions)
+        if op.kind is OpKind.CONV and op.window.transposed:
+            kind, macs = "transposed", live
+        elif op.kind is OpKind.CONV and self.output.height == self.output.width == 1:
+            kind = "fc"
+        elif op.kind is OpKind.LOOKUP and op.function not in CHEAP:
+            live = outputs
+        blocks = tile_count(channels, BLOCK_CHANNELS)
+        return KernelWork(
+            f"{FLOAT_PREFIX}{kind}", outputs, macs, blocks, pixels * blocks, computed=outputs, computed_macs=live
+        )
+
     def _is_flat(self, columns: int) -> bool:
         """Whether a convolution goes through the pixels of a tile of full rows as through one long row."""
         window = self.op.window
@@ -278,17 +312,17 @@ class StageGeometry:
         if op.weights is None:
             return 0
         low, high = tile_range(index[2], self.tiling.channels, self.output.channels)
-        channels = high - low
-        parameters = 8 * channels
+        channels, size = high - low, op.weights.itemsize
+        parameters = (4 if op.multiplier is None else 8) * channels
         if op.kind is OpKind.CONV:
             first, last = self.split_channels(index)
             final = index[3] == self.grid[3] - 1
             taps = op.window.taps * (last - first) // op.groups
-            return channels * taps + (parameters if final else 0)
+            return channels * taps * size + (parameters if final else 0)
         if op.kind is OpKind.DEPTHWISE:
-            return channels * op.window.taps + parameters
+            return channels * op.window.taps * size + parameters
         if op.kind is OpKind.LOOKUP and op.weights.ndim == 2:
-            return 256 * channels
+            return op.weights.shape[1] * size * channels
         return op.weight_bytes
 
     def weight_key(self, index: TileIndex) -> tuple[int, int]:
