@@ -291,7 +291,13 @@ class StageGeometry:
             live = outputs
         blocks = tile_count(channels, BLOCK_CHANNELS)
         return KernelWork(
-            f"{FLOAT_PREFIX}{kind}", outputs, macs, blocks, pixels * blocks, computed=outputs, computed_macs=live
+            f"{FLOAT_PREFIX}{kind}",
+            outputs,
+            macs,
+            blocks,
+            pixels * blocks,
+            computed=outputs,
+            computed_macs=live,
         )
 
     def _is_flat(self, columns: int) -> bool:

@@ -575,14 +575,18 @@ def in_floats(
     def drawn(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
         op, tensors = draw(rng)
         tensors = [replace(part, dtype=DType.FLOAT32, quantization=None) for part in tensors]
-        op = replace(op, clamp=FLOAT_CLAMPS[between(rng, 0, 3)], multiplier=None, by_floats=False, offset=0, fill=0)
+        op = replace(
+            op, clamp=FLOAT_CLAMPS[between(rng, 0, 3)], multiplier=None, by_floats=False, offset=0, fill=0
+        )
         if op.kind is OpKind.LOOKUP:
             shape = (2,) if rng.integers(2) else (tensors[0].channels, 2)
             function = Function(between(rng, 0, len(Function) - 1))
             return replace(op, weights=real(rng, *shape), function=function), tensors
         if op.weights is None or op.kind is OpKind.SOFTMAX:
             return replace(op, weights=None), tensors
-        return replace(op, weights=real(rng, *op.weights.shape), bias=real(rng, tensors[-1].channels)), tensors
+        return replace(
+            op, weights=real(rng, *op.weights.shape), bias=real(rng, tensors[-1].channels)
+        ), tensors
 
     return drawn
 
@@ -643,7 +647,9 @@ def random_case(kind: str, rng: np.random.Generator) -> Case:
     geometry = StageGeometry(op, tuple(tensors[:-1]), tensors[-1], tiling)
     layouts: list[StorageLayout | None] = []
     for k, part in enumerate(tensors):
-        layout = layout_of(op, part, tiling, rng) if rng.integers(3) and not kind.endswith("permute") else None
+        layout = (
+            layout_of(op, part, tiling, rng) if rng.integers(3) and not kind.endswith("permute") else None
+        )
         if layout is not None and k < len(tensors) - 1:
             while not is_transferable(geometry, k, layout):
                 layout = replace(layout, granule_bytes=layout.granule_bytes // 2)
