@@ -33,6 +33,7 @@ from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import (
     FLOATING,
+    UNLIMITED,
     DType,
     InputError,
     InternalError,
@@ -741,7 +742,7 @@ class _Builder:
 def _check_op(op: Op, geometry: StageGeometry, where: str) -> None:
     """Refuse what the kernels of this format do not compute."""
     for value in op.clamp:
-        if abs(value) >= 1 << 15:
+        if not UNLIMITED[0] <= value <= UNLIMITED[1]:
             raise InputError(f"{where}: clamp bounds must fit 16 bits (got {value}); {SMALLER_LAYER}.")
     if op.kind not in BYTEWISE and DType.UINT8 in {t.dtype for t in (*geometry.inputs, geometry.output)}:
         raise InputError(f"{where}: the kernel computes on int8 (got uint8); quantise the network to int8.")

@@ -178,10 +178,14 @@ class KernelWork:
     areas whose windows the padding cuts alike (a row, a column or a corner pixel): ``cuts``. Convolutions
     compute pairs of pixels of a row, or of a column that is cut, for pairs of channels, the pixels that are
     left for a block of channels: ``singles``. ``computed`` are the other outputs, those included that only
-    fill a pair or a block; of float32 functions with an exponential ``computed_macs`` are the outputs again; ``runs``, over these, the stretches of input bytes that follow each other in memory
+    fill a pair or a block; ``runs``, over these, the stretches of input bytes that follow each other in memory
     (of depthwise convolutions the taps of fewer channels than a block has, which they walk one by one);
     ``computed_macs`` their taps inside the input, ``single_macs`` those of the singles; ``tails`` the
     bytes of runs beyond whole words of four, which convolutions go through one by one.
+
+    Kernels of float32 have no pairs: their ``lines`` are pixels of a block (convolutions) or rows of it, ``runs`` rows
+    of taps looked at (of transposed windows taps), ``single_macs`` those of channels that fill no block. Functions
+    with an exponential have as many ``computed_macs`` as outputs.
     """
 
     kind: str

@@ -358,7 +358,9 @@ def _gemm(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
     if scale is None:
         return floats.gemm(given, node, view)
-    weights = _gemm_weights(node, given.weights(node, 1, scale))
+    found = given.weights(node, 1, scale)
+    assert isinstance(found, QuantizedConstant)
+    weights = _gemm_weights(node, found)
     if node.attributes.get("beta", 1.0) != 1.0:
         raise InputError(f"{node}: beta must be 1 (got {node.attributes['beta']}).")
     return operators.fully_connected(given.draft, node, view, scale, weights, given.bias(node, 2))

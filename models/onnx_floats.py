@@ -135,12 +135,11 @@ def _float_view(given: Operands, node: Node, position: int) -> View:
 
 def _parameters(given: Operands, node: Node, view: View, pair: tuple[Floats, Floats]) -> tuple[View, Floats]:
     """Return two constants as parameters, and a view whose stored channels they belong to."""
-    shape = np.broadcast_shapes(pair[0].shape, pair[1].shape)
-    spread = [np.broadcast_to(part, shape) for part in pair]
-    first, found = moves.channel_operand(given.draft, node, spread[0], view)
-    second, _ = moves.channel_operand(given.draft, node, spread[1], found)
-    parameters = np.stack([first, second], axis=-1).astype(np.float32)
-    return found, np.ascontiguousarray(parameters[0] if first.size == 1 else parameters)
+    both = np.empty(np.broadcast_shapes(pair[0].shape, pair[1].shape), np.complex64)  # a place per pair
+    both.real, both.imag = pair
+    found, arranged = moves.channel_operand(given.draft, node, both, view)
+    parameters = np.stack([found.real, found.imag], axis=-1).astype(np.float32)
+    return arranged, np.ascontiguousarray(parameters[0] if found.size == 1 else parameters)
 
 
 def pair(given: Operands, node: Node, kind: OpKind | None) -> Pending:

@@ -442,7 +442,7 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
 
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
         op = Op(node.name, kind, tensors, name, clamp=clamp, offset=output.offset if output else 0)
-        return draft.elementwise(op, output and output.quantization, _dtype(output))
+        return draft.elementwise(op, output.quantization if output else None, _dtype(output))
 
     return Pending(node, index, emit, is_float=draft.is_float(tensors[0]))
 
@@ -576,7 +576,7 @@ def _average(
     by_floats: bool = False,
 ) -> Pending:
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
-        result = draft.add_tensor(name, size, _dtype(output), output and output.quantization)
+        result = draft.add_tensor(name, size, _dtype(output), output.quantization if output else None)
         op = Op(
             node.name,
             OpKind.AVERAGE_POOL,

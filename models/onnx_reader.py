@@ -165,7 +165,7 @@ class _Reader:
             tensor = self.integer_output(value, name, taken)
         else:
             raise InputError(
-                f"Graph output '{name}': must be float32, quantised, or come from a DequantizeLinear; "
+                f"Graph output '{name}': must be quantised, float32, or come from a DequantizeLinear; "
                 "quantise the last operator too."
             )
         self.draft.set_graph_shape(tensor, self.given.shape_of(value, name))

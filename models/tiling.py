@@ -275,18 +275,12 @@ class StageGeometry:
     ) -> KernelWork:
         """Work of a float32 kernel: it goes through the taps inside the input, or through exponentials."""
         rows, columns, channels = shape
-        op, outputs, pixels = self.op, rows * columns * channels, rows * columns
-        kind, macs, live = op.kind.value, 0, 0
+        op, outputs, kind = self.op, rows * columns * channels, self.op.kind.value
+        if op.kind is OpKind.CONV:
+            return self._float_conv_work(rows * columns, channels, split, seen)
+        macs = live = 0
         if op.kind in WINDOWED:
-            depth = split // op.groups if op.groups > 1 else split
-            depth = depth if op.kind is OpKind.CONV else 1
-            high, wide = self._live_taps(0, seen[0]), self._live_taps(1, seen[1])
-            macs = outputs * op.window.taps * depth
-            live = outputs * depth * high.inside * wide.inside // (high.positions * wide.positions)
-        if op.kind is OpKind.CONV and op.window.transposed:
-            kind, macs = "transposed", live
-        elif op.kind is OpKind.CONV and self.output.height == self.output.width == 1:
-            kind = "fc"
+            macs, live = outputs * op.window.taps, outputs * self._inside(seen) // self._positions(seen)
         elif op.kind is OpKind.LOOKUP and op.function not in CHEAP:
             live = outputs
         blocks = tile_count(channels, BLOCK_CHANNELS)
@@ -295,10 +289,46 @@ class StageGeometry:
             outputs,
             macs,
             blocks,
-            pixels * blocks,
+            rows * blocks,
             computed=outputs,
             computed_macs=live,
         )
+
+    def _float_conv_work(
+        self, pixels: int, channels: int, split: int, seen: tuple[tuple[int, int], tuple[int, int]]
+    ) -> KernelWork:
+        """Work of a float32 convolution: four channels of a group at a time, one by one what is left of them."""
+        op, taps = self.op, self.op.window.taps
+        width = min(channels, self.output.channels // op.groups)
+        singles = channels // width * (width % BLOCK_CHANNELS)
+        blocks = (channels - singles) // BLOCK_CHANNELS + singles
+        depth = split // op.groups if op.groups > 1 else split
+        inside, positions = self._inside(seen), self._positions(seen)
+        live = pixels * (channels - singles) * depth * inside // positions
+        single = pixels * singles * depth * inside // positions
+        kind = "fc" if self.output.height == self.output.width == 1 else op.kind.value
+        visits, macs = (op.window.kernel[0] if taps > 1 else 0), pixels * channels * taps * depth
+        if op.window.transposed:
+            kind, visits, macs = "transposed", taps, live + single
+        return KernelWork(
+            f"{FLOAT_PREFIX}{kind}",
+            pixels * channels,
+            macs,
+            blocks,
+            pixels * blocks,
+            computed=pixels * channels,
+            runs=pixels * blocks * depth * visits,
+            computed_macs=live,
+            single_macs=single,
+        )
+
+    def _inside(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:
+        """Taps inside the input over the output positions ``seen``."""
+        return self._live_taps(0, seen[0]).inside * self._live_taps(1, seen[1]).inside
+
+    def _positions(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:
+        """Number of these positions."""
+        return self._live_taps(0, seen[0]).positions * self._live_taps(1, seen[1]).positions
 
     def _is_flat(self, columns: int) -> bool:
         """Whether a convolution goes through the pixels of a tile of full rows as through one long row."""
@@ -328,7 +358,7 @@ class StageGeometry:
         if op.kind is OpKind.DEPTHWISE:
             return channels * op.window.taps * size + parameters
         if op.kind is OpKind.LOOKUP and op.weights.ndim == 2:
-            return op.weights.shape[1] * size * channels
+            return int(op.weights.shape[1]) * size * channels
         return op.weight_bytes
 
     def weight_key(self, index: TileIndex) -> tuple[int, int]:
