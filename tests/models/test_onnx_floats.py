@@ -33,7 +33,7 @@ class Sketch:
 
     def real(self, *shape: int) -> str:
         """Add random numbers, so large that sums of products stay about 1."""
-        spread = 1 / np.sqrt(max(1, np.prod(shape[1:])))
+        spread = float(np.prod(shape[1:], dtype=float)) ** -0.5
         return self.constant(self.rng.normal(0, spread, shape).astype(np.float32))
 
     def constant(self, value: Any) -> str:
