@@ -65,7 +65,9 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 
 
 GROUPS = {
-    "runtime": Group(c_files(runtime_files()), ENTRIES, (PLAIN, DSP, MVE), ("gcc",), ON_ARM),
+    "runtime": Group(
+        c_files(runtime_files()), (*ENTRIES, "-DOOC_FLOATS"), (PLAIN, DSP, MVE), ("gcc",), ON_ARM
+    ),
     "host": Group(c_files(port_files("host")), ENTRIES, ((),), ("gcc",)),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(
