@@ -6,6 +6,7 @@ are expected, not few: every kernel rounds as onnxruntime's does.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -513,15 +514,17 @@ def random_feeds(network: Network, seed: int) -> dict[str, Array]:
 def emitted_outputs(
     problem: Problem, scheduler: str, feeds: dict[str, Array], folder: Path, objects: Path
 ) -> dict[str, Array]:
-    """What the emitted project computes on the host. ``objects`` keeps the compiled runtime between projects."""
+    """What the emitted project computes on the host. ``objects`` keeps compiled runtimes between projects."""
     result = SCHEDULERS[scheduler](problem, Budget(5.0, 1, 1))
     assert result.plan is not None, result.reason
     problem = ordered(problem, result.plan.selection.order)
     checked(problem, result.plan)
     write_project(problem, result.plan, folder / "project", "net")
     build = folder / "project" / "build"
+    switches = re.findall(r"-DOOC_(?:ONE|FLOATS)\w*", (folder / "project" / "Makefile").read_text())
+    objects = objects / "".join(["switches", *sorted(set(switches))])
     if objects.exists():
-        shutil.copytree(objects, build)
+        shutil.copytree(objects, build, copy_function=shutil.copy)  # newer than the sources
     network, given_file, made_file = problem.network, folder / "in.bin", folder / "out.bin"
     given_file.write_bytes(
         b"".join(reference.pack_input(network, name, feeds[name]) for name in network.inputs)
@@ -530,7 +533,7 @@ def emitted_outputs(
     done = subprocess.run(command, cwd=folder / "project", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     if not objects.exists():
-        objects.mkdir()
+        objects.mkdir(parents=True)
         for file in build.glob("ooc*.o"):
             shutil.copy(file, objects)
     content, outputs = made_file.read_bytes(), {}
@@ -589,7 +592,7 @@ def check_floats(seed: int, operators: int, scheduler: str, folder: Path) -> Non
     target = load_target(TARGETS[seed % 2])
     sram = SIZES[seed // 2 % 3] or target.board.usable_bytes
     problem = Problem(network, target, 3 * sram if sram < 20_000 else sram, IoPlace.STORAGE)
-    found = emitted_outputs(problem, scheduler, feeds, case, folder / "float_objects")
+    found = emitted_outputs(problem, scheduler, feeds, case, folder / "objects")
     values, expected = reference.run(network, feeds), expected_outputs(model, network.outputs, feeds)
     kinds = [op.kind.value for op in network.ops]
     for name in network.outputs:

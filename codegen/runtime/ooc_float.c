@@ -73,7 +73,7 @@ static const uint8_t *tap_pixel(const struct ooc_tile *tile, const struct taps *
 /* ----------------------------------------------------------------- convolutions */
 
 /* Some output channels of a tile that read the same input channels. Steps are bytes. */
-struct lanes {
+struct outputs {
     const uint8_t *weights; /* of the first channel's first tap */
     uint32_t channel; /* first one, counted in the tile */
     uint32_t input_offset; /* of the first input channel in a pixel */
@@ -96,7 +96,7 @@ OOC_INLINE void add_products(OOC_FLOAT sums[LANES], float x, const uint8_t *w, u
 }
 
 /* A kernel of one tap, as fully connected layers have them. */
-OOC_INLINE void add_point(const struct ooc_tile *tile, const struct lanes *lanes, const struct taps *taps,
+OOC_INLINE void add_point(const struct ooc_tile *tile, const struct outputs *lanes, const struct taps *taps,
                           OOC_FLOAT sums[LANES], uint32_t count) {
     const uint8_t *in = tap_pixel(tile, taps, 0, 0) + lanes->input_offset;
     const uint8_t *w = lanes->weights;
@@ -109,7 +109,7 @@ OOC_INLINE void add_point(const struct ooc_tile *tile, const struct lanes *lanes
     }
 }
 
-OOC_INLINE void add_window(const struct ooc_tile *tile, const struct lanes *lanes, const struct taps *taps,
+OOC_INLINE void add_window(const struct ooc_tile *tile, const struct outputs *lanes, const struct taps *taps,
                            OOC_FLOAT sums[LANES], uint32_t count) {
     const struct ooc_stage *stage = tile->stage;
     const uint32_t in_step = stage->dilation[1] * tile->input[0].pixel_pitch, w_step = 4 * lanes->depth;
@@ -131,7 +131,7 @@ OOC_INLINE void add_window(const struct ooc_tile *tile, const struct lanes *lane
 }
 
 /* Taps of a transposed convolution that reach the pixel. */
-OOC_INLINE void add_sources(const struct ooc_tile *tile, const struct lanes *lanes, int32_t y, int32_t x,
+OOC_INLINE void add_sources(const struct ooc_tile *tile, const struct outputs *lanes, int32_t y, int32_t x,
                             OOC_FLOAT sums[LANES], uint32_t count) {
     const struct ooc_stage *stage = tile->stage;
     const uint32_t w_step = 4 * lanes->depth;
@@ -157,7 +157,7 @@ static uint8_t *partial_of(const struct ooc_tile *tile, uint32_t channel, int32_
     return tile->sums == NULL ? NULL : tile->sums + 4 * (ooc_tile_pixel(tile, y, x) * tile->channels + channel);
 }
 
-OOC_INLINE void conv_pixel(const struct ooc_tile *tile, const struct lanes *lanes, int32_t y, int32_t x,
+OOC_INLINE void conv_pixel(const struct ooc_tile *tile, const struct outputs *lanes, int32_t y, int32_t x,
                            uint32_t count) {
     const struct ooc_stage *stage = tile->stage;
     uint8_t *partial = partial_of(tile, lanes->channel, y, x);
@@ -190,7 +190,7 @@ OOC_INLINE void conv_pixel(const struct ooc_tile *tile, const struct lanes *lane
     }
 }
 
-OOC_APART void conv_lanes(const struct ooc_tile *tile, const struct lanes *lanes, uint32_t count) {
+OOC_APART void conv_lanes(const struct ooc_tile *tile, const struct outputs *lanes, uint32_t count) {
     int32_t y, x;
     for (y = tile->row[0]; y < tile->row[1]; y++) {
         for (x = tile->column[0]; x < tile->column[1]; x++) {
@@ -206,7 +206,7 @@ OOC_APART void conv_lanes(const struct ooc_tile *tile, const struct lanes *lanes
 static void conv(const struct ooc_tile *tile) {
     const struct ooc_stage *stage = tile->stage;
     const int grouped = stage->conv_groups > 1;
-    struct lanes lanes;
+    struct outputs lanes;
     uint32_t count;
     lanes.depth = grouped ? tile->group_inputs : tile->depth;
     lanes.weight_step = 4 * stage->kernel[0] * (stage->kernel[1] * lanes.depth);
@@ -226,10 +226,10 @@ static void conv(const struct ooc_tile *tile) {
 /* ------------------------------------------- windows over each channel by itself */
 
 /* What a window makes of a channel: it begins somewhere, takes in values, and ends. */
-enum way { SUM, WEIGHTED_SUM, MAXIMUM };
+enum fold { SUM, WEIGHTED_SUM, MAXIMUM };
 
 /* w: the weights of the tap, if there are any. */
-static void take_in(enum way way, OOC_FLOAT *so_far, const uint8_t *in, const uint8_t *w, uint32_t count) {
+static void take_in(enum fold way, OOC_FLOAT *so_far, const uint8_t *in, const uint8_t *w, uint32_t count) {
     uint32_t i;
     for (i = 0; i < count; i++) {
         OOC_FLOAT value = load(in + 4 * i);
@@ -252,7 +252,7 @@ static float window_count(const struct ooc_stage *stage, const struct taps *taps
 }
 
 /* Some channels from `channel` on of a pixel. */
-static void window_block(const struct ooc_tile *tile, enum way way, const struct taps *taps, uint32_t channel,
+static void window_block(const struct ooc_tile *tile, enum fold way, const struct taps *taps, uint32_t channel,
                          uint32_t count, uint8_t *out) {
     const struct ooc_stage *stage = tile->stage;
     OOC_FLOAT so_far[BLOCK];
@@ -284,7 +284,7 @@ static void window_block(const struct ooc_tile *tile, enum way way, const struct
 
 static void window_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
     const uint8_t kind = tile->stage->kind;
-    const enum way way = kind == OOC_MAX_POOL ? MAXIMUM : kind == OOC_DEPTHWISE ? WEIGHTED_SUM : SUM;
+    const enum fold way = kind == OOC_MAX_POOL ? MAXIMUM : kind == OOC_DEPTHWISE ? WEIGHTED_SUM : SUM;
     uint8_t *out = ooc_view_pixel(&tile->output, y, x);
     uint32_t channel, count;
     struct taps taps;
@@ -350,9 +350,9 @@ static void softmax_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
 
 /* -------------------------------------------------------------------- dispatcher */
 
-typedef void pixel_kernel(const struct ooc_tile *tile, int32_t y, int32_t x);
+typedef void float_kernel(const struct ooc_tile *tile, int32_t y, int32_t x);
 
-static pixel_kernel *pixel_kernel_of(uint8_t kind) {
+static float_kernel *float_kernel_of(uint8_t kind) {
     switch (kind) {
     case OOC_DEPTHWISE: return OOC_HAS(OOC_DEPTHWISE) ? window_pixel : NULL;
     case OOC_MAX_POOL: return OOC_HAS(OOC_MAX_POOL) ? window_pixel : NULL;
@@ -372,11 +372,11 @@ int ooc_has_float(const struct ooc_stage *stage) {
     if (stage->kind == OOC_LOOKUP && (stage->fill < 0 || stage->fill > (int8_t)OOC_ABS)) {
         return 0;
     }
-    return pixel_kernel_of(stage->kind) != NULL;
+    return float_kernel_of(stage->kind) != NULL;
 }
 
 void ooc_float(const struct ooc_tile *tile) {
-    pixel_kernel *pixel = pixel_kernel_of(tile->stage->kind);
+    float_kernel *pixel = float_kernel_of(tile->stage->kind);
     int32_t y, x;
     if (pixel == NULL) {
         conv(tile);

@@ -102,14 +102,14 @@ static float error_function(float x) {
                                 -0.02274494059383869f,  0.0028797490522265434f, 2.471333573339507e-05f,
                                 -8.201277523767203e-05f, 1.3290085917105898e-05f, -7.502914627366408e-07f};
     const float size = size_of(x);
-    const float limited = size > 4.0f ? 4.0f : size;
+    const float inside = size > 4.0f ? 4.0f : size;
     OOC_FLOAT sum;
     if (size < 1.0f) {
         const OOC_FLOAT square = x * x;
         sum = x * polynomial(square, near, 7);
         return sum;
     }
-    sum = limited * polynomial(limited, far, 9);
+    sum = inside * polynomial(inside, far, 9);
     sum = exponential(-sum);
     sum = 1.0f - sum;
     return x < 0.0f ? -sum : sum;

@@ -684,6 +684,18 @@ def test_kernel_equals_reference(library: ctypes.CDLL, kind: str) -> None:
     assert split > 0 or not kind.endswith(("conv", "transposed"))
 
 
+@pytest.mark.parametrize("start", [-2, 0, 1])
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT32])
+def test_edges_of_channels_are_repeated(library: ctypes.CDLL, start: int, dtype: DType) -> None:
+    """Before the first and behind the last channel of the input stands the nearest one, on either side or one alone."""
+    op = Op("op", OpKind.MOVE, ("a",), "y", places=(Place(start=(0, 0, start)),), edges=True)
+    tensors = (Tensor("a", 2, 2, 3, dtype), Tensor("y", 2, 2, 6, dtype))
+    data = np.arange(12).reshape(2, 2, 3).astype("f4" if dtype is DType.FLOAT32 else "i1")
+    case = Case(op, tensors, Tiling(2, 2, 6, 3), (data,), (None, None))
+    found = run(library, case, np.random.default_rng(0))
+    assert np.array_equal(found, data[..., np.clip(np.arange(6) + start, 0, 2)])
+
+
 def test_rounding_goes_half_to_even(library: ctypes.CDLL) -> None:
     """Sums that fall on a half are rounded to the even neighbour, as are ties behind a zero point."""
     steps = np.arange(-40, 40, dtype=np.float32) / 2
