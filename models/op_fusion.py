@@ -42,7 +42,7 @@ def fold_pads(
 
 def _pads_of(op: Op, sizes: Mapping[str, Size]) -> tuple[int, int, int, int] | None:
     """Return top, left, bottom and right of a MOVE that only pads rows and columns; else None."""
-    if op.kind is not OpKind.MOVE or len(op.places) != 1:
+    if op.kind is not OpKind.MOVE or len(op.places) != 1 or op.edges:
         return None
     (top, left, _), source, output = (-s for s in op.places[0].start), sizes[op.inputs[0]], sizes[op.output]
     pads = (top, left, output[0] - source[0] - top, output[1] - source[1] - left)

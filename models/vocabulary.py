@@ -776,7 +776,7 @@ class BufferRole(Enum):
     INPUT = "input"  # a tile of an activation fetched from storage
     WEIGHTS = "weights"
     OUTPUT = "output"  # a tile of an activation on its way to storage
-    ACCUMULATOR = "accumulator"  # int32 partial sums
+    ACCUMULATOR = "accumulator"  # int32 or float32 partial sums
     PATCH = "patch"  # a tile, or some rows, of an activation inside a fused stage
 
 

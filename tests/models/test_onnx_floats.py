@@ -323,6 +323,24 @@ def test_padding_goes_into_the_convolution(tmp_path: Path) -> None:
     assert kinds_of(agrees(sketch, tmp_path)) == [OpKind.CONV]
 
 
+def test_edges_do_not_go_into_the_convolution(tmp_path: Path) -> None:
+    """Windows pad with zeros, so a Pad that repeats the edges stays."""
+    sketch = Sketch()
+    padded = sketch.node("Pad", "x", sketch.numbers(0, 0, 1, 1, 0, 0, 1, 1), mode="edge")
+    sketch.node("Conv", padded, sketch.real(4, 6, 3, 3))
+    assert kinds_of(agrees(sketch, tmp_path)) == [OpKind.MOVE, OpKind.CONV]
+
+
+def test_weights_behind_a_dequantize(tmp_path: Path) -> None:
+    """Weights alone may be quantised: they are what their DequantizeLinear makes of them."""
+    sketch = Sketch()
+    stored = sketch.constant(sketch.rng.integers(-127, 128, (4, 6, 3, 3)).astype(np.int8))
+    scales = sketch.constant(sketch.rng.uniform(0.001, 0.002, 4).astype(np.float32))
+    weights = sketch.node("DequantizeLinear", stored, scales, axis=0)
+    sketch.node("Conv", "x", weights)
+    assert kinds_of(agrees(sketch, tmp_path)) == [OpKind.CONV]
+
+
 def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
     """It is copied to a place of its own, and so is an output with two names."""
     sketch = Sketch()
