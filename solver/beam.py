@@ -419,7 +419,7 @@ class Vista:
         """Vectors that are no better than the simulation behind a stage."""
         found = vectors.copy()
         np.maximum(found[0], front.compute_ns, out=found[0])
-        for channel in range(len(front.channel_ns)):
+        for channel in range(len(found) - 1):  # none where the core transfers by itself
             busy = front.channel_ns[channel]
             if channel == traffic.stores:
                 busy = busy + front.tiles[TILE_NS].sum(axis=0)
