@@ -466,6 +466,11 @@ def test_many_random_networks(folder: Path, scheduler: str, seed: int, operators
     check_one(seed, operators, scheduler, folder)
 
 
+def test_a_second_input_read_late_comes_in_turn(folder: Path) -> None:
+    """Run one task after the other, an input does not overwrite another that is still being read."""
+    check_one(512, 1, "serial", folder)
+
+
 @settings(max_examples=6, derandomize=True, **LOOSE)  # type: ignore[arg-type]
 @given(
     seed=st.integers(0, 2**31),
