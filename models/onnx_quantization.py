@@ -118,11 +118,15 @@ def _float_inputs(path: Path) -> tuple[GraphInput, ...]:
     graph = load_graph(path)
     if graph.problems:
         raise InputError(*graph.problems)
-    quantized = next((node for node in graph.nodes if "QLinear" in node.kind or "QuantizeLinear" in node.kind), None)
+    quantized = next(
+        (node for node in graph.nodes if "QLinear" in node.kind or "QuantizeLinear" in node.kind), None
+    )
     others = [item for item in graph.inputs if item.dtype is not DType.FLOAT32]
     if quantized is not None or others:
         found = f"node {quantized}" if quantized else f"input '{others[0].name}' of {others[0].dtype.value}"
-        raise InputError(f"'{path}': must be a float32 model to be quantised (got {found}); leave --quantize out.")
+        raise InputError(
+            f"'{path}': must be a float32 model to be quantised (got {found}); leave --quantize out."
+        )
     return graph.inputs
 
 
@@ -139,13 +143,17 @@ def _samples(path: Path, inputs: tuple[GraphInput, ...]) -> list[Feeds]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _entries(path, file.files, inputs)}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, BadZipFile) as error:
-        raise InputError(f"'{path}': must be an .npz file of samples, but cannot be read ({error}).") from error
+        raise InputError(
+            f"'{path}': must be an .npz file of samples, but cannot be read ({error})."
+        ) from error
     columns = {
         item.name: _stacked(path, item, array) for item, array in zip(inputs, arrays.values(), strict=True)
     }
     counts = {len(column) for column in columns.values()}
     if len(counts) != 1 or 0 in counts:
-        raise InputError(f"'{path}': every input must have as many samples, at least one (got {sorted(counts)}).")
+        raise InputError(
+            f"'{path}': every input must have as many samples, at least one (got {sorted(counts)})."
+        )
     return [{name: column[k] for name, column in columns.items()} for k in range(counts.pop())]
 
 
@@ -288,6 +296,4 @@ def _change(name: str, before: Array, after: Array, inputs: set[tuple[int, ...]]
     if 1 < max(shape, default=1) == np.prod(shape) and shape not in inputs:
         rows, others = before.reshape(len(before), -1), after.reshape(len(after), -1)
         same = int((rows.argmax(1) == others.argmax(1)).sum())
-    return OutputChange(
-        name, float(difference.max()), float(difference.mean()), float(np.ptp(before)), same
-    )
+    return OutputChange(name, float(difference.max()), float(difference.mean()), float(np.ptp(before)), same)

@@ -32,7 +32,9 @@ def quantized_model(model: str, calibration: str, activations: str) -> Quantized
     Raises ``UsageError`` for a built-in network, ``InputError`` as `quantize_onnx`.
     """
     if model.startswith("zoo:"):
-        raise UsageError(f"--quantize is about ONNX files (got '{model}'); built-in networks are int8 already")
+        raise UsageError(
+            f"--quantize is about ONNX files (got '{model}'); built-in networks are int8 already"
+        )
     return quantize_onnx(Path(model), calibration, activations)
 
 

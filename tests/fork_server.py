@@ -36,7 +36,7 @@ def run(arguments: list[str], log: str) -> None:
         code = main(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else CRASHED
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (that is what is looked for)
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
