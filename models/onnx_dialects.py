@@ -61,7 +61,8 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 def _quantize(given: Operands, node: Node) -> Value:
     value, output = given.operand(node), node.outputs[0]
     if isinstance(value, Constant):
-        return Constant(_quantized_array(given, node, value.array))
+        inputs = [given.array(node, position) for position in range(len(node.inputs))]
+        return Constant(evaluate(node, inputs, given.opset)[0])
     default = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}.get(node.attributes.get("output_dtype", 2))
     scale = given.scale(node, 1, default)
     if isinstance(value, Pending):
@@ -85,19 +86,6 @@ def _looked_up(
         return replace(view, offset=scale.offset)
     result = given.draft.lookup(view, table, scale.quantization, name, tensor=output)
     return replace(result, offset=scale.offset)
-
-
-def _quantized_array(given: Operands, node: Node, array: Array) -> Array:
-    scale, zero = given.array(node, 1), given.array(node, 2)
-    if scale is None:
-        raise InputError(f"{node}: must have a scale.")
-    zero = np.zeros(1, np.uint8) if zero is None else zero
-    shape = [1] * array.ndim
-    if scale.size > 1:
-        shape[node.attributes.get("axis", 1)] = scale.size
-    steps = np.rint(array / scale.reshape(shape)) + zero.reshape(shape if zero.size > 1 else [1] * array.ndim)
-    limits = np.iinfo(zero.dtype)
-    return np.asarray(np.clip(steps, limits.min, limits.max).astype(zero.dtype))
 
 
 def _dequantize(given: Operands, node: Node) -> Value:

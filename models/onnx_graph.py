@@ -218,7 +218,9 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
     return GraphInput(item.name, tuple(shape), dtype)
 
 
-def _node_of(proto: onnx.NodeProto, opset: int) -> Node:
+def _node_of(found: onnx.NodeProto, opset: int) -> Node:
+    proto = onnx.NodeProto()
+    proto.CopyFrom(found)  # a part of the model would keep the whole of it in memory
     texts = (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)
     if not all(isinstance(text, str) for text in texts):  # what is not UTF-8 comes as bytes
         raise InputError(f"Node {texts[2]!r}: its names must be UTF-8 text; the file is damaged.")
