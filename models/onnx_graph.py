@@ -149,6 +149,12 @@ def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:
         raise InputError(f"{node}: its constant inputs cannot be evaluated ({error}).") from error
 
 
+def unpacked(array: Array) -> Array:
+    """Return four-bit integers as bytes, and other arrays as they are."""
+    wider = {"int4": np.int8, "uint4": np.uint8}.get(array.dtype.name)
+    return array if wider is None else array.astype(wider)
+
+
 def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
     """Parse an ONNX file, its external data aside, and return it with the SHA-256 of its bytes.
 
