@@ -23,10 +23,10 @@ def quantized_model(opset: int = 10, ir_version: int = 5) -> onnx.ModelProto:
     """Quantised pads, convolution, clip, mean, squeeze and softmax, in the attributes of operator set 10."""
     rng = np.random.default_rng(5)
     constants = {
-        "s": np.float32(0.04),
-        "z": np.int8(-5),
-        "ws": np.float32(0.01),
-        "wz": np.int8(0),
+        "s": np.array(0.04, np.float32),
+        "z": np.array(-5, np.int8),
+        "ws": np.array(0.01, np.float32),
+        "wz": np.array(0, np.int8),
         "w": rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
     }
     nodes = [
@@ -51,7 +51,7 @@ def quantized_model(opset: int = 10, ir_version: int = 5) -> onnx.ModelProto:
         "versions",
         [helper.make_tensor_value_info("x", TensorProto.INT8, (1, 3, 9, 9))],
         [helper.make_tensor_value_info("y", TensorProto.INT8, (1, 4))],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)])
     model = at_least(model, opset, Path("versions.onnx"))
