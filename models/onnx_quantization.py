@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import onnx
@@ -83,7 +82,7 @@ def quantize_onnx(path: Path, calibration: str, activations: str = "int8") -> Qu
     if activations not in ACTIVATIONS:
         raise InputError(f"Activations must be one of {', '.join(ACTIVATIONS)} (got '{activations}').")
     inputs = _float_inputs(path)
-    samples = _random_samples(inputs) if calibration == "random" else _samples(Path(calibration), inputs)
+    samples = _random_samples(inputs) if calibration == "random" else samples_of(Path(calibration), inputs)
     with tempfile.TemporaryDirectory(prefix="ooc-quantize-") as name, _quiet():
         prepared = _prepared(path, inputs, Path(name))
         return _first_readable(path, prepared, samples, activations, Path(name))
@@ -138,11 +137,17 @@ def _random_samples(inputs: tuple[GraphInput, ...]) -> list[Feeds]:
     ]
 
 
-def _samples(path: Path, inputs: tuple[GraphInput, ...]) -> list[Feeds]:
+def samples_of(path: Path, inputs: tuple[GraphInput, ...]) -> list[Feeds]:
+    """Read the samples of every input from an .npz file, in float32 and the shape of the input.
+
+    Raises ``InputError`` for a file that is none, and for samples that do not fit.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _entries(path, file.files, inputs)}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise errors of many kinds
         raise InputError(
             f"'{path}': must be an .npz file of samples, but cannot be read ({error})."
         ) from error

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ooc_solve.cli import main
 from ooc_solve.models import onnx_quantization, reference
+from ooc_solve.models.onnx_graph import load_graph
 from ooc_solve.models.onnx_quantization import ACTIVATIONS, Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.vocabulary import InputError
@@ -165,6 +166,25 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
             quantize_onnx(path, str(tmp_path / name))
     with pytest.raises(InputError, match="cannot be read"):
         quantize_onnx(path, str(tmp_path / "absent.npz"))
+
+
+def test_damaged_samples_are_refused_or_taken(tmp_path: Path) -> None:
+    """Wherever a bit of an archive is wrong or its end is missing, it is refused in words, unless it still holds samples."""
+    path, calibration = saved(tmp_path, float_model()), tmp_path / "bits.npz"
+    np.savez_compressed(calibration, x=np.random.default_rng(4).normal(size=(1, 3, 8, 8)).astype(np.float32))
+    content = calibration.read_bytes()
+    inputs = load_graph(path).inputs
+    refused = 0
+    for at in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        for damaged in (content[:at], bytes(flipped)):
+            calibration.write_bytes(damaged)
+            try:
+                onnx_quantization.samples_of(calibration, inputs)
+            except InputError:
+                refused += 1
+    assert refused > len(content) // 3
 
 
 def test_a_quantised_model_is_not_quantised_again(tmp_path: Path, samples: Path) -> None:
