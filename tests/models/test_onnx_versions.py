@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, defs, helper, numpy_helper
 
 from ooc_solve.models import reference
@@ -22,7 +24,7 @@ NEWEST_IR = onnx.IR_VERSION
 def quantized_model(opset: int = 10, ir_version: int = 5) -> onnx.ModelProto:
     """Quantised pads, convolution, clip, mean, squeeze and softmax, in the attributes of operator set 10."""
     rng = np.random.default_rng(5)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "s": np.array(0.04, np.float32),
         "z": np.array(-5, np.int8),
         "ws": np.array(0.01, np.float32),
@@ -104,7 +106,7 @@ def test_what_cannot_be_brought_forward_is_refused(tmp_path: Path) -> None:
 def large_model(folder: Path, *, external: bool) -> Path:
     """A product with 16 MiB of weights."""
     rng = np.random.default_rng(7)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "s": np.array(0.05, np.float32),
         "z": np.array(0, np.int8),
         "w": rng.integers(-127, 128, (4096, 4096)).astype(np.int8),
