@@ -19,7 +19,7 @@ from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models.layout import Index, View, as_size, sequential
-from ooc_solve.models.onnx_graph import Node, evaluate
+from ooc_solve.models.onnx_graph import Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
@@ -54,6 +54,9 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
     "Mul": np.multiply,
     "Div": np.divide,
     "PRelu": lambda x, slope: np.where(x < 0, x * slope, x),
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Pow": np.power,
 }
 
 
@@ -63,7 +66,8 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 def _quantize(given: Operands, node: Node) -> Value:
     value, output = given.settled(node), node.outputs[0]
     if isinstance(value, Constant):
-        return Constant(_quantized_array(given, node, value.array))
+        inputs = [given.array(node, position) for position in range(len(node.inputs))]
+        return Constant(evaluate(node, inputs, given.opset)[0])
     default = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}.get(node.attributes.get("output_dtype", 2))
     scale = given.scale(node, 1, default)
     if isinstance(value, Pending):
@@ -89,31 +93,22 @@ def _looked_up(
     return replace(result, offset=scale.offset)
 
 
-def _quantized_array(given: Operands, node: Node, array: Array) -> Array:
-    scale, zero = given.array(node, 1), given.array(node, 2)
-    if scale is None:
-        raise InputError(f"{node}: must have a scale.")
-    zero = np.zeros(1, np.uint8) if zero is None else zero
-    shape = [1] * array.ndim
-    if scale.size > 1:
-        shape[node.attributes.get("axis", 1)] = scale.size
-    steps = np.rint(array / scale.reshape(shape)) + zero.reshape(shape if zero.size > 1 else [1] * array.ndim)
-    limits = np.iinfo(zero.dtype)
-    return np.asarray(np.clip(steps, limits.min, limits.max).astype(zero.dtype))
-
-
 def _dequantize(given: Operands, node: Node) -> Value:
     value = given.operand(node)
     if isinstance(value, Constant):
-        if value.array.dtype not in (np.int8, np.uint8, np.int32):
-            raise InputError(f"{node}: constants must be int8, uint8 or int32 (got {value.array.dtype}).")
+        array = unpacked(value.array)
+        if array.dtype not in (np.int8, np.uint8, np.int32):
+            raise InputError(
+                f"{node}: constants must be int4, int8, int32 or unsigned ones (got {value.array.dtype})."
+            )
         if node.attributes.get("block_size"):
             raise InputError(
                 f"{node}: blocked quantisation is not supported; quantise per tensor or per channel."
             )
         axis = int(node.attributes.get("axis", 1))
         axis = axis % value.array.ndim if value.array.ndim > 1 else 0
-        return replace(given.constant(node, 0, axis), array=value.array)
+        constant = given.constant(node, 0, axis)
+        return replace(constant, array=array, zero_point=unpacked(constant.zero_point))
     if not isinstance(value, View):
         raise InputError(f"{node}: its input must be quantised integers.")
     scale = given.scale(node, 1, np.dtype(np.uint8 if value.offset else np.int8))
@@ -195,6 +190,48 @@ def _unsqueeze(given: Operands, node: Node) -> Value:
     return _rearranged(given, node, lambda index: np.expand_dims(index, tuple(axes)))
 
 
+def _depth_to_space(given: Operands, node: Node) -> Value:
+    """Read blocks of channels as squares of pixels."""
+    batch, channels, height, width = _planar_shape(given, node)
+    size = _block_size(node)
+    if channels % (size * size):
+        raise InputError(f"{node}: {size} x {size} must divide its {channels} channels.")
+    depth = channels // (size * size)
+    blocks = (batch, depth, size, size, height, width)
+    order = (0, 1, 4, 2, 5, 3)
+    if node.attributes.get("mode", "DCR") == "DCR":
+        blocks, order = (batch, size, size, depth, height, width), (0, 3, 4, 1, 5, 2)
+    shape = (batch, depth, height * size, width * size)
+    return _rearranged(given, node, lambda index: index.reshape(blocks).transpose(order).reshape(shape))
+
+
+def _space_to_depth(given: Operands, node: Node) -> Value:
+    """Read squares of pixels as blocks of channels."""
+    batch, channels, height, width = _planar_shape(given, node)
+    size = _block_size(node)
+    if height % size or width % size:
+        raise InputError(f"{node}: its block of {size} must divide {height} rows and {width} columns.")
+    blocks = (batch, channels, height // size, size, width // size, size)
+    shape = (batch, channels * size * size, height // size, width // size)
+    return _rearranged(
+        given, node, lambda index: index.reshape(blocks).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
+    )
+
+
+def _block_size(node: Node) -> int:
+    size = int(node.attributes.get("blocksize", 0))
+    if size < 1:
+        raise InputError(f"{node}: must have a blocksize of at least 1 (got {size}).")
+    return size
+
+
+def _planar_shape(given: Operands, node: Node) -> tuple[int, int, int, int]:
+    shape = given.shape_of(given.operand(node), node.name)
+    if len(shape) != 4:
+        raise InputError(f"{node}: must have four axes (got {len(shape)}).")
+    return shape[0], shape[1], shape[2], shape[3]
+
+
 def _identity(given: Operands, node: Node) -> Value:
     return given.operand(node)
 
@@ -249,12 +286,12 @@ def _limits(given: Operands, node: Node) -> tuple[np.float32, np.float32]:
 
 
 def _arithmetic(given: Operands, node: Node) -> Value:
-    """Read Add, Sum, Sub, Mul, Div and PRelu: of two activations or with a constant."""
-    if len(node.inputs) == 1 and node.kind == "Sum":
+    """Read functions of two numbers: of two activations or with a constant."""
+    if len(node.inputs) == 1 and node.kind in ("Sum", "Max", "Min"):
         return given.operand(node)
     if len(node.inputs) != 2:
         raise InputError(
-            f"{node}: must have two inputs (got {len(node.inputs)}); write it as sums of two, each quantised."
+            f"{node}: must have two inputs (got {len(node.inputs)}); write it as several of two, each quantised."
         )
     left, right = given.operand(node, 0), given.operand(node, 1)
     adds = node.kind in ("Add", "Sum")
@@ -280,7 +317,8 @@ def _arithmetic(given: Operands, node: Node) -> Value:
     table = real.table if step.size == 1 and real.table.ndim == 1 else np.atleast_2d(real.table)
     step = step if table.ndim == 1 else step[:, np.newaxis]
     function = _ARITHMETIC["Add" if adds else node.kind]
-    result = function(step, table) if constant_left else function(table, step)
+    with np.errstate(all="ignore"):  # what no byte means may divide by zero
+        result = function(step, table) if constant_left else function(table, step)
     return replace(real, view=view, table=result.astype(np.float32), scale=None)
 
 
@@ -445,6 +483,12 @@ def _max_pool(given: Operands, node: Node) -> Value:
     if (np.diff(real.table[BYTES_AS_INT8.argsort()]) < 0).any():
         raise InputError(f"{node}: its input must be quantised after the function before it.")
     return replace(real, view=operators.max_pool(given.draft, node, real.view, node.outputs[0]))
+
+
+def _global_max(given: Operands, node: Node) -> Value:
+    """Read the largest of each channel as a MaxPool over the whole map."""
+    shape = given.shape_of(given.operand(node), node.name)
+    return _max_pool(given, replace(node, attributes={"kernel_shape": list(shape[2:])}))
 
 
 def _plain_table(given: Operands, node: Node) -> Real:
@@ -742,7 +786,7 @@ class Operator:
 _WEIGHTS = "constant int8 weights, per tensor or per output channel; one or two spatial axes; batch 1"
 _IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a kernel needs another order"
 _TABLE = "of one tensor; a table of 256 bytes, exact"
-_PAIR = "one input may repeat along axes; constants: a number, or one per position of an axis"
+_PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
 _POOL = "one or two spatial axes; batch 1"
 
@@ -753,6 +797,8 @@ LAYOUT: dict[str, Operator] = {
     "Squeeze": Operator(_squeeze, ("permute",), _IN_PLACE),
     "Unsqueeze": Operator(_unsqueeze, ("permute",), _IN_PLACE),
     "Identity": Operator(_identity, (), "dropped"),
+    "DepthToSpace": Operator(_depth_to_space, ("permute",), _IN_PLACE),
+    "SpaceToDepth": Operator(_space_to_depth, ("permute",), _IN_PLACE),
     "Dropout": Operator(_identity, (), "dropped"),
 }
 
@@ -765,12 +811,14 @@ HANDLERS: dict[str, Operator] = {
     "Sum": Operator(_arithmetic, ("add", "lookup"), f"two inputs; {_PAIR}"),
     "Mul": Operator(_arithmetic, ("multiply", "lookup"), _PAIR),
     "Sub": Operator(_arithmetic, ("add", "lookup"), _PAIR),
-    "Div": Operator(
-        _arithmetic, ("lookup",), "one input constant (a number, or one per position of an axis)"
-    ),
-    "PRelu": Operator(_arithmetic, ("lookup",), "constant slope: a number, or one per position of an axis"),
+    "Div": Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+    "PRelu": Operator(_arithmetic, ("lookup",), "constant slope, of any shape"),
     "BatchNormalization": Operator(
         _batch_normalization, ("lookup",), "part of a Conv before it, or a table per channel"
+    ),
+    **dict.fromkeys(
+        ("Max", "Min", "Pow"),
+        Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
     ),
     "Shape": Operator(_shape, (), "constant"),
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
@@ -792,6 +840,7 @@ HANDLERS: dict[str, Operator] = {
     ),
     "Softmax": Operator(_softmax, ("softmax",), "any axis; below opset 13 the axes from `axis` on"),
     "MaxPool": Operator(_max_pool, ("max_pool",), f"{_POOL}; no indices"),
+    "GlobalMaxPool": Operator(_global_max, ("max_pool",), "one or two spatial axes; batch 1"),
     "Pad": Operator(_pad, ("move",), f"constant or edge; constant pads, also negative; {_MOVE}"),
     "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
     "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
@@ -821,14 +870,12 @@ INSTEAD = {
         ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
         "BatchNormalization is",
     ),
-    **dict.fromkeys(("ReduceMax", "GlobalMaxPool"), "MaxPool over the whole map is"),
+    **dict.fromkeys(("ReduceMax",), "GlobalMaxPool is"),
     **dict.fromkeys(("ReduceSum", "ReduceL2"), "ReduceMean is"),
-    **dict.fromkeys(("Pow", "Max", "Min", "Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
+    **dict.fromkeys(("Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
     **dict.fromkeys(("Gather", "GatherND", "ScatterND", "ScatterElements", "TopK", "NonMaxSuppression"),
                     "Slice and Split are; leave what follows the network to the program"),
-    "DepthToSpace": "Reshape and Transpose, or Resize, are",
-    "SpaceToDepth": "Reshape and Transpose, or a Conv with strides, are",
     "Einsum": "MatMul with constant weights is",
 }  # fmt: skip
 """What is supported instead of operators that are not."""

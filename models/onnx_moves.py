@@ -20,6 +20,9 @@ from ooc_solve.models.onnx_values import BYTES_AS_INT8, Pending, Scale
 from ooc_solve.models.op_fusion import Size
 from ooc_solve.models.vocabulary import MAX_INPUTS, InputError, Place
 
+MOST_TABLES = 1 << 16
+"""Tables of one lookup at most: 16 MiB."""
+
 
 def pad(
     draft: NetworkDraft, node: Node, source: View, pads: Sequence[int], value: int | None, name: str
@@ -173,12 +176,28 @@ def channel_operand(
         return np.asarray(found), view
     rank = max(array.ndim, len(view.shape))
     varying = [axis - rank for axis, size in enumerate((1,) * (rank - array.ndim) + array.shape) if size > 1]
-    if len(varying) != 1 or -varying[0] > len(view.shape) or array.size != view.shape[varying[0]]:
+    if len(varying) == 1 and -varying[0] <= len(view.shape) and array.size == view.shape[varying[0]]:
+        return array.reshape(-1), with_channels(draft, node, view, varying[0] + len(view.shape))
+    return _element_operand(draft, node, array, view)
+
+
+def _element_operand(
+    draft: NetworkDraft, node: Node, array: NDArray[Any], view: View
+) -> tuple[NDArray[Any], View]:
+    """Return a constant operand as one value per element, and the elements in a row of channels."""
+    try:
+        values = np.broadcast_to(array, view.shape).reshape(-1)
+    except ValueError:
         raise InputError(
-            f"{node}: a constant operand must be one number or one per position of a single axis "
-            f"(got shape {array.shape} for {view.shape})."
+            f"{node}: a constant operand must fit its other input (got shape {array.shape} for {view.shape})."
+        ) from None
+    if values.size > MOST_TABLES:
+        raise InputError(
+            f"{node}: a constant operand that varies along several axes must have at most {MOST_TABLES} "
+            f"elements (got {values.size}); one number per position of a single axis may have more."
         )
-    return array.reshape(-1), with_channels(draft, node, view, varying[0] + len(view.shape))
+    tensor = draft.stored_as(view, view.index.reshape(1, 1, -1), node.name)
+    return values, replace(view, tensor=tensor, index=sequential(view.shape))
 
 
 def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:

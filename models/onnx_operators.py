@@ -333,7 +333,7 @@ def _weighted(
         return _float_weighted(draft, template, size, index, _float_bias(node, bias, size[2]), node)
     product = np.broadcast_to(scale.scale * weight_scales, (size[2],)).astype(np.float32)
     steps = bias_steps(node, bias, product)
-    largest = 255 * np.abs(taps.astype(np.int64)).sum(axis=1) + np.abs(steps)
+    largest = 255 * _magnitudes(taps) + np.abs(steps)
     if largest.max() > _INT32_MAX:
         raise InputError(f"{node}: sums must fit 32 bits (could reach {largest.max()}); use fewer inputs.")
 
@@ -363,6 +363,12 @@ def _weighted(
         return _weighted(draft, folded, size, index, scale, scales, taps * signs[:, np.newaxis], sums, node)
 
     return Pending(node, index, emit, add_bias=with_bias if bias is None else None, rescaled=rescaled)
+
+
+def _magnitudes(taps: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Sums of absolute values along the rows, without a wider copy of all weights."""
+    above = np.maximum(taps, 0).sum(axis=1, dtype=np.int64)
+    return np.asarray(above - np.minimum(taps, 0).sum(axis=1, dtype=np.int64))
 
 
 def _float_bias(node: Node, bias: Bias | None, count: int) -> Floats:

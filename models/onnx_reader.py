@@ -226,6 +226,8 @@ class _Reader:
 
     def value_of(self, node: Node) -> Value | tuple[Value, ...]:
         """Return what a node gives; one that reads what could not be read is only looked up."""
+        if node.problem:
+            raise InputError(f"{node}: {node.problem}")
         present = [name for name in node.inputs if name]
         missing = [name for name in present if name not in self.values]
         if missing:

@@ -82,7 +82,12 @@ class QuantizedConstant:
     axis: int
 
     def centred(self, node: Node) -> NDArray[np.int8]:
-        """Return the integers minus their zero points; they must fit int8."""
+        """Return the integers minus their zero points; they must fit int8.
+
+        Weights of large networks have none and are returned as they are, not copied.
+        """
+        if self.array.dtype == np.int8 and not self.zero_point.any():
+            return self.array
         shape = [1] * self.array.ndim
         if self.zero_point.size > 1:
             shape[self.axis] = self.zero_point.size

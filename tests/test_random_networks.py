@@ -644,6 +644,12 @@ def test_many_random_networks(folder: Path, scheduler: str, seed: int, operators
     check_one(seed, operators, scheduler, folder)
 
 
+@pytest.mark.parametrize(("seed", "operators"), [(512, 1), (11, 11)])
+def test_one_task_after_the_other(folder: Path, seed: int, operators: int) -> None:
+    """No input overwrites another that is still read, and records are checked before their bytes are given away."""
+    check_one(seed, operators, "serial", folder)
+
+
 @settings(max_examples=6, derandomize=True, **LOOSE)  # type: ignore[arg-type]
 @given(
     seed=st.integers(0, 2**31),
