@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon import Config, NumpyDocstring
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"ooc_solve": "ooc_solve", "models": "ooc_solve.models", "solver": "ooc_solve.solver",
@@ -31,7 +32,7 @@ def modules_of(folder: str) -> str:
 
 project = "ooc-solve"
 copyright = "the authors of ooc-solve, Apache-2.0"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
 include_patterns = [
     "*.md",
@@ -58,10 +59,16 @@ html_show_sourcelink = False
 
 
 def setup(app: Sphinx) -> None:
-    """Register `part_code`."""
-    app.connect("autodoc-process-docstring", part_code)
+    """Register `as_restructured_text`."""
+    app.connect("autodoc-process-docstring", as_restructured_text)
 
 
-def part_code(app: Sphinx, what: str, name: str, subject: Any, options: Any, lines: list[str]) -> None:
-    """Mark the end of code where a letter follows, as in plural: Markdown allows it, reStructuredText does not."""
-    lines[:] = [re.sub(r"(?<!`)(`[^`]+`)(?=[A-Za-z])", r"\1\\ ", line) for line in lines]
+def as_restructured_text(
+    app: Sphinx, what: str, name: str, subject: Any, options: Any, lines: list[str]
+) -> None:
+    """Rewrite a docstring: its sections, and code with a letter behind it, as in plural.
+
+    Every docstring is read as that of a function: in those of constants a colon would begin a type.
+    """
+    plain = NumpyDocstring(lines, Config(), app, "function", name, subject, options).lines()
+    lines[:] = [re.sub(r"(?<!`)(`[^`]+`)(?=[A-Za-z])", r"\1\\ ", line) for line in plain]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_docstrings_are_in_it(site: Path, page: str, words: list[str]) -> None:
     text = (site / "docs" / f"{page}.html").read_text()
     for word in words:
         assert f'id="{word}"' in text
+
+
+def test_sections_and_constants(site: Path) -> None:
+    """Errors are a list of their own, and a colon in the words on a constant begins no type."""
+    text = (site / "docs" / "interface.html").read_text()
+    assert ">Raises:<" in re.sub(r"<span class=.colon.>:</span>", ":", text)
+    assert ">Type:<" not in re.sub(r"<span class=.colon.>:</span>", ":", text)
 
 
 def test_plurals_of_code_are_code(site: Path) -> None:
