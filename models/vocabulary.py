@@ -308,14 +308,19 @@ class Op:
     CONV        ``weights`` int8 or float32 ``[oc, kh, kw, ic / g]``, ``bias`` ``[oc]`` int32 or
                 float32, for int8 ``multiplier`` float32 ``[oc]``.
                 ``out = clamp(round_half_even(float32(sum (x - zx) w + bias) * multiplier) + zy)``
+
     DEPTHWISE   ``weights`` ``[kh, kw, oc]``, the rest as CONV
+
     LOOKUP      ``weights`` uint8 ``[256]`` or ``[channels, 256]``, indexed by the input byte; of float32
                 ``[2]`` or ``[channels, 2]``, the parameters of ``function``
+
     SOFTMAX     ``weights`` float32 ``[256]`` from ``reference.exponentials``, ``multiplier`` float32
                 ``[1]``: output steps per unit; of float32 neither
+
     MOVE        ``places``, one per input: an output element is taken from the first input that has
                 its position, else it is ``fill``, or with ``edges`` the nearest the input has;
                 ``whole_pixels`` where input and output have different numbers of channels
+
     PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
                 in elements; the output is written densely in that order
 
