@@ -419,8 +419,8 @@ class Vista:
         """Vectors that are no better than the simulation behind a stage."""
         found = vectors.copy()
         np.maximum(found[0], front.compute_ns, out=found[0])
-        for channel in range(len(found) - 1):  # none where the core transfers by itself
-            busy = front.channel_ns[channel]
+        with_dma = front.channel_ns[: len(found) - 1]  # none where the core transfers by itself
+        for channel, busy in enumerate(with_dma):
             if channel == traffic.stores:
                 busy = busy + front.tiles[TILE_NS].sum(axis=0)
             np.maximum(found[1 + channel], busy, out=found[1 + channel])
