@@ -346,7 +346,13 @@ def _fit_direction(direction: str, samples: Sequence[TransferSample], source: st
 
 
 def put_runtime(board: dict[str, Any], cost: RuntimeCost, source: str) -> None:
-    """Replace the figures of a kernel library in the table of a board; ``source`` is their provenance."""
+    """Replace the figures of a kernel library in the table of a board; ``source`` is their provenance.
+
+    Kinds of float32 kernels without samples keep theirs, as coarse figures do not stand for them.
+    """
+    before = board.get("runtime", {}).get(cost.name, {}).get("kernel", {})
+    measured = {kernel.kind for kernel in cost.kernels}
+    kept = {k: v for k, v in before.items() if k.startswith(FLOAT_PREFIX) and k not in measured}
     table = {
         key: value
         for key, value in asdict(cost).items()
@@ -355,15 +361,19 @@ def put_runtime(board: dict[str, Any], cost: RuntimeCost, source: str) -> None:
     table["kernel"] = {
         kernel.kind: {key: value for key, value in asdict(kernel).items() if key != "kind" and value}
         for kernel in cost.kernels
-    }
+    } | kept
     board.setdefault("runtime", {})[cost.name] = table
     prefix = f"runtime.{cost.name}."
     provenance = board.setdefault("provenance", {})
-    for key in [key for key in provenance if key.startswith(prefix)]:
+    stay = tuple(f"{prefix}kernel.{kind}." for kind in kept)
+    for key in [key for key in provenance if key.startswith(prefix) and not key.startswith(stay)]:
         del provenance[key]
     provenance |= {f"{prefix}{key}": source for key in table if key != "kernel"}
     provenance |= {
-        f"{prefix}kernel.{kind}.{key}": source for kind, keys in table["kernel"].items() for key in keys
+        f"{prefix}kernel.{kind}.{key}": source
+        for kind, keys in table["kernel"].items()
+        if kind not in kept
+        for key in keys
     }
 
 

@@ -209,7 +209,8 @@ class KernelWork:
     ``outputs`` and ``macs`` are those of the operator: every tap counts (pools have them too), in the padding
     as well. The others count what the runtime's kernels go through: output channels in ``blocks`` of four;
     each block row by row of output pixels: ``lines``; besides the pixels whose windows lie inside the input,
-    areas whose windows the padding cuts alike (a row, a column or a corner pixel): ``cuts``. Convolutions
+    areas whose windows the padding cuts alike (a row, a column or a corner pixel; over a ring of rows,
+    those of every row): ``cuts``. Convolutions
     compute pairs of pixels of a row, or of a column that is cut, for pairs of channels, the pixels that are
     left for a block of channels: ``singles``. ``computed`` are the other outputs, those included that only
     fill a pair or a block; ``runs``, over these, the stretches of input bytes that follow each other in memory

@@ -9,7 +9,7 @@ a tensor overlap, the overlap (halo) is computed again for each, or rows are kep
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ooc_solve.models.tiling import StageGeometry, cut_range, tile_count
 from ooc_solve.models.vocabulary import Box, Cut, Footprint, Network, Op, OpKind, Patch, Tensor, Tiling
@@ -128,8 +128,15 @@ def fused_tilings(
             if any((n is None) != (count == 1) for n, count in zip(joined, counts, strict=True)):
                 return None
             needs[name] = joined
-    tilings = tuple(reversed(found))
+    tilings = _reading_rings(network, span, tuple(reversed(found)))
     return tilings if covered(network, span, tilings) else None
+
+
+def _reading_rings(network: Network, span: range, tilings: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
+    """The tilings, with the rows of the ring that each operator reads."""
+    rings = {network.ops[k].output: t.patch.ring_rows for k, t in zip(span, tilings, strict=True) if t.patch}
+    names = (network.ops[k].inputs[0] for k in span)
+    return tuple(replace(t, ring_rows=rings.get(name, 0)) for t, name in zip(tilings, names, strict=True))
 
 
 def _largest(cut: Cut, size: int) -> int:
@@ -165,6 +172,8 @@ def _patch(tensor: Tensor, need: Needs, counts: tuple[int, int], rings: bool) ->
 def covered(network: Network, span: range, tilings: tuple[Tiling, ...]) -> bool:
     """Whether every tile finds in the patches before it what it reads."""
     patches = {network.ops[k].output: t.patch for k, t in zip(span, tilings, strict=True)}
+    if tilings != _reading_rings(network, span, tilings):
+        return False
     for k, tiling in zip(span, tilings, strict=True):
         geometry = StageGeometry.of(network, network.ops[k], tiling)
         rows, columns, _, _ = geometry.grid

@@ -231,9 +231,8 @@ class StageGeometry:
         high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
         whole = high.positions * wide.positions
         inside = high.inside * wide.inside
-        cuts = blocks * (
-            (rows * high.cut + high.positions) * (columns * wide.cut + wide.positions) // whole - 1
-        )
+        bands = rows * high.positions if self.tiling.ring_rows else rows * high.cut + high.positions
+        cuts = blocks * (bands * (columns * wide.cut + wide.positions) // whole - 1)
         if op.kind is not OpKind.CONV:
             computed, slow = outputs, 0
             if op.kind is OpKind.DEPTHWISE and channels < BLOCK_CHANNELS:
@@ -334,7 +333,10 @@ class StageGeometry:
         """Whether a convolution goes through the pixels of a tile of full rows as through one long row."""
         window = self.op.window
         return (
-            window.taps == max(window.stride) == 1 and not any(window.pads) and columns == self.output.width
+            window.taps == max(window.stride) == 1
+            and not any(window.pads)
+            and columns == self.output.width
+            and not self.tiling.ring_rows
         )
 
     def _live_taps(self, axis: int, positions: tuple[int, int]) -> LiveTaps:

@@ -728,7 +728,8 @@ class Tiling:
 
     ``hold_weights`` / ``hold_inputs``: what was loaded stays until the stage ends instead
     of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
-    with the one behind it; rows and columns are those of the largest tile.
+    with the one behind it; rows and columns are those of the largest tile. ``ring_rows`` are those of
+    the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
     """
 
     rows: int
@@ -739,6 +740,7 @@ class Tiling:
     hold_weights: bool = False
     hold_inputs: bool = False
     patch: Patch | None = None
+    ring_rows: int = 0
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:
