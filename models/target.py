@@ -378,6 +378,8 @@ _STORAGE: _Form = {
         "read_nj_per_byte": _real,
         "write_nj_per_byte": _real,
         "erase_nj_per_byte?": _real,
+        "read_nj_per_request?": _real,
+        "write_nj_per_request?": _real,
         "idle_mw": _real,
         "sleep_mw": _real,
     },

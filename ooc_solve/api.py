@@ -59,6 +59,8 @@ from ooc_solve.report import (
     verdict,
 )
 from ooc_solve.solver import solve as solving
+from ooc_solve.solver.budgets import is_budgeted
+from ooc_solve.solver.shortfall import sram_needed
 from ooc_solve.solver.validate import Violation, validate
 from ooc_solve.trace import to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
@@ -399,7 +401,8 @@ def scheduled(problem: Problem, scheduler: str, budget: Budget, progress: Histor
         return solving.cp_sat(problem, budget, progress, parts=solving.PARTS[scheduler])
     result = solving.SCHEDULERS[scheduler](problem, budget)
     if result.plan is None:
-        return replace(result, reason=f"{result.reason}; {solving.why_infeasible(problem)}")
+        missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"
+        return replace(result, reason=f"{result.reason}{missing}")
     solving.checked(problem, result.plan)
     return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
 

@@ -25,9 +25,9 @@ from ooc_solve.models.problem import RESERVED_BYTES, Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
-from ooc_solve.solver.figures import INFERENCES_PER_DAY, figures_of
+from ooc_solve.solver.figures import figures_of
 
-RATES = (INFERENCES_PER_DAY // 10, INFERENCES_PER_DAY, INFERENCES_PER_DAY * 10, INFERENCES_PER_DAY * 100)
+RATES = (100, 1_000, 10_000, 100_000)
 """Inferences a day for which lifetimes are told."""
 
 
@@ -147,7 +147,8 @@ def _life_words(facts: dict[str, Any]) -> tuple[str, str]:
             "No wear",
             f"{kibibytes(written)} KiB written per inference" if written else "nothing is written",
         )
-    words = f"at {INFERENCES_PER_DAY:,} inferences a day, {kibibytes(written)} KiB written by each"
+    rate = facts["inferences_per_day"]
+    words = f"at {rate:,g} inferences a day, {kibibytes(written)} KiB written by each"
     return lifetime(facts["lifetime_years"]), words
 
 

@@ -140,8 +140,9 @@ class _Improvement:
             return
         self.assumed = best
         if best is not None:
-            self.relaxation.assume(best, self.deadline)
-            if self.relaxation.bound_ns >= best:
+            limit = self.relaxation.tolls.limit(best)
+            self.relaxation.assume(limit, self.deadline)
+            if self.relaxation.bound_ns >= limit:
                 self.left = 0  # proven
                 return
         if self.relaxation.round is not None:
@@ -160,7 +161,10 @@ class _Improvement:
     ) -> tuple[Proposal, ...]:
         course, vista = self._course(margin), None
         if self.guide is not None:
-            vista = Vista(course, self.guide, None if all_of_them else allowed, self.assumed)
+            limit = None
+            if self.assumed is not None and self.relaxation is not None:
+                limit = self.relaxation.tolls.limit(self.assumed)
+            vista = Vista(course, self.guide, None if all_of_them else allowed, limit)
         found = search(course, allowed, width, outlook, self.deadline, vista)
         self.left -= found.effort + STEP_UNITS * (course.looked_at - self.charged[margin])
         self.charged[margin] = course.looked_at
@@ -235,7 +239,7 @@ class _Improvement:
             return inf
         best, proposal = self.pool[0]
         known = self.hope * proposal.price
-        wide = most == TRIED and self.space.problem.objective is Objective.LATENCY
+        wide = most == TRIED and self.space.problem.objective is not Objective.WEAR
         return max(known, float(best.score[0])) if wide else known
 
     def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
