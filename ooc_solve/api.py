@@ -31,6 +31,7 @@ from rich.console import Console
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.gantt import gantt_svg
 from ooc_solve.models import vocabulary
+from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
@@ -46,6 +47,7 @@ from ooc_solve.models.vocabulary import (
     Status,
     Target,
 )
+from ooc_solve.models.wear import INFERENCES_PER_DAY
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
@@ -121,6 +123,8 @@ def problem_of(
     objective: str = "latency",
     io: str | None = None,
     write_budget_bytes: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
 ) -> Problem:
     """The problem of these options: all SRAM of the board, and storage for input and output, by default.
 
@@ -139,7 +143,8 @@ def problem_of(
         )
     try:
         place = IoPlace(io) if io is not None else _usual_place(target)
-        return Problem(network, target, sram, place, Objective(objective), write_budget_bytes)
+        judged = Objective(objective)
+        return Problem(network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day)
     except ValueError as error:
         raise InputError(f"Objectives and places of input and output have names ({error}).") from None
 
@@ -347,6 +352,8 @@ def solve(
     objective: str = "latency",
     io: str | None = None,
     write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
     workers: int = 2,
@@ -357,7 +364,8 @@ def solve(
 
     ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
-    sram or storage. ``write_budget``: most bytes written per inference. ``time_limit`` in seconds.
+    sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
+    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``time_limit`` in seconds.
     ``progress`` is told each step of the search.
 
     Raises
@@ -367,7 +375,7 @@ def solve(
     BudgetError
         If the SRAM does not even hold the runtime.
     """
-    problem = _problem(network, target, sram, objective, io, write_budget)
+    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
     history = History(progress)
@@ -383,13 +391,15 @@ def compare(
     objective: str = "latency",
     io: str | None = None,
     write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
     progress: Callable[[Step], None] | None = None,
 ) -> Comparison:
     """Plan a network with every scheduler; options as in `solve`, the last plan is the one it would give."""
-    problem = _problem(network, target, sram, objective, io, write_budget)
+    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
     history = History(progress)
     results = solving.compare(problem, Budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
@@ -414,9 +424,11 @@ def _problem(
     objective: str,
     io: str | None,
     write_budget: int | None,
+    limits: Limits,
+    inferences_per_day: float,
 ) -> Problem:
     sram_bytes = None if sram is None else size_bytes(sram)
-    return problem_of(network, target, sram_bytes, objective, io, write_budget)
+    return problem_of(network, target, sram_bytes, objective, io, write_budget, limits, inferences_per_day)
 
 
 def identifier(name: str) -> str:

@@ -7,15 +7,19 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
+from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import list_targets
@@ -31,14 +35,28 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
+from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.pareto import Point
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
 from ooc_solve.trace import to_text, trace_of
+from ooc_solve.trade import (
+    REFERENCE_SHARE,
+    before_and_after,
+    day_words,
+    latency_ns,
+    least_latency,
+    show_front,
+    trade_facts,
+    walk_front,
+)
 from ooc_solve.whole_file import check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
+
+T = TypeVar("T")
 
 
 def parse_size(text: str) -> int:
@@ -56,13 +74,39 @@ def parse_budget(text: str) -> int:
 
 def parse_seconds(text: str) -> float:
     """A positive, finite number of seconds."""
+    return _between(text, 1e6, "seconds must lie between 0 and 1000000")
+
+
+def read_by(reader: Callable[[str], T]) -> Callable[[str], T]:
+    """A reader of texts whose complaint is one about the command line."""
+
+    def parse(text: str) -> T:
+        try:
+            return reader(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def parse_rate(text: str) -> float:
+    """Inferences a day: positive, at most a billion."""
+    return _between(text, 1e9, "inferences a day must lie between 0 and 1000000000")
+
+
+def parse_years(text: str) -> float:
+    """Years of a lifetime: positive, at most a million."""
+    return _between(text, 1e6, "years must lie between 0 and 1000000")
+
+
+def _between(text: str, most: float, words: str) -> float:
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 1e6:
-        raise argparse.ArgumentTypeError(f"seconds must lie between 0 and 1000000 (got '{text}')")
-    return seconds
+        found = -1.0
+    if not 0 < found <= most:
+        raise argparse.ArgumentTypeError(f"{words} (got '{text}')")
+    return found
 
 
 def parse_count(text: str) -> int:
@@ -103,6 +147,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
     made.add_argument(
         "--write-budget", type=parse_budget, metavar="SIZE", help="most bytes written per inference"
+    )
+    made.add_argument(
+        "--max-latency",
+        type=read_by(LatencyBudget.read),
+        metavar="T",
+        help="most time of an inference, e.g. 80ms, or 1.1x: a factor of the least latency found",
+    )
+    made.add_argument(
+        "--max-energy", type=read_by(energy_nj), metavar="E", help="most energy of an inference, e.g. 20mJ"
+    )
+    made.add_argument(
+        "--lifetime-years", type=parse_years, metavar="Y", help="least lifetime of the storage at that rate"
+    )
+    made.add_argument(
+        "--inferences-per-day", type=parse_rate, default=1000.0, metavar="N",
+        help="rate for lifetimes, mean power and mJ a day (1000)",
+    )  # fmt: skip
+    made.add_argument(
+        "--pareto",
+        action="store_true",
+        help="also the front over latency, energy and wear: about ten plans, each with the whole time limit",
     )
     made.add_argument("--no-compare", action="store_true", help="leave the other schedulers out")
     made.add_argument(
@@ -169,6 +234,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         options.objective,
         options.io,
         options.write_budget,
+        Limits(None, options.max_energy, options.lifetime_years),
+        options.inferences_per_day,
     )
     if options.output is not None:
         check_creatable(options.output)
@@ -177,16 +244,24 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.min_sram:
         return show_least(problem, console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
-    history = History()
+    history, reference = History(), None
+    if options.max_latency is not None:
+        if options.max_latency.factor is not None:
+            reference = least_latency(problem, budget)
+            budget = replace(budget, time_limit_s=budget.time_limit_s * (1 - REFERENCE_SHARE))
+        most = latency_ns(options.max_latency, reference)
+        problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
     results = solve(options, problem, budget, errors, history)
+    points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
     chosen = results[-1]
     if chosen.plan is not None:
         problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
     if options.json is not None:
-        write_json(options.json, report(problem, results, history.steps))
+        facts = report(problem, results, history.steps)
+        write_json(options.json, facts | trade_facts(problem, chosen, reference, points))
     if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps)
+        write_pictures(options, problem, results, history.steps, points)
     if chosen.plan is not None and options.output is not None:
         write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
     if chosen.plan is None:
@@ -200,6 +275,13 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         show_layers(console, problem, chosen.plan)
         console.print()
         show_verdict(console, problem, results)
+        console.print(Text(day_words(problem, chosen)))
+        changed = before_and_after(problem, chosen, reference)
+        if changed is not None:
+            console.print(Text(changed))
+        if points:
+            console.print()
+            show_front(console, points)
         if options.output is not None:
             console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
     return 0
@@ -216,14 +298,18 @@ def check_files(options: argparse.Namespace) -> None:
 
 
 def write_pictures(
-    options: argparse.Namespace, problem: Problem, results: Sequence[Result], steps: Sequence[Step]
+    options: argparse.Namespace,
+    problem: Problem,
+    results: Sequence[Result],
+    steps: Sequence[Step],
+    points: Sequence[Point],
 ) -> None:
     """Write the page and the trace that were asked for."""
     plan = results[-1].plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps), "--report")
+        write_whole(options.report, page(problem, results, steps, points), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
 

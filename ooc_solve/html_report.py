@@ -26,13 +26,20 @@ from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.pareto import Point
+from ooc_solve.trade import day_words, front_section
 
 RATES = (100, 1_000, 10_000, 100_000)
 """Inferences a day for which lifetimes are told."""
 
 
-def page(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()) -> str:
-    """The page about the last result, which must have a plan; all figures are those of the JSON report."""
+def page(
+    problem: Problem, results: Sequence[Result], steps: Sequence[Step] = (), points: Sequence[Point] = ()
+) -> str:
+    """The page about the last result, which must have a plan; all figures are those of the JSON report.
+
+    ``points`` are those of the front, if it was asked for.
+    """
     chosen = results[-1]
     assert chosen.plan is not None
     plan, facts = chosen.plan, report(problem, results, steps)
@@ -47,7 +54,9 @@ def page(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = ()
             _section("Layers", _LAYER_WORDS, _layers(facts)),
             _section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
             _section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
+            _section("Latency, energy and wear", "", front_section(points)) if points else "",
             _section("Wear and lifetime", "", _wear(problem, plan)),
+            _section("A day", "", f"<p>{escape(day_words(problem, chosen))}</p>"),
             _section("In numbers", "", _numbers(problem, facts)),
         )
     )

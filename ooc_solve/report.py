@@ -127,6 +127,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         "io": problem.io.value,
         "objective": problem.objective.value,
         "write_budget_bytes": problem.write_budget_bytes,
+        "inferences_per_day": problem.inferences_per_day,
         "in_core_ns": in_core(problem, Budget()).bound,
         **_figures(chosen),
         "schedulers": [

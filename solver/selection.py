@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from itertools import product
 
 from ortools.sat.python import cp_model
@@ -279,8 +280,6 @@ class SelectionModel:
         self.options_match_residences()
         self.memory_per_stage(slack, firm)
         self.buffers_in_banks()
-        self.makespan = self._makespan()
-        self.energy_pj = self._energy(self.makespan)
         self.write_budget()
         self.latency_budget()
         self.energy_budget()
@@ -440,7 +439,8 @@ class SelectionModel:
             return self._total(lambda o: max(o.compute_ns, o.total_io_ns) + o.total_io_ns // 64)
         return self.makespan if aim is Aim.MAKESPAN_BOUND else self.energy_pj
 
-    def _makespan(self) -> Expression:
+    @cached_property
+    def makespan(self) -> Expression:
         """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
         model, ops = self.model, self.problem.network.ops
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
@@ -469,13 +469,14 @@ class SelectionModel:
         )
         return 2 * (sum(longest) + sum(w.ns for w in self.whole)) + 1
 
-    def _energy(self, makespan: Expression) -> Expression:
+    @cached_property
+    def energy_pj(self) -> Expression:
         """Lower estimate of the energy in pJ, rounded down term by term to stay within 64 bits."""
         rates = Rates.of(self.problem.target)
         own = self._total(lambda o: int(rates.per_compute_ns * o.compute_ns) + o.storage_pj)
         own += self._whole_total(lambda w: w.storage_pj)
         makespan_us = self.model.new_int_var(0, self._horizon_ns() // 1000, "makespan_us")
-        self.model.add(1000 * makespan_us + 999 >= makespan)
+        self.model.add(1000 * makespan_us + 999 >= self.makespan)
         return own + int(1000 * rates.per_ns) * makespan_us
 
     # ---------------------------------------------------------------------- solving
