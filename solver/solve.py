@@ -501,9 +501,12 @@ def least_value(space: Space) -> int:
 
 
 def least_written(problem: Problem, seconds: float) -> int | None:
-    """Least bytes written over the option spaces of the largest rungs, the budgets kept; None if nothing is."""
-    sizes = dict.fromkeys((problem.sram_bytes, *rungs(problem)[:RUNGS_OF_A_RULE]))
-    return united_bound(problem, [at_size(problem, size) for size in sizes], seconds)
+    """Least bytes written by the options that are offered for the SRAM asked for, the budgets kept.
+
+    None if nothing keeps to them.
+    """
+    offered = rungs(problem)[:1] or (problem.sram_bytes,)
+    return united_bound(problem, [at_size(problem, size) for size in offered], seconds)
 
 
 def united_bound(problem: Problem, rungs_seen: Sequence[Problem], seconds: float) -> int | None:

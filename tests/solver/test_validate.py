@@ -209,7 +209,7 @@ def test_the_judge_needs_no_solver() -> None:
     assert "ortools" not in loaded
     ours = {name for name in loaded if name.startswith("ooc_solve.solver.")}
     assert ours == {
-        f"ooc_solve.solver.{name}" for name in ("expansion", "figures", "happens_before", "validate")
+        f"ooc_solve.solver.{name}" for name in ("audit", "expansion", "figures", "happens_before", "validate")
     }
 
 
