@@ -91,7 +91,7 @@ def _levels(low: int, high: int) -> list[int]:
     if high <= low * (1 + WORTH):
         return []
     ratio = (high / max(low, 1)) ** (1 / (LEVELS + 1))
-    found = [int(max(low, 1) * ratio**step) for step in range(1, LEVELS + 1)]
+    found = [round(max(low, 1) * ratio**step) for step in range(1, LEVELS + 1)]
     return [budget for budget in dict.fromkeys(found) if low < budget < high]
 
 
