@@ -137,7 +137,7 @@ def _solved(
     if problem.objective is Objective.WEAR:
 
         def search(here: Problem, budget: Budget) -> Result:
-            return _solved(here, budget, progress, known, 0.0, parts)
+            return _solved(here, budget, _by_writes(progress, here), known, 0.0, parts)
 
         left = replace(budget, time_limit_s=max(budget.time_limit_s - spent_s, budget.time_limit_s / 2))
         return least_wear(problem, left, search, least_written)
@@ -148,6 +148,14 @@ def _solved(
     except KeyboardInterrupt:
         interrupted = True
     return _concluded(descent, known, interrupted)
+
+
+def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
+    """Tell the progress of a search for latency under a write budget by what it may write."""
+    if progress is None:
+        return None
+    tell, most = progress, here.most_written_bytes
+    return lambda what, seconds, best, _: tell(what, seconds, None if best is None else most, 0)
 
 
 def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:

@@ -52,8 +52,8 @@ def _between(problem: Problem, failed: int, search: Search, budget: Budget, begu
     best = _within(problem, None, search, _share(budget, (1 - FIRST_SHARE) / 2))
     for _ in range(STEPS):
         left = budget.time_limit_s - (time.monotonic() - begun)
-        if best.plan is None or best.plan.figures.bytes_written <= failed + 1 or left <= 0:
-            break
+        if best.plan is None or best.plan.figures.bytes_written <= failed + 1 or left <= 0 or best.reason:
+            break  # a reason is given by searches that were interrupted
         middle = (failed + best.plan.figures.bytes_written) // 2
         found = _within(problem, middle, search, replace(budget, time_limit_s=left / 2))
         if found.plan is None:
