@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ooc_solve.models.energy import Rates
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget, Objective, Selection
+from ooc_solve.models.vocabulary import Budget, Figures, Network, Objective, Selection, Tiling
 from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.allowance import excesses
 from ooc_solve.solver.beam import COVERED
 from ooc_solve.solver.budgets import budgeted_bound
 from ooc_solve.solver.cpsat import solve_graph
@@ -32,11 +35,18 @@ from ooc_solve.solver.tolls import Tolls
 BUDGET = Budget(20.0, 1, 1)
 
 
+@cache
+def autoencoder() -> Network:
+    """A small network."""
+    return zoo_network("autoencoder")
+
+
 def random_selection(space: Space, seed: int) -> Selection | None:
     """Options drawn one after the other so that residences agree, None if that came to a dead end."""
     draw, network = random.Random(seed), space.problem.network
     where: dict[str, int] = {}
-    tilings, stage = [], 0
+    tilings: list[Tiling] = []
+    stage = 0
     while stage < len(network.ops):
         fitting = []
         for option in space.options[stage]:
@@ -69,7 +79,8 @@ def check_bounds(problem: Problem, seeds: range) -> None:
     problem = replace(problem, objective=Objective.ENERGY)
     space = build_space(problem)
     relaxation = Relaxation(problem, [space])
-    bound, rates, found = relaxation.bound, Rates.of(problem.target), []
+    bound, rates = relaxation.bound, Rates.of(problem.target)
+    found: list[Figures] = []
     for seed in seeds:
         selection = random_selection(space, seed)
         try:
@@ -82,13 +93,32 @@ def check_bounds(problem: Problem, seeds: range) -> None:
         toll = toll_of(space, selection)
         assert toll is not None
         assert toll * rates.per_ns <= rates.fixed_pj(compute_ns(graph), traffic_of(problem, graph))
-        found.append(figures_of(problem, graph, result.schedule).energy_nj)
+        found.append(figures_of(problem, graph, result.schedule))
     assume(found)
-    least = min(found)
+    check_budgeted_bounds(space, found)
+    least = min(figures.energy_nj for figures in found)
     assert 0 < bound <= least
     assert bound <= proven_bound(problem, least, math.inf, [space]) <= least
     assert (budgeted_bound(space, 20.0) or 0) <= least
     assert not relaxation.excludes(least + 1)
+
+
+def check_budgeted_bounds(space: Space, found: list[Figures]) -> None:
+    """Under budgets that some of the plans keep to, no bound is above the best of those."""
+    problem, middle = space.problem, len(found) // 2
+    latest = sorted(figures.latency_ns for figures in found)[middle]
+    costliest = sorted(figures.energy_nj for figures in found)[middle]
+    most = sorted(figures.bytes_written for figures in found)[middle]
+    for objective, limits, written, figure in (
+        (Objective.WEAR, Limits(latency_ns=latest), None, "bytes_written"),
+        (Objective.WEAR, Limits(energy_nj=costliest), None, "bytes_written"),
+        (Objective.ENERGY, Limits(latency_ns=latest), most, "energy_nj"),
+        (Objective.LATENCY, Limits(energy_nj=costliest), most, "latency_ns"),
+    ):
+        judged = replace(problem, objective=objective, limits=limits, write_budget_bytes=written)
+        within = [getattr(figures, figure) for figures in found if not excesses(judged, figures)]
+        bound = budgeted_bound(replace(space, problem=judged), 20.0)
+        assert not within or (bound is not None and bound <= min(within))
 
 
 @given(data=st.data())
@@ -114,7 +144,7 @@ def test_no_plan_takes_less_energy_than_the_bounds_often(
 @settings(max_examples=200)
 def test_limits_and_values_are_exact(value: int, name: str) -> None:
     """A plan of one nJ less is shorter than the limit; a path as long as the limit takes the value at least."""
-    network = zoo_network("autoencoder")
+    network = autoencoder()
     problem = Problem(network, load_target(name), 32 * 1024, IoPlace.SRAM, Objective.ENERGY)
     tolls, rates = Tolls(problem), Rates.of(problem.target)
     limit = tolls.limit(value)
@@ -126,7 +156,7 @@ def test_limits_and_values_are_exact(value: int, name: str) -> None:
 
 def test_latency_has_no_tolls() -> None:
     """Where time is minimised a length is a time."""
-    problem = Problem(zoo_network("autoencoder"), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE)
+    problem = Problem(autoencoder(), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE)
     tolls = Tolls(problem)
     assert tolls.free
     assert (tolls.limit(77), tolls.value(77)) == (77, 77)
