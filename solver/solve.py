@@ -33,6 +33,7 @@ from ooc_solve.solver.budgets import (
 )
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.expansion import expand
+from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.heuristics import (
     Scheduler,
     assignment,
@@ -431,13 +432,33 @@ def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
 
 
 def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
-    """What the rules make of one rung, the last of the comparison first, as they are mostly the better ones."""
-    found: list[Candidate] = []
+    """What the rules make of one rung within the budgets.
+
+    What they make of it without budgets is known soon where several budgets are tried on one rung; if
+    none of that keeps to them, the rules that choose their tiles by the write budget have their turn.
+    """
+    plans = _plans_by_rules(here.bare, deadline)
+    if not is_budgeted(here):
+        return [candidate_of(here, plan) for plan in plans]
+    found = [
+        candidate_of(here, plan)
+        for plan in plans
+        if not excesses(here, figures_of(here, plan.graph, plan.schedule))
+    ]
+    if found:
+        return found
+    return [candidate_of(here, plan) for plan in _plans_by_rules(here, deadline, enough=1)]
+
+
+def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -> list[Plan]:
+    """Plans of the rules, the last of the comparison first, as they are mostly the better ones."""
+    found: list[Plan] = []
     for rule in reversed(HEURISTICS.values()):
-        if time.monotonic() > deadline and any(len(start.graph.tasks) > QUICK_TASKS for start in found):
+        late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
+        if late or (enough is not None and len(found) >= enough):
             break
         plan = _ruled(rule, here).plan
-        found += [] if plan is None else [candidate_of(here, plan)]
+        found += [] if plan is None else [plan]
     return found
 
 
@@ -608,7 +629,7 @@ def on_rungs(rule: Scheduler) -> Scheduler:
     return schedule
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _ruled(rule: Scheduler, here: Problem) -> Result:
     """What a rule gives for one rung: no rule needs to know what it may spend."""
     return rule(here, Budget())
