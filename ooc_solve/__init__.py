@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ooc_solve.api import Comparison, Limits, Plan, Solution, compare, load, solve, target
+    from ooc_solve.api import Comparison, Plan, Solution, compare, load, solve, target
+    from ooc_solve.models.limits import Limits
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Limits", "Plan", "Solution", "__version__", "compare", "load", "solve", "target"]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import io as text_io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -405,10 +405,19 @@ def compare(
     return Comparison(problem, tuple(results), tuple(history.steps))
 
 
-def scheduled(problem: Problem, scheduler: str, budget: Budget, progress: History) -> Result:
-    """What one scheduler finds, with a bound, and with the reason if it found nothing."""
+def scheduled(
+    problem: Problem,
+    scheduler: str,
+    budget: Budget,
+    progress: History,
+    given: Sequence[vocabulary.Plan] = (),
+) -> Result:
+    """What one scheduler finds, with a bound, and with the reason if it found nothing.
+
+    The solver may take one of the plans ``given``, if it keeps to the budgets.
+    """
     if scheduler in solving.PARTS:
-        return solving.cp_sat(problem, budget, progress, parts=solving.PARTS[scheduler])
+        return solving.cp_sat(problem, budget, progress, given, parts=solving.PARTS[scheduler])
     result = solving.SCHEDULERS[scheduler](problem, budget)
     if result.plan is None:
         missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"

@@ -29,6 +29,7 @@ from ooc_solve.models.vocabulary import (
     InternalError,
     Objective,
     OocError,
+    Plan,
     Result,
     UsageError,
 )
@@ -251,7 +252,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
             budget = replace(budget, time_limit_s=budget.time_limit_s * (1 - REFERENCE_SHARE))
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
-    results = solve(options, problem, budget, errors, history)
+    given = () if reference is None or reference.plan is None else (reference.plan,)
+    results = solve(options, problem, budget, errors, history, given)
     points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
     chosen = results[-1]
     if chosen.plan is not None:
@@ -315,9 +317,17 @@ def write_pictures(
 
 
 def solve(
-    options: argparse.Namespace, problem: Problem, budget: Budget, errors: Console, history: History
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
 ) -> list[Result]:
-    """Run the schedulers asked for, the chosen one last, with progress on a terminal."""
+    """Run the schedulers asked for, the chosen one last, with progress on a terminal.
+
+    The plans ``given`` are known already.
+    """
     with errors.status("") as status:
 
         def tell(step: Step) -> None:
@@ -327,8 +337,8 @@ def solve(
 
         history.tell = tell
         if options.scheduler == "cp-sat" and not options.no_compare:
-            return compare(problem, budget, history)
-        return [scheduled(problem, options.scheduler, budget, history)]
+            return compare(problem, budget, history, given)
+        return [scheduled(problem, options.scheduler, budget, history, given)]
 
 
 def show_least(problem: Problem, console: Console) -> int:

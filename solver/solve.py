@@ -687,8 +687,10 @@ def _is_large(result: Result) -> bool:
     return result.plan is not None and len(result.plan.graph.tasks) > QUICK_TASKS
 
 
-def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
-    """Every scheduler on one problem: the in-core bound first, CP-SAT last.
+def compare(
+    problem: Problem, budget: Budget, progress: Progress | None = None, given: Sequence[Plan] = ()
+) -> list[Result]:
+    """Every scheduler on one problem: the in-core bound first, CP-SAT last; it also knows the plans ``given``.
 
     On large networks rules whose turn comes after their share of the time limit are left out, and say
     so as their reason.
@@ -708,7 +710,7 @@ def compare(problem: Problem, budget: Budget, progress: Progress | None = None) 
             results.append(result)
         except KeyboardInterrupt:
             interrupted = True
-    known, spent_s = [result.plan for result in results], time.monotonic() - begun
+    known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
     if interrupted:
         last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
     else:
