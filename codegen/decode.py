@@ -50,6 +50,7 @@ class Subject(Enum):
     TENSOR = "tensor"
     WEIGHTS = "weights"
     SUMS = "partial sums"
+    SEAL = "seals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Content:
 
     TENSOR: ``key`` is the tensor, ``dense`` the same bytes in the dense tensor. WEIGHTS: the
     record of ``(stage, group, split)``. SUMS: the sums of ``(stage, tile without split)``
-    after ``split`` more splits.
+    after ``split`` more splits. SEAL: what is behind rows that are sealed; no kernel reads it.
     """
 
     subject: Subject
@@ -314,8 +315,11 @@ def _output(tables: Tables, stage: StageRow, tile: Tile) -> Iterator[tuple[Footp
     dense = dense_footprint(tensor, tile.rows, tile.columns, tile.channels)
     inside = dense
     if operand.place == STREAMED or KINDS[stage.kind] is OpKind.PERMUTE:
-        inside = Footprint(0, tile.elements * tensor.element_bytes)
+        inside = _rows(_width(tile.rows), tile.elements * tensor.element_bytes, operand.seal)
     yield inside, Content(Subject.TENSOR, (operand.tensor,), dense)
+    if operand.seal:
+        behind = Footprint(inside.run, operand.seal, inside.rows, inside.row_stride)
+        yield behind, Content(Subject.SEAL, (operand.tensor,), behind)
 
 
 def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tuple[Footprint, Content]]:
@@ -424,7 +428,7 @@ def streamed_footprints(
     """Rows of a box and where they lie in the buffer that one transfer filled, record by record."""
     plane, skip = divmod(channels[0], operand.plane_channels)
     pixel = plane_width(operand, tensor, plane) * tensor.element_bytes
-    row = tensor.width * pixel
+    row = tensor.width * pixel + operand.seal
     if skip + _width(channels) > plane_width(operand, tensor, plane):
         raise DecodeError("the input channels of a tile lie in several planes")
     first = plane * operand.plane_pitch + row_offset(operand, rows[0], row)
@@ -449,14 +453,23 @@ def stored_tensor(tables: Tables, operand: OperandRow, region: int, offset: int)
     tensor = tables.tensors[operand.tensor]
     for plane in range(_count(tensor.channels, operand.plane_channels)):
         width = plane_width(operand, tensor, plane)
-        row = tensor.width * width * tensor.element_bytes
+        row = tensor.width * width * tensor.element_bytes + operand.seal
         low = plane * operand.plane_channels
         for y in range(0, tensor.height, operand.record_rows):
             rows = (y, min(y + operand.record_rows, tensor.height))
             start = offset + plane * operand.plane_pitch + row_offset(operand, y, row)
             dense = dense_footprint(tensor, rows, (0, tensor.width), (low, low + width))
             content = Content(Subject.TENSOR, (operand.tensor,), dense)
-            yield Access(region, offset, Footprint(start, _width(rows) * row), False, content)
+            inside = _rows(_width(rows), _width(rows) * (row - operand.seal), operand.seal, start)
+            yield Access(region, offset, inside, False, content)
+
+
+def _rows(rows: int, payload_bytes: int, seal_bytes: int, start: int = 0) -> Footprint:
+    """So many rows one after the other, with or without something behind each."""
+    if not seal_bytes:
+        return Footprint(start, payload_bytes)
+    row = payload_bytes // rows
+    return Footprint(start, row, rows, row + seal_bytes)
 
 
 def plane_width(operand: OperandRow, tensor: TensorRow, plane: int) -> int:

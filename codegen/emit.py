@@ -37,7 +37,7 @@ from ooc_solve.models.footprint import (
     STAGE_BYTES,
     TENSOR_BYTES,
 )
-from ooc_solve.models.problem import STATE_BYTES
+from ooc_solve.models.problem import SEALING_STATE_BYTES, STATE_BYTES
 from ooc_solve.models.vocabulary import InputError, Network, Tensor
 
 TAKEN = re.compile(
@@ -98,6 +98,7 @@ def emit_header(tables: Tables, network: Network, name: str) -> str:
         '#include "ooc_tables.h"',
         "",
         *_format_check(word),
+        *_sealing_check(tables, word),
         "",
         *_header_macros(tables, network, word.upper()),
         "",
@@ -120,6 +121,17 @@ def _format_check(word: str) -> list[str]:
     made = f"{word}.c was generated for runtime format {FORMAT}"
     advice = "regenerate it with ooc-solve, or use the runtime beside it"
     return [f"#if OOC_FORMAT != {FORMAT}", f'#error "{made}: {advice}"', "#endif"]
+
+
+def _sealing_check(tables: Tables, word: str) -> list[str]:
+    """Sealed records need a runtime that opens them."""
+    if tables.sealing is None:
+        return []
+    return [
+        "#ifndef OOC_SEAL",
+        f'#error "{word}.c has sealed records: define OOC_SEAL for all files"',
+        "#endif",
+    ]
 
 
 def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[str]:
@@ -217,6 +229,8 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield from _array("ooc_shape", f"{word}_shapes", map(_shape_row, tables.shapes))
     yield from _array("ooc_axis", f"{word}_axes", map(_axis, tables.axes))
     yield from _array("ooc_binding", f"{word}_bindings", map(_binding, tables.bindings))
+    if tables.sealing is not None:
+        yield from _array("ooc_binding", f"{word}_sealed", map(_binding, tables.sealing.sealed))
     for number, stream in enumerate(tables.stream):
         yield from _code(stream, f"{word}_stream{number}", tables, network)
     yield from _model(tables, word)
@@ -242,7 +256,7 @@ def _tensor(row: TensorRow, name: str) -> str:
 def _operand(row: OperandRow) -> str:
     return (
         f"{{{row.tensor}, {row.plane_channels}, {row.record_rows}, {row.granule}, {row.plane_pitch}u, "
-        f"{row.place}, 0, {row.maker}}}"
+        f"{row.place}, {row.seal}, {row.maker}}}"
     )
 
 
@@ -331,7 +345,11 @@ def _model(tables: Tables, word: str) -> Iterator[str]:
         rows = getattr(tables, part)
         counts.append(len(rows))
         yield f"    {f'{word}_{part}' if rows else 'NULL'},"
-    yield f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}"
+    yield f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}{',' if tables.sealing else ''}"
+    if tables.sealing is not None:
+        sealed = tables.sealing.sealed
+        yield f"    {tables.sealing.cipher}, 0, {len(sealed)}, {f'{word}_sealed' if sealed else 'NULL'},"
+        yield f"    {_region(tables.sealing.journal)} /* journal */"
     yield "};"
 
 
@@ -359,7 +377,8 @@ def _assertions(tables: Tables, word: str) -> Iterator[str]:
     yield f"#define {word.upper()}_ASSERT(what, condition) typedef char {word}_assert_##what[(condition) ? 1 : -1]"
     for struct, size in STRUCT_BYTES:
         yield _assertion(word, f"{struct}_size", f"sizeof(struct {struct}) == {size}")
-    yield _assertion(word, "state_size", f"sizeof(struct ooc) <= {STATE_BYTES - 24} + 6 * sizeof(void *)")
+    state = STATE_BYTES + (SEALING_STATE_BYTES if tables.sealing else 0)
+    yield _assertion(word, "state_size", f"sizeof(struct ooc) <= {state - 24} + 6 * sizeof(void *)")
     yield _assertion(word, "streams", f"{len(tables.stream)} <= OOC_MAX_STREAMS")
     yield _assertion(word, "banks", f"{len(tables.bank_bytes)} <= OOC_MAX_BANKS")
     for what, largest, most in _maxima(tables):

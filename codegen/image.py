@@ -7,63 +7,82 @@ hundreds of megabytes never lies in memory twice.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.codegen.checksum import CHECKSUM_BYTES, closed
+from ooc_solve.codegen.seal import Sealer
 from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, Tables
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import cipher_of
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_range
 from ooc_solve.models.vocabulary import InternalError, Op, OpKind, Plan, RegionName
 
 MAGIC = b"OOCI"
 
+END_BYTES = 4
+"""Bytes at the end of the image that the header repeats."""
 
-def image_chunks(problem: Problem, plan: Plan, tables: Tables) -> Iterator[bytes]:
-    """The image from its first to its last byte: the header, then one record after the other."""
+
+def image_chunks(problem: Problem, plan: Plan, tables: Tables, key: bytes | None = None) -> Iterator[bytes]:
+    """The image from its first to its last byte: the header, then one record after the other.
+
+    Records are sealed with ``key`` where the tables say so.
+    """
+    closing = _closing(problem, tables, key)
     granule = problem.granule_bytes(RegionName.IMAGE)
     total = tables.region[0].bytes
     records = sorted(plan.graph.weight_records, key=lambda record: record[1])
-    last = _record(problem, plan, records[-1][0]) if records else bytes(CHECKSUM_BYTES)
-    header = image_header(tables.digest, total, last[-CHECKSUM_BYTES:])
+    last = closing(_payload(problem, plan, records[-1][0]), records[-1][1]) if records else bytes(END_BYTES)
+    cipher = tables.sealing.cipher if tables.sealing else 0
+    header = image_header(tables.digest, total, last[-END_BYTES:], cipher)
     position = align_up(len(header), granule)
     yield header.ljust(position, b"\0")
-    for key, offset in records:
+    for place, offset in records:
         if offset != position:
             raise InternalError(
                 f"Weight records must follow each other (record at {offset}, not {position})."
             )
-        record = _record(problem, plan, key)
+        record = closing(_payload(problem, plan, place), offset)
         position += len(record)
         yield record
     if position != total:
         raise InternalError(f"The image must be as long as its region ({total} bytes; it has {position}).")
 
 
-def write_image(path: Path, problem: Problem, plan: Plan, tables: Tables) -> int:
+def write_image(path: Path, problem: Problem, plan: Plan, tables: Tables, key: bytes | None = None) -> int:
     """Write the image to a file and return its size in bytes."""
     with path.open("wb") as file:
-        return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables))
+        return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables, key))
 
 
-def _record(problem: Problem, plan: Plan, key: tuple[int, int, int]) -> bytes:
-    """The weight record of a stage, channel group and split."""
-    stage, group, split = key
+def _payload(problem: Problem, plan: Plan, place: tuple[int, int, int]) -> bytes:
+    """The payload of the weight record of a stage, channel group and split."""
+    stage, group, split = place
     geometry = StageGeometry.of(problem.network, problem.network.ops[stage], plan.selection.tilings[stage])
-    return sealed(weight_payload(geometry, group, split), problem.granule_bytes(RegionName.IMAGE))
+    return weight_payload(geometry, group, split)
 
 
-def image_header(digest: bytes, total_bytes: int, end: bytes) -> bytes:
+def _closing(problem: Problem, tables: Tables, key: bytes | None) -> Callable[[bytes, int], bytes]:
+    """What makes the record at an offset of a payload: zeros up to the granule, and what comes behind."""
+    granule = problem.granule_bytes(RegionName.IMAGE)
+    if problem.target.crypto is None:
+        return lambda payload, offset: with_checksum(payload, granule)
+    sealer = Sealer(cipher_of(problem.target.crypto), key, tables.digest)
+    return lambda payload, offset: sealer.record(payload, offset, granule)
+
+
+def image_header(digest: bytes, total_bytes: int, end: bytes, cipher: int = 0) -> bytes:
     """The first 64 bytes of an image that ends with the four bytes of ``end``."""
-    body = struct.pack("<4sHHI4s", MAGIC, FORMAT, 0, total_bytes, end) + digest
+    body = struct.pack("<4sHHI4s", MAGIC, FORMAT, cipher, total_bytes, end) + digest
     return closed(body.ljust(HEADER_BYTES - CHECKSUM_BYTES, b"\0"))
 
 
-def sealed(payload: bytes, granule_bytes: int) -> bytes:
+def with_checksum(payload: bytes, granule_bytes: int) -> bytes:
     """A record: payload, zeros up to the granule, and the checksum of both in the last four bytes."""
     size = align_up(len(payload) + CHECKSUM_BYTES, granule_bytes)
     return closed(payload.ljust(size - CHECKSUM_BYTES, b"\0"))

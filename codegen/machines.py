@@ -217,7 +217,9 @@ def machine_of(board: Board) -> Machine | None:
     return machine
 
 
-def memory_script(machine: Machine, banks: tuple[str, ...]) -> str:
+def memory_script(
+    machine: Machine, banks: tuple[str, ...], stack_bytes: int = STACK_BYTES, state_bytes: int = STATE_BYTES
+) -> str:
     """The text of memory.ld: memories by the names that the linker script uses, state and stack.
 
     ``banks`` names the bank of each part of the arena; parts that a plan lacks go into the first.
@@ -231,6 +233,6 @@ def memory_script(machine: Machine, banks: tuple[str, ...]) -> str:
     ]
     aliases = ['REGION_ALIAS("DATA", BANK0)']
     aliases += [f'REGION_ALIAS("ARENA{k}", BANK{place})' for k, place in enumerate(places)]
-    sizes = [f"STACK_BYTES = {STACK_BYTES + PORT_STACK_BYTES};", f"STATE_BYTES = {STATE_BYTES};"]
+    sizes = [f"STACK_BYTES = {stack_bytes + PORT_STACK_BYTES};", f"STATE_BYTES = {state_bytes};"]
     title = f"/* Memory of the machine {machine.name}: {', '.join(bank.name for bank in machine.banks)}. */"
     return "\n".join((title, "MEMORY", "{", *rows, "}", *aliases, *sizes)) + "\n"

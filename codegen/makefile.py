@@ -5,7 +5,7 @@ from __future__ import annotations
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
 from ooc_solve.codegen.tables import Tables
-from ooc_solve.models.problem import STACK_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
 BUILD = "build"
@@ -28,6 +28,7 @@ def emulated_makefile(
     usage = _EMULATED_USAGE.format(build=BUILD, name=word, machine=machine.name)
     shared = tuple(source for source in sources if not source.endswith("_host.c"))
     own = (*shared, *COMMON_SOURCES, *machine.sources)
+    sealed = tables.sealing is not None
     text = _EMULATED.format(
         build=BUILD,
         name=word,
@@ -46,12 +47,17 @@ def emulated_makefile(
         storage=" ".join(machine.storage),
         store_bytes=machine.store_bytes,
         store_fill=machine.store_fill,
+        library=_LIBRARY.format(build=BUILD) if sealed else "",
+        library_objects=" $(LIBRARY_OBJECTS)" if sealed else "",
+        libraries=" -lmbedcrypto" if sealed else "",
+        key_argument=' "$$key"' if sealed else "",
+        key_copy=' && cp "$$key" $(RUN)/key.bin' if sealed else "",
     )
     return _host_part(tables, word, sources, usage, "host-run") + text
 
 
 def _defines(problem: Problem, tables: Tables, machine: Machine) -> list[str]:
-    found = [f"-DMACHINE_CLOCK_HZ={machine.clock_hz}u", f"-DSTACK_RESERVE_BYTES={STACK_BYTES}u"]
+    found = [f"-DMACHINE_CLOCK_HZ={machine.clock_hz}u", f"-DSTACK_RESERVE_BYTES={problem.stack_bytes}u"]
     found += [f"-DBANK{k}_BYTES={size}" for k, size in enumerate(tables.bank_bytes) if size]
     if machine.paced:
         for k, store in enumerate(problem.target.stores):
@@ -76,7 +82,8 @@ def _listed(files: tuple[str, ...]) -> str:
 def _known(tables: Tables) -> str:
     """Switches of the runtime for what this model does not need."""
     switches = (("OOC_ONE_STREAM", len(tables.stream)), ("OOC_ONE_BANK", len(tables.bank_bytes)))
-    return "".join(f" -D{name}" for name, count in switches if count == 1)
+    found = "".join(f" -D{name}" for name, count in switches if count == 1)
+    return found + (" -DOOC_SEAL" if tables.sealing else "")
 
 
 def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, run: str) -> str:
@@ -91,8 +98,23 @@ def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, 
         sources=_listed(sources),
         run=run,
         all="$(PROGRAM)" if run == "run" else "$(IMAGE)",
+        key_usage=_KEY_USAGE if tables.sealing else "",
+        key=_KEY if tables.sealing else "",
+        key_option=' --key "$$key"' if tables.sealing else "",
+        libraries=" -lmbedcrypto" if tables.sealing else "",
     )
 
+
+_KEY_USAGE = """\
+# KEY is the file with the key of the sealed records. Mbed TLS opens them: apt-get install libmbedtls-dev.
+"""
+
+_KEY = """\
+if [ -z "$$KEY" ]; then \\
+    echo "make $@: say which file holds the key of the sealed records: KEY=key.bin" >&2; exit 2; \\
+fi; \\
+key=$$KEY; case $$key in /*) ;; *) key=$$CALLER/$$key ;; esac; \\
+"""
 
 _HOST_USAGE = """\
 #     make                                  builds {build}/{name}
@@ -112,7 +134,7 @@ _HOST = """\
 # INPUT holds all network inputs one after the other, OUTPUT receives the outputs
 # ({name}.h has shapes and types). Relative paths count from where make was called,
 # also with make -C. ARGUMENTS are passed on: see main_host.c.
-
+{key_usage}
 CC ?= cc
 CFLAGS ?= -O2
 STRICT = -std=c99 -ffp-contract=off -pedantic -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
@@ -129,7 +151,7 @@ OBJECTS = $(SOURCES:%.c={build}/%.o)
 # The directory of the caller: the shell leaves it in PWD, and make -C does not change it.
 # An input that is not there is looked for here.
 CALLER := $(if $(PWD),$(PWD),$(CURDIR))
-export CALLER INPUT OUTPUT
+export CALLER INPUT OUTPUT KEY
 
 # In a recipe: the files that INPUT and OUTPUT mean, in $$input and $$output.
 define FILES
@@ -137,7 +159,7 @@ if [ -z "$$INPUT" ]; then \\
     echo "make $@: say which file holds the network input: make $@ INPUT=in.bin OUTPUT=out.bin" >&2; \\
     exit 2; \\
 fi; \\
-input=$$INPUT; output=$$OUTPUT; \\
+{key}input=$$INPUT; output=$$OUTPUT; \\
 case $$input in /*) ;; *) if [ -e "$$CALLER/$$input" ]; then input=$$CALLER/$$input; \\
     else input=$(CURDIR)/$$input; fi ;; esac; \\
 case $$output in /*) ;; *) output=$$CALLER/$$output ;; esac
@@ -146,7 +168,7 @@ endef
 all: {all}
 
 $(PROGRAM): $(OBJECTS)
-\t$(CC) $(CFLAGS) $(STRICT) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS)
+\t$(CC) $(CFLAGS) $(STRICT) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS){libraries}
 
 $(OBJECTS): {build}/%.o: %.c $(wildcard *.h) Makefile
 \t@mkdir -p {build}
@@ -154,7 +176,7 @@ $(OBJECTS): {build}/%.o: %.c $(wildcard *.h) Makefile
 
 {run}: $(PROGRAM)
 \t@$(FILES); \\
-\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule} $(ARGUMENTS) && echo "wrote $$output"
+\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{key_option} $(ARGUMENTS) && echo "wrote $$output"
 
 """
 
@@ -165,6 +187,25 @@ clean:
 \trm -rf {build}
 
 .PHONY: all run host-run clean
+"""
+
+_LIBRARY = """\
+# Mbed TLS for the machine, from its source: apt-get source mbedtls
+MBEDTLS ?=
+MBEDTLS_PARTS = aes cipher cipher_wrap gcm chacha20 poly1305 chachapoly constant_time memory_buffer_alloc platform \\
+    platform_util
+LIBRARY_OBJECTS = $(MBEDTLS_PARTS:%={build}/library/%.o)
+MODEL_TARGET = -DMBEDTLS_CONFIG_FILE='"mbedtls_config.h"' -isystem $(MBEDTLS)/include
+
+$(LIBRARY_OBJECTS): {build}/library/%.o: $(MBEDTLS)/library/%.c mbedtls_config.h Makefile | compiler
+\t@mkdir -p {build}/library
+\t$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) -std=c99 -ffunction-sections -fdata-sections -I. $(MODEL_TARGET) \\
+\t    -c -o $@ $<
+
+$(MBEDTLS)/library/%.c:
+\t@echo "make: MBEDTLS must name the folder of the source of Mbed TLS (got '$(MBEDTLS)'): apt-get source mbedtls" >&2
+\t@exit 1
+
 """
 
 _EMULATED = """\
@@ -209,18 +250,18 @@ TARGET_OBJECTS = $(TARGET_SOURCES:%.c={build}/target/%.o)
 TOOL_SOURCES = \\
     {tool_sources}
 
-$(IMAGE): $(TARGET_OBJECTS) {linker_script} memory.ld
+{library}$(IMAGE): $(TARGET_OBJECTS){library_objects} {linker_script} memory.ld
 \t$(TARGET_LINK) $(TARGET_FLAGS) -nostartfiles -T {linker_script} -Wl,--gc-sections -Wl,-z,noexecstack \\
-\t    -Wl,--no-warn-rwx-segments -Wl,-Map={build}/{name}.map -o $@ $(TARGET_OBJECTS)
+\t    -Wl,--no-warn-rwx-segments -Wl,-Map={build}/{name}.map -o $@ $(TARGET_OBJECTS){library_objects}
 
 $(TARGET_OBJECTS): {build}/target/%.o: %.c $(wildcard *.h) Makefile | compiler
 \t@mkdir -p {build}/target
 \t$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) $(STRICT) -ffunction-sections -fdata-sections -I. $(MODEL) \\
-\t    $(DEFINES) -c -o $@ $<
+\t    $(MODEL_TARGET) $(DEFINES) -c -o $@ $<
 
 $(TOOL): $(TOOL_SOURCES) $(wildcard *.h) Makefile
 \t@mkdir -p {build}
-\t$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(TOOL_SOURCES) $(LDLIBS)
+\t$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(TOOL_SOURCES) $(LDLIBS){libraries}
 
 {build}/probe.so: probe.c
 \t$(CC) -shared -fPIC $(CFLAGS) -o $@ $<
@@ -236,7 +277,7 @@ emulator:
 run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
 \t@$(FILES); \\
 \tplugin='$(PLUGIN)'; case $$plugin in ''|/*) ;; *) plugin=$$CALLER/$$plugin ;; esac; \\
-\tmkdir -p $(RUN) && ./$(TOOL) pack {name}.bin "$$input" $(RUN) $(STORE_BYTES) {store_fill} || exit 1; \\
+\tmkdir -p $(RUN) && ./$(TOOL) pack {name}.bin "$$input" $(RUN) $(STORE_BYTES) {store_fill}{key_argument}{key_copy} || exit 1; \\
 \tcd $(RUN) || exit 1; \\
 \tprobe='$(if $(PROBE)$(PROFILE),../probe.so$(if $(PROBE),$(MEMORY))$(if $(PROFILE),$(FUNCTIONS)))'; \\
 \t$(if $(PROBE),$(PARTS) >parts.txt;) $(if $(PROFILE),$(TARGET_NM) -S ../{name}.elf >symbols.txt;) \\
@@ -253,7 +294,7 @@ run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so
 \t    exit 1; \\
 \tfi; \\
 \tcat console.txt; $(if $(PROBE),cat probe.txt;) \\
-\t../host_store unpack . final.bin && cp final.bin "$$output" && echo "wrote $$output"
+\t../host_store unpack . final.bin{key_argument} && cp final.bin "$$output" && echo "wrote $$output"
 
 comma = ,
 MEMORY = $(comma)parts=parts.txt$(comma)out=probe.txt

@@ -46,8 +46,12 @@ class Project:
     tables: Tables
 
 
-def write_project(problem: Problem, plan: Plan, directory: Path, name: str) -> Project:
+def write_project(
+    problem: Problem, plan: Plan, directory: Path, name: str, key: bytes | None = None
+) -> Project:
     """Write tables, image, runtime and Makefile into a directory of their own.
+
+    The image is sealed with ``key`` where the target has a cipher.
 
     Raises
     ------
@@ -60,30 +64,38 @@ def write_project(problem: Problem, plan: Plan, directory: Path, name: str) -> P
     problem = ordered(problem, plan.selection.order)
     directory = directory.resolve()
     check_directory(directory)
+    if problem.target.crypto is not None and key is None:
+        raise InputError("Sealed records need a key (there is none); name its file with --key-file.")
     tables = build_tables(problem, plan)
     violations = check_tables(tables)
     if violations:
         raise InternalError(f"The emitted tables fail their check, so nothing was written: {violations[0]}.")
 
     def fill(folder: Path) -> tuple[str, ...]:
-        return _write_files(folder, problem, plan, tables, word)
+        return _write_files(folder, problem, plan, tables, word, key)
 
     return Project(directory, word, _replace_directory(directory, fill), tables)
 
 
-def _write_files(folder: Path, problem: Problem, plan: Plan, tables: Tables, word: str) -> tuple[str, ...]:
+def _write_files(
+    folder: Path, problem: Problem, plan: Plan, tables: Tables, word: str, key: bytes | None
+) -> tuple[str, ...]:
     network, machine = problem.network, machine_of(problem.target.board)
     _write_text(folder / f"{word}.h", emit_header(tables, network, word))
     _write_text(folder / f"{word}.c", emit_source(tables, network, word))
-    write_image(folder / f"{word}.bin", problem, plan, tables)
+    write_image(folder / f"{word}.bin", problem, plan, tables, key)
     copied = runtime_files() | port_files("host")
+    if tables.sealing is not None:
+        copied |= port_files("mbedtls")
     sources = (f"{word}.c", *(file for file in copied if file.endswith(".c")))
     if machine is None:
         text = host_makefile(tables, word, sources)
     else:
         copied |= machine_files(machine)
         banks = tuple(name for name, _ in problem.banks)
-        _write_text(folder / "memory.ld", memory_script(machine, banks))
+        _write_text(
+            folder / "memory.ld", memory_script(machine, banks, problem.stack_bytes, problem.state_bytes)
+        )
         text = emulated_makefile(problem, tables, word, sources, machine)
     _write_text(folder / "Makefile", text)
     for file, content in copied.items():

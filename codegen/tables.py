@@ -23,6 +23,7 @@ from ooc_solve.models.footprint import (
     MODEL_BYTES,
     MOVE_AXES,
     PERMUTE_AXES,
+    SEALING_BYTES,
     SHAPE_BYTES,
     STAGE_BYTES,
     TENSOR_BYTES,
@@ -30,6 +31,7 @@ from ooc_solve.models.footprint import (
     transfer_shape,
 )
 from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
+from ooc_solve.models.sealing import SEAL_BYTES, cipher_of
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import (
     DType,
@@ -122,6 +124,7 @@ class OperandRow:
     plane_pitch: int = 0
     place: int = 0  # one of PLACES
     maker: int = 0
+    seal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,15 @@ class BindingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SealingRow:
+    """What ``struct ooc_model`` has besides where records are sealed: the cipher, tensors, and the journal."""
+
+    cipher: int
+    sealed: tuple[BindingRow, ...]
+    journal: RegionRow
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRow:
     """``struct ooc_stream``; ``commands`` are what its words stand for."""
 
@@ -247,6 +259,7 @@ class Tables:
     axes: tuple[AxisRow, ...]
     bindings: tuple[BindingRow, ...]
     granule_bytes: tuple[int, int, int, int]
+    sealing: SealingRow | None = None
 
     @property
     def arena_bytes(self) -> int:
@@ -255,7 +268,8 @@ class Tables:
 
     def store_bytes(self, store: int) -> int:
         """Bytes of a store from its start to the end of the last region on it."""
-        return max((r.base + r.bytes for r in self.region if r.store == store), default=0)
+        regions = (*self.region, *([self.sealing.journal] if self.sealing else []))
+        return max((r.base + r.bytes for r in regions if r.store == store), default=0)
 
     def store_granule(self, store: int) -> int:
         """Granule that suits every region in use on a store, 1 if there is none."""
@@ -269,8 +283,10 @@ class Tables:
 
 def table_bytes(tables: Tables) -> int:
     """Bytes of all constant structs on a chip with 32-bit pointers."""
+    sealing = SEALING_BYTES + BINDING_BYTES * len(tables.sealing.sealed) if tables.sealing else 0
     return (
         MODEL_BYTES
+        + sealing
         + CODE_BYTES * sum(len(stream.code) for stream in tables.stream)
         + STAGE_BYTES * len(tables.stages)
         + TENSOR_BYTES * len(tables.tensors)
@@ -347,7 +363,7 @@ def storage_layouts(problem: Problem, plan: Plan) -> dict[str, tuple[RegionName,
         elif name in network.outputs:
             region = RegionName.OUTPUT
         granule = problem.granule_bytes(region)
-        layout = StorageLayout(tensor, channels, rows, granule, used[region])
+        layout = StorageLayout(tensor, channels, rows, granule, used[region], problem.seal_bytes(region))
         used[region] += layout.size_bytes
         found[name] = region, layout
     for region_row in plan.graph.regions:
@@ -433,6 +449,7 @@ class _Builder:
             axes=tuple(self.axes),
             bindings=self._bindings(),
             granule_bytes=self._granules(),
+            sealing=self._sealing(regions),
         )
         return replace(tables, digest=table_digest(self.network, tables))
 
@@ -456,7 +473,8 @@ class _Builder:
         """
         unit = self.problem.unit_bytes
         used = [unit] * len(self.walls)
-        used[0] = align_up(align_up(HEADER_BYTES, self.problem.granule_bytes(RegionName.IMAGE)), unit)
+        header = align_up(HEADER_BYTES, self.problem.granule_bytes(RegionName.IMAGE))
+        used[0] = align_up(max(header, self._slot_bytes()), unit)
         last = 0
         for buffer, address in zip(self.graph.buffers, self.plan.schedule.address, strict=True):
             bank = self._bank_of(address)
@@ -493,6 +511,42 @@ class _Builder:
             )
         label = f"Buffer '{self.graph.buffers[buffer].label}'"
         return _fit(units, MAX_UNITS, "the address in units", label, "use less SRAM")
+
+    # --------------------------------------------------------------------- sealing
+
+    def _slot_bytes(self) -> int:
+        """What is moved of a slot of the journal; 0 if there is none."""
+        if self.problem.target.crypto is None or not self._spilled():
+            return 0
+        return align_up(SEAL_BYTES, self.problem.granule_bytes(RegionName.SCRATCH))
+
+    def _spilled(self) -> list[tuple[str, StorageLayout]]:
+        """Tensors in the scratch region by their offsets there."""
+        return [(n, layout) for n, (region, layout) in self.layouts.items() if region is RegionName.SCRATCH]
+
+    def _sealing(self, regions: tuple[RegionRow, ...]) -> SealingRow | None:
+        """What is sealed, and the journal behind all regions of its store: two slots that are erased apart."""
+        crypto = self.problem.target.crypto
+        if crypto is None:
+            return None
+        sealed = tuple(
+            BindingRow(self._streamed(layout), layout.base, layout.tensor.size_bytes)
+            for _, layout in self._spilled()
+        )
+        store = self.problem.store_index(RegionName.SCRATCH)
+        alignment = self._region_alignment(store)
+        end = align_up(max(r.base + r.bytes for r in regions if r.store == store), alignment)
+        size = 2 * align_up(self._slot_bytes(), alignment)
+        part = self.problem.target.stores[store].storage
+        label = f"Storage '{part.name}'"
+        _fit(
+            end + size,
+            min(UINT32, part.capacity_bytes),
+            "the end of the journal",
+            label,
+            "use a smaller network",
+        )
+        return SealingRow(cipher_of(crypto).number, sealed, RegionRow(end, size, store))
 
     # --------------------------------------------------------------------- regions
 
@@ -625,6 +679,8 @@ class _Builder:
             _fit(layout.granule_bytes, UINT16, "the storage granule", where, "use another storage part"),
             _fit(layout.plane_pitch, UINT32, "the distance of planes", where, SMALLER_LAYER),
             STREAMED,
+            0,
+            layout.seal_bytes,
         )
 
     # -------------------------------------------------------------------- bindings

@@ -234,7 +234,7 @@ def kernel_cycles(cost: KernelCost, work: KernelWork) -> float:
 def _fit_kind(told: Told, samples: Sequence[KernelSample]) -> KernelCost:
     figures, columns = _figures(samples), list(told.columns)
     found = np.zeros(figures.shape[1])
-    found[columns] = _fit(figures[:, columns], [sample.cycles for sample in samples])
+    found[columns] = _fit(figures[:, columns], [sample.cycles for sample in samples], power=0.5)
     return KernelCost(told.kind, *(_rounded(value) for value in found))
 
 

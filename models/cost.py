@@ -11,7 +11,17 @@ from fractions import Fraction
 from functools import cache
 from math import lcm
 
-from ooc_solve.models.vocabulary import KernelCost, OpKind, Storage, StorageAccess, Store, Target
+from ooc_solve.models.sealing import SEAL_BYTES
+from ooc_solve.models.vocabulary import (
+    Crypto,
+    KernelCost,
+    OpKind,
+    Storage,
+    StorageAccess,
+    Store,
+    Target,
+    Transfer,
+)
 
 NS_PER_S = 1_000_000_000
 
@@ -95,12 +105,43 @@ def interruption_ns(target: Target) -> int:
 
 
 def check_ns(target: Target, record_bytes: int) -> int:
-    """Time to compare the checksum of a record of weights, in ns.
+    """Time to compare the checksum of a record of weights, or to open it if it is sealed, in ns.
 
     The runtime does so right before the first kernel that waits for the record, so it is part of that
     computation.
     """
+    if target.crypto is not None:
+        return crypto_ns(target, 1, record_bytes - SEAL_BYTES)
     return _ceil(record_bytes * _cycles_ns(target.runtime.cycles_per_checked_byte, target.board.clock_hz))
+
+
+def crypto_ns(target: Target, records: int, payload_bytes: int) -> int:
+    """Time to seal or to open so many records of so many bytes together, in ns.
+
+    ``records * setup + bytes * cycles_per_byte / clock``, or with ``bytes / rate`` where the engine has a rate.
+    """
+    if target.crypto is None or not records:
+        return 0
+    return records * target.crypto.setup_ns + _ceil(payload_bytes * _cipher_ns(target.crypto, target))
+
+
+def opening_ns(target: Target, transfer: Transfer) -> int:
+    """What the kernel that waits first for a load spends on checking or opening what came, in ns."""
+    if transfer.checked:
+        return check_ns(target, transfer.size_bytes)
+    return sealing_ns(target, transfer)
+
+
+def sealing_ns(target: Target, transfer: Transfer) -> int:
+    """What a kernel spends on sealing the rows that a store takes to storage, in ns."""
+    return crypto_ns(target, transfer.sealed_records, transfer.sealed_bytes)
+
+
+def _cipher_ns(crypto: Crypto, target: Target) -> Fraction:
+    """Time per byte of a payload."""
+    if crypto.bytes_per_s is not None:
+        return Fraction(NS_PER_S, crypto.bytes_per_s)
+    return _cycles_ns(crypto.cycles_per_byte or 0.0, target.board.clock_hz)
 
 
 def _erase_ns(storage: Storage, moved_bytes: int) -> int:

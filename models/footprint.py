@@ -10,7 +10,7 @@ to that.
 from __future__ import annotations
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import OpKind, Task, TaskGraph, TaskKind, Transfer
+from ooc_solve.models.vocabulary import OpKind, RegionName, Task, TaskGraph, TaskKind, Transfer
 
 CODE_BYTES = 2
 """Bytes of a word of a command list."""
@@ -30,6 +30,9 @@ REGION_BYTES = 12
 BINDING_BYTES = OPERAND_BYTES + 8
 STREAM_BYTES = 16
 MODEL_BYTES = 56 + 4 * REGION_BYTES + 4 * STREAM_BYTES + 5 * 4 + 8
+
+SEALING_BYTES = 8 + REGION_BYTES
+"""What ``struct ooc_model`` has besides where records are sealed."""
 
 PERMUTE_AXES = 5
 """Axes stored per permutation; unused ones have size 1."""
@@ -52,13 +55,27 @@ def command_bytes(task: Task, resources: int) -> int:
     return CODE_BYTES * (words + resources - 1)
 
 
+def spilled_tensors(problem: Problem, graph: TaskGraph) -> tuple[str, ...]:
+    """Tensors that lie in the scratch region, in the order of the operators that make them."""
+    stored = {
+        task.stage
+        for task in graph.tasks
+        if task.kind is TaskKind.STORE
+        and task.transfer is not None
+        and task.transfer.region is RegionName.SCRATCH
+    }
+    return tuple(op.output for stage, op in enumerate(problem.network.ops) if stage in stored)
+
+
 def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
     """Most bytes that all constant tables of a plan with these tasks take."""
     network = problem.network
     shapes = {transfer_shape(task.transfer) for task in graph.tasks if task.transfer is not None}
+    sealed = SEALING_BYTES + BINDING_BYTES * len(spilled_tensors(problem, graph))
     axes = sum(PERMUTE_AXES * (op.kind is OpKind.PERMUTE) + MOVE_AXES * len(op.places) for op in network.ops)
     return (
         MODEL_BYTES
+        + (sealed if problem.target.crypto is not None else 0)
         + sum(command_bytes(task, len(graph.resources)) for task in graph.tasks)
         + STAGE_BYTES * len(network.ops)
         + TENSOR_BYTES * len(network.tensors)

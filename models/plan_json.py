@@ -133,6 +133,11 @@ def _digest(values: dict[str, Any]) -> str:
 # ------------------------------------------------------------------- values to JSON
 
 
+def encoded(value: object) -> Any:
+    """Dataclasses, tuples, sets and enums as JSON has them."""
+    return _encode(value)
+
+
 def _encode(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
@@ -146,6 +151,11 @@ def _encode(value: Any) -> Any:
 
 
 # ------------------------------------------------------------------- JSON to values
+
+
+def decoded(kind: Any, data: object) -> Any:
+    """The value of type ``kind`` that `encoded` made; raises ValueError that names the place."""
+    return _decode(kind, data, "")
 
 
 def _decode(kind: Any, data: object, place: str) -> Any:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.limits import NO_LIMITS, Limits
+from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
     BudgetError,
     InputError,
@@ -31,6 +32,16 @@ MAX_UNITS = 0xFFFE
 """Address fields of the tables have 16 bits; the largest value means "none"."""
 
 
+PATCH_DEPTH = 9
+"""Operators that are fused into one stage at most, unless a problem says otherwise."""
+
+SEALING_STATE_BYTES = 16
+"""SRAM for what the state holds besides where records are sealed."""
+
+SEALING_STACK_BYTES = 256
+"""Stack reserve besides where records are sealed: for Mbed TLS on a Cortex-M; tests measure it."""
+
+
 class IoPlace(Enum):
     """Where the network's input and output live."""
 
@@ -45,6 +56,8 @@ class Problem:
     ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
     ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound; ``limits`` the
     other figures. Lifetimes are those at ``inferences_per_day``.
+    ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
+    which plans are right. 1: none are fused.
     """
 
     network: Network
@@ -55,11 +68,12 @@ class Problem:
     write_budget_bytes: int | None = None
     limits: Limits = NO_LIMITS
     inferences_per_day: float = INFERENCES_PER_DAY
+    patch_depth: int = PATCH_DEPTH
 
     def __post_init__(self) -> None:
-        if self.sram_bytes <= RESERVED_BYTES:
+        if self.sram_bytes <= self.reserved_bytes:
             raise BudgetError(
-                f"The SRAM budget must exceed the {RESERVED_BYTES} bytes that the runtime's state and stack "
+                f"The SRAM budget must exceed the {self.reserved_bytes} bytes that the runtime's state and stack "
                 f"take (got {self.sram_bytes} bytes)."
             )
         if self.io is IoPlace.STORAGE and self.target.activations is None:
@@ -97,6 +111,21 @@ class Problem:
         return most_stress(storage, years, self.inferences_per_day)
 
     @property
+    def state_bytes(self) -> int:
+        """SRAM for the runtime's state."""
+        return STATE_BYTES + (SEALING_STATE_BYTES if self.target.crypto is not None else 0)
+
+    @property
+    def stack_bytes(self) -> int:
+        """Stack reserve."""
+        return STACK_BYTES + (SEALING_STACK_BYTES if self.target.crypto is not None else 0)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """SRAM that is not the arena's."""
+        return self.state_bytes + self.stack_bytes
+
+    @property
     def unit_bytes(self) -> int:
         """Alignment of every SRAM address: the smallest that 16-bit fields can reach with.
 
@@ -113,7 +142,7 @@ class Problem:
 
         The order does not depend on the budget: less SRAM is a prefix of more.
         """
-        left = align_down(self.sram_bytes - RESERVED_BYTES, self.unit_bytes)
+        left = align_down(self.sram_bytes - self.reserved_bytes, self.unit_bytes)
         banks = []
         for bank in sorted(self.target.board.banks, key=lambda b: -b.size_bytes):
             usable = self.target.board.dma_channels == 0 or bank.dma
@@ -153,6 +182,11 @@ class Problem:
         if region is not RegionName.IMAGE:
             sizes += [store.storage.write.granularity_bytes, store.storage.write.page_bytes or 1]
         return max(sizes)
+
+    def seal_bytes(self, region: RegionName) -> int:
+        """What lies behind each row in a region: spilled activations are sealed row by row."""
+        sealed = self.target.crypto is not None and region is RegionName.SCRATCH
+        return SEAL_BYTES if sealed else 0
 
     def in_storage_at_start(self, tensor: Tensor) -> bool:
         """Whether a network input is read from storage."""

@@ -309,7 +309,8 @@ class StorageLayout:
     """How a tensor is laid out in a region (the rules are those of ``ooc_operand``).
 
     Planes of ``plane_channels`` channels, each of records of ``record_rows`` rows; a record
-    is dense and starts on a granule. ``base`` is the offset of the tensor in its region.
+    is dense and starts on a granule. ``base`` is the offset of the tensor in its region. With
+    ``seal_bytes`` every row is sealed, and has so many bytes behind it; it is then moved whole.
     """
 
     tensor: Tensor
@@ -317,6 +318,7 @@ class StorageLayout:
     record_rows: int
     granule_bytes: int
     base: int = 0
+    seal_bytes: int = 0
 
     @property
     def planes(self) -> int:
@@ -329,8 +331,13 @@ class StorageLayout:
         return high - low
 
     def row_bytes(self, plane: int) -> int:
-        """Bytes of one row of a plane."""
-        return self.tensor.width * self.plane_width(plane) * self.tensor.dtype.size_bytes
+        """Bytes of one row of a plane, with what lies behind it."""
+        return self.tensor.width * self.plane_width(plane) * self.tensor.dtype.size_bytes + self.seal_bytes
+
+    def rows_within(self, plane: int, start: int, end: int) -> int:
+        """Rows of a plane that lie whole in the bytes ``[start, end)`` of the tensor."""
+        places = (self.offset(plane, row) for row in range(self.tensor.height))
+        return sum(start <= place and place + self.row_bytes(plane) <= end for place in places)
 
     def record_bytes(self, plane: int) -> int:
         """Distance between the records of a plane."""
@@ -353,8 +360,10 @@ class StorageLayout:
 
     @property
     def rows_are_aligned(self) -> bool:
-        """Whether any part of any row starts at the same place in its granule as in row 0."""
-        return all(self.row_bytes(plane) % self.granule_bytes == 0 for plane in range(self.planes))
+        """Whether any part of any row starts at the same place in its granule as in row 0, and may be moved alone."""
+        return not self.seal_bytes and all(
+            self.row_bytes(plane) % self.granule_bytes == 0 for plane in range(self.planes)
+        )
 
     def plane_of(self, channels: tuple[int, int]) -> int | None:
         """The plane that holds exactly these channels, or the only plane; None otherwise."""

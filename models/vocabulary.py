@@ -583,7 +583,8 @@ class Target:
     """A whole system: board, kernel library, and the stores for weights and activations.
 
     ``activations`` is None where spilled activations have no place to go (NOR flash).
-    It may be the same store as ``weights``.
+    It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
+    rows of spilled activations are sealed.
     """
 
     name: str
@@ -593,6 +594,7 @@ class Target:
     weights: Store
     activations: Store | None
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
+    crypto: Crypto | None = None
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -779,7 +781,9 @@ class Transfer:
     segment_bytes: int
     segments: int = 1
     pitch: int = 0
-    checked: bool = False  # ends with a checksum
+    checked: bool = False  # ends with a checksum, or is sealed
+    sealed_records: int = 0  # opened after a LOAD, sealed before a STORE
+    sealed_bytes: int = 0  # of their payloads
 
     @property
     def size_bytes(self) -> int:

@@ -9,11 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ooc_solve.api import Comparison, Plan, Solution, compare, load, solve, target
+    from ooc_solve.api import Comparison, Plan, Solution, advise, compare, encrypted, load, solve, target
     from ooc_solve.models.limits import Limits
 
 __version__ = "0.1.0"
-__all__ = ["Comparison", "Limits", "Plan", "Solution", "__version__", "compare", "load", "solve", "target"]
+__all__ = [
+    "Comparison",
+    "Limits",
+    "Plan",
+    "Solution",
+    "__version__",
+    "advise",
+    "compare",
+    "encrypted",
+    "load",
+    "solve",
+    "target",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,9 +28,11 @@ from typing import Any
 
 from rich.console import Console
 
+from ooc_solve import advice as advising
+from ooc_solve.advice import Advice
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.gantt import gantt_svg
-from ooc_solve.models import vocabulary
+from ooc_solve.models import sealing, vocabulary
 from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
@@ -97,6 +99,17 @@ def target(name: str | Path) -> Target:
         If there is none of that name, or the file is wrong; says where.
     """
     return load_target(str(name))
+
+
+def encrypted(target: Target, cipher: str) -> Target:
+    """The target with weights and spilled activations sealed: ``aes-128-gcm`` or ``chacha20-poly1305``.
+
+    Raises
+    ------
+    InputError
+        If its board file does not say what the cipher costs.
+    """
+    return sealing.encrypted(target, cipher)
 
 
 def size_bytes(size: int | str) -> int:
@@ -172,10 +185,11 @@ class Plan:
         """Everything that is wrong with it, worked out again from scratch: nothing."""
         return validate(self.problem, self.decided)
 
-    def to_c(self, directory: str | Path, name: str | None = None) -> Path:
+    def to_c(self, directory: str | Path, name: str | None = None, key: bytes | None = None) -> Path:
         """Write tables, storage image, runtime and Makefile into a directory of their own.
 
-        ``name`` begins the emitted symbols; it is made from the network's if not given.
+        ``name`` begins the emitted symbols; it is made from the network's if not given. ``key`` seals the
+        image where the target is `encrypted`.
 
         Raises
         ------
@@ -185,7 +199,7 @@ class Plan:
         place = Path(directory)
         check_directory(place)
         word = name or identifier(self.problem.network.name)
-        return write_project(self.problem, self.decided, place, word).directory
+        return write_project(self.problem, self.decided, place, word, key).directory
 
     def trace(self, file: str | Path) -> None:
         """Write the plan as a trace, which Perfetto opens and ``ooc-trace`` puts measured runs beside."""
@@ -277,6 +291,13 @@ class Solution:
     def optimal(self) -> bool:
         """Whether the plan is proven optimal."""
         return self.result.status is Status.OPTIMAL
+
+    def advise(self, time_limit: float = 20.0, workers: int = 2, seed: int = 1) -> Advice:
+        """What changes to SRAM, links, storage, places, patches and kernels would bring, the best first.
+
+        Each is solved again; ``time_limit`` in seconds is for all of them together.
+        """
+        return advising.advise(self.problem, self.result.plan, Budget(time_limit, workers, seed))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``ooc-solve --json`` writes it."""
@@ -403,6 +424,32 @@ def compare(
     history = History(progress)
     results = solving.compare(problem, Budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
+
+
+def advise(
+    network: Network,
+    target: Target,
+    sram: int | str | None = None,
+    *,
+    objective: str = "latency",
+    io: str | None = None,
+    write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
+    time_limit: float = 20.0,
+    workers: int = 2,
+    seed: int = 1,
+) -> Advice:
+    """Solve, then say what changes would bring (`Solution.advise`); options as in `solve`.
+
+    ``time_limit`` is taken twice: for the plan, and for all changes together.
+    """
+    options: dict[str, Any] = {
+        "objective": objective, "io": io, "write_budget": write_budget, "limits": limits,
+        "inferences_per_day": inferences_per_day,
+    }  # fmt: skip
+    spent: dict[str, Any] = {"time_limit": time_limit, "workers": workers, "seed": seed}
+    return solve(network, target, sram, **options, **spent).advise(**spent)
 
 
 def scheduled(

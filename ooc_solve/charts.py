@@ -30,7 +30,7 @@ from ooc_solve.colours import (
     LAYER_GREYS,
     TASK_COLOURS,
 )
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Plan, Task
 from ooc_solve.progress import Step
 from ooc_solve.timeline import layer_of, layer_spans, lives_ns, span_of, task_label
@@ -92,7 +92,7 @@ def sram_map(problem: Problem, plan: Plan, time: Range1d) -> Any:
         {
             "left": [0.0],
             "right": [makespan],
-            "bottom": [(problem.sram_bytes - RESERVED_BYTES) / 1024],
+            "bottom": [(problem.sram_bytes - problem.reserved_bytes) / 1024],
             "top": [problem.sram_bytes / 1024],
         }
     )

@@ -17,11 +17,14 @@ from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import CIPHERS, PLAIN, encrypted
 from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -38,6 +41,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
 from ooc_solve.solver.solve import SCHEDULERS, compare
@@ -170,6 +174,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also the front over latency, energy and wear: about ten plans, each with the whole time limit",
     )
+    made.add_argument(
+        "--encrypt",
+        choices=[PLAIN, *CIPHERS],
+        default=PLAIN,
+        help="seal weights and spilled activations (none)",
+    )
+    made.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="the key with which the image is sealed, as raw bytes"
+    )
     made.add_argument("--no-compare", action="store_true", help="leave the other schedulers out")
     made.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write C tables, image and project here"
@@ -183,6 +196,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--trace", type=Path, metavar="FILE.json", help="write the plan as a trace for Perfetto"
+    )
+    made.add_argument(
+        "--advise",
+        action="store_true",
+        help="solve again with changes to SRAM, storage, kernels, ..., and rank them (takes the time limit again)",
+    )
+    made.add_argument(
+        "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
     )
     made.add_argument("--min-sram", action="store_true", help="print the least feasible SRAM and stop")
     made.add_argument(
@@ -230,7 +251,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         return show_support(console, options.model)
     problem = problem_of(
         load(options.model),
-        target(options.target),
+        encrypted(target(options.target), options.encrypt),
         options.sram,
         options.objective,
         options.io,
@@ -242,6 +263,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         check_creatable(options.output)
         check_directory(options.output)
     check_files(options)
+    key = key_of(options, problem)
     if options.min_sram:
         return show_least(problem, console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
@@ -259,15 +281,20 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if chosen.plan is not None:
         problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
+    advice = advised(options, problem, chosen, budget, errors)
     if options.json is not None:
         facts = report(problem, results, history.steps)
-        write_json(options.json, facts | trade_facts(problem, chosen, reference, points))
+        facts |= trade_facts(problem, chosen, reference, points)
+        write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps, points)
+        write_pictures(options, problem, results, history.steps, points, advice)
     if chosen.plan is not None and options.output is not None:
-        write_project(problem, chosen.plan, options.output, options.name or identifier(problem.network.name))
+        name = options.name or identifier(problem.network.name)
+        write_project(problem, chosen.plan, options.output, name, key)
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
+        if advice is not None and not quiet:
+            show_advice(console, advice)
         return EXIT_INFEASIBLE
     if chosen.reason:
         errors.print(f"ooc-solve: {chosen.reason}", markup=False)
@@ -284,19 +311,47 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         if points:
             console.print()
             show_front(console, points)
+        if advice is not None:
+            console.print()
+            show_advice(console, advice)
         if options.output is not None:
             console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
     return 0
 
 
+def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
+    """The key of the image; whatever is missing to seal it is told before anything is solved."""
+    crypto = problem.target.crypto
+    if crypto is None:
+        if options.key_file is not None:
+            raise UsageError("--key-file goes with --encrypt")
+        return None
+    if options.key_file is None:
+        if options.output is not None:
+            raise UsageError("--encrypt with -o needs --key-file")
+        return None
+    check_library()
+    return read_key(options.key_file, crypto)
+
+
 def check_files(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, and a report without its library, before anything is solved."""
-    for option in ("json", "report", "trace"):
+    for option in ("json", "report", "trace", "instance"):
         path = getattr(options, option)
         if path is not None and not (option == "json" and str(path) == "-"):
             check_writable(path, f"--{option}")
     if options.report is not None:
         check_plotting()
+
+
+def advised(
+    options: argparse.Namespace, problem: Problem, chosen: Result, budget: Budget, errors: Console
+) -> Advice | None:
+    """What changes would bring, if that was asked for, with progress on a terminal."""
+    if not options.advise:
+        return None
+    with errors.status("") as status:
+        return advise(problem, chosen.plan, budget, status.update)
 
 
 def write_pictures(
@@ -305,15 +360,19 @@ def write_pictures(
     results: Sequence[Result],
     steps: Sequence[Step],
     points: Sequence[Point],
+    advice: Advice | None,
 ) -> None:
-    """Write the page and the trace that were asked for."""
+    """Write the page, the trace and the instance that were asked for."""
     plan = results[-1].plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps, points), "--report")
+        write_whole(options.report, page(problem, results, steps, points, advice), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
+    if plan is not None and options.instance is not None:
+        made = instance_of(problem, plan, options.instance.stem)
+        write_whole(options.instance, dump_instance(made), "--instance")
 
 
 def solve(

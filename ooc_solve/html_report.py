@@ -9,6 +9,7 @@ from typing import Any
 from bokeh.embed import components
 from bokeh.resources import Resources
 
+from ooc_solve.advice import Advice, remarks, rows
 from ooc_solve.bottlenecks import SAME_PARTS, Cause, critical_ns, critical_path, retimed
 from ooc_solve.charts import convergence, sram_map, time_axis, timeline
 from ooc_solve.colours import (
@@ -21,7 +22,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
@@ -34,11 +35,15 @@ RATES = (100, 1_000, 10_000, 100_000)
 
 
 def page(
-    problem: Problem, results: Sequence[Result], steps: Sequence[Step] = (), points: Sequence[Point] = ()
+    problem: Problem,
+    results: Sequence[Result],
+    steps: Sequence[Step] = (),
+    points: Sequence[Point] = (),
+    advice: Advice | None = None,
 ) -> str:
     """The page about the last result, which must have a plan; all figures are those of the JSON report.
 
-    ``points`` are those of the front, if it was asked for.
+    ``points`` are those of the front and ``advice`` is what changes would bring, if they were asked for.
     """
     chosen = results[-1]
     assert chosen.plan is not None
@@ -47,25 +52,31 @@ def page(
     script, places = components(drawings)
     sections = "".join(
         (
-            _section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
-            _section("SRAM", _SRAM_WORDS, _buffer_legend(plan) + places["sram"]),
-            _section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
-            _section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
-            _section("Layers", _LAYER_WORDS, _layers(facts)),
-            _section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
-            _section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
-            _section("Latency, energy and wear", "", front_section(points)) if points else "",
-            _section("Wear and lifetime", "", _wear(problem, plan)),
-            _section("A day", "", f"<p>{escape(day_words(problem, chosen))}</p>"),
-            _section("In numbers", "", _numbers(problem, facts)),
+            section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
+            section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
+            section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
+            section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
+            "" if advice is None else section("What if", _ADVICE_WORDS, _advice(advice)),
+            section("Layers", _LAYER_WORDS, _layers(facts)),
+            section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
+            section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
+            section("Latency, energy and wear", "", front_section(points)) if points else "",
+            section("Wear and lifetime", "", _wear(problem, plan)),
+            section("A day", "", f"<p>{escape(day_words(problem, chosen))}</p>"),
+            section("In numbers", "", _numbers(problem, facts)),
         )
     )
+    heads = f"{facts['model']} on {facts['target']}", _subtitle(problem, facts)
+    return document(*heads, f'<div class="cards">{_cards(problem, chosen, facts)}</div>{sections}', script)
+
+
+def document(title: str, subtitle: str, content: str, script: str) -> str:
+    """A page that fetches nothing; ``content`` is HTML, ``script`` what bokeh makes of its drawings."""
     return _PAGE.format(
-        title=escape(f"{facts['model']} on {facts['target']}"),
-        subtitle=escape(_subtitle(problem, facts)),
+        title=escape(title),
+        subtitle=escape(subtitle),
         style=_STYLE,
-        cards=_cards(problem, chosen, facts),
-        sections=sections,
+        content=content,
         library=Resources(mode="inline", components=["bokeh"], log_level="error").render_js(),
         drawings=script,
         dress=_DRESS,
@@ -81,7 +92,7 @@ def _drawings(problem: Problem, chosen: Result, steps: Sequence[Step]) -> dict[s
     }
     told = _whole_history(chosen, steps)
     if told:
-        unit, scale = _SCALES[problem.objective]
+        unit, scale = SCALES[problem.objective]
         found["search"] = convergence(told, unit, scale)
     return found
 
@@ -93,7 +104,7 @@ def _whole_history(chosen: Result, steps: Sequence[Step]) -> list[Step]:
     return [*steps, Step(chosen.seconds, "the end", chosen.objective, chosen.bound)]
 
 
-_SCALES = {
+SCALES = {
     Objective.LATENCY: ("ms", 1e6),
     Objective.ENERGY: ("mJ", 1e6),
     Objective.WEAR: ("bytes written", 1.0),
@@ -164,12 +175,14 @@ def _life_words(facts: dict[str, Any]) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------ sections
 
 
-def _section(title: str, words: str, content: str) -> str:
+def section(title: str, words: str, content: str) -> str:
+    """A part of a page under a heading; words and content are HTML."""
     lead = f"<p>{words}</p>" if words else ""
     return f"<section><h2>{escape(title)}</h2>{lead}{content}</section>"
 
 
-def _legend(items: Iterable[tuple[str, str]]) -> str:
+def legend(items: Iterable[tuple[str, str]]) -> str:
+    """Which colour means what."""
     marks = "".join(
         f'<li><i style="background:{colour}"></i>{escape(name)}</li>' for colour, name in dict.fromkeys(items)
     )
@@ -178,20 +191,20 @@ def _legend(items: Iterable[tuple[str, str]]) -> str:
 
 def _task_legend(plan: Plan) -> str:
     kinds = {task.kind for task in plan.graph.tasks}
-    return _legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
+    return legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
 
 
-def _buffer_legend(plan: Plan) -> str:
+def _buffer_legend(problem: Problem, plan: Plan) -> str:
     roles = {buffer.role for buffer in plan.graph.buffers}
     marks = [(colour, BUFFER_NAMES[role]) for role, colour in BUFFER_COLOURS.items() if role in roles]
-    return _legend([*marks, (LAYER_GREYS[0], f"runtime ({RESERVED_BYTES:,} bytes)")])
+    return legend([*marks, (LAYER_GREYS[0], f"runtime ({problem.reserved_bytes:,} bytes)")])
 
 
 def _search_legend(steps: Sequence[Step]) -> str:
-    return _legend(((BEST_COLOUR, "best plan"), (BOUND_COLOUR, "bound"))) if steps else ""
+    return legend(((BEST_COLOUR, "best plan"), (BOUND_COLOUR, "bound"))) if steps else ""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table; on narrow screens each row becomes a block whose cells name their column.
 
     Cells are HTML; the first of each row is its name. ``kind``: classes of the style sheet.
@@ -224,7 +237,7 @@ def _critical(plan: Plan) -> str:
         )
         for cause, time in found.items()
     ]
-    return _table(("critical path", "ms", "share", ""), rows, "small") + _idle(plan)
+    return table(("critical path", "ms", "share", ""), rows, "small") + _idle(plan)
 
 
 def _idle(plan: Plan) -> str:
@@ -242,7 +255,7 @@ def _idle(plan: Plan) -> str:
         )
         for k, name in enumerate(plan.graph.resources)
     ]
-    return _table(("busy", "ms", "share", ""), rows, "small")
+    return table(("busy", "ms", "share", ""), rows, "small")
 
 
 def _retimed(problem: Problem, plan: Plan, facts: dict[str, Any]) -> str:
@@ -257,7 +270,25 @@ def _retimed(problem: Problem, plan: Plan, facts: dict[str, Any]) -> str:
             change = (facts["bound"] - base) / base
             yield "a perfect plan, at best", milliseconds(facts["bound"]), f"{change:+.1%}"
 
-    return _table(("this plan with", "ms", "change"), rows(), "small")
+    return table(("this plan with", "ms", "change"), rows(), "small")
+
+
+def _advice(advice: Advice) -> str:
+    heads = (
+        "what if",
+        SCALES[advice.problem.objective][0],
+        "change",
+        "at best",
+        "gap",
+        "in-core ms",
+        "s spent",
+    )
+    planned = [answer for answer in advice.answers if answer.value is not None]
+    found = [
+        (*map(escape, cells), milliseconds(answer.floor_ns or 0), f"{answer.seconds:.1f}")
+        for cells, answer in zip(rows(advice), planned, strict=True)
+    ]
+    return table(heads, found) + "".join(f"<p>{escape(remark)}</p>" for remark in remarks(advice))
 
 
 def _layers(facts: dict[str, Any]) -> str:
@@ -278,7 +309,7 @@ def _layers(facts: dict[str, Any]) -> str:
         )
         for layer in facts["layers"]
     ]
-    return _table((*heads, "bound by"), rows, "layers")
+    return table((*heads, "bound by"), rows, "layers")
 
 
 def _badge(cause: str) -> str:
@@ -300,7 +331,7 @@ def _schedulers(facts: dict[str, Any]) -> str:
             floor = one["bound"]
             rows.append((name, milliseconds(floor), _bar(floor / longest, LAYER_GREYS[0]), *[""] * 5))
     heads = ("scheduler", "ms", "", "mJ", "KiB read", "KiB written", "KiB SRAM", "years")
-    return _table(heads, rows, "chosen")
+    return table(heads, rows, "chosen")
 
 
 def _scheduler_row(facts: dict[str, Any], one: dict[str, Any], longest: int) -> tuple[str, ...]:
@@ -348,7 +379,7 @@ def _wear(problem: Problem, plan: Plan) -> str:
         f"{store.capacity_bytes / 2**20:,.0f} MiB, each byte written costs "
         f"{store.endurance.write_amplification:g} in the part."
     )
-    return f"<p>{words}</p>" + _table(
+    return f"<p>{words}</p>" + table(
         ("inferences a day", "KiB written a day", "storage lives"), rows, "small"
     )
 
@@ -398,6 +429,11 @@ _CRITICAL_WORDS = (
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "
     "can only be better, and none of it is measured on a board."
+)
+_ADVICE_WORDS = (
+    "Each change was made to the problem and solved again by the cost model. <b>change</b>: against this problem "
+    "in the same time; <b>at best</b>: what the proven bound of the changed problem allows; <b>in-core</b>: "
+    "computing alone. How well a network with smaller kernels works only training tells."
 )
 _LAYER_WORDS = (
     "<b>ms</b>: kernels. <b>I/O ms</b>: transfers, mostly behind kernels. <b>waits ms</b>: how long the CPU stood "
@@ -505,8 +541,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header><h1>{title}</h1><p>{subtitle}</p></header>
-<div class="cards">{cards}</div>
-{sections}
+{content}
 <footer>All times and energies are those of the board's cost model, not of a measurement.</footer>
 {drawings}
 <script>{dress}</script>

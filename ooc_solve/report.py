@@ -15,10 +15,12 @@ from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
+from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.energy import Rates, nanojoules
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import cipher_of
 from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, Task, TaskKind
 from ooc_solve.progress import Step
 from ooc_solve.solver.figures import hottest_programs, traffic_of
@@ -271,6 +273,7 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
         _fit(problem, plan),
         _slowness(problem, plan),
         _life(problem, plan),
+        *_sealing(problem, plan),
         f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
         "All times and energies are those of the board's cost model, not of a measurement.",
     )
@@ -317,6 +320,24 @@ def _hottest(problem: Problem, plan: Plan) -> str:
     """What decides the lifetime where every erase block wears for itself."""
     programs = hottest_programs(problem, plan.graph)
     return f", {programs:,} programs of the hottest erase block" if programs else ""
+
+
+def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    """What sealed records cost, where there are any."""
+    if problem.target.crypto is None:
+        return ()
+    loads, stores = (
+        [t.transfer for t in plan.graph.tasks if t.kind is kind and t.transfer is not None]
+        for kind in (TaskKind.LOAD, TaskKind.STORE)
+    )
+    spent = sum(opening_ns(problem.target, moved) for moved in loads)
+    spent += sum(sealing_ns(problem.target, moved) for moved in stores)
+    records = sum(moved.sealed_records for moved in (*loads, *stores))
+    cipher = cipher_of(problem.target.crypto).title
+    sentence = (
+        f"{cipher} takes {milliseconds(spent)} ms of the CPU's time to open and seal {records:,} records"
+    )
+    return (f"{sentence}; inputs and outputs in storage are plain.",)
 
 
 def lifetime(years: float) -> str:

@@ -8,13 +8,15 @@ schedule holds as it is, and fragmentation costs nothing.
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import insort
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import BufferRole, Schedule, TaskGraph
+from ooc_solve.models.vocabulary import Buffer, BufferRole, Schedule, TaskGraph
 from ooc_solve.solver.allocation import Effort, Verdict, allocate
 from ooc_solve.solver.allocation_search import Block
 from ooc_solve.solver.placement import Placement, Use, buffer_uses
@@ -37,16 +39,21 @@ class Counted:
         return max(self.end_ns, default=0)
 
 
-def counted(problem: Problem, graph: TaskGraph, policy: Policy) -> Counted | None:
-    """A schedule that counts bytes, as `weaving.weave` makes one with addresses; None if it gets stuck."""
-    loom = _CountingLoom(problem, graph, buffer_uses(graph), policy)
+def counted(
+    problem: Problem, graph: TaskGraph, policy: Policy, waits: Mapping[int, frozenset[int]] | None = None
+) -> Counted | None:
+    """A schedule that counts bytes, as `weaving.weave` makes one with addresses; None if it gets stuck.
+
+    ``waits``: tasks that must have ended before a task begins, besides those whose results it needs.
+    """
+    loom = _CountingLoom(problem, graph, buffer_uses(graph), policy, waits or {})
     schedule = loom.run()
     return None if schedule is None else Counted(schedule.start_ns, tuple(loom.ends))
 
 
 def addresses(problem: Problem, graph: TaskGraph, times: Counted, effort: Effort) -> tuple[int, ...] | None:
     """Addresses for the buffers of a schedule, None if none were found."""
-    return _addresses(problem, graph, lifetimes(graph, times), effort)
+    return Packing(problem, graph, effort).addresses(times)
 
 
 def packed_placement(problem: Problem, graph: TaskGraph, effort: Effort = QUICK) -> Placement | None:
@@ -54,69 +61,107 @@ def packed_placement(problem: Problem, graph: TaskGraph, effort: Effort = QUICK)
     uses = buffer_uses(graph)
     steps = len(graph.compute_tasks)
     spans = [(max(use.first, 0), min(use.last, steps) + 1) for use in uses]
-    found = _addresses(problem, graph, spans, effort)
+    found = Packing(problem, graph, effort).placed(zip(spans, graph.buffers, strict=True))
     return None if found is None else Placement(found, tuple(use.first for use in uses))
 
 
 def packed_schedules(
-    problem: Problem, graph: TaskGraph, policies: Sequence[Policy], below_ns: int, effort: Effort = QUICK
+    problem: Problem,
+    graph: TaskGraph,
+    policies: Sequence[Policy],
+    below_ns: int,
+    effort: Effort = QUICK,
+    deadline: float = math.inf,
 ) -> Iterator[Schedule]:
-    """Schedules shorter than ``below_ns`` that were made by counting bytes and then found addresses."""
-    found = [times for policy in policies if (times := counted(problem, graph, policy)) is not None]
+    """Schedules shorter than ``below_ns`` that were made by counting bytes and then found addresses.
+
+    A ``deadline`` (of `time.monotonic`) ends the search early.
+    """
+    found = [
+        times
+        for policy in policies
+        if time.monotonic() < deadline and (times := counted(problem, graph, policy)) is not None
+    ]
+    packing = Packing(problem, graph, effort)
     for times in sorted(set(found), key=lambda times: times.makespan_ns):
         if times.makespan_ns >= below_ns:
             return
-        address = addresses(problem, graph, times, effort)
+        left_s = max(0.0, deadline - time.monotonic())
+        address = packing.addresses(times, replace(effort, seconds=min(effort.seconds, left_s)))
         if address is not None:
             yield Schedule(times.start_ns, address)
             return
 
 
-def lifetimes(graph: TaskGraph, times: Counted) -> list[tuple[int, int]]:
-    """From when to when (ns) each buffer needs its bytes; never empty.
+class Packing:
+    """The buffers of a graph as blocks, whenever their tasks run.
 
-    That is from the start of the first task that writes it, or that touches it if none does, to the
-    end of the last one; pinned buffers live for the whole run.
+    ``users`` are the tasks that touch each buffer; ``brought_by`` the one whose start begins its
+    life, None for those that are there from the start.
     """
-    written: dict[int, int] = {}
-    touched: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for task in graph.tasks:
-        start, end = times.start_ns[task.index], times.end_ns[task.index]
-        for touch in (*task.reads, *task.writes):
-            touched[touch.buffer] = min(touched.get(touch.buffer, start), start)
-            last[touch.buffer] = max(last.get(touch.buffer, end), end)
-        for touch in task.writes:
-            written[touch.buffer] = min(written.get(touch.buffer, start), start)
-    found = []
-    for b in graph.buffers:
-        begin = 0 if b.pinned else written.get(b.index, touched.get(b.index, times.makespan_ns))
-        end = times.makespan_ns if b.pinned else last.get(b.index, begin)
-        found.append((begin, max(end, begin + 1)))
-    return found
 
+    def __init__(self, problem: Problem, graph: TaskGraph, effort: Effort = QUICK) -> None:
+        self.graph, self.effort, self.unit = graph, effort, problem.unit_bytes
+        self.arena_bytes = problem.arena_bytes
+        self.walls = tuple(accumulate(size for _, size in problem.banks))[:-1]
+        self.users: list[list[int]] = [[] for _ in graph.buffers]
+        writers: list[list[int]] = [[] for _ in graph.buffers]
+        for task in graph.tasks:
+            for touch in (*task.reads, *task.writes):
+                self.users[touch.buffer].append(task.index)
+            for touch in task.writes:
+                writers[touch.buffer].append(task.index)
+        self.begins = [wrote or users for wrote, users in zip(writers, self.users, strict=True)]
+        self.brought_by = [
+            None if b.pinned or not self.begins[b.index] else self.begins[b.index][0] for b in graph.buffers
+        ]
 
-def _addresses(
-    problem: Problem, graph: TaskGraph, spans: Sequence[tuple[int, int]], effort: Effort
-) -> tuple[int, ...] | None:
-    """Addresses of buffers whose bytes are theirs during ``spans``, within the banks."""
-    sizes = [b.size_bytes for b in graph.buffers]
-    blocks = [
-        Block(first, end, size, problem.unit_bytes) for (first, end), size in zip(spans, sizes, strict=True)
-    ]
-    walls = tuple(accumulate(size for _, size in problem.banks))[:-1]
-    found = allocate(blocks, problem.arena_bytes, effort, walls)
-    return found.address if found.verdict is Verdict.FOUND else None
+    def lifetimes(self, times: Counted) -> list[tuple[int, int]]:
+        """From when to when (ns) each buffer needs its bytes; never empty.
+
+        That is from the start of the first task that writes it, or that touches it if none does, to the
+        end of the last one; pinned buffers live for the whole run.
+        """
+        found = []
+        for buffer, users, begins in zip(self.graph.buffers, self.users, self.begins, strict=True):
+            begin = (
+                0 if buffer.pinned else min((times.start_ns[t] for t in begins), default=times.makespan_ns)
+            )
+            end = times.makespan_ns if buffer.pinned else max((times.end_ns[t] for t in users), default=begin)
+            found.append((begin, max(end, begin + 1)))
+        return found
+
+    def addresses(self, times: Counted, effort: Effort | None = None) -> tuple[int, ...] | None:
+        """Addresses for all buffers, None if none were found."""
+        return self.placed(zip(self.lifetimes(times), self.graph.buffers, strict=True), effort)
+
+    def placed(
+        self, alive: Iterable[tuple[tuple[int, int], Buffer]], effort: Effort | None = None
+    ) -> tuple[int, ...] | None:
+        """Addresses of buffers whose bytes are theirs from some time to another; None if none were found."""
+        blocks = [Block(first, end, buffer.size_bytes, self.unit) for (first, end), buffer in alive]
+        found = allocate(blocks, self.arena_bytes, effort or self.effort, self.walls)
+        return found.address if found.verdict is Verdict.FOUND else None
 
 
 class _CountingLoom(Loom):
     """A loom for which every block that fits by its size has a place."""
 
-    def __init__(self, problem: Problem, graph: TaskGraph, uses: list[Use], policy: Policy) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        graph: TaskGraph,
+        uses: list[Use],
+        policy: Policy,
+        waits: Mapping[int, frozenset[int]],
+    ) -> None:
         kept = {b.index: 0 for b in graph.buffers if b.role is BufferRole.TENSOR}
         super().__init__(problem, graph, uses, kept, policy)
-        self.arena_bytes = problem.arena_bytes
+        self.arena_bytes, self.waits = problem.arena_bytes, waits
         self.ends = [0] * len(graph.tasks)
+
+    def _ready(self, task: int) -> bool:
+        return super()._ready(task) and all(self.done[t] for t in self.waits.get(task, ()))
 
     def _room(self, first: int, last: int, held: int) -> int:
         """Bytes free during all of some steps beside ``held`` of tiles."""

@@ -107,7 +107,9 @@ class Course:
         self.from_inputs = [_by_inputs(options) for options in self.options]
         self.spans = [sorted({o.operators for o in options}) for options in self.options]
         self.output_channel = self.profiles.channel_of[RegionName.OUTPUT]
-        self._steps: dict[tuple[int, State], dict[int, Step | None]] = {}
+        self._ways: dict[tuple[int, State], dict[int, Way | None]] = {}
+        self._steps: dict[tuple[int, State, int], Step | None] = {}
+        self._kernels: dict[tuple[int, tuple[Tiling, ...]], int] = {}
 
     @property
     def stages(self) -> int:
@@ -123,21 +125,36 @@ class Course:
             found = [(*state, place) for state in found for place in [(KEPT, 0), *spilled]]
         return found
 
-    def steps(self, stage: int, operators: int, state: State, allowed: Collection[int]) -> list[Step]:
-        """What may be done with a stage of some operators from a state, by the options allowed."""
-        known = self._steps.setdefault((stage, state), {})
+    def ways(self, stage: int, operators: int, state: State, allowed: Collection[int]) -> list[Way]:
+        """What may be done with a stage of some operators from a state, by the options allowed.
+
+        Some may turn out not to fit when their kernels are looked at one by one (`step`).
+        """
+        known = self._ways.setdefault((stage, state), {})
         places = dict(zip(self.alive[stage], state, strict=True))
         inputs = tuple(places[name][0] for name in operands(self.network, stage, operators))
         found = []
         for number in self.from_inputs[stage].get((operators, inputs), ()):
             if number in allowed:
                 if number not in known:
-                    self.looked_at += 1
-                    known[number] = self._step(stage, state, number)
-                step = known[number]
-                if step is not None:
-                    found.append(step)
+                    known[number] = self._way(stage, state, number)
+                way = known[number]
+                if way is not None:
+                    found.append(way)
         return found
+
+    def step(self, stage: int, state: State, way: Way) -> Step | None:
+        """A stage done in one way, kernel by kernel; None if it does not fit."""
+        key = stage, state, way.option
+        if key not in self._steps:
+            self.looked_at += 1
+            self._steps[key] = self._step(stage, state, way)
+        return self._steps[key]
+
+    def steps(self, stage: int, operators: int, state: State, allowed: Collection[int]) -> list[Step]:
+        """What can be done with a stage of some operators from a state, by the options allowed."""
+        ways = self.ways(stage, operators, state, allowed)
+        return [step for way in ways if (step := self.step(stage, state, way)) is not None]
 
     def traffic(self, stage: int, operators: int) -> StageTraffic:
         """What moves over which channel in a stage of some operators."""
@@ -154,8 +171,8 @@ class Course:
         """What a stage makes."""
         return self.network.ops[stage + operators - 1].output
 
-    def _step(self, stage: int, state: State, number: int) -> Step | None:
-        """A stage done by one option, None if it does not fit or is too long to be simulated."""
+    def _way(self, stage: int, state: State, number: int) -> Way | None:
+        """A stage done by one option, None if it does not fit at all or is too long to be simulated."""
         option = self.options[stage][number]
         output, end = self.output(stage, option.operators), stage + option.operators
         places = dict(zip(self.alive[stage], state, strict=True))
@@ -163,14 +180,18 @@ class Course:
         room -= self.own_bytes(output) if option.output == KEPT else 0
         if option.need_bytes > room or self.kernels(stage, option) > MOST_KERNELS:
             return None
-        records = tuple(places[name][1] for name in operands(self.network, stage, option.operators))
-        profile = self.profiles.of(stage, option, records)
-        if profile is None or profile.peak_bytes > room:
-            return None
         places[output] = (option.output, option.tiling.rows if option.output != KEPT else 0)
-        after = tuple(places[name] for name in self.alive[end])
+        return Way(number, option.operators, room, tuple(places[name] for name in self.alive[end]))
+
+    def _step(self, stage: int, state: State, way: Way) -> Step | None:
+        places = dict(zip(self.alive[stage], state, strict=True))
+        records = tuple(places[name][1] for name in operands(self.network, stage, way.operators))
+        option = self.options[stage][way.option]
+        profile = self.profiles.of(stage, option, records)
+        if profile is None or profile.peak_bytes > way.room_bytes:
+            return None
         fixed, written = self.price.fixed(option, profile), sum(profile.written_bytes)
-        return Step(number, option.operators, profile, room, after, fixed, written)
+        return Step(way.option, way.operators, profile, way.room_bytes, way.after, fixed, written)
 
     def room_bytes(self, stage: int, residence: dict[str, int]) -> int:
         """Arena that kept tensors leave in a stage that ends with an operator, its own output aside."""
@@ -187,9 +208,12 @@ class Course:
 
     def kernels(self, stage: int, option: Option) -> int:
         """How many kernels an option has."""
-        ops = self.network.ops[stage : stage + option.operators]
-        pairs = zip(ops, option.tilings, strict=True)
-        return sum(StageGeometry.of(self.network, op, tiling).tiles for op, tiling in pairs)
+        key = stage, option.tilings
+        if key not in self._kernels:
+            ops = self.network.ops[stage : stage + option.operators]
+            pairs = zip(ops, option.tilings, strict=True)
+            self._kernels[key] = sum(StageGeometry.of(self.network, op, tiling).tiles for op, tiling in pairs)
+        return self._kernels[key]
 
     def selection(self, numbers: Sequence[int]) -> Selection:
         """The selection that consists of one option per stage; `COVERED` where a stage goes on."""
@@ -217,6 +241,16 @@ def _by_inputs(options: Sequence[Option]) -> dict[tuple[int, tuple[int, ...]], l
     for number, option in enumerate(options):
         found[option.operators, option.inputs].append(number)
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """What one option makes of a stage, its kernels aside: bytes beside kept tensors, state behind."""
+
+    option: int
+    operators: int
+    room_bytes: int
+    after: State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -362,18 +396,18 @@ class Vista:
         return tuple(state[i][0] for i in self._places[stage])
 
     def carry(
-        self, stage: int, states: Sequence[State], steps: Sequence[Step], ways: Ints, vectors: Ints
+        self, stage: int, states: Sequence[State], ways: Sequence[Way], which: Ints, vectors: Ints
     ) -> Ints:
-        """Vectors ``(d, n)`` of plans behind a stage that begins here; step i is done from ``states[i]``."""
+        """Vectors ``(d, n)`` of plans behind a stage that begins here; way i is gone from ``states[i]``."""
         tables, first = [], 0
-        while first < len(steps):
+        while first < len(ways):
             last = first
-            while last < len(steps) and states[last] is states[first]:
+            while last < len(ways) and states[last] is states[first]:
                 last += 1
-            numbers = [step.option for step in steps[first:last]]
+            numbers = [way.option for way in ways[first:last]]
             tables.append(self.guide.matrices(stage, self.state(stage, states[first]), numbers))
             first = last
-        return carried(np.concatenate(tables, axis=2)[:, :, ways], vectors)
+        return carried(np.concatenate(tables, axis=2)[:, :, which], vectors)
 
     def simulated(self, traffic: StageTraffic, front: Front, vectors: Ints, fixed: Floats) -> Ints:
         """Vectors that are no better than the simulation behind a stage, and what it cost apart from its time."""
@@ -529,9 +563,9 @@ class _Beam:
         """Do the next stage in every way from every plan and keep the best, by the operators it takes."""
         crowd = self.kept[stage]
         for operators in self.course.spans[stage]:
-            plans, ways, steps, froms = self._pairs(stage, operators, crowd)
-            if steps and len(plans):
-                self._advance(stage, operators, crowd, plans, ways, steps, froms)
+            plans, which, ways, froms = self._pairs(stage, operators, crowd)
+            if len(plans):
+                self._advance(stage, operators, crowd, plans, which, ways, froms)
 
     def _advance(
         self,
@@ -539,65 +573,101 @@ class _Beam:
         operators: int,
         crowd: Crowd,
         plans: Ints,
-        ways: Ints,
-        steps: list[Step],
+        which: Ints,
+        ways: list[Way],
         froms: list[State],
     ) -> None:
-        """Carry plans through a stage, each in one way: ``plans[i]`` by ``steps[ways[i]]``."""
+        """Carry plans through a stage, each in one way: ``plans[i]`` in ``ways[which[i]]``."""
         end, traffic = stage + operators, self.course.traffic(stage, operators)
         numbers: dict[State, int] = {}
-        behind_of = np.array([numbers.setdefault(step.after, len(numbers)) for step in steps])
+        behind = np.array([numbers.setdefault(way.after, len(numbers)) for way in ways])[which]
         states = list(numbers)
-        options_of = np.array([step.option for step in steps])
-        vectors = crowd.vectors[:, plans]
+        options = np.array([way.option for way in ways])[which]
+        vectors, hopes = crowd.vectors[:, plans], np.zeros(len(plans))
         if self.vista is not None:
-            vectors = self.vista.carry(stage, froms, steps, ways, vectors)
-            hopes = self.vista.price(end, states, behind_of[ways], vectors)
+            vectors = self.vista.carry(stage, froms, ways, which, vectors)
+            hopes = self.vista.price(end, states, behind, vectors)
             hopes[hopes >= self.vista.limit_ns] = np.inf
-            left = _best(hopes, behind_of[ways], options_of[ways], (vectors[0],), HOPEFUL * self.width)
-            if not len(left):
-                return
-            plans, ways, vectors = plans[left], ways[left], vectors[:, left]
-        front = self._simulated(traffic, crowd.front.take(plans), ways, steps)
-        fixed = crowd.fixed[plans] + np.array([step.fixed for step in steps])[ways]
+        steps: list[Step | None] = [None] * len(ways)
+        left = self._hopeful(stage, hopes, behind, options, vectors, which, ways, froms, steps)
+        if not len(left):
+            return
+        plans, which, vectors = plans[left], which[left], vectors[:, left]
+        profiles, room, fixed, written = self._figures(steps, which)
+        front = self._simulated(traffic, crowd.front.take(plans), profiles, room)
         if self.vista is not None:
-            vectors = self.vista.simulated(traffic, front, vectors, fixed)
-        written = crowd.written[plans] + np.array([step.written_bytes for step in steps], np.int64)[ways]
+            vectors = self.vista.simulated(traffic, front, vectors, crowd.fixed[plans] + fixed)
         begun = np.full(len(plans), stage, np.int64)
-        moved = Crowd(front, states, behind_of[ways], fixed, written, vectors, begun, plans, options_of[ways])
+        moved = Crowd(front, states, behind[left], crowd.fixed[plans] + fixed, crowd.written[plans] + written,
+                      vectors, begun, plans, options[left])  # fmt: skip
         self.arrived[end].append(moved.take(self._chosen(end, moved)))
 
-    def _simulated(self, traffic: StageTraffic, front: Front, ways: Ints, steps: Sequence[Step]) -> Front:
-        """Fronts of plans behind a stage that each does in one way."""
+    def _hopeful(
+        self,
+        stage: int,
+        hopes: Floats,
+        behind: Ints,
+        options: Ints,
+        vectors: Ints,
+        which: Ints,
+        ways: list[Way],
+        froms: list[State],
+        steps: list[Step | None],
+    ) -> Ints:
+        """Plans to simulate, whose ways have their ``steps``: the best by the relaxation, all without it.
+
+        Only ways that are gone are looked at kernel by kernel; those that do not fit after all make room
+        for others.
+        """
+        while True:
+            left = np.flatnonzero(np.isfinite(hopes))
+            if self.vista is not None:
+                left = _best(hopes, behind, options, (vectors[0],), HOPEFUL * self.width)
+            unfit = []
+            for way in np.unique(which[left]):
+                steps[way] = self.course.step(stage, froms[way], ways[way])
+                unfit += [way] if steps[way] is None else []
+            if not unfit:
+                return left
+            hopes[np.isin(which, unfit)] = np.inf
+
+    def _figures(self, steps: Sequence[Step | None], which: Ints) -> tuple[list[Profile], Ints, Floats, Ints]:
+        """Of each plan: profile, bytes beside kept tensors, price, writes."""
+        gone: list[Step] = [step for i in which if (step := steps[i]) is not None]
+        room, written = (
+            np.array(figures, np.int64)
+            for figures in zip(*((step.room_bytes, step.written_bytes) for step in gone), strict=True)
+        )
+        return [step.profile for step in gone], room, np.array([step.fixed for step in gone]), written
+
+    def _simulated(
+        self, traffic: StageTraffic, front: Front, profiles: Sequence[Profile], room: Ints
+    ) -> Front:
+        """Fronts of plans behind a stage, each with its own profile."""
         known: dict[int, int] = {}
-        profiles: list[Profile] = []
-        which_of = np.zeros(len(steps), np.int64)
-        for way in np.unique(ways):
-            profile = steps[way].profile
-            if id(profile) not in known:
-                known[id(profile)] = len(profiles)
-                profiles.append(profile)
-            which_of[way] = known[id(profile)]
-        which = which_of[ways]
-        room = np.array([step.room_bytes for step in steps], np.int64)[ways]
-        profiled = Profiled(profiles)
+        distinct: list[Profile] = []
+        for profile in profiles:
+            if known.setdefault(id(profile), len(distinct)) == len(distinct):
+                distinct.append(profile)
+        which = np.array([known[id(profile)] for profile in profiles], np.int64)
+        profiled = Profiled(distinct)
         kernels = profiled.kernels[which]
         self.effort += int(kernels.max()) * UNITS_PER_KERNEL + int(kernels.sum()) // KERNELS_PER_UNIT
         return advance(front, profiled, which, room, traffic)
 
-    def _pairs(self, stage: int, operators: int, crowd: Crowd) -> tuple[Ints, Ints, list[Step], list[State]]:
-        """Plans with what may be done next: plan, number of the step, the steps and the state of each."""
-        steps: list[Step] = []
+    def _pairs(self, stage: int, operators: int, crowd: Crowd) -> tuple[Ints, Ints, list[Way], list[State]]:
+        """Plans with what may be done next: plan, number of the way, the ways and the state of each."""
+        ways: list[Way] = []
         froms: list[State] = []
-        plans, ways = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        plans, which = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for number in np.unique(crowd.state_of):
             here = np.flatnonzero(crowd.state_of == number)
-            own = self.course.steps(stage, operators, crowd.states[number], self.allowed[stage])
+            own = self.course.ways(stage, operators, crowd.states[number], self.allowed[stage])
             plans.append(np.repeat(here, len(own)))
-            ways.append(np.tile(np.arange(len(steps), len(steps) + len(own)), len(here)))
-            steps += own
+            which.append(np.tile(np.arange(len(ways), len(ways) + len(own)), len(here)))
+            ways += own
             froms += [crowd.states[number]] * len(own)
-        return np.concatenate(plans), np.concatenate(ways), steps, froms
+        return np.concatenate(plans), np.concatenate(which), ways, froms
 
     def _chosen(self, stage: int, crowd: Crowd) -> Ints:
         """The plans that go on from a boundary."""

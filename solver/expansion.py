@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import (
+    align_down,
+    align_up,
+    compute_ns,
+    opening_ns,
+    read_ns,
+    sealing_ns,
+    write_ns,
+)
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import SEAL_BYTES, trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
     Box,
@@ -24,7 +33,6 @@ from ooc_solve.models.vocabulary import (
     Transfer,
 )
 
-CHECKSUM_BYTES = 4
 HEADER_BYTES = 64
 ACCUMULATOR_BYTES = 4
 
@@ -226,19 +234,17 @@ class _Expander:
         loaded: list[int] = []
         operands = [-1, -1, -1, -1, -1]
         reads: list[Touch] = []
-        checking = 0
+        known = len(self.tasks)
         for k in range(len(geometry.inputs)):
             operands[k], touches, task = self._input(layer, k, index)
             reads += touches
             loaded += [task] if task >= 0 else []
         if geometry.op.weights is not None:
-            known = len(self.tasks)
             fetched = self._weights(stage, geometry, index, layer.weights)
-            if len(self.tasks) > known:  # the first to wait for the record checks it
-                checking = check_ns(self.problem.target, self._record_bytes(geometry, index))
             operands[2] = fetched.buffer
             reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
             loaded.append(fetched.task)
+        sealing = self._opening_ns(self.tasks[known:])  # by the first kernel that waits for a load
         writes: list[Touch] = []
         splits = geometry.grid[3]
         box = geometry.output_box(index)
@@ -255,9 +261,24 @@ class _Expander:
             output, touched = self._output(stage, geometry, index, box)
             operands[3] = output
             writes += touched
-        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
+            sealing += self._sealing_ns(geometry, index)
+        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, sealing)
         if index[3] == splits - 1:
             self._store_tile(stage, geometry, index, operands[3], compute)
+
+    def _opening_ns(self, loads: list[Task]) -> int:
+        """Time to check or to open what was loaded."""
+        target = self.problem.target
+        return sum(opening_ns(target, task.transfer) for task in loads if task.transfer is not None)
+
+    def _sealing_ns(self, geometry: StageGeometry, index: TileIndex) -> int:
+        """Time to seal the rows of a tile that is stored."""
+        name = geometry.output.name
+        if name not in self.spilled or name in self.resident:
+            return 0
+        spilled = self.spilled[name]
+        transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
+        return sealing_ns(self.problem.target, transfer)
 
     def _compute(
         self,
@@ -268,9 +289,9 @@ class _Expander:
         writes: list[Touch],
         after: list[int],
         operands: list[int],
-        checking_ns: int,
+        sealing_ns: int,
     ) -> int:
-        duration = checking_ns + compute_ns(self.problem.target, geometry.tile_work(index))
+        duration = sealing_ns + compute_ns(self.problem.target, geometry.tile_work(index))
         a, b, c, d, e = operands
         return self._append(
             TaskKind.COMPUTE,
@@ -321,7 +342,7 @@ class _Expander:
         if geometry.op.needs_whole_tensors:
             layout = spilled.layout
             dense = layout.record_rows >= layout.tensor.height or layout.rows_are_aligned
-            if layout.planes > 1 or not dense:
+            if layout.planes > 1 or not dense or layout.seal_bytes:
                 raise SelectionError(f"'{geometry.op.name}' needs its input whole and dense")
             return 0
         plane = spilled.layout.plane_of(box.channels)
@@ -356,13 +377,18 @@ class _Expander:
                 self.records[record] = self.region_bytes[RegionName.IMAGE]
                 self.region_bytes[RegionName.IMAGE] += size
             buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", size)
-            transfer = Transfer(RegionName.IMAGE, self.records[record], size, checked=True)
+            transfer = self._record_transfer(self.records[record], size)
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
 
+    def _record_transfer(self, offset: int, size: int) -> Transfer:
+        if self.problem.target.crypto is None:
+            return Transfer(RegionName.IMAGE, offset, size, checked=True)
+        return Transfer(RegionName.IMAGE, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
+
     def _record_bytes(self, geometry: StageGeometry, index: TileIndex) -> int:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
-        return align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+        return align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
 
     # --------------------------------------------------------------------- outputs
 
@@ -385,8 +411,11 @@ class _Expander:
         tiling = geometry.tiling
         if geometry.op.needs_whole_tensors and geometry.grid != (1, 1, 1, 1):
             raise SelectionError(f"'{geometry.op.name}' cannot be tiled")
+        seal, base = problem.seal_bytes(region), self.region_bytes[region]
+        if geometry.op.needs_whole_tensors and seal:
+            raise SelectionError(f"'{geometry.op.name}' writes its output densely, so it cannot be sealed")
         layout = StorageLayout(
-            tensor, tiling.channels, tiling.rows, problem.granule_bytes(region), self.region_bytes[region]
+            tensor, tiling.channels, tiling.rows, problem.granule_bytes(region), base, seal
         )
         if tiling.columns < tensor.width and (
             not layout.rows_are_aligned
@@ -407,8 +436,9 @@ class _Expander:
         if tensor.name in self.resident:
             buffer = self.resident[tensor.name]
             return buffer, [Touch(buffer, resident_footprint(tensor, box))]
-        size = box.elements * tensor.dtype.size_bytes
-        granule = self.spilled[tensor.name].layout.granule_bytes
+        layout = self.spilled[tensor.name].layout
+        size = box.elements * tensor.dtype.size_bytes + box.shape[0] * layout.seal_bytes
+        granule = layout.granule_bytes
         buffer = self._buffer(
             BufferRole.OUTPUT, stage, f"{tensor.name} rows {box.rows[0]}:{box.rows[1]}",
             align_up(size, granule),
@@ -500,7 +530,7 @@ def input_transfer(region: RegionName, layout: StorageLayout, plane: int, box: B
     if box.columns == (0, tensor.width):
         end = layout.base + layout.offset(plane, box.rows[1] - 1) + layout.row_bytes(plane)
         start = align_down(first, granule)
-        return Transfer(region, start, align_up(end, granule) - start)
+        return _sealed(Transfer(region, start, align_up(end, granule) - start), layout, plane)
     if not layout.rows_are_aligned:
         raise SelectionError(f"column blocks of '{tensor.name}' do not start on storage granules")
     first += box.columns[0] * pixel
@@ -521,11 +551,23 @@ def output_transfer(
     start = layout.base + layout.offset(index[2], box.rows[0])
     rows, columns, channels = box.shape
     if columns == geometry.output.width:
-        return Transfer(region, start, align_up(box.elements * element, granule))
+        size = align_up(box.elements * element + rows * layout.seal_bytes, granule)
+        return _sealed(Transfer(region, start, size), layout, index[2])
     start += box.columns[0] * channels * element
     if columns * channels * element % granule:
         raise SelectionError(f"'{geometry.op.name}': a column block ends inside a storage granule")
     return Transfer(region, start, columns * channels * element, rows, layout.row_bytes(index[2]))
+
+
+def _sealed(transfer: Transfer, layout: StorageLayout, plane: int) -> Transfer:
+    """The transfer with the sealed rows of a plane that it moves whole."""
+    if not layout.seal_bytes:
+        return transfer
+    start = transfer.offset - layout.base
+    rows = layout.rows_within(plane, start, start + transfer.size_bytes)
+    return replace(
+        transfer, sealed_records=rows, sealed_bytes=rows * (layout.row_bytes(plane) - layout.seal_bytes)
+    )
 
 
 def streamed_footprints(layout: StorageLayout, plane: int, box: Box, exact: Box) -> list[Footprint]:

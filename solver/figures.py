@@ -6,7 +6,7 @@ from collections import Counter
 
 from ooc_solve.models.energy import Traffic, energy_nj, erased_bytes
 from ooc_solve.models.footprint import count_table_bytes
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Figures, RegionName, Schedule, TaskGraph, TaskKind
 from ooc_solve.models.wear import block_programs, lifetime_years, wear_block_bytes
 
@@ -32,7 +32,7 @@ def figures_of(
         energy_nj=energy_nj(problem.target, compute, makespan, traffic),
         bytes_read=sum(store.read_bytes for store in traffic),
         bytes_written=sum(store.written_bytes for store in traffic),
-        sram_peak_bytes=_arena_peak_bytes(graph, schedule) + RESERVED_BYTES,
+        sram_peak_bytes=_arena_peak_bytes(graph, schedule) + problem.reserved_bytes,
         table_bytes=count_table_bytes(problem, graph),
         compute_ns=compute,
         io_ns=_busy_ns(graph, TaskKind.LOAD, TaskKind.STORE),

@@ -16,17 +16,14 @@ from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
-from ooc_solve.solver.expansion import CHECKSUM_BYTES
 from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
 
 T = TypeVar("T")
-
-MOST_OPERATORS = 9
-"""Operators of a fused stage."""
 
 LARGE = 3
 """Stages are fused where an inner tensor takes more than the arena divided by this."""
@@ -66,10 +63,10 @@ def outer_operand(network: Network, first: int, place: int, k: int) -> int | Non
     return before + sum(name not in inner for name in ops[-1].inputs[:k])
 
 
-def spans(network: Network, arena: int) -> Iterator[range]:
-    """Consecutive operators worth fusing within an arena."""
+def spans(network: Network, arena: int, depth: int) -> Iterator[range]:
+    """Consecutive operators worth fusing within an arena, at most ``depth`` of them."""
     for first in range(len(network.ops)):
-        for end in range(first + 2, min(len(network.ops), first + MOST_OPERATORS) + 1):
+        for end in range(first + 2, min(len(network.ops), first + depth) + 1):
             span = range(first, end)
             sizes = [network.tensors[network.ops[k].output].size_bytes for k in span]
             most = max(sizes[:-1])
@@ -142,13 +139,13 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
     """
     end = span[-1] + 1
     if end not in costs.cuts:
-        costs.cuts[end] = list(_longest(costs.problem.network, end))
+        costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
     return [tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span)]
 
 
-def _longest(network: Network, end: int) -> Iterator[tuple[Tiling, ...]]:
+def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:
     """For each way to cut the last operator, the tilings of as many operators before it as can be fused."""
-    starts = [k for k in range(max(0, end - MOST_OPERATORS), end - 1) if can_be_fused(network, range(k, end))]
+    starts = [k for k in range(max(0, end - depth), end - 1) if can_be_fused(network, range(k, end))]
     for rows, columns, rings in _shapes(network.tensors[network.ops[end - 1].output]):
         for hold in (True, False):
             made = (fused_tilings(network, range(k, end), rows, columns, rings, hold) for k in starts)
@@ -186,7 +183,7 @@ def _fits(costs: OptionCosts, span: range, tilings: tuple[Tiling, ...], arena: i
 
 @dataclass(frozen=True, slots=True)
 class _Io:
-    """Transfers of one kind: time, time of the first, bytes, how many, and the largest buffer."""
+    """Transfers of one kind: time, time of the first, bytes, how many, the largest buffer, and time to open them."""
 
     ns: int
     first_ns: int
@@ -194,6 +191,7 @@ class _Io:
     count: int
     slot: int
     worse: int = 0
+    opening_ns: int = 0
 
 
 def _option(
@@ -228,7 +226,7 @@ class _Costing:
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
     def run(self) -> Option | None:
-        read = written = tasks = ahead = worse = last_ns = pj = 0
+        read = written = tasks = ahead = worse = last_ns = crypto = pj = 0
         records = [self._shared("weights", layer, self._weights) for layer in self.layers]
         for number, io in enumerate(records):
             if io is not None:
@@ -248,19 +246,21 @@ class _Costing:
             region = self.costs.region_of(self.layers[number].op.inputs[k])
             pj += self.costs.read_pj(region, fetched.size, fetched.count)
             ahead, worse = ahead + fetched.slot, worse + fetched.worse
+            crypto += fetched.opening_ns
         room = 0
         if self.output != KEPT:
             figures = self.costs.output_cost(self.layers[-1])
             if figures is None:
                 return None
-            room, ns, last_ns, written, count = figures
+            room, ns, last_ns, written, count, sealing = figures
+            crypto += sealing
             self.io[self.costs.channel_of(self._output_region())] += ns
             tasks += count
             pj += self.costs.written_pj(self._output_region(), written, count)
         need, largest = self._need([io.slot if io else 0 for io in records], room)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
         return Option(
-            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute, tuple(self.io.items()),
+            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute + crypto, tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
             tasks + sum(layer.tiles for layer in self.layers), min(need, largest), pj,
         )  # fmt: skip
@@ -311,7 +311,10 @@ class _Costing:
             return []
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         keys = {layer.weight_key((0, 0, g, 0)): (0, 0, g, 0) for g in range(layer.grid[2])}
-        return [align_up(layer.weight_bytes(index) + CHECKSUM_BYTES, granule) for index in keys.values()]
+        return [
+            align_up(layer.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
+            for index in keys.values()
+        ]
 
     def _rounds(self, layer: StageGeometry) -> int:
         """How often the records are fetched."""
@@ -334,26 +337,28 @@ class _Costing:
         """Fetched boxes of an operand; a box that is wanted again at once is not fetched again."""
         tensor, region = layer.inputs[k], self.costs.region_of(layer.op.inputs[k])
         granule, pixel = self.problem.granule_bytes(region), tensor.channels * tensor.dtype.size_bytes
+        seal = self.problem.seal_bytes(region)
         rows, columns, _, _ = layer.grid
         tiles = [(i, j, 0, 0) for i in range(rows) for j in range(columns)]
         boxes = [layer.input_box(k, tile) for tile in tiles if layer.output_box(tile).elements]
         boxes = [box for before, box in pairwise([None, *boxes]) if box is not None and box != before]
-        ns = size = slot = worse = 0
+        ns = size = slot = worse = opening = 0
         for box, many in Counter((b.shape[0], b.shape[1]) for b in boxes).items():
             high, wide = box
             narrow = wide < tensor.width
-            if narrow and tensor.width * pixel % granule:
+            if narrow and (seal or tensor.width * pixel % granule):
                 return None
             segments = high if narrow else 1
-            moved = (
-                align_up(wide * pixel, granule) * high if narrow else align_up(high * wide * pixel, granule)
-            )
+            row = wide * pixel + seal
+            moved = align_up(row, granule) * high if narrow else align_up(high * row, granule)
             ns, size = ns + many * self.costs.read_ns(region, moved, segments), size + many * moved
             slot = max(slot, self.problem.buffer_bytes(moved))
-            worse = granule if wide * pixel % granule else worse
+            if seal:
+                opening += many * crypto_ns(self.problem.target, high, high * wide * pixel)
+            worse = granule if row % granule else worse
         head = min(b.shape[0] for b in boxes) * pixel * min(b.shape[1] for b in boxes)
         first = self.costs.read_ns(region, align_up(head, granule), 1)
-        return _Io(ns, first, size, len(boxes), slot, worse)
+        return _Io(ns, first, size, len(boxes), slot, worse, opening)
 
     def _need(self, weights: list[int], output_room: int) -> tuple[int, int]:
         """Bytes that the busiest kernel of the first and of a later patch needs, and the largest buffer."""
@@ -398,17 +403,15 @@ class _Costing:
 
     def _last_tile(self, number: int) -> tuple[int, int]:
         """The last patch for which an operator computes anything."""
-        layer = self.layers[number]
-        rows, columns, _, _ = layer.grid
-        tiles = ((row, columns - 1) for row in reversed(range(rows)))
-        return next(tile for tile in tiles if layer.output_box((*tile, 0, 0)).elements)
+        return self._shared("last tile", self.layers[number], _last_tile)
 
     def _fetched_room(self, number: int, k: int, tile: tuple[int, int]) -> int:
         """Least buffer of what one patch of an operator reads of a spilled tensor."""
         layer = self.layers[number]
         tensor, box = layer.inputs[k], layer.input_box(k, (*tile, 0, 0))
-        granule = self.problem.granule_bytes(self.costs.region_of(tensor.name))
-        row = box.shape[1] * tensor.channels * tensor.dtype.size_bytes
+        region = self.costs.region_of(tensor.name)
+        granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
+        row = box.shape[1] * tensor.channels * tensor.dtype.size_bytes + seal
         if box.shape[1] < tensor.width:
             return self.problem.buffer_bytes(box.shape[0] * align_up(row, granule))
         return self.problem.buffer_bytes(align_up(box.shape[0] * row, granule))
@@ -416,12 +419,20 @@ class _Costing:
     def _stored_room(self, tile: tuple[int, int]) -> int:
         """Buffer of what one patch leaves to be stored."""
         out = self.layers[-1].output
-        size = self.layers[-1].output_box((*tile, 0, 0)).elements * out.dtype.size_bytes
-        return self.problem.buffer_bytes(align_up(size, self.problem.granule_bytes(self._output_region())))
+        box, region = self.layers[-1].output_box((*tile, 0, 0)), self._output_region()
+        size = box.elements * out.dtype.size_bytes + box.shape[0] * self.problem.seal_bytes(region)
+        return self.problem.buffer_bytes(align_up(size, self.problem.granule_bytes(region)))
 
     def _last_reader(self, number: int) -> int:
         name = self.layers[number].output.name
         return max(k for k, layer in enumerate(self.layers) if name in layer.op.inputs)
+
+
+def _last_tile(layer: StageGeometry) -> tuple[int, int]:
+    """The last patch for which an operator computes anything."""
+    rows, columns, _, _ = layer.grid
+    tiles = ((row, columns - 1) for row in reversed(range(rows)))
+    return next(tile for tile in tiles if layer.output_box((*tile, 0, 0)).elements)
 
 
 def _length(interval: tuple[int, int]) -> int:

@@ -11,15 +11,17 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
 from math import inf
 
 from ooc_solve.models.vocabulary import Objective, Selection
+from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.beam import COVERED, Allowed, Course, Outlook, Proposal, Vista, search
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.search import MANY_TASKS, Candidate, evaluate, polish
+from ooc_solve.solver.search import MANY_TASKS, Candidate, Draft, carried_out, drafted, polish
 from ooc_solve.solver.selection import Space
 
 FIRST_WIDTH = 24
@@ -45,8 +47,11 @@ TRIED = 8
 
 TRIED_OF_WINDOW = 3
 
-APART = 0.0002
-"""Proposals whose prices differ by a smaller share are taken for the same."""
+DRAFTS = 6
+"""Proposals that get tasks, for each of them."""
+
+PESSIMISM = 1.05
+"""How much simulated prices are above what can be done, at most, where selections are given up."""
 
 HOPE, MORE_HOPE = 1.01, 1.002
 """Proposals are carried out up to this many times the least simulated price of a good plan; as many times
@@ -55,8 +60,11 @@ more whenever a search brought none."""
 POOL = 4
 """Plans around which windows are searched."""
 
-UNITS_PER_TASK = 4
-"""Units of effort to expand, place and schedule a task."""
+DRAFT_UNITS_PER_TASK = 2
+"""Units of effort to expand a task and to time it."""
+
+UNITS_PER_TASK = 8
+"""Units of effort to place and schedule a task, and to pack it again."""
 
 POLISH_UNITS_PER_TASK = 12
 """Units of effort to schedule a task of a plan that is the best so far in every way."""
@@ -106,9 +114,8 @@ class _Improvement:
         self.assumed: int | None = None
         self.courses: dict[float, Course] = {}
         self.charged: dict[float, int] = {}
-        self.seen: dict[Selection, Candidate | None] = {}
-        if start is not None:
-            self.seen[start.selection] = start
+        self.seen = set() if start is None else {start.selection}
+        self.drafts: list[tuple[float, int, Draft, Proposal]] = []  # a heap: the most promising first
         self.pool: list[tuple[Candidate, Proposal]] = []
         self.everything: Allowed = [range(len(options)) for options in space.options]
 
@@ -161,14 +168,18 @@ class _Improvement:
     ) -> tuple[Proposal, ...]:
         course, vista = self._course(margin), None
         if self.guide is not None:
-            limit = None
-            if self.assumed is not None and self.relaxation is not None:
-                limit = self.relaxation.tolls.limit(self.assumed)
-            vista = Vista(course, self.guide, None if all_of_them else allowed, limit)
+            vista = Vista(course, self.guide, None if all_of_them else allowed, self._hopeless)
         found = search(course, allowed, width, outlook, self.deadline, vista)
         self.left -= found.effort + STEP_UNITS * (course.looked_at - self.charged[margin])
         self.charged[margin] = course.looked_at
         return found.proposals
+
+    @property
+    def _hopeless(self) -> int | None:
+        """From which length of a path on (`tolls`) selections are given up."""
+        if self.assumed is None or self.relaxation is None:
+            return None
+        return int(PESSIMISM * self.relaxation.tolls.limit(self.assumed))
 
     def _wide(self) -> Iterator[bool]:
         """Searches over all stages, wider and wider."""
@@ -211,23 +222,54 @@ class _Improvement:
 
     def _try(self, proposals: Sequence[Proposal], most: int) -> None:
         """Carry out the proposals that may be better than what is known."""
-        limit = self._worthwhile(most)
-        before, all_tries = 0.0, most
-        for proposal in proposals:
-            if most == 0 or (self.over and most < all_tries) or proposal.price > limit:
+        if not self._draft(proposals, DRAFTS * most, self._worthwhile(most)):
+            self.hope *= MORE_HOPE
+        best = self.best
+        for tried in range(most):
+            if not self.drafts or (self.over and tried):
                 break
-            if proposal.price < before * (1 + APART):
-                continue
-            before, selection = proposal.price, self._course(0.0).selection(proposal.numbers)
+            expected, _, draft, proposal = heappop(self.drafts)
+            limit_ns = self._limit_ns(best)
+            if self.is_quickest and expected >= limit_ns:
+                self.drafts.clear()  # the others are no better
+                break
+            candidate = carried_out(self.space.problem, draft, limit_ns, self.deadline)
+            self.left -= UNITS_PER_TASK * len(draft.graph.tasks)
+            if candidate is not None:
+                self.pool.append((candidate, proposal))
+                if best is None or candidate.score < best.score:
+                    best = candidate
+        self.pool.sort(key=lambda pair: pair[0].score)
+        del self.pool[POOL:]
+        if best is not None and best is not self.best:
+            self._finish(best)
+
+    def _draft(self, proposals: Sequence[Proposal], most: int, limit: float) -> int:
+        """Give tasks to the proposals up to a price that are new; how many there were."""
+        drafted_now = 0
+        for proposal in proposals:
+            if drafted_now == most or (self.over and drafted_now) or proposal.price > limit:
+                break
+            selection = self._course(0.0).selection(proposal.numbers)
             if selection in self.seen:
                 continue
-            most -= 1
-            candidate = self.seen[selection] = evaluate(self.space.problem, selection)
-            self.left -= UNITS_PER_TASK * (FAILED_TASKS if candidate is None else len(candidate.graph.tasks))
-            if candidate is not None:
-                self._keep(candidate, proposal)
-        if most == all_tries:
-            self.hope *= MORE_HOPE
+            drafted_now += 1
+            self.seen.add(selection)
+            draft = drafted(self.space.problem, selection)
+            self.left -= DRAFT_UNITS_PER_TASK * (FAILED_TASKS if draft is None else len(draft.graph.tasks))
+            if draft is not None:
+                expected = draft.counted_ns if self.is_quickest else proposal.price
+                heappush(self.drafts, (expected, len(self.seen), draft, proposal))
+        return drafted_now
+
+    def _limit_ns(self, best: Candidate | None) -> int:
+        """What a plan must be shorter than; any length will do where something else is minimised."""
+        return UNLIMITED if best is None or not self.is_quickest else best.score[1]
+
+    @property
+    def is_quickest(self) -> bool:
+        """Whether time is what is minimised."""
+        return self.space.problem.objective is Objective.LATENCY
 
     def _worthwhile(self, most: int) -> float:
         """Up to which price proposals are carried out: after a wide search all that seem better than the best.
@@ -240,17 +282,17 @@ class _Improvement:
         best, proposal = self.pool[0]
         known = self.hope * proposal.price
         wide = most == TRIED and self.space.problem.objective is not Objective.WEAR
-        return max(known, float(best.score[0])) if wide else known
+        return max(known, PESSIMISM * best.score[0]) if wide else known
 
-    def _keep(self, candidate: Candidate, proposal: Proposal) -> None:
-        self.pool.append((candidate, proposal))
-        self.pool.sort(key=lambda pair: pair[0].score)
-        del self.pool[POOL:]
-        if self.best is None or candidate.score < self.best.score:
-            self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
-            self.best = polish(self.space.problem, candidate, self.deadline)
-            if self.told is not None:
-                self.told(self.best)
+    def _finish(self, candidate: Candidate) -> None:
+        """Take a plan that is better than all before, and schedule it in every way that is known."""
+        self.best = candidate
+        if self.told is not None:
+            self.told(candidate)
+        self.left -= POLISH_UNITS_PER_TASK * min(len(candidate.graph.tasks), MANY_TASKS)
+        self.best = polish(self.space.problem, candidate, self.deadline)
+        if self.told is not None:
+            self.told(self.best)
 
     def _take_up(self, candidate: Candidate) -> None:
         """Put a plan that is given into the pool, if it is made of options of the space."""

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 
 RISE = 0.006
 """How much the bound may differ from one rung to the next, if it rises evenly within a block."""
@@ -27,13 +27,17 @@ def rungs(problem: Problem) -> tuple[int, ...]:
     They do not depend on the SRAM that is asked for. What is found on a rung does not depend on
     the others, so the plans considered for some SRAM are always among those considered for more.
     """
-    return tuple(size for size in _coarse(problem.target.board.usable_bytes) if size <= problem.sram_bytes)
+    return tuple(
+        size
+        for size in _coarse(problem.target.board.usable_bytes, problem.reserved_bytes)
+        if size <= problem.sram_bytes
+    )
 
 
 @lru_cache(maxsize=64)
-def _coarse(full: int) -> tuple[int, ...]:
+def _coarse(full: int, reserved: int) -> tuple[int, ...]:
     steps = {quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)} | {full}
-    return tuple(sorted((s for s in steps if RESERVED_BYTES < s <= full), reverse=True))
+    return tuple(sorted((s for s in steps if reserved < s <= full), reverse=True))
 
 
 @lru_cache(maxsize=1024)
@@ -75,6 +79,6 @@ def blocks(problem: Problem) -> tuple[Block, ...]:
     """The blocks that hold sizes up to a problem's SRAM, downwards."""
     full, unit = problem.target.board.usable_bytes, problem.unit_bytes
     known = rungs(problem)
-    above = [size for size in _coarse(full) if size > problem.sram_bytes]
+    above = [size for size in _coarse(full, problem.reserved_bytes) if size > problem.sram_bytes]
     highs = [above[-1] if above else full + 1, *known]
     return tuple(Block(low, high, unit) for low, high in zip(known, highs, strict=False))

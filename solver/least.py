@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate, product
 
 from ooc_solve.models.cost import align_up
-from ooc_solve.models.problem import RESERVED_BYTES, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Selection, TaskGraph
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.fused import operands
@@ -91,7 +91,7 @@ def _least_sram(full: Problem) -> LeastSram | None:
     if candidate is None:
         return None
     stage, need, kept = busiest_stage(space, candidate.selection)
-    return LeastSram(size, bound + RESERVED_BYTES, stage, need, kept, candidate)
+    return LeastSram(size, bound + full.reserved_bytes, stage, need, kept, candidate)
 
 
 def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None, int]:
@@ -114,13 +114,13 @@ def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None
     best: tuple[Candidate | None, int] = (None, full.sram_bytes + 1)
     for peak, _, selection in sorted(found)[:4]:
         arena = align_up(peak, full.unit_bytes)
-        while arena + RESERVED_BYTES < best[1]:
-            candidate = evaluate(at_size(full, arena + RESERVED_BYTES), selection)
+        while arena + full.reserved_bytes < best[1]:
+            candidate = evaluate(at_size(full, arena + full.reserved_bytes), selection)
             if candidate is not None:
-                best = candidate, arena + RESERVED_BYTES
+                best = candidate, arena + full.reserved_bytes
                 break
             arena += align_up(max(1, arena // 64), full.unit_bytes)
-    return _lower(full, best, bound + RESERVED_BYTES)
+    return _lower(full, best, bound + full.reserved_bytes)
 
 
 def _lower(full: Problem, best: tuple[Candidate | None, int], bound: int) -> tuple[Candidate | None, int]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -25,8 +26,8 @@ NEVER = -(1 << 56)
 Item = tuple[int, int, int]
 """Bytes of a buffer, ns of its transfer, how many of them there are."""
 
-FEW = 24
-"""Up to so many buffers of one kind are tried one by one."""
+FEW = 12
+"""Up to so many shifts of a staircase are compared one by one, more of them all at once."""
 
 
 # ---------------------------------------------------------------------------- matrices
@@ -152,39 +153,53 @@ class Stairs:
         return np.full(self.slots + 1, ns, np.int64)
 
     def of(self, items: Iterable[Item]) -> Ints:
-        """Most time of any choice among items whose bytes fit."""
-        found = self.flat()
-        for size, ns, count in items:
+        """Most time of any choice among items whose bytes fit; n buffers of a kind take at least
+        ``floor(n size / quantum)`` quanta.
+        """
+        kinds = sorted(items, key=lambda item: item[2])
+        if not kinds:
+            return self.flat()
+        found = self._alone(*kinds.pop())
+        for size, ns, count in reversed(kinds):
             found = self._with(found, size, ns, count)
         return found
 
-    def _with(self, f: Ints, size: int, ns: int, count: int) -> Ints:
-        """The staircase ``f`` with up to ``count`` more buffers of one kind.
+    def _alone(self, size: int, ns: int, count: int) -> Ints:
+        """The staircase of up to ``count`` buffers of one kind."""
+        if not size:
+            return self.flat(ns * count)
+        ends = (np.arange(self.slots + 1, dtype=np.int64) + 1) * self.quantum - 1
+        found: Ints = np.minimum(count, ends // size) * ns
+        return found
 
-        n buffers take at least ``floor(n size / quantum)`` quanta.
-        """
-        room = (self.slots + 1) * self.quantum - 1
+    def _with(self, f: Ints, size: int, ns: int, count: int) -> Ints:
+        """The staircase ``f`` with up to ``count`` more buffers of one kind."""
         if not size:
             return f + ns * count
-        most = min(count, room // size)
-        if most > FEW:
-            ends = (np.arange(self.slots + 1, dtype=np.int64) + 1) * self.quantum - 1
-            return self.joined(f, np.minimum(count, ends // size) * ns)
-        found = f.copy()
-        for n in range(1, most + 1):
-            skip = n * size // self.quantum
-            np.maximum(found[skip:], f[: len(f) - skip] + n * ns, out=found[skip:])
+        most = min(count, ((self.slots + 1) * self.quantum - 1) // size)
+        if size % self.quantum:
+            many = np.arange(most + 1, dtype=np.int64)
+            return _shifted(f, many * size // self.quantum, many * ns)
+        found, slots, part = f.copy(), size // self.quantum, 1
+        while most > 0:  # 1, 2, 4 and so on buffers at once, and what is left, make any number of them
+            part = min(part, most)
+            np.maximum(
+                found[part * slots :], found[: len(f) - part * slots] + part * ns, out=found[part * slots :]
+            )
+            most, part = most - part, 2 * part
         return found
 
     def joined(self, f: Ints, g: Ints) -> Ints:
         """Most time when the free bytes are shared out between two staircases."""
         if not g[-1]:
             return f
-        found: Ints = f + g[0]
-        rises = np.flatnonzero(np.diff(g)) + 1  # between its rises a staircase gains nothing
-        for skip in rises:
-            np.maximum(found[skip:], f[: len(f) - skip] + g[skip], out=found[skip:])
-        return found
+        if not f[-1]:
+            return g
+        # between its rises a staircase gains nothing
+        rises, others = (np.flatnonzero(np.diff(h, prepend=-1)) for h in (g, f))
+        if len(others) < len(rises):
+            f, g, rises = g, f, others
+        return _shifted(f, rises, g[rises])
 
     def at(self, table: Ints, rows: Ints, g: Ints, slots: Ints) -> Ints:
         """``joined(table[row], g)[slot]`` for pairs of a row and a number of free quanta."""
@@ -192,3 +207,17 @@ class Stairs:
         shared = np.where(given >= 0, table[rows] + g[np.maximum(given, 0)], 0)
         found: Ints = shared.max(axis=1)
         return found
+
+
+def _shifted(f: Ints, skips: Ints, gains: Ints) -> Ints:
+    """The most of ``f[c - skip] + gain`` over pairs of a skip and a gain, the first skip 0, for each ``c``."""
+    if len(skips) <= FEW:
+        found: Ints = f + gains[0]
+        for skip, gain in zip(skips[1:].tolist(), gains[1:].tolist(), strict=True):
+            np.maximum(found[skip:], f[: len(f) - skip] + gain, out=found[skip:])
+        return found
+    padded = np.concatenate((np.full(len(f), NEVER, np.int64), f))
+    moved = sliding_window_view(padded, len(f))[len(f) - skips]
+    moved += gains[:, None]
+    found = moved.max(axis=0)
+    return found

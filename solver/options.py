@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
@@ -26,7 +27,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 KEPT = 0
@@ -172,7 +173,7 @@ class OptionCosts:
         self.problem = problem
         self.known: dict[object, Option | None] = {}
         self.cuts: dict[int, list[tuple[Tiling, ...]]] = {}  # of fused stages, by where they end
-        self.shared: dict[object, Any] = {}  # figures of operators in fused stages
+        self.shared: dict[object, Any] = {}  # figures of operators that several options have in common
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
@@ -307,9 +308,8 @@ class OptionCosts:
         reads: Counter[str] = Counter()
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
-        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = checking = (
-            pj
-        ) = 0
+        room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
+        checking = crypto = pj = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -317,8 +317,8 @@ class OptionCosts:
             figure = self._input_cost(geometry, k, residence)
             if figure is None:
                 return None
-            slot, total_ns, head_ns, size, count, worse, largest = figure
-            extra += worse
+            slot, total_ns, head_ns, size, count, worse, largest, opening = figure
+            extra, crypto = extra + worse, crypto + opening
             channel = self.channel_of(self.region_of(op.inputs[k]))
             reads[channel] += total_ns
             first[channel] += head_ns
@@ -337,16 +337,16 @@ class OptionCosts:
             room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
             pj += self.read_pj(RegionName.IMAGE, size, count)
-        tile = Tiling(tiling.rows, tiling.columns, tiling.channels, tiling.split)
-        elements = StageGeometry.of(self.problem.network, op, tile).output_box((0, 0, 0, 0)).elements
         if splits > 1:
+            elements = geometry.output_box((0, 0, 0, 0)).elements
             slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
             room += slots[-1]
         if output != KEPT:
             figure_out = self.output_cost(geometry)
             if figure_out is None:
                 return None
-            slot, total_ns, tail_ns, size, count = figure_out
+            slot, total_ns, tail_ns, size, count, sealing = figure_out
+            crypto += sealing
             region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
             reads[self.channel_of(region)] += total_ns
             slots.append(slot)
@@ -354,10 +354,13 @@ class OptionCosts:
             pj += self.written_pj(region, size, count)
         regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
-        workspace = Workspace(self.problem, geometry, inputs, output, granules, held_inputs, held_weights)
+        workspace = Workspace(
+            self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
+            tuple(map(self.problem.seal_bytes, regions[:-1])),
+        )  # fmt: skip
         need = workspace.busiest_bytes()
         return Option(
-            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking,
+            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)), pj,
         )  # fmt: skip
@@ -374,6 +377,15 @@ class OptionCosts:
         return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
 
     def _compute_cost(self, geometry: StageGeometry) -> int:
+        """Compute time of all tiles, which does not depend on the order of the loops."""
+        tiling = geometry.tiling
+        key = "compute", geometry.op.name, tiling.rows, tiling.columns, tiling.channels, tiling.split
+        if key not in self.shared:
+            self.shared[key] = self._computed(geometry)
+        found: int = self.shared[key]
+        return found
+
+    def _computed(self, geometry: StageGeometry) -> int:
         """Compute time of all tiles, from their few distinct shapes."""
         target, total = self.problem.target, 0
         out, tiling = geometry.output, geometry.tiling
@@ -392,25 +404,28 @@ class OptionCosts:
 
     def _input_cost(
         self, geometry: StageGeometry, k: int, residence: int
-    ) -> tuple[int, int, int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch."""
+    ) -> tuple[int, int, int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the first fetch, bytes, transfers, worst extra bytes, largest fetch, opening ns."""
         op, tensor, tiling = geometry.op, geometry.inputs[k], geometry.tiling
         region = self.region_of(op.inputs[k])
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
+        seal = self.problem.seal_bytes(region)
+        if op.needs_whole_tensors and seal:
+            return None
         if op.needs_whole_tensors:
             size = align_up(tensor.size_bytes, granule)
             ns = self.read_ns(region, size, 1)
             slot = self.problem.buffer_bytes(size)
-            return slot, ns, ns, size, 1, 0, slot
+            return slot, ns, ns, size, 1, 0, slot, 0
         _, column_ranges = input_ranges(geometry, k)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
-        if narrow and (tensor.width * residence * element) % granule:
+        if narrow and (seal or (tensor.width * residence * element) % granule):
             return None
         row_ranges, column_ranges = self._fetched(geometry, k, residence)
         spans = Counter(high - low for low, high in row_ranges)
         rounds = self._rounds(geometry, k, residence)
-        slot = total_ns = size = count = held = 0
+        slot = total_ns = size = count = held = opening = 0
         first_ns = None
         widths = _tile_sizes(tensor.channels, residence)
         for height, many in spans.items():
@@ -418,7 +433,7 @@ class OptionCosts:
                 for width, planes in widths.items():
                     pixel = width * element
                     if high - low == tensor.width:
-                        segment, segments = align_up(height * tensor.width * pixel, granule), 1
+                        segment, segments = align_up(height * (tensor.width * pixel + seal), granule), 1
                     else:
                         segment, segments = align_up((high - low) * pixel, granule), height
                     ns = self.read_ns(region, segment * segments, segments)
@@ -427,20 +442,23 @@ class OptionCosts:
                     slot = max(slot, bytes_each)
                     held += times * self.problem.buffer_bytes(bytes_each)
                     total_ns += ns * times * rounds
+                    if seal:
+                        opened = crypto_ns(self.problem.target, height, height * tensor.width * pixel)
+                        opening += opened * times * rounds
                     size += bytes_each * times * rounds
                     count += times * rounds
                     first_ns = ns if first_ns is None else min(first_ns, ns)
         slot = self.problem.buffer_bytes(slot)
-        worst = self._worst_slot(tensor, max(spans), residence, granule)
+        worst = self._worst_slot(max(spans), tensor.width * residence * element + seal, granule)
         extra = max(0, self.problem.buffer_bytes(worst) - slot)
         if tiling.hold_inputs:
-            return held, total_ns, first_ns or 0, size, count, extra * (count // max(1, rounds)), slot
-        return slot, total_ns, first_ns or 0, size, count, extra, slot
+            extra *= count // max(1, rounds)
+            return held, total_ns, first_ns or 0, size, count, extra, slot, opening
+        return slot, total_ns, first_ns or 0, size, count, extra, slot, opening
 
     @staticmethod
-    def _worst_slot(tensor: Tensor, rows: int, width: int, granule: int) -> int:
-        """Buffer for stripes of ``rows`` rows that start anywhere, in records of many rows."""
-        row = tensor.width * width * tensor.dtype.size_bytes
+    def _worst_slot(rows: int, row: int, granule: int) -> int:
+        """Buffer for stripes of ``rows`` rows of so many bytes that start anywhere, in records of many rows."""
         return align_up(rows * row, granule) + (granule if row % granule else 0)
 
     @staticmethod
@@ -480,6 +498,25 @@ class OptionCosts:
         """Slot bytes, total ns, ns of the first fetch, bytes, transfers, bytes when held, ns of checking."""
         tiling = geometry.tiling
         rows, columns, groups, splits = geometry.grid
+        one = geometry.weight_key((0, 0, groups - 1, splits - 1)) == (0, 0)
+        if one or tiling.hold_weights:
+            rounds = 1
+        elif splits > 1:
+            rounds = rows * columns
+        elif tiling.loop is LoopOrder.ACTIVATIONS_OUTER and groups > 1:
+            rounds = rows
+        else:
+            rounds = 1
+        key = "weights", geometry.op.name, tiling.channels, tiling.split
+        if key not in self.shared:
+            self.shared[key] = self._records(geometry)
+        slot, ns, first, size, count, held, checking = self.shared[key]
+        held = held if tiling.hold_weights else 0
+        return slot, ns * rounds, first, size * rounds, count * rounds, held, checking * rounds
+
+    def _records(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int, int]:
+        """`_weight_cost` of records that are fetched once and held."""
+        _, _, groups, splits = geometry.grid
         granule = self._granule(RegionName.IMAGE)
         keys: Counter[int] = Counter()
         seen = set()
@@ -490,28 +527,18 @@ class OptionCosts:
                 if key in seen:
                     continue
                 seen.add(key)
-                size = align_up(geometry.weight_bytes(index) + CHECKSUM_BYTES, granule)
+                size = align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
                 like = 1
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
                 keys[size] += like
-        if geometry.weight_key((0, 0, groups - 1, splits - 1)) == (0, 0) or tiling.hold_weights:
-            rounds = 1
-        elif splits > 1:
-            rounds = rows * columns
-        elif tiling.loop is LoopOrder.ACTIVATIONS_OUTER and groups > 1:
-            rounds = rows
-        else:
-            rounds = 1
-        total_ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n * rounds for size, n in keys.items())
+        ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n for size, n in keys.items())
         slot = self.problem.buffer_bytes(max(keys))
         held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
         first = min(self.read_ns(RegionName.IMAGE, size, 1) for size in keys)
-        count = sum(keys.values())
         total = sum(size * n for size, n in keys.items())
-        checking = sum(check_ns(self.problem.target, size) * n * rounds for size, n in keys.items())
-        held = held if tiling.hold_weights else 0
-        return slot, total_ns, first, total * rounds, count * rounds, held, checking
+        checking = sum(check_ns(self.problem.target, size) * n for size, n in keys.items())
+        return slot, ns, first, total, sum(keys.values()), held, checking
 
     @staticmethod
     def _alike(group: int, groups: int) -> int:
@@ -525,32 +552,36 @@ class OptionCosts:
             return 1
         return splits - 2
 
-    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int] | None:
-        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output."""
+    def output_cost(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int] | None:
+        """Slot bytes, total ns, ns of the last store, bytes and transfers of the output, ns of sealing it."""
         tensor, tiling, op = geometry.output, geometry.tiling, geometry.op
         region = RegionName.OUTPUT if op.output in self.problem.network.outputs else RegionName.SCRATCH
         granule = self._granule(region)
         element = tensor.dtype.size_bytes
-        narrow = tiling.columns < tensor.width
+        narrow, seal = tiling.columns < tensor.width, self.problem.seal_bytes(region)
+        if seal and (narrow or op.needs_whole_tensors):
+            return None
         if narrow and (
             (tiling.columns * tiling.channels * element) % granule
             or (tensor.width * tiling.channels * element) % granule
             or tensor.width % tiling.columns or tensor.channels % tiling.channels
         ):  # fmt: skip
             return None
-        slot = total_ns = size = count = 0
+        slot = total_ns = size = count = sealing = 0
         last_ns = None
         for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
             for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
                 for depth, ng in _tile_sizes(tensor.channels, tiling.channels).items():
-                    dense = height * width * depth * element
+                    dense = height * (width * depth * element + seal)
                     segments = height if narrow else 1
                     moved = dense if narrow else align_up(dense, granule)
                     ns, times = self.write_ns(region, moved, segments), nr * nc * ng
+                    if seal:
+                        sealing += times * crypto_ns(self.problem.target, height, dense - height * seal)
                     slot = max(slot, moved)
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
-        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count
+        return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing
 
 
 def _tile_sizes(total: int, tile: int) -> Counter[int]:

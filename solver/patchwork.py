@@ -15,9 +15,9 @@ import numpy as np
 from ooc_solve.models.cost import align_up, check_ns, compute_ns
 from ooc_solve.models.patches import buffer_elements
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, cut_range
 from ooc_solve.models.vocabulary import OpKind, RegionName, Tensor
-from ooc_solve.solver.expansion import CHECKSUM_BYTES
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 
@@ -133,7 +133,9 @@ class Patchwork:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         patches = list(by_patch.values())
         for key, groups in _records(layer).items():
-            size = align_up(layer.weight_bytes((0, 0, key[0], 0)) + CHECKSUM_BYTES, granule)
+            size = align_up(
+                layer.weight_bytes((0, 0, key[0], 0)) + trailer_bytes(self.problem.target), granule
+            )
             room, check = self.problem.buffer_bytes(size), check_ns(self.problem.target, size)
             uses = [[kernels[g] for g in groups] for kernels in patches]
             lives = (

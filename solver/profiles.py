@@ -13,13 +13,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, opening_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import Box, LoopOrder, Op, OpKind, RegionName, Tensor
 from ooc_solve.solver.expansion import (
     ACCUMULATOR_BYTES,
-    CHECKSUM_BYTES,
     SelectionError,
     input_transfer,
 )
@@ -92,7 +92,7 @@ class Profiles:
             for region in RegionName
         }
         self._known: dict[object, Profile | None] = {}
-        self._moves: dict[object, tuple[int, int, int] | None] = {}
+        self._moves: dict[object, tuple[int, int, int, int] | None] = {}
         first: dict[str, int] = {}
         for stage, op in enumerate(problem.network.ops):
             for name in op.inputs:
@@ -155,8 +155,8 @@ class Profiles:
         plane: int,
         rows: tuple[int, int],
         columns: tuple[int, int],
-    ) -> tuple[int, int, int]:
-        """Buffer bytes, ns and bytes moved of a fetched box.
+    ) -> tuple[int, int, int, int]:
+        """Buffer bytes, ns and bytes moved of a fetched box, and ns of opening it.
 
         Raises
         ------
@@ -173,15 +173,17 @@ class Profiles:
 
     def _fetch(
         self, tensor: Tensor, width: int, record: int, plane: int, box: Box
-    ) -> tuple[int, int, int] | None:
+    ) -> tuple[int, int, int, int] | None:
         region = self.region_of(tensor.name)
-        layout = StorageLayout(tensor, width, record, self.problem.granule_bytes(region))
+        granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
+        layout = StorageLayout(tensor, width, record, granule, 0, seal)
         try:
             transfer = input_transfer(region, layout, plane, box)
         except SelectionError:
             return None
         size = transfer.size_bytes
-        return self.problem.buffer_bytes(size), self.read_ns(region, size, transfer.segments), size
+        opening = opening_ns(self.problem.target, transfer)
+        return self.problem.buffer_bytes(size), self.read_ns(region, size, transfer.segments), size, opening
 
     def read_ns(self, region: RegionName, size: int, segments: int = 1) -> int:
         """Time of a load."""
@@ -281,15 +283,17 @@ class _Walk:
         key = (plane * len(rows) + at_row) * len(columns) + at_column
         distinct, first, which = np.unique(key, return_index=True, return_inverse=True)
         figures = np.empty((3, len(distinct)), np.int64)
-        moved = np.empty(len(distinct), np.int64)
+        moved, opening = np.empty(len(distinct), np.int64), np.empty(len(distinct), np.int64)
         for i, kernel in enumerate(first):
             box = rows[at_row[kernel]], columns[at_column[kernel]]
-            figures[0, i], figures[1, i], moved[i] = self.known.fetched(
+            figures[0, i], figures[1, i], moved[i], opening[i] = self.known.fetched(
                 tensor, residence, self.records[k], int(plane[kernel]), *box
             )
             figures[2, i] = int(plane[kernel]) * PLANE + box[0][1]
         region = self.known.region_of(tensor.name)
-        self._load(k, region, figures, moved, which.reshape(-1), self.option.tiling.hold_inputs)
+        which = which.reshape(-1)
+        starts = self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs)
+        self.table[COMPUTE, starts] += opening[which[starts]]
 
     def _kept_input(self, k: int) -> None:
         name = self.geometry.inputs[k].name
@@ -305,19 +309,19 @@ class _Walk:
         granule = self.problem.granule_bytes(RegionName.IMAGE)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
-        known: dict[int, tuple[int, int, int]] = {}
-        figures = np.zeros((3, 1 if shared else groups * splits), np.int64)
-        moved = np.zeros(figures.shape[1], np.int64)
-        for i in range(figures.shape[1]):
-            size = align_up(geometry.weight_bytes((0, 0, *divmod(i, splits))) + CHECKSUM_BYTES, granule)
-            if size not in known:
-                known[size] = self.problem.buffer_bytes(size), self.known.read_ns(RegionName.IMAGE, size), 0
-            figures[:, i], moved[i] = known[size], size
-        starts = self._load(
-            len(geometry.inputs), RegionName.IMAGE, figures, moved, which, self.option.tiling.hold_weights
-        )
-        checks = np.array([check_ns(self.problem.target, int(size)) for size in moved], np.int64)
-        self.table[COMPUTE, starts] += checks[which[starts]]
+        groups_at, like_group = _representatives(1 if shared else groups)
+        splits_at, like_split = _representatives(1 if shared else splits)
+        like = (like_group[:, None] * len(splits_at) + like_split).reshape(-1)
+        records = [geometry.weight_bytes((0, 0, g, s)) for g in groups_at for s in splits_at]
+        sizes = [align_up(size + trailer_bytes(self.problem.target), granule) for size in records]
+        figures = np.array(
+            [(self.problem.buffer_bytes(s), self.known.read_ns(RegionName.IMAGE, s), 0) for s in sizes],
+            np.int64,
+        ).T
+        checks = np.array([check_ns(self.problem.target, size) for size in sizes], np.int64)
+        moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
+        starts = self._load(len(geometry.inputs), RegionName.IMAGE, figures[:, like], moved, which, hold)
+        self.table[COMPUTE, starts] += checks[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
@@ -363,13 +367,17 @@ class _Walk:
         region = self.known.region_of(out.name)
         granule, narrow = self.problem.granule_bytes(region), tiling.columns < out.width
         tiles = np.flatnonzero(self.split == splits - 1)
-        figures = np.empty((3, len(kinds)), np.int64)
+        figures = np.empty((4, len(kinds)), np.int64)
+        seal, target = self.problem.seal_bytes(region), self.problem.target
         for i, (rows, columns, channels) in enumerate(kinds):
-            dense = rows * columns * channels * out.dtype.size_bytes
+            payload = rows * columns * channels * out.dtype.size_bytes
+            dense = payload + rows * seal
             size, segments = (dense, rows) if narrow else (align_up(dense, granule), 1)
             room = self.problem.buffer_bytes(align_up(dense, granule))
-            figures[:, i] = room, self.known.write_ns(region, size, segments), size
+            sealing = crypto_ns(target, rows, payload) if seal else 0
+            figures[:, i] = room, self.known.write_ns(region, size, segments), size, sealing
         at = which[tiles]
+        self.table[COMPUTE, tiles] += figures[3, at]
         self.table[NEED, tiles] += figures[0, at]
         self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = figures[0, at], figures[1, at]
         self.table[STORE_ROW, tiles] = self.group[tiles] * PLANE + self.row[tiles] * tiling.rows
@@ -413,12 +421,13 @@ class _FusedWalk:
 
     def _fetched(
         self, operand: int, tensor: Tensor, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> tuple[int, int, int]:
+    ) -> tuple[int, int, int, int]:
         return self.known.fetched(tensor, tensor.channels, self.records[operand], 0, rows, columns)
 
     def run(self) -> Profile:
         """The profile."""
         work, table = self.work, self.table
+        table[COMPUTE], table[NEED] = work.compute_ns, work.need_bytes
         tensors = [self.layers[n].inputs[k] for n, k, _ in work.outer()]
         for fetch in work.fetches:
             if fetch.operand == WEIGHTS:
@@ -427,10 +436,10 @@ class _FusedWalk:
                 self._load(self.weights, RegionName.IMAGE, fetch.kernel, (room, ns, fetch.size), 0)
             else:
                 tensor = tensors[fetch.operand]
-                figures = self._fetched(fetch.operand, tensor, fetch.rows, fetch.columns)
+                room, ns, moved, opening = self._fetched(fetch.operand, tensor, fetch.rows, fetch.columns)
+                table[COMPUTE, fetch.kernel] += opening
                 region = self.known.region_of(tensor.name)
-                self._load(fetch.operand, region, fetch.kernel, figures, fetch.rows[1])
-        table[COMPUTE], table[NEED] = work.compute_ns, work.need_bytes
+                self._load(fetch.operand, region, fetch.kernel, (room, ns, moved), fetch.rows[1])
         self._kept_inputs()
         self._output()
         compute, peak = int(table[COMPUTE].sum()), int(table[NEED].max())
@@ -465,8 +474,11 @@ class _FusedWalk:
         layer, problem = self.layers[-1], self.problem
         out, region = layer.output, self.known.region_of(layer.output.name)
         granule, element = problem.granule_bytes(region), out.dtype.size_bytes
+        seal = problem.seal_bytes(region)
         for kernel, (rows, columns, channels), row in self.work.stored:
-            dense = rows * columns * channels * element
+            payload = rows * columns * channels * element
+            dense = payload + rows * seal
+            self.table[COMPUTE, kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
             narrow = columns < out.width
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))
@@ -489,3 +501,11 @@ def _numbers(ranges: tuple[tuple[int, int], ...]) -> Ints:
     """For each range, the position of the first that equals it."""
     known: dict[tuple[int, int], int] = {}
     return np.array([known.setdefault(r, i) for i, r in enumerate(ranges)], np.int64)
+
+
+def _representatives(tiles: int) -> tuple[list[int], Ints]:
+    """Tiles of an axis that stand for all of equal size (the last may be smaller), and which one each is like."""
+    chosen = sorted({0, tiles - 1})
+    like = np.zeros(tiles, np.int64)
+    like[-1] = len(chosen) - 1
+    return chosen, like

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -43,7 +43,7 @@ from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import Space, build_space, stored_bytes
 from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
-from ooc_solve.solver.workspace import input_ranges
+from ooc_solve.solver.workspace import Ranges, input_ranges
 
 Mask = NDArray[np.bool_]
 State = tuple[int, ...]
@@ -116,6 +116,7 @@ class Lives:
         self.size = {n: problem.buffer_bytes(stored_bytes(problem, n)) for n in network.tensors}
         self.pinned_bytes = sum(self.size[n] for n in self.pinned)
         self.alive = [self._alive(stage) for stage in range(len(self.ops) + 1)]
+        self._in_full: dict[str, bool] = {}
 
     def _alive(self, stage: int) -> tuple[str, ...]:
         """Tensors that are there before a stage and used in it or later; pinned ones are always there."""
@@ -157,6 +158,11 @@ class Lives:
 
     def read_in_full(self, name: str) -> bool:
         """Whether some consumer reads every element, whatever its tiling: then all stores precede its end."""
+        if name not in self._in_full:
+            self._in_full[name] = self._is_read_in_full(name)
+        return self._in_full[name]
+
+    def _is_read_in_full(self, name: str) -> bool:
         return any(
             _covers(self.problem, self.ops[stage], k)
             for stage in self.consumers[name]
@@ -172,27 +178,37 @@ def _covers(problem: Problem, op: Op, k: int) -> bool:
     geometry = StageGeometry.of(network, op, smallest)
     tensor = geometry.inputs[k]
     rows, columns = input_ranges(geometry, k)
-    return all(
-        {i for low, high in ranges for i in range(low, high)} == set(range(size))
-        for ranges, size in ((rows, tensor.height), (columns, tensor.width))
-    )
+    return all(_reaches(ranges, size) for ranges, size in ((rows, tensor.height), (columns, tensor.width)))
+
+
+def _reaches(ranges: Ranges, size: int) -> bool:
+    """Whether ranges, in order of where they begin, cover everything up to a size."""
+    reached = 0
+    for low, high in sorted(ranges):
+        if low > reached:
+            return False
+        reached = max(reached, high)
+    return reached >= size
 
 
 # ----------------------------------------------------------------------------- batches
 
 
 class Staircases:
-    """Staircases of sets of items, each computed once."""
+    """Staircases of sets of items, each computed once; equal ones are one array."""
 
     def __init__(self, stairs: Stairs) -> None:
         self.stairs = stairs
-        self._known: dict[tuple[Item, ...], Ints] = {}
+        self.flat = stairs.flat()
+        self._known: dict[tuple[Item, ...], Ints] = {(): self.flat}
+        self._equal: dict[bytes, Ints] = {self.flat.tobytes(): self.flat}
 
-    def of(self, items: Sequence[Item]) -> Ints:
+    def of(self, items: Iterable[Item]) -> Ints:
         """The staircase of some items."""
         key = tuple(sorted(items))
         if key not in self._known:
-            self._known[key] = self.stairs.of(key)
+            found = self.stairs.of(key)
+            self._known[key] = self._equal.setdefault(found.tobytes(), found)
         return self._known[key]
 
 
@@ -366,6 +382,7 @@ class Options:
         self.steps: list[list[Steps]] = []
         self.batches: list[dict[Context, Batch]] = []
         self._codes: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        self._names: dict[tuple[int, int], tuple[str, ...]] = {}
         for stage in range(len(stages)):
             _check(deadline)
             self._add(stage)
@@ -397,7 +414,13 @@ class Options:
 
     def names(self, stage: int, option: Option) -> tuple[str, ...]:
         """What an option of a stage reads, operand by operand."""
-        return operands(self.problem.network, stage, option.operators)
+        return self._operands(stage, option.operators)
+
+    def _operands(self, stage: int, operators: int) -> tuple[str, ...]:
+        key = stage, operators
+        if key not in self._names:
+            self._names[key] = operands(self.problem.network, *key)
+        return self._names[key]
 
     def _code(self, name: str, residence: int, rows: int) -> int:
         """Where a tensor lives: channels per plane, and where it matters rows per record."""
@@ -464,44 +487,44 @@ class Options:
             yield context, self._batch(stage, numbers)
 
     def _batch(self, stage: int, numbers: list[int]) -> Batch:
-        rows: dict[bytes, int] = {}
+        known: dict[int, int] = {}
         tables: list[Ints] = []
 
         def row_of(staircase: Ints) -> int:
-            key = staircase.tobytes()
-            if key not in rows:
-                rows[key] = len(tables)
+            row = known.setdefault(id(staircase), len(tables))
+            if row == len(tables):
                 tables.append(staircase)
-            return rows[key]
+            return row
 
-        ahead, own = [], []
+        channels, ahead, own = range(self.channels), [], []
         for number in numbers:
             steps, option = self.steps[stage][number], self.options[stage][number]
-            places = np.array(
-                [[row_of(self.load_stairs(stage, number, place, c)) for place in range(3)]
-                 for c in range(self.channels)], np.int64).reshape(self.channels, 3)  # fmt: skip
-            left = np.array(
-                [[row_of(self.stairs.flat()), row_of(self.store_stairs(stage, option, steps, c))]
-                 for c in range(self.channels)], np.int64).reshape(self.channels, 2)  # fmt: skip
-            ahead.append(places[:, steps.place])
-            own.append(left[:, 1 - steps.first.astype(np.int64)])
-        table = np.stack(tables) if tables else np.zeros((1, self.stairs.slots + 1), np.int64)
+            places = [
+                [row_of(self.load_stairs(stage, number, place, c)) for place in range(3)] for c in channels
+            ]
+            left = [
+                [row_of(self.staircases.flat), row_of(self.store_stairs(stage, option, steps, c))]
+                for c in channels
+            ]
+            ahead.append(np.array(places, np.int64).reshape(-1, 3)[:, steps.place])
+            own.append(np.array(left, np.int64).reshape(-1, 2)[:, 1 - steps.first.astype(np.int64)])
+        table = np.stack(tables) if tables else self.staircases.flat[None]
         steps_of = [self._with_kept_input(stage, n) for n in numbers]
         return _batch(numbers, steps_of, ahead, own, table)
 
     def _with_kept_input(self, stage: int, number: int) -> Steps:
         """Steps whose first kernel also waits for network inputs that are kept from here on."""
         steps, option = self.steps[stage][number], self.options[stage][number]
-        fetch, compute = steps.fetch_ns, steps.compute_ns
         for name, residence in dict(zip(self.names(stage, option), option.inputs, strict=True)).items():
             if residence == KEPT and self.comes_kept(name) and self.lives.consumers[name][0] == stage:
                 _, ns, c = self.kept_input(name)
-                fetch, compute = fetch.copy(), compute.copy()
+                fetch, compute = steps.fetch_ns.copy(), steps.compute_ns.copy()
                 if c < 0:
                     compute[0] += ns
                 else:
                     fetch[c, 0] += ns
-        return replace(steps, fetch_ns=fetch, compute_ns=compute)
+                steps = replace(steps, fetch_ns=fetch, compute_ns=compute)
+        return steps
 
     def comes_kept(self, name: str) -> bool:
         """Whether keeping a tensor means to load it whole."""
@@ -597,13 +620,13 @@ class Options:
                     items[size, ns] += many
                     if pieces:
                         items[piece, each] += many * pieces
-            self.stock.loads[key] = self.staircases.of([(*kind, many) for kind, many in items.items()])
+            self.stock.loads[key] = self.staircases.of((*kind, many) for kind, many in items.items())
         return self.stock.loads[key]
 
     def operands(self, stage: int, operators: int) -> list[list[int]]:
         """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
         found: list[list[int]] = [[] for _ in range(self.channels)]
-        names = operands(self.problem.network, stage, operators)
+        names = self._operands(stage, operators)
         for k in (*range(len(names)), WEIGHTS):
             if (channel := self._channel(names, k)) >= 0:
                 found[channel].append(k)
@@ -619,7 +642,7 @@ class Options:
         """Staircase of the tiles that a stage stores, on a channel."""
         name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
-        return self.staircases.of(steps.stores) if spilled else self.stairs.flat()
+        return self.staircases.of(steps.stores) if spilled else self.staircases.flat
 
 
 def _stairs_of(problem: Problem) -> Stairs:
@@ -697,7 +720,7 @@ class _Credits:
             stairs = self.options.all_loads(stage, number, channel, own)
             if stairs is not None:
                 found[id(stairs)] = stairs
-        return np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
+        return np.maximum.reduce(list(found.values())) if found else self.options.staircases.flat
 
     def ahead(self, stage: int, state: State, channel: int) -> Ints:
         """Loads for this stage and later ones that may happen before it, by free bytes."""
@@ -761,7 +784,7 @@ class _Credits:
                 stairs = self.options.all_loads(first, number, channel, operand)
                 if stairs is not None:
                     found[id(stairs)] = stairs
-        return np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
+        return np.maximum.reduce(list(found.values())) if found else self.options.staircases.flat
 
     def late(self, stage: int, state: State, channel: int) -> Ints:
         """Stores of earlier stages that may be outstanding in this one, by free bytes."""
@@ -835,16 +858,11 @@ class Round:
             _check(self.deadline)
             if stage:
                 self.labels[stage] = self._kept(arrived[stage])
-            here = []
-            for key, mask in batches:
-                labels = self.labels[stage].get(key[1])
-                if labels is None:
-                    continue
-                mask, matrices = self._matrices(key, mask)
-                if mask.any():
-                    here.append((key, mask, matrices))
-                    images = applied(matrices, labels).reshape(d, -1)
-                    arrived[stage + key[3]][self.lives.after(*key)].append(images)
+            reached = [(key, mask) for key, mask in batches if key[1] in self.labels[stage]]
+            here = self._matrices(reached)
+            for key, _, matrices in here:
+                images = applied(matrices, self.labels[stage][key[1]]).reshape(d, -1)
+                arrived[stage + key[3]][self.lives.after(*key)].append(images)
             self.matrices.append(here)
         self.labels[-1] = self._kept(arrived[-1])
 
@@ -852,8 +870,27 @@ class Round:
         """The vectors behind an operator that are told apart."""
         return {s: minimal(np.concatenate(images, axis=1), self.most) for s, images in arrived.items()}
 
-    def _matrices(self, key: Key, mask: Mask) -> tuple[Mask, Ints]:
-        """Options of a batch that fit beside the kept tensors, and their matrices."""
+    def _matrices(self, batches: Sequence[tuple[Key, Mask]]) -> list[tuple[Key, Mask, Ints]]:
+        """Options of some batches that fit beside the kept tensors, and their matrices."""
+        fitting = [found for key, mask in batches if (found := self._fitting(key, mask)) is not None]
+        if not fitting:
+            return []
+        parts = [batch for _, _, batch, _ in fitting]
+        count, row_runs, row_count, rows = (
+            np.concatenate([getattr(batch, name) for batch in parts])
+            for name in ("count", "row_runs", "row_count", "rows")
+        )
+        single = np.concatenate([matrices for _, _, _, matrices in fitting], axis=2)
+        rounds = powers(chains(powers(single, count), row_runs), row_count)
+        ends = np.cumsum([len(batch.rows) for batch in parts])
+        whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
+        return [
+            (key, mask, own + self.options.toll_ns(key[0], batch.options))
+            for (key, mask, batch, _), own in zip(fitting, whole, strict=True)
+        ]
+
+    def _fitting(self, key: Key, mask: Mask) -> tuple[Key, Mask, Batch, Ints] | None:
+        """Options of a batch that fit, and the matrices of their single kernels; None if none do."""
         stage, state, output, operators = key
         options = self.options
         batch = options.batch(*key).take(mask)
@@ -863,15 +900,14 @@ class Round:
         free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
         runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
         fits = np.minimum.reduceat(free, np.cumsum(runs) - runs) >= 0
+        if not fits.any():
+            return None
         if not fits.all():
             left = mask.copy()
             left[np.flatnonzero(mask)[~fits]] = False
-            if not fits.any():
-                return left, np.zeros((0, 0, 0), np.int64)
             free, batch, mask = free[np.repeat(fits, runs)], batch.take(fits), left
         single = self._single(batch, key, room, own_bytes, free // options.stairs.quantum)
-        rounds = powers(chains(powers(single, batch.count), batch.row_runs), batch.row_count)
-        return mask, chains(rounds, batch.rows) + options.toll_ns(stage, batch.options)
+        return key, mask, batch, single
 
     def _free(self, room: int, own_bytes: int, need: Ints, before_output: Mask, instant: Mask) -> Ints:
         """Bytes that kernels leave free; one that takes no time holds nothing, as lives are half-open."""

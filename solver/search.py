@@ -22,7 +22,7 @@ from ooc_solve.models.vocabulary import (
     TaskGraph,
 )
 from ooc_solve.solver import listing
-from ooc_solve.solver.allocation_schedule import packed_schedules
+from ooc_solve.solver.allocation_schedule import counted, packed_schedules
 from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.expansion import SelectionError, expand
@@ -30,6 +30,7 @@ from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, w
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.placement import place
+from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
 
@@ -55,11 +56,20 @@ POLICIES = tuple(
 COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
 """Policies of schedules that count bytes and get addresses afterwards, tried for the best candidate."""
 
+REPAIRED = (Policy(1, 1, False), Policy(32, 1, False))
+"""Policies of schedules that count bytes and are mended until there are addresses."""
+
+QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True), Policy(3, 1, True))
+"""Those that are tried where there are many tasks."""
+
 LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 """The same for a candidate whose tiles are not placed in any other way."""
 
-MANY_TASKS = 600
+MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
+
+PACKED_TASKS = 1500
+"""Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +119,21 @@ NEARLY = 1.1
 """Selections whose quick schedules take up to so many times what the budgets allow are scheduled in all ways."""
 
 
-def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
-    """Best of a few list schedules of a selection, None if it cannot be carried out within the budgets."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A selection with its tasks, and how long they take if bytes are counted and have no addresses.
+
+    ``allowed_ns`` is the longest makespan within the budgets, infinite without any.
+    """
+
+    selection: Selection
+    graph: TaskGraph
+    counted_ns: int
+    allowed_ns: float
+
+
+def drafted(problem: Problem, selection: Selection) -> Draft | None:
+    """What a selection comes to at best, quickly; None if it cannot be carried out within the budgets."""
     try:
         graph = expand(problem, selection)
     except SelectionError:
@@ -118,16 +141,37 @@ def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
     allowed = allowed_makespan_ns(problem, graph)
     if allowed < 0:
         return None
+    times = (counted(problem, graph, policy) for policy in REPAIRED)
+    counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
+    return Draft(selection, graph, counted_ns, allowed)
+
+
+def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
+    """Best of a few list schedules of a selection, None if it cannot be carried out within the budgets."""
+    draft = drafted(problem, selection)
+    return None if draft is None else carried_out(problem, draft, 0)
+
+
+def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float = inf) -> Candidate | None:
+    """Best of a few list schedules, None if none is found within the budgets.
+
+    Where counting bytes alone gives less than that and ``below_ns``, tiles are packed again until they have
+    addresses.
+    """
+    graph = draft.graph
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
+    above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
+    if draft.counted_ns < above_ns:
+        best = repaired(problem, graph, REPAIRED, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
         return None
     makespan = makespan_ns(graph, best.start_ns)
-    found = Candidate(selection, graph, best, score_of(problem, graph, makespan))
-    if allowed < makespan <= NEARLY * allowed:
-        found = polish(problem, found, inf)
-    return found if found.score[1] <= allowed else None
+    found = Candidate(draft.selection, graph, best, score_of(problem, graph, makespan))
+    if draft.allowed_ns < makespan <= NEARLY * draft.allowed_ns:
+        found = polish(problem, found, deadline)
+    return found if found.score[1] <= draft.allowed_ns else None
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
@@ -142,7 +186,10 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
             return best
-    for schedule in packed_schedules(problem, candidate.graph, COUNTING, best.score[1]):
+    if len(candidate.graph.tasks) > PACKED_TASKS:
+        return best
+    counting = COUNTING if effort == 8 else QUICK_COUNTING
+    for schedule in packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline):
         score = judge.score(makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)

@@ -18,7 +18,7 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import align_up, read_ns, write_ns
 from ooc_solve.models.energy import Rates
-from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
 from ooc_solve.solver.fused import fused_options, operands, spans
@@ -176,7 +176,7 @@ def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes:
                         found += costs.options(op, inputs, output, arena, offered)
             known[shape] = tuple(found)
         stages.append(known[shape])
-    for span in spans(network, offered):
+    for span in spans(network, offered, problem.patch_depth):
         stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered))
     return Space(problem, tuple(stages), where, _lives(problem))
 
@@ -376,7 +376,10 @@ class SelectionModel:
         """Bytes of each bank of the arena."""
         if self.arena <= 0:
             return []
-        return [size for _, size in replace(self.problem, sram_bytes=self.arena + RESERVED_BYTES).banks]
+        return [
+            size
+            for _, size in replace(self.problem, sram_bytes=self.arena + self.problem.reserved_bytes).banks
+        ]
 
     def _alive(self, stage: int) -> list[str]:
         """Tensors that occupy SRAM during a stage if they are kept."""

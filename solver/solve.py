@@ -170,10 +170,11 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
     if plan is None:
         return Result("cp-sat", Status.INFEASIBLE, None, None, descent.bound or 0, descent.seconds)
     objective = value(problem.objective, plan.figures)
-    if descent.bound is not None or interrupted:
+    left_s = descent.deadline - time.monotonic()
+    if descent.bound is not None or interrupted or (descent.floor and left_s <= 0):
         bound = min(objective, descent.bound or descent.floor)
     else:
-        bound = lower_bound(problem, budget, objective)
+        bound = lower_bound(problem, replace(budget, time_limit_s=max(1.0, left_s)), objective)
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
     return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.patchwork import WEIGHTS as PATCH_WEIGHTS
@@ -116,6 +117,11 @@ class StepCosts:
         store = self.problem.target.stores[self.problem.store_index(region)]
         return write_ns(self.problem.target, store, size, segments)
 
+    def opening_ns(self, tensor: Tensor, rows: int, width: int) -> int:
+        """Least time to open so many whole rows of a plane."""
+        payload = rows * tensor.width * width * tensor.dtype.size_bytes
+        return crypto_ns(self.problem.target, rows, payload)
+
     def record_rows(self, name: str, width: int, rows: int) -> int:
         """Rows per record of a spilled tensor if transfers depend on them, else 0.
 
@@ -123,9 +129,10 @@ class StepCosts:
         rows are whole granules, every box starts and ends on one; network inputs are one record.
         """
         tensor = self.problem.network.tensors[name]
-        row = tensor.width * width * tensor.dtype.size_bytes
-        last = tensor.width * (tensor.channels % width) * tensor.dtype.size_bytes
-        granule = self.problem.granule_bytes(self.region_of(name))
+        region = self.region_of(name)
+        granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
+        row = tensor.width * width * tensor.dtype.size_bytes + seal
+        last = tensor.width * (tensor.channels % width) * tensor.dtype.size_bytes + seal
         if name in self.problem.network.inputs or (row % granule == 0 and last % granule == 0):
             return 0
         return rows
@@ -141,7 +148,7 @@ class StepCosts:
     ) -> tuple[int, int, Load]:
         """Buffer bytes and ns of whole rows of a plane in records of so many rows, and its kind of load."""
         granule = self.problem.granule_bytes(region)
-        row = tensor.width * width * tensor.dtype.size_bytes
+        row = tensor.width * width * tensor.dtype.size_bytes + self.problem.seal_bytes(region)
         pitch = align_up(record * row, granule)
         first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
         size = align_up(last + row, granule) - align_down(first, granule)
@@ -160,7 +167,7 @@ class StepCosts:
         granule = self.problem.granule_bytes(region)
         pixel = width * tensor.dtype.size_bytes
         if columns == tensor.width:
-            row, segments = columns * pixel, 1
+            row, segments = columns * pixel + self.problem.seal_bytes(region), 1
             segment = align_up(rows * row, granule)
             worst = segment if row % granule == 0 else rows * align_up(row, granule) + granule
         else:
@@ -281,9 +288,11 @@ class _Stage:
         region = self.costs.region_of(tensor.name)
         granule = self.problem.granule_bytes(region)
         narrow = self.option.tiling.columns < tensor.width
-        room, moved = [], []
+        room, moved, sealing = [], [], []
         for rows, columns, groups in kinds:
-            size = rows * columns * groups * element
+            seal, payload = self.problem.seal_bytes(region), rows * columns * groups * element
+            size = payload + rows * seal
+            sealing.append(crypto_ns(self.problem.target, rows, payload) if seal else 0)
             room.append(self.problem.buffer_bytes(align_up(size, granule)))
             moved.append(
                 self.costs.write_ns(
@@ -292,6 +301,7 @@ class _Stage:
             )
         tiles = np.flatnonzero(complete)
         self.need[tiles] += np.array(room, np.int64)[which[tiles]]
+        self.compute[tiles] += np.array(sealing, np.int64)[which[tiles]]
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
         many = np.bincount(which[tiles], minlength=len(kinds))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
@@ -329,7 +339,12 @@ class _Stage:
         else:
             kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
             figures = [self.costs.fetched(k, region, tensor, *kind) for kind in kinds]
-        self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+        starts = self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+        if self.problem.seal_bytes(region):
+            plane_heights, widths_now = heights[at_row], widths[plane]
+            for kernel in starts:
+                high, wide = int(plane_heights[kernel]), int(widths_now[kernel])
+                self.compute[kernel] += self.costs.opening_ns(tensor, high, wide)
 
     def _weights(self) -> None:
         a, geometry = self.axes, self.geometry
@@ -340,7 +355,9 @@ class _Stage:
         figures, checks = [], []
         for group in group_of[1]:
             for split in split_of[1]:
-                size = geometry.weight_bytes((0, 0, int(group), int(split))) + CHECKSUM_BYTES
+                size = geometry.weight_bytes((0, 0, int(group), int(split))) + trailer_bytes(
+                    self.problem.target
+                )
                 size = align_up(size, granule)
                 ns = self.costs.read_ns(RegionName.IMAGE, size)
                 room = self.problem.buffer_bytes(size)
@@ -466,7 +483,11 @@ class _FusedStage:
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, load = self._load(fetch.operand, tensor, fetch.rows, fetch.columns)
-                self._enter(fetch.kernel, fetch.operand, self.costs.region_of(tensor.name), (room, ns))
+                region = self.costs.region_of(tensor.name)
+                self._enter(fetch.kernel, fetch.operand, region, (room, ns))
+                if self.problem.seal_bytes(region):
+                    high = fetch.rows[1] - fetch.rows[0]
+                    self.compute[fetch.kernel] += self.costs.opening_ns(tensor, high, tensor.channels)
                 self.loads.append((fetch.kernel, load))
         self._results()
         return self._folded(instant)
@@ -498,7 +519,10 @@ class _FusedStage:
         region = self.costs.region_of(out.name)
         granule = problem.granule_bytes(region)
         for kernel, (rows, columns, channels), _ in self.work.stored:
-            dense, narrow = rows * columns * channels * out.dtype.size_bytes, columns < out.width
+            narrow = columns < out.width
+            payload, seal = rows * columns * channels * out.dtype.size_bytes, problem.seal_bytes(region)
+            dense = payload + rows * seal
+            self.compute[kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))
             ns = self.costs.write_ns(region, size, rows if narrow else 1)

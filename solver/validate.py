@@ -20,9 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, interruption_ns, read_ns, write_ns
+from ooc_solve.models.cost import (
+    align_up,
+    compute_ns,
+    interruption_ns,
+    opening_ns,
+    read_ns,
+    sealing_ns,
+    write_ns,
+)
 from ooc_solve.models.operator_order import ordered
-from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, tile_range
 from ooc_solve.models.vocabulary import (
     Figures,
@@ -367,12 +375,13 @@ def _sharing(case: _Case, resource: str, tasks: list[Task]) -> Iterator[Violatio
 
 
 def _durations(case: _Case) -> Iterator[Violation]:
-    """Every task takes the time that the cost model says; the first to wait for a record checks it.
+    """Every task takes the time that the cost model says; the first to wait for a record checks or opens it.
 
-    A kernel takes longer by what the requests cost that complete while it runs.
+    What is stored sealed is sealed by the kernel that the store waits for. A kernel takes longer by what the requests cost that complete while it runs.
     """
     checked: set[int] = set()
     moments = _completions(case)
+    sealing = _sealing(case)
     known: dict[object, int] = {}  # transfers of one size take the same time
     for task in case.graph.tasks:
         alike = (
@@ -386,14 +395,24 @@ def _durations(case: _Case) -> Iterator[Violation]:
         if task.kind is TaskKind.COMPUTE:
             for load in sorted(set(task.after) - checked):
                 transfer = case.graph.tasks[load].transfer
-                due += (
-                    check_ns(case.problem.target, transfer.size_bytes) if transfer and transfer.checked else 0
-                )
+                loaded = transfer is not None and case.graph.tasks[load].kind is TaskKind.LOAD
+                due += opening_ns(case.problem.target, transfer) if transfer and loaded else 0
             checked |= set(task.after)
+            due += sealing.get(task.index, 0)
             due = _with_interruptions(case, case.start(task), due, moments)
         if task.duration_ns != due:
             message = f"{_name(task)} takes {due} ns (got {task.duration_ns})"
             yield Violation(Rule.DURATION, message, (task.index,), at_ns=case.start(task))
+
+
+def _sealing(case: _Case) -> dict[int, int]:
+    """What each kernel spends on sealing what the stores that wait for it take."""
+    found: dict[int, int] = {}
+    for task in case.graph.tasks:
+        if task.kind is TaskKind.STORE and task.transfer is not None and task.transfer.sealed_records:
+            for kernel in task.after:
+                found[kernel] = found.get(kernel, 0) + sealing_ns(case.problem.target, task.transfer)
+    return found
 
 
 def _completions(case: _Case) -> list[int]:
@@ -475,7 +494,7 @@ def _capacity(case: _Case) -> Iterator[Violation]:
         if (excess := address + buffer.size_bytes - arena) > 0:
             message = (
                 f"buffer {buffer.index} ({buffer.label}) ends {excess} bytes beyond the arena of "
-                f"{arena} bytes ({case.problem.sram_bytes} less {RESERVED_BYTES} reserved)"
+                f"{arena} bytes ({case.problem.sram_bytes} less {case.problem.reserved_bytes} reserved)"
             )
             yield Violation(Rule.CAPACITY, message, (), excess)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
 
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count, tile_range
 from ooc_solve.models.vocabulary import LoopOrder, Reading
-from ooc_solve.solver.expansion import ACCUMULATOR_BYTES, CHECKSUM_BYTES
+from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -56,7 +56,7 @@ class Workspace:
 
     ``inputs`` and ``output`` are channels per plane in storage, 0 for what stays in SRAM.
     ``granules`` are the storage granules of each input's region, of the output's and of the
-    image. ``held_inputs`` and ``held_weights`` are the bytes of all tiles that are held for
+    image, ``seals`` what lies behind the rows of each input and of the output. ``held_inputs`` and ``held_weights`` are the bytes of all tiles that are held for
     the stage, 0 where they are not.
     """
 
@@ -67,6 +67,7 @@ class Workspace:
     granules: tuple[int, ...]
     held_inputs: int
     held_weights: int
+    seals: tuple[int, ...]
     ranges: list[tuple[Ranges, Ranges]] = field(init=False)  # of each input
     grid: TileIndex = field(init=False)
     records: dict[tuple[int, int], int] = field(init=False)  # weight bytes by group and split
@@ -113,7 +114,7 @@ class Workspace:
         pixel = self._plane_width(k, index) * tensor.dtype.size_bytes
         rows, columns = (high - low for low, high in (self.ranges[k][axis][index[axis]] for axis in (0, 1)))
         if columns == tensor.width:
-            return self.problem.buffer_bytes(align_up(rows * columns * pixel, granule))
+            return self.problem.buffer_bytes(align_up(rows * (columns * pixel + self.seals[k]), granule))
         return self.problem.buffer_bytes(rows * align_up(columns * pixel, granule))
 
     def _plane_width(self, k: int, index: TileIndex) -> int:
@@ -124,7 +125,7 @@ class Workspace:
 
     def _weights(self, index: TileIndex) -> int:
         if index[2:] not in self.records:
-            size = self.geometry.weight_bytes(index) + CHECKSUM_BYTES
+            size = self.geometry.weight_bytes(index) + trailer_bytes(self.problem.target)
             self.records[index[2:]] = self.problem.buffer_bytes(align_up(size, self.granules[-1]))
         return self.records[index[2:]]
 
@@ -132,10 +133,13 @@ class Workspace:
         """Partial sums, and the output tile once it is complete."""
         out, tiling, splits = self.geometry.output, self.geometry.tiling, self.grid[3]
         sizes = (out.height, tiling.rows), (out.width, tiling.columns), (out.channels, tiling.channels)
-        elements = prod(min(tile, size - i * tile) for i, (size, tile) in zip(index, sizes, strict=False))
+        rows, columns, channels = (
+            min(tile, size - i * tile) for i, (size, tile) in zip(index, sizes, strict=False)
+        )
+        elements = rows * columns * channels
         total = self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
         if self.output and index[3] == splits - 1:
-            size = elements * out.dtype.size_bytes
+            size = elements * out.dtype.size_bytes + rows * self.seals[-1]
             total += self.problem.buffer_bytes(align_up(size, self.granules[-2]))
         return total
 

@@ -420,3 +420,45 @@ def test_the_verdict_answers_four_questions(tmp_path: Path, capsys: pytest.Captu
     assert f"{slower:.2f} times as long as with everything in SRAM" in words
     assert f"The storage lives {report['lifetime_years']:,.0f} years" in words
     assert f"at most {report['gap']:.2%} from optimal" in words
+
+
+def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--encrypt seals the image with the key of --key-file, and the verdict names the cipher and its time."""
+    (tmp_path / "key.bin").write_bytes(bytes(range(16)))
+    call = ("zoo:autoencoder", "--sram", "24KiB", "--scheduler", "serial", *QUICK, "--encrypt", "aes-128-gcm")
+    key = ("--key-file", str(tmp_path / "key.bin"))
+    code, out, _ = run(capsys, *call, *key, "-o", str(tmp_path / "out"))
+    assert code == 0
+    assert "AES-128-GCM takes " in " ".join(out.split())
+    image = (tmp_path / "out" / "autoencoder.bin").read_bytes()
+    assert image[6:8] == b"\1\0"
+    assert run(capsys, *call)[0] == 0  # a plan alone needs no key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--encrypt", "aes-128-gcm", "-o", "out"), 2, "--encrypt with -o needs --key-file"),
+        (("--key-file", "key.bin"), 2, "--key-file goes with --encrypt"),
+        (("--encrypt", "chacha20-poly1305", "--key-file", "key.bin"), 1, "must hold the 32 bytes"),
+        (("--encrypt", "aes-128-gcm", "--key-file", "none.bin"), 1, "cannot be read"),
+        (("--encrypt", "aes-128-gcm", "--target", "nrf52840-nor"), 1, "[crypto.aes128_gcm] must say"),
+    ],
+)
+def test_what_sealing_needs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    """A missing or wrong key, and a board without the cipher, are told in one line before anything is solved."""
+    monkeypatch.chdir(tmp_path)
+    Path("key.bin").write_bytes(bytes(16))
+    found, out, err = run(capsys, "zoo:autoencoder", "--sram", "24KiB", *QUICK, *arguments)
+    assert found == code
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+    assert not Path("out").exists()

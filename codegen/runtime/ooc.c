@@ -3,6 +3,7 @@
 
 #include "ooc_access.h"
 #include "ooc_kernels.h"
+#include "ooc_seal.h"
 
 #include <string.h>
 
@@ -277,33 +278,50 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
 
 /* --------------------------------------------------------------------- records */
 
+#ifdef OOC_SEAL
+#define SEALS(o) ((o)->model->cipher != (uint8_t)OOC_CIPHER_NONE) /* then records are opened in every run */
+#else
+#define SEALS(o) 0
+#endif
+
 #ifndef OOC_NO_RECORD_CHECK
-static int is_sound(const struct ooc *o, const struct ooc_command *command) {
+/* What is wrong with a transfer that has ended. */
+static int fault_of(const struct ooc *o, const struct ooc_command *command) {
     const struct ooc_shape *shape = &o->model->shapes[command->word[1]];
-    return ooc_checksum(place(o, command->word[0]), shape->bytes * shape->segments) == 0u;
+#ifdef OOC_SEAL
+    if (SEALS(o)) {
+        return ooc_seal_open(o, command, place(o, command->word[0]));
+    }
+#endif
+    return (command->word[3] & OOC_CHECKED) == 0u
+                   || ooc_checksum(place(o, command->word[0]), shape->bytes * shape->segments) == 0u
+               ? OOC_DONE
+               : OOC_ERROR_RECORD;
 }
 
 /* Check the records among the commands of a stream that nobody has looked at yet, up to number `end`:
  * how many of the commands are left, the first of them with the wrong record. */
-static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end) {
+static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end, int *fault) {
     uint32_t left = (end - seen->count) & 0xFFFFu; /* no command waits for more: SPEC.md, Limits */
     uint32_t need[OOC_MAX_STREAMS - 1] = {0, 0, 0}; /* is not asked for */
     struct ooc_command command;
     for (; left > 0; left--) {
         (void)ooc_command_read(&command, need, &o->model->stream[stream], seen);
         seen->count++;
-        if (command.stage == OOC_TRANSFER && (command.word[3] & OOC_CHECKED) != 0u && !is_sound(o, &command)) {
+        *fault = command.stage == OOC_TRANSFER ? fault_of(o, &command) : OOC_DONE;
+        if (*fault != OOC_DONE) {
             break;
         }
     }
     return left;
 }
 #else
-static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end) {
+static uint32_t unsound(const struct ooc *o, unsigned stream, struct ooc_cursor *seen, uint32_t end, int *fault) {
     (void)o;
     (void)stream;
     (void)seen;
     (void)end;
+    (void)fault;
     return 0;
 }
 #endif
@@ -393,7 +411,7 @@ static void standstill(struct ooc *o) {
     }
     if (stuck == NO_STREAM) {
         o->status = OOC_DONE;
-        o->records = o->records == OOC_RECORDS_EVERY_RUN ? o->records : RECORDS_SEEN;
+        o->records = o->records == OOC_RECORDS_EVERY_RUN || SEALS(o) ? o->records : RECORDS_SEEN;
     } else {
         fail(o, stuck, o->stream[stuck].done, OOC_ERROR_DEADLOCK);
     }
@@ -418,13 +436,14 @@ static int check_records(struct ooc *o, unsigned *stream, uint32_t *index) {
     const struct ooc_progress *progress = &o->stream[COMPUTE];
     unsigned first = STREAMS(o) > 1u;
     unsigned k = first;
+    int fault = OOC_DONE;
     for (; k < STREAMS(o); k++) {
         uint32_t end = k == COMPUTE ? progress->done : progress->need[k - 1u];
-        uint32_t left = unsound(o, k, &o->seen[k - first], end);
+        uint32_t left = unsound(o, k, &o->seen[k - first], end, &fault);
         if (left > 0) {
             *stream = k;
             *index = end - left;
-            return OOC_ERROR_RECORD;
+            return fault;
         }
     }
     if (first == COMPUTE) {
@@ -450,7 +469,14 @@ static int compute(const struct ooc *o) {
     address[OOC_SLOT_OUTPUT] = slot(o, word[4]);
     address[OOC_SLOT_SUMS] = slot(o, word[5]);
     ooc_tile_set(&tile, o->model, &o->model->stages[command->stage], word[0], address);
+#ifdef OOC_SEAL
+    {
+        int result = ooc_kernel(&tile);
+        return result == OOC_DONE ? ooc_seal_tile(o, &tile) : result;
+    }
+#else
     return ooc_kernel(&tile);
+#endif
 }
 
 static void compute_checked(struct ooc *o) {
@@ -522,9 +548,8 @@ static uint8_t channel_behind(const struct ooc *o, uint8_t store) {
     return channel;
 }
 
-/* Erase a region while no transfer is under way. */
-static int erase(struct ooc *o, unsigned number) {
-    const struct ooc_region *region = &o->model->region[number];
+/* Erase a part of a store while no transfer is under way. */
+static int erase_part(struct ooc *o, const struct ooc_region *region) {
     const struct ooc_port *port = o->port;
     uint8_t channel = channel_behind(o, region->store);
     uint32_t since = port_now(o);
@@ -534,6 +559,10 @@ static int erase(struct ooc *o, unsigned number) {
     }
     result = port->erase_start(port->context, channel, region->store, region->base, region->bytes);
     return result < 0 ? port_failed(o, result) : drain(o, channel, since);
+}
+
+static int erase(struct ooc *o, unsigned number) {
+    return erase_part(o, &o->model->region[number]);
 }
 
 /* Whether the caller may use the port: opened, no run and no transfer under way. */
@@ -571,6 +600,12 @@ static int restart(struct ooc *o) {
     }
     o->port_error = 0;
     /* A run writes each byte of these regions at most once. */
+#ifdef OOC_SEAL
+    result = ooc_seal_next_run(o);
+    if (result != OOC_DONE) {
+        return result;
+    }
+#endif
     result = erase(o, OOC_REGION_OUTPUT);
     return result == OOC_DONE ? erase(o, OOC_REGION_SCRATCH) : result;
 }
@@ -636,8 +671,15 @@ static uint32_t granule_of(const struct ooc *o, unsigned store) {
     return granule > 1u ? granule : 1u;
 }
 
+/* What the header says of the format: where records are sealed, how. */
+#ifdef OOC_SEAL
+#define FORMAT_OF(model) (OOC_FORMAT | (uint32_t)(model)->cipher << 16)
+#else
+#define FORMAT_OF(model) OOC_FORMAT
+#endif
+
 static int check_header(const struct ooc *o, const uint8_t *header) {
-    if (memcmp(header, "OOCI", 4) != 0 || little_endian(header + 4) != OOC_FORMAT
+    if (memcmp(header, "OOCI", 4) != 0 || little_endian(header + 4) != FORMAT_OF(o->model)
         || ooc_checksum(header, OOC_HEADER_BYTES) != 0u) {
         return OOC_ERROR_IMAGE;
     }
@@ -648,17 +690,23 @@ static int check_header(const struct ooc *o, const uint8_t *header) {
     return OOC_DONE;
 }
 
+/* The start of the first bank that has so many bytes. */
+static inline uint8_t *room(const struct ooc *o, uint32_t bytes) {
+    uint8_t *found = NULL;
+    unsigned k;
+    for (k = 0; k < o->model->banks && found == NULL; k++) {
+        found = o->model->bank_bytes[k] >= bytes ? o->bank[k] : NULL;
+    }
+    return found;
+}
+
 /* The header says how the image ends: is the end there? */
 static int check_image(struct ooc *o) {
     uint32_t granule = granule_of(o, 0);
     uint32_t bytes = ooc_align(OOC_HEADER_BYTES, granule);
     uint32_t image = o->model->region[OOC_REGION_IMAGE].bytes;
-    uint8_t *header = NULL;
-    unsigned k;
+    uint8_t *header = room(o, bytes);
     int result;
-    for (k = 0; k < o->model->banks && header == NULL; k++) {
-        header = o->model->bank_bytes[k] >= bytes ? o->bank[k] : NULL;
-    }
     if (header == NULL || image < bytes || image % granule != 0u) {
         return OOC_ERROR_FORMAT;
     }
@@ -694,7 +742,8 @@ static int check_capacity(const struct ooc *o) {
     return OOC_DONE;
 }
 
-static int prepare(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
+/* Take tables and port, and see that they fit each other. */
+static inline int attach(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
                    const struct ooc_port *port) {
     unsigned k;
     int result;
@@ -715,12 +764,11 @@ static int prepare(struct ooc *o, const struct ooc_model *model, uint8_t *const 
         result = ooc_check(o);
     }
 #endif
-    return result == OOC_DONE ? check_image(o) : result;
+    return result;
 }
 
-int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
-             const struct ooc_port *port) {
-    int result;
+static inline int begin(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
+                        const struct ooc_port *port) {
     if (o == NULL || model == NULL || banks == NULL || port == NULL || port->read_start == NULL
         || port->poll == NULL) {
         return OOC_ERROR_ARGUMENT;
@@ -728,13 +776,58 @@ int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[
     memset(o, 0, sizeof *o);
     o->status = OOC_ERROR_STATE;
     o->task_stream = NO_STREAM;
-    result = prepare(o, model, banks, port);
+    return attach(o, model, banks, port);
+}
+
+#ifdef OOC_SEAL
+static int count_opening(struct ooc *o) {
+    uint32_t granule = granule_of(o, o->model->journal.store);
+    uint8_t *scratch = room(o, ooc_align(OOC_SEAL_BYTES, granule));
+    return scratch == NULL ? OOC_ERROR_FORMAT : ooc_seal_prepare(o, scratch);
+}
+
+int ooc_provision(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
+                  const struct ooc_port *port, uint32_t opening) {
+    int result = begin(o, model, banks, port);
+    if (result == OOC_DONE) {
+        uint8_t *scratch = room(o, ooc_align(OOC_SEAL_BYTES, granule_of(o, model->journal.store)));
+        result = scratch == NULL ? OOC_ERROR_FORMAT : ooc_seal_provision(o, scratch, opening);
+        o->model = NULL; /* ooc_open comes next */
+    }
+    return result;
+}
+
+int ooc_seal_erase(struct ooc *o, const struct ooc_region *part) {
+    return erase_part(o, part);
+}
+#endif
+
+int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[],
+             const struct ooc_port *port) {
+    int result = begin(o, model, banks, port);
+    if (result == OOC_ERROR_ARGUMENT) {
+        return result;
+    }
+    if (result == OOC_DONE) {
+        result = check_image(o);
+    }
+#ifdef OOC_SEAL
+    if (result == OOC_DONE) {
+        result = count_opening(o);
+    }
+#endif
     if (result != OOC_DONE) {
         o->model = NULL; /* no run with a model that was refused */
         o->status = (int16_t)result;
     }
     return result;
 }
+
+#ifdef OOC_SEAL
+#define LAST_ERROR OOC_ERROR_CRYPTO
+#else
+#define LAST_ERROR OOC_ERROR_RANGE
+#endif
 
 const char *ooc_message(int status) {
 #ifdef OOC_NO_MESSAGES
@@ -758,9 +851,16 @@ const char *ooc_message(int status) {
         "transfer moved too few bytes\0"
         "storage is full or write protected\0"
         "storage is too small for this model\0"
+#ifdef OOC_SEAL
+        "a sealed record was changed\0"
+        "a sealed record is in the place of another\0"
+        "a sealed record is of another run or image\0"
+        "no journal of openings, or it is at its end: ooc_provision\0"
+        "the port lacks the cipher, or it failed\0"
+#endif
         "unknown status";
     const char *message = text;
-    int k = status <= OOC_BUSY && status >= OOC_ERROR_RANGE ? status : OOC_ERROR_RANGE - 1;
+    int k = status <= OOC_BUSY && status >= LAST_ERROR ? status : LAST_ERROR - 1;
     for (; k < OOC_BUSY; k++) {
         message += strlen(message) + 1;
     }

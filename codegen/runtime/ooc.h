@@ -23,7 +23,7 @@
  * state must not be used by two threads at the same time, and by an interrupt only
  * through ooc_advance.
  *
- * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_check.c and
+ * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL; ooc_check.c and
  * ooc_command_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.
@@ -64,7 +64,12 @@ enum ooc_error {
     OOC_ERROR_TRUNCATED = -10, /* the image does not go on to its end */
     OOC_ERROR_SHORT = -11, /* a transfer moved fewer bytes than asked for */
     OOC_ERROR_FULL = -12, /* the storage has no room left to write */
-    OOC_ERROR_RANGE = -13 /* the storage is smaller than the tables need */
+    OOC_ERROR_RANGE = -13, /* the storage is smaller than the tables need */
+    OOC_ERROR_TAMPERED = -14, /* a sealed record was changed; likewise below, with OOC_SEAL only */
+    OOC_ERROR_SWAPPED = -15, /* it belongs to another place */
+    OOC_ERROR_REPLAYED = -16, /* it is of another run, or of another image */
+    OOC_ERROR_JOURNAL = -17, /* the journal does not say which runs there were: see ooc_provision */
+    OOC_ERROR_CRYPTO = -18 /* the port has no such cipher, or it failed */
 };
 
 /* When weights are compared with the checksums that came with them. */
@@ -101,10 +106,20 @@ struct ooc {
     volatile uint8_t held; /* somebody works on what ooc_advance works on ... */
     volatile uint8_t again; /* ... and an interrupt came meanwhile */
     struct ooc_cursor seen[OOC_MAX_STREAMS - 1]; /* of IO streams: records before are checked */
+#ifdef OOC_SEAL
+    uint32_t opening; /* number of this ooc_open, and of the run: nonces are made of them */
+    uint32_t run;
+#endif
 };
 
-/* 256 bytes where a pointer has 32 bits. */
-typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 232 + 6 * sizeof(void *) ? 1 : -1];
+/* 256 bytes where a pointer has 32 bits; 16 more with OOC_SEAL. */
+#ifdef OOC_SEAL
+#define OOC_STATE_BYTES 248u
+#else
+#define OOC_STATE_BYTES 232u
+#endif
+typedef char ooc_state_is_as_large_as_plans_count
+    [sizeof(struct ooc) <= OOC_STATE_BYTES + 6 * sizeof(void *) ? 1 : -1];
 
 /* Prepare a state. Checks tables and port, then reads the header of the image from
  * store 0 into the first bank large enough for 64 bytes rounded up to the granule, and
@@ -118,10 +133,19 @@ typedef char ooc_state_is_at_most_256_bytes[sizeof(struct ooc) <= 232 + 6 * size
 int ooc_open(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
              const struct ooc_port *port);
 
+#ifdef OOC_SEAL
+/* Write the journal of a new device, before the first ooc_open: openings are counted from `opening` on, which must be
+ * beyond all that were counted with this device key (0 for a new key). Without spilled tensors, or with
+ * ooc_crypto.opening, there is nothing to write. Arguments as of ooc_open, which comes next.
+ * Errors: ARGUMENT, FORMAT, RANGE, CRYPTO, those of a transfer. */
+int ooc_provision(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
+                  const struct ooc_port *port, uint32_t opening);
+#endif
+
 /* Say when weights are compared with their checksums (enum ooc_records); between runs. With
  * OOC_RECORDS_FIRST_RUN the first run that ends with OOC_DONE has read all records and found them right,
  * and later runs believe the storage: what it returns wrongly from then on is computed with. Reads
- * that end early are told all the same. Say it again, and the next run compares; ooc_open goes back
+ * that end early are told all the same; sealed records are opened in every run. Say it again, and the next run compares; ooc_open goes back
  * to every run.
  * Errors: STATE. */
 int ooc_check_records(struct ooc *state, unsigned when);

@@ -2,6 +2,7 @@
 #include "ooc.h"
 
 #include "ooc_kernels.h"
+#include "ooc_seal.h"
 
 #include <stddef.h>
 
@@ -186,6 +187,14 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
     if (command->word[3] & OOC_STORE) {
         return command->word[2] != OOC_REGION_IMAGE && o->port->write_start != NULL;
     }
+#ifdef OOC_SEAL
+    if (model->cipher != (uint8_t)OOC_CIPHER_NONE) { /* in one piece, from the start of a granule of a tensor */
+        int opened = command->word[2] == OOC_REGION_SCRATCH || (command->word[3] & OOC_CHECKED) != 0u;
+        int known = command->word[2] != OOC_REGION_SCRATCH
+                    || (model->sealed_count > 0u && model->sealed->offset <= offset);
+        return !opened || (known && shape->segments == 1u && bytes > OOC_SEAL_BYTES);
+    }
+#endif
     return !(command->word[3] & OOC_CHECKED) || bytes > 4;
 }
 
@@ -290,5 +299,8 @@ int ooc_check(struct ooc *o) {
     for (k = 0; k < model->stage_count && sound; k++) {
         sound = stage_is_sound(model, &model->stages[k]);
     }
+#ifdef OOC_SEAL
+    sound = sound && ooc_seal_check(o);
+#endif
     return sound && bindings_are_sound(o) && streams_are_sound(o) ? OOC_DONE : OOC_ERROR_FORMAT;
 }

@@ -14,6 +14,8 @@
  * OOC_NO_TABLE_CHECK   ooc_open() trusts the tables without walking through them
  *                      (saves ooc_check.c and a start-up time proportional to the
  *                      number of commands).
+ * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
+ *                      tables need it or refuse it: plans count the state as large as it is.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_PLAIN            kernels in C alone, even where the compiler offers the chip's
@@ -48,6 +50,10 @@
 
 #ifndef OOC_KINDS
 #define OOC_KINDS 0x1FFFu /* all kinds, and OOC_TRANSPOSED */
+#endif
+
+#if defined(OOC_SEAL) && defined(OOC_NO_RECORD_CHECK)
+#error "ooc: sealed records must be opened; compile without OOC_NO_RECORD_CHECK"
 #endif
 
 #if defined(__FAST_MATH__)

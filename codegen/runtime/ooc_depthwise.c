@@ -187,20 +187,28 @@ OOC_INLINE const tap *first_of(const struct ooc_windows *windows, const struct f
                      : [in] "r"(in), [rest] "r"(rest) \
                      : "cc", "memory")
 
-/* Add up the taps of one pixel: of the three in a row, the first `wide` ones from the area's first on. */
-OOC_INLINE lanes add_ready_taps(const struct ooc_windows *windows, const struct filter *filter, const int8_t *x,
-                                uint32_t wide) {
+/* A pixel on its way through its taps. */
+struct walk {
+    const int8_t *x;
+    const tap *w;
+    lanes sums;
+};
+
+/* Add the products of some rows of taps: of the three in a row, the first `wide` ones. */
+OOC_INLINE void add_rows(const struct ooc_windows *windows, struct walk *at, uint32_t rows, uint32_t wide) {
     const uint32_t in = windows->run_step, rest = windows->row_step - (wide - 1) * in;
-    const tap *w = first_of(windows, filter);
-    uint32_t rows = windows->rows;
-    lanes sums = load_lanes(filter->start);
+    const int8_t *x = at->x;
+    const tap *w = at->w;
+    lanes sums = at->sums;
     int32_t u, v, a;
     if (wide == 3) {
         ADD_ROWS(TAP STEP TAP STEP TAP, "");
     } else {
         ADD_ROWS(TAP STEP TAP, "add %[w], #16\n\t");
     }
-    return sums;
+    at->x = x;
+    at->w = w;
+    at->sums = sums;
 }
 
 #else
@@ -242,28 +250,39 @@ OOC_INLINE void add_tap(struct walk *at, int32_t less, uint32_t x_step, uint32_t
     OOC_STEP_BY_STEP(at->x);
 }
 
-/* Add up the taps of one pixel: of the three in a row, the first `wide` ones from the area's first on. */
-OOC_INLINE lanes add_ready_taps(const struct ooc_windows *windows, const struct filter *filter, const int8_t *x,
-                                uint32_t wide) {
+/* Add the products of some rows of taps: of the three in a row, the first `wide` ones. */
+OOC_INLINE void add_rows(const struct ooc_windows *windows, struct walk *at, uint32_t rows, uint32_t wide) {
     const uint32_t in = windows->run_step, rest = windows->row_step - (wide - 1) * in;
     const uint32_t pitch = tap_pitch(windows);
     const int32_t less = windows->less;
-    uint32_t rows = windows->rows;
+    do {
+        add_tap(at, less, in, pitch);
+        if (wide == 3) {
+            add_tap(at, less, in, pitch);
+        }
+        add_tap(at, less, rest, (WIDE - wide + 1) * pitch);
+    } while (--rows > 0);
+}
+
+#endif
+
+/* Add up the taps of one pixel, from the area's first on. Where the rows of the input are a ring, they may
+ * begin anew once: `wraps`. */
+OOC_INLINE lanes add_ready_taps(const struct ooc_block *block, const struct ooc_windows *windows,
+                                const struct filter *filter, const int8_t *x, uint32_t wide, int wraps) {
     struct walk at;
     at.x = x;
     at.w = first_of(windows, filter);
     at.sums = load_lanes(filter->start);
-    do {
-        add_tap(&at, less, in, pitch);
-        if (wide == 3) {
-            add_tap(&at, less, in, pitch);
-        }
-        add_tap(&at, less, rest, (WIDE - wide + 1) * pitch);
-    } while (--rows > 0);
+    if (wraps) {
+        add_rows(windows, &at, windows->cut, wide);
+        at.x += (int32_t)block->tile->input[0].record_gap;
+        add_rows(windows, &at, windows->rows - windows->cut, wide);
+    } else {
+        add_rows(windows, &at, windows->rows, wide);
+    }
     return at.sums;
 }
-
-#endif
 
 /* Likewise, any number of taps, and their rows wherever they are. */
 OOC_APART void add_taps(const struct ooc_tile *tile, const struct ooc_windows *windows, const struct filter *filter,
@@ -304,14 +323,16 @@ OOC_APART int32_t channel_sum(const struct ooc_tile *tile, const struct ooc_wind
 
 /* ---------------------------------------------------------------------------- areas */
 
-enum way { FEW_CHANNELS, ANY_TAPS, TWO_WIDE, THREE_WIDE };
+enum way { FEW_CHANNELS, ANY_TAPS, TWO_WIDE, THREE_WIDE, TWO_WIDE_WRAPPED, THREE_WIDE_WRAPPED };
 
 OOC_INLINE lanes full_sums(const struct ooc_block *block, const struct ooc_windows *windows,
                            const struct filter *filter, const int8_t *in, enum way way) {
     int32_t sums[OOC_BLOCK];
     switch (way) {
-    case THREE_WIDE: return add_ready_taps(windows, filter, in, 3);
-    case TWO_WIDE: return add_ready_taps(windows, filter, in, 2);
+    case THREE_WIDE: return add_ready_taps(block, windows, filter, in, 3, 0);
+    case TWO_WIDE: return add_ready_taps(block, windows, filter, in, 2, 0);
+    case THREE_WIDE_WRAPPED: return add_ready_taps(block, windows, filter, in, 3, 1);
+    case TWO_WIDE_WRAPPED: return add_ready_taps(block, windows, filter, in, 2, 1);
     default: add_taps(block->tile, windows, filter, in, sums); return load_lanes(sums);
     }
 }
@@ -375,6 +396,16 @@ OOC_APART void two_wide_area(const struct ooc_block *block, const struct ooc_win
     do_area(block, windows, filter, TWO_WIDE);
 }
 
+OOC_APART void three_wide_wrapped_area(const struct ooc_block *block, const struct ooc_windows *windows,
+                                       const struct filter *filter) {
+    do_area(block, windows, filter, THREE_WIDE_WRAPPED);
+}
+
+OOC_APART void two_wide_wrapped_area(const struct ooc_block *block, const struct ooc_windows *windows,
+                                     const struct filter *filter) {
+    do_area(block, windows, filter, TWO_WIDE_WRAPPED);
+}
+
 OOC_APART void any_area(const struct ooc_block *block, const struct ooc_windows *windows,
                         const struct filter *filter) {
     do_area(block, windows, filter, ANY_TAPS);
@@ -412,13 +443,26 @@ OOC_INLINE lanes start_of(const struct ooc_block *block, const struct ooc_window
 
 #endif
 
+static void ready_area(const struct ooc_block *block, const struct ooc_windows *windows,
+                       const struct filter *filter) {
+    const int is_three_wide = windows->runs == WIDE;
+    if (windows->gaps == 0) {
+        if (is_three_wide) {
+            three_wide_area(block, windows, filter);
+        } else {
+            two_wide_area(block, windows, filter);
+        }
+    } else if (is_three_wide) {
+        three_wide_wrapped_area(block, windows, filter);
+    } else {
+        two_wide_wrapped_area(block, windows, filter);
+    }
+}
+
 static void full_area(const struct ooc_block *block, const struct ooc_windows *windows, struct filter *filter) {
-    const int is_ready = IS_READY(block->tile->stage) && windows->even && windows->rows > 0;
     store_lanes(start_of(block, windows), filter->start);
-    if (is_ready && windows->runs == 3) {
-        three_wide_area(block, windows, filter);
-    } else if (is_ready && windows->runs == 2) {
-        two_wide_area(block, windows, filter);
+    if (IS_READY(block->tile->stage) && windows->gaps <= 1 && windows->rows > 0 && windows->runs > 1) {
+        ready_area(block, windows, filter);
     } else {
         any_area(block, windows, filter);
     }

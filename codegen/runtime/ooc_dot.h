@@ -326,7 +326,7 @@ OOC_INLINE void ooc_add_runs(const struct ooc_tile *tile, struct ooc_dots *dots,
 OOC_INLINE void ooc_add_taps(const struct ooc_tile *tile, struct ooc_dots *dots, uint32_t count,
                              ooc_rows_kernel *kernel) {
     const struct ooc_windows *windows = &dots->windows;
-    if (windows->even && windows->runs == 1) {
+    if (windows->gaps == 0 && windows->runs == 1) {
         kernel(windows->in, windows->weights, windows->rows, dots, count);
     } else {
         ooc_add_runs(tile, dots, count, kernel);

@@ -22,6 +22,39 @@ enum ooc_port_error {
     OOC_PORT_RANGE = -1003 /* beyond the end of the store */
 };
 
+/* How records are sealed and opened, with keys that only the port knows; only where tables ask for it (OOC_SEAL). Data is
+ * changed in place. A function returns 0, or a negative number where it failed;
+ * `open` returns 1 where the tag is wrong, and may leave anything in the data then. They are called from the
+ * main loop, never from ooc_advance, and may block until an engine is done. */
+#define OOC_NONCE_BYTES 12u
+#define OOC_SEAL_BYTES (OOC_NONCE_BYTES + OOC_TAG_BYTES)
+#define OOC_TAG_BYTES 16u
+
+/* What is sealed. Images are sealed by the host, with a key that many devices may share. All else is sealed by
+ * the device: its key must belong to this device and this model alone, or nonces come twice. */
+enum ooc_use { OOC_USE_IMAGE = 1, OOC_USE_SCRATCH = 2, OOC_USE_JOURNAL = 3 };
+
+enum ooc_cipher { OOC_CIPHER_NONE = 0, OOC_CIPHER_AES_128_GCM = 1, OOC_CIPHER_CHACHA20_POLY1305 = 2 };
+
+struct ooc_crypto {
+    /* Handed to every function as it is. */
+    void *context;
+
+    /* enum ooc_cipher: must be that of the tables. */
+    uint8_t cipher;
+
+    /* `bytes` may be 0: then only the nonce is sealed. */
+    int (*seal)(void *context, uint8_t use, const uint8_t nonce[OOC_NONCE_BYTES], uint8_t *data, uint32_t bytes,
+                uint8_t tag[OOC_TAG_BYTES]);
+    int (*open)(void *context, uint8_t use, const uint8_t nonce[OOC_NONCE_BYTES], uint8_t *data, uint32_t bytes,
+                const uint8_t tag[OOC_TAG_BYTES]);
+
+    /* A number below 2^24 that was never given before, from where nobody can take it back: a counter in
+     * the chip. Null: the runtime counts in a journal in the storage, which whoever writes the storage can
+     * take back (THREATS.md). */
+    int (*opening)(void *context, uint32_t *number);
+};
+
 struct ooc_port {
     /* Handed to every function as it is. */
     void *context;
@@ -74,6 +107,11 @@ struct ooc_port {
     /* Bytes of store 0 and 1, so that a storage too small is refused by ooc_open(); 0: not
      * known. */
     uint32_t capacity[2];
+
+#ifdef OOC_SEAL
+    /* Of models with sealed records; otherwise it may be null. */
+    const struct ooc_crypto *crypto;
+#endif
 };
 
 #endif

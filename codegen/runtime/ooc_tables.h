@@ -60,7 +60,7 @@ struct ooc_tensor {
  * into planes of plane_channels channels (the last may be narrower), each plane into
  * records of record_rows rows; a record is dense and starts on a granule:
  *
- *     bytes(row in plane p)    = width * channels(p) * element_bytes
+ *     bytes(row in plane p)    = width * channels(p) * element_bytes + seal
  *     bytes(record in plane p) = record_rows * bytes(row), rounded up to the granule
  *     offset(p, y)             = p * plane_pitch + (y / record_rows) * bytes(record)
  *                                + (y % record_rows) * bytes(row)
@@ -68,7 +68,7 @@ struct ooc_tensor {
  * A streamed input buffer begins with the granule that contains the first byte of
  * the tile's input box; when the box is narrower than the tensor each of its rows is
  * a segment of its own, of equal length, one after the other in SRAM.
- * A streamed output buffer holds the tile densely.
+ * A streamed output buffer holds the tile densely, with `seal` bytes behind each row.
  *
  * Patch: the tensor is made and used inside a fused stage. The buffer holds the tile of
  * stage `maker` in the same row and column of tiles, densely, all channels of it; or, if
@@ -82,7 +82,7 @@ struct ooc_operand {
     uint16_t granule; /* bytes */
     uint32_t plane_pitch;
     uint8_t place; /* enum ooc_place */
-    uint8_t reserved;
+    uint8_t seal; /* bytes behind each row where rows are sealed, otherwise 0 */
     uint16_t maker; /* of a patch: the stage that computes it */
 };
 
@@ -161,7 +161,8 @@ struct ooc_command {
 };
 
 #define OOC_STORE 1u /* transfer flag: SRAM to storage; otherwise storage to SRAM */
-#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes are a checksum of all before them, padding included */
+#define OOC_CHECKED 2u /* transfer flag: the last 4 bytes are a checksum of all before them, padding included;
+                        * in a model with a cipher the last OOC_SEAL_BYTES are nonce and tag */
 
 /* A part of a store. */
 enum ooc_region_id { OOC_REGION_IMAGE = 0, OOC_REGION_INPUT = 1, OOC_REGION_OUTPUT = 2, OOC_REGION_SCRATCH = 3 };
@@ -208,6 +209,13 @@ struct ooc_model {
     uint16_t stage_count;
     uint16_t shape_count;
     uint16_t axis_count;
+#ifdef OOC_SEAL
+    uint8_t cipher; /* enum ooc_cipher */
+    uint8_t reserved;
+    uint16_t sealed_count;
+    const struct ooc_binding *sealed; /* tensors in the scratch region, by their offsets there */
+    struct ooc_region journal; /* two slots, one after the other; no bytes if nothing is spilled */
+#endif
 };
 
 #endif

@@ -111,7 +111,7 @@ static void view_streamed_input(struct ooc_view *view, const struct ooc_tensor *
                                 struct range rows, struct range columns) {
     uint32_t plane = channel / operand->plane_channels;
     uint32_t pixel = ooc_plane_width(operand, plane, tensor->channels) * tensor->element_bytes;
-    uint32_t row = tensor->width * pixel;
+    uint32_t row = tensor->width * pixel + OOC_BEHIND_ROW(operand);
     uint32_t start = plane * operand->plane_pitch + ooc_row_offset(operand, (uint32_t)rows.low, row)
                      + (uint32_t)columns.low * pixel;
     uint32_t head = start % operand->granule;
@@ -210,7 +210,8 @@ static void set_output(struct ooc_tile *tile, const struct ooc_model *model, uin
     view->row = (uint16_t)tile->row[0];
     view->column = (uint16_t)tile->column[0];
     view->pixel_pitch = tile->channels * tensor->element_bytes;
-    view->row_pitch = (uint32_t)(tile->column[1] - tile->column[0]) * view->pixel_pitch;
+    view->row_pitch
+        = (uint32_t)(tile->column[1] - tile->column[0]) * view->pixel_pitch + OOC_BEHIND_ROW(operand);
 }
 
 /* Bias and multipliers stand before the weights of the last split. */

@@ -33,6 +33,13 @@ struct ooc_view {
     uint16_t channels;
 };
 
+/* Bytes behind each row of an operand in storage. */
+#ifdef OOC_SEAL
+#define OOC_BEHIND_ROW(operand) ((uint32_t)(operand)->seal)
+#else
+#define OOC_BEHIND_ROW(operand) 0u
+#endif
+
 /* Along an axis, output position p needs input positions floor((p * step + start) / period) up to and
  * including floor((p * step + start + extra) / period), as far as those exist. */
 struct ooc_reading {

@@ -158,20 +158,26 @@ static int32_t alike_until(struct ooc_span whole, int32_t at) {
     return at >= whole.low && at < whole.high ? whole.high : at + 1;
 }
 
+/* Where there are gaps between the rows of taps. */
+static void set_gaps(const struct ooc_stage *stage, const struct ooc_view *in, struct ooc_windows *windows) {
+    const int32_t step = stage->dilation[0], size = in->record_rows;
+    const int32_t last = windows->y + (windows->taps.high - windows->taps.low - 1) * step;
+    windows->gaps = (uint8_t)(last / size - windows->y / size);
+    windows->cut = (uint8_t)((size - windows->y % size + step - 1) / step);
+}
+
 /* The next rows of pixels; where there are gaps between rows, one by one. */
 static void set_band(const struct ooc_tile *tile, struct ooc_windows *windows) {
     const struct ooc_stage *stage = tile->stage;
-    const struct ooc_view *in = &tile->input[0];
     int32_t y = windows->band.high;
     int32_t top = y * stage->stride[0] - stage->pad[0];
     windows->taps = ooc_clip_taps(stage, 0, top, tile->height);
     windows->band.low = y;
     windows->band.high = windows->has_gaps ? y + 1 : alike_until(windows->whole_y, y);
     windows->y = top + windows->taps.low * stage->dilation[0];
-    windows->even = 1;
-    if (in->record_gap != 0) {
-        int32_t last = top + (windows->taps.high - 1) * stage->dilation[0];
-        windows->even = last / in->record_rows == windows->y / in->record_rows;
+    windows->gaps = 0;
+    if (tile->input[0].record_gap != 0) {
+        set_gaps(stage, &tile->input[0], windows);
     }
     windows->next = tile->column[0];
 }

@@ -68,8 +68,9 @@ struct ooc_windows {
     uint32_t runs; /* per row */
     uint32_t run_step; /* from run to run in the input; in the weights they are dense */
     uint32_t length; /* bytes per run */
-    uint32_t row_step; /* from row to row of taps in the input, if there is no gap between: `even` */
-    uint8_t even;
+    uint32_t row_step; /* from row to row of taps in the input, if there is no gap between */
+    uint8_t gaps; /* between rows of taps */
+    uint8_t cut; /* rows of taps before the first gap */
     uint8_t has_gaps; /* somewhere between rows of the input or of the output: an area has one row */
     uint8_t dense; /* a row of taps is one run */
     uint32_t weight_row_step;
@@ -125,7 +126,7 @@ int32_t ooc_gap_bytes(const struct ooc_view *view, const struct ooc_windows *win
 /* Bytes from the first row of taps to another one. */
 OOC_INLINE int32_t ooc_tap_row(const struct ooc_tile *tile, const struct ooc_windows *windows, uint32_t row) {
     int32_t bytes = (int32_t)(row * windows->row_step);
-    if (!windows->even) {
+    if (windows->gaps > 0) {
         bytes += ooc_gap_bytes(&tile->input[0], windows, windows->y + (int32_t)row * tile->stage->dilation[0]);
     }
     return bytes;

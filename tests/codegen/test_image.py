@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.checksum import checksum
-from ooc_solve.codegen.image import image_chunks, image_header, sealed, weight_payload, write_image
+from ooc_solve.codegen.image import image_chunks, image_header, weight_payload, with_checksum, write_image
 from ooc_solve.codegen.tables import build_tables
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.target import load_target
@@ -78,11 +78,11 @@ def test_every_load_of_weights_finds_a_sound_record(workshop: Any, name: str) ->
 
 def test_seal_pads_with_zeros_to_the_granule() -> None:
     """A record is payload, zeros, and the checksum of both in the last four bytes of a granule."""
-    record = sealed(b"abc", 16)
+    record = with_checksum(b"abc", 16)
     assert record[:12] == b"abc" + bytes(9)
     assert checksum(record) == 0
-    assert len(sealed(bytes(13), 16)) == 32
-    assert len(sealed(bytes(12), 16)) == 16
+    assert len(with_checksum(bytes(13), 16)) == 32
+    assert len(with_checksum(bytes(12), 16)) == 16
 
 
 def test_parameters_come_with_the_last_split() -> None:

@@ -67,6 +67,8 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 GROUPS = {
     "runtime": Group(c_files(runtime_files()), ENTRIES, (PLAIN, DSP, MVE), ("gcc",), ON_ARM),
     "host": Group(c_files(port_files("host")), ENTRIES, ((),), ("gcc",)),
+    "sealed": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",), ON_ARM),
+    "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(
         machine_sources(ARM.compiler),
@@ -91,7 +93,8 @@ def place_of(file: str) -> str:
     """Where a file of the product belongs, in the words of the page."""
     if file in runtime_files():
         return "runtime"
-    return "host" if file in (*port_files("host"), HOST_TOOL, PROBE) else "emulated"
+    on_host = (*port_files("host"), *port_files("mbedtls"), HOST_TOOL, PROBE)
+    return "host" if file in on_host else "emulated"
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -126,7 +129,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     (folder / "freestanding").mkdir()
     library = {f"freestanding/{name}": text for name, text in port_files("freestanding").items()}
-    for name, content in (runtime_files() | port_files("host") | port_files("emulated") | library).items():
+    ports = port_files("host") | port_files("emulated") | port_files("mbedtls")
+    for name, content in (runtime_files() | ports | library).items():
         (folder / name).write_bytes(content)
     (folder / "model.h").write_text('#include "ooc_tables.h"\nextern const struct ooc_model some_model;\n')
     return folder
@@ -197,7 +201,7 @@ def test_gcc_analyser(sources: Path, name: str) -> None:
 
 def test_all_files_are_analysed() -> None:
     """Every C file of the runtime and of the ports is in a group."""
-    product = {**runtime_files(), **port_files("host"), **port_files("emulated")}
+    product = {**runtime_files(), **port_files("host"), **port_files("emulated"), **port_files("mbedtls")}
     assert {file for group in GROUPS.values() for file in group.files} == set(c_files(product))
 
 

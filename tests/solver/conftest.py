@@ -22,6 +22,7 @@ from ooc_solve.models.vocabulary import (
     Budget,
     Buffer,
     BufferRole,
+    Crypto,
     DType,
     Footprint,
     Network,
@@ -311,15 +312,20 @@ def _networks(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9)
 TARGETS = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd")
 
 
+CIPHER = Crypto("aes128_gcm", "sw", 700, True, "rw", cycles_per_byte=20)
+
+
 @st.composite
 def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9) -> Problem:
-    """A random network on a target, in an arena of 128 bytes to 8 KiB."""
+    """A random network on a target, in an arena of 128 bytes to 8 KiB; records may be sealed."""
     network = draw(_networks(most_ops, side, channels))
     target = replace(load_target(draw(st.sampled_from(TARGETS))), provenance={})
+    target = replace(target, crypto=draw(st.sampled_from([None, CIPHER])))
     places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.SRAM]
     arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
     objective = draw(st.sampled_from(Objective))
-    return Problem(network, target, RESERVED_BYTES + arena, draw(st.sampled_from(places)), objective)
+    problem = Problem(network, target, 2 * RESERVED_BYTES, draw(st.sampled_from(places)), objective)
+    return replace(problem, sram_bytes=problem.reserved_bytes + arena)
 
 
 def _in_two_banks(problem: Problem, second_bytes: int) -> Problem:

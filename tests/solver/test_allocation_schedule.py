@@ -13,9 +13,9 @@ from ooc_solve.models.vocabulary import Budget, Schedule, TaskGraph
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.allocation_schedule import (
     QUICK,
+    Packing,
     addresses,
     counted,
-    lifetimes,
     packed_placement,
     packed_schedules,
 )
@@ -42,7 +42,7 @@ def test_bytes_alive_keep_to_the_capacity(
     times = counted(problem, graph, policy)
     assume(times is not None)
     assert times is not None
-    lives = lifetimes(graph, times)
+    lives = Packing(problem, graph).lifetimes(times)
     for moment, _ in lives:
         alive = [b for b, (begin, end) in zip(graph.buffers, lives, strict=True) if begin <= moment < end]
         used = {touch.buffer for task in graph.tasks for touch in (*task.reads, *task.writes)}
@@ -81,7 +81,7 @@ CASES = [("ds_cnn", 16), ("resnet8", 24), ("resnet8", 48), ("mobilenet_v1_025_96
 
 @pytest.mark.parametrize(("network", "kib"), CASES)
 def test_fragmentation_costs_nothing(network: str, kib: int) -> None:
-    """The shortest schedule that counts bytes finds addresses, and the plan passes the validator."""
+    """The shortest schedule that counts bytes finds addresses and passes the validator; none is made too late."""
     problem = Problem(zoo_network(network), load_target("f746-sd"), kib << 10, IoPlace.STORAGE)
     model = SelectionModel(space_of(problem), problem.arena_bytes, 0.0)
     selection = model.solve(Aim.SERIAL, Budget(20.0, 1, 1)).selection
@@ -95,6 +95,7 @@ def test_fragmentation_costs_nothing(network: str, kib: int) -> None:
     assert makespan_ns(graph, settled.start_ns) <= shortest
     plan = finish(problem, selection, graph, Schedule(settled.start_ns, settled.address), "packed")
     assert not validate(problem, plan)
+    assert not list(packed_schedules(problem, graph, COUNTING, UNLIMITED, deadline=0.0))
     quick = evaluate(problem, selection)
     assert quick is not None
     assert polish(problem, quick, 1e12).score[1] <= shortest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache
 
@@ -16,9 +16,11 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Objective
 from ooc_solve.models.zoo import zoo_network
-from ooc_solve.solver.beam import Course, Outlook, search
+from ooc_solve.solver.beam import Course, Outlook, State, Vista, Way, search
+from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.search import Candidate, first_candidates
 from ooc_solve.solver.solve import plan_of
 
@@ -118,6 +120,34 @@ def test_write_budget() -> None:
     within = writes(replace(free, write_budget_bytes=budget + kept_output))
     assert within
     assert max(within) <= budget + kept_output < max(writes(free))
+
+
+class EarlyCourse(Course):
+    """A course that looks at the kernels of every way before the relaxation has chosen among them."""
+
+    def ways(self, stage: int, operators: int, state: State, allowed: Collection[int]) -> list[Way]:
+        """Those ways only that fit kernel by kernel."""
+        found = super().ways(stage, operators, state, allowed)
+        return [way for way in found if self.step(stage, state, way) is not None]
+
+
+@pytest.mark.parametrize(("name", "target", "kib"), [("ds_cnn", "f746-sd", 16), ("resnet8", "h747-qspi", 32)])
+def test_ways_that_do_not_fit_are_found_late_but_make_no_difference(name: str, target: str, kib: int) -> None:
+    """A guided search proposes what it would if all ways that do not fit were known beforehand."""
+    space = space_of(problem_of(name, target, kib))
+    relaxation = Relaxation(space.problem, [space])
+    assert relaxation.round is not None
+    guide = Guide(relaxation.round, space.options)
+    late, early = Course(space), EarlyCourse(space)
+    found, expected = (
+        search(
+            course, guide.survivors(), 6, None, soon(), Vista(course, guide, None, 2 * relaxation.bound_ns)
+        )
+        for course in (late, early)
+    )
+    assert found.proposals
+    assert found.proposals == expected.proposals
+    assert late.looked_at < early.looked_at
 
 
 def test_nothing_beside_the_options_allowed() -> None:

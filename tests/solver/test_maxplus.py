@@ -146,6 +146,21 @@ def test_many_equal_buffers_count_as_if_added_one_by_one(size: int, ns: int, man
         assert least <= found[slot] <= largest
 
 
+MANY = st.tuples(st.integers(1, 60), st.integers(0, 30), st.integers(1, 70))
+
+
+@given(MANY, MANY, st.integers(1, 12), st.booleans())
+def test_two_kinds_of_many_buffers(a: Item, b: Item, quantum: int, whole: bool) -> None:
+    """Of two kinds the best of all pairs of numbers is taken, whether or not sizes are whole quanta."""
+    items = [(size * quantum if whole else size, ns, many) for size, ns, many in (a, b)]
+    slots = 60
+    taken = [[(n * size // quantum, n * ns) for n in range(many + 1)] for size, ns, many in items]
+    found = Stairs(quantum, slots).of(items)
+    for slot in range(slots + 1):
+        fitting = (x + y for i, x in taken[0] for j, y in taken[1] if i + j <= slot)
+        assert found[slot] == max(fitting)
+
+
 @given(ITEMS, ITEMS, st.integers(1, 8))
 def test_joined_staircases_share_the_room(a: list[Item], b: list[Item], quantum: int) -> None:
     """Two staircases together allow what all their items allow, by table and one by one."""

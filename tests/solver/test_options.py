@@ -96,7 +96,12 @@ def check_stage(
     """Compare the figures of one option with the tasks of its stage."""
     tasks = [task for task in graph.tasks if task.stage == stage]
     by_kind = {kind: [t for t in tasks if t.kind is kind] for kind in TaskKind}
-    assert option.compute_ns == sum(t.duration_ns for t in by_kind[TaskKind.COMPUTE])
+    compute = sum(t.duration_ns for t in by_kind[TaskKind.COMPUTE])
+    transfers = [t.transfer for t in by_kind[TaskKind.LOAD] if t.transfer]
+    opens_rows = any(
+        moved.sealed_records and not moved.checked for moved in transfers
+    )  # also some beside the box
+    assert option.compute_ns <= compute if opens_rows else option.compute_ns == compute
     moved: Counter[str] = Counter()
     for task in tasks:
         if task.transfer is not None:
@@ -145,7 +150,7 @@ def check(busiest_step_bytes: BusiestStep, data: st.DataObject, problem: Problem
 def test_options_are_lower_estimates(
     data: st.DataObject, problems: Problems, busiest_step_bytes: BusiestStep
 ) -> None:
-    """Compute time is exact; transfer time, bytes, tasks and workspace are never overestimated."""
+    """Compute time is exact, but for opening rows that come along; nothing else is overestimated."""
     check(busiest_step_bytes, data, data.draw(problems()))
 
 

@@ -113,7 +113,7 @@ def best_of_all(space: Space) -> Best | None:
         min(f.latency_ns for f in found),
         min(f.energy_nj for f in found),
         min(f.bytes_written for f in found),
-        min(f.sram_peak_bytes for f in found) - RESERVED_BYTES,
+        min(f.sram_peak_bytes for f in found) - space.problem.reserved_bytes,
     )
 
 
@@ -170,7 +170,7 @@ def test_infeasible_means_that_nothing_can_be_placed(
 ) -> None:
     """Where the model finds no selection, none of the option space can be given addresses."""
     problem = data.draw(problems(2, 7, 7))
-    problem = replace(problem, sram_bytes=RESERVED_BYTES + data.draw(st.integers(2, 40)) * 8)
+    problem = replace(problem, sram_bytes=problem.reserved_bytes + data.draw(st.integers(2, 40)) * 8)
     if problem.unit_bytes == 8:
         problem = in_two_banks(problem, problem.arena_bytes // 16 * 8)
     found = SelectionModel(build_space(problem)).solve(Aim.SERIAL, BUDGET)

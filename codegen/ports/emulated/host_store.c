@@ -1,18 +1,24 @@
 /* host_store.c - prepare the stores of an emulated machine, and read them back, on the host.
  *
- *     host_store pack IMAGE INPUT DIRECTORY BYTES FILL
- *     host_store unpack DIRECTORY OUTPUT
+ *     host_store pack IMAGE INPUT DIRECTORY BYTES FILL [KEY]
+ *     host_store unpack DIRECTORY OUTPUT [KEY]
  *
  * pack makes in DIRECTORY: store0.img with IMAGE and store1.img, the network inputs among them
  * where the tables want them; input.bin, a copy of INPUT, for inputs in the arena; output.bin,
  * zeros. A store file has at least BYTES bytes and a power of two of them; all that nobody wrote
  * holds FILL. unpack collects the outputs from the stores and from output.bin in OUTPUT.
  *
+ * KEY is the file with the key of sealed records, which tables ask for with OOC_SEAL; pack writes their journal.
+ *
  * It is the runtime itself that knows where tensors lie: this program opens the tables on the
  * host, over stores in memory.
  */
 #include "ooc.h"
 #include "port_host.h"
+
+#ifdef OOC_SEAL
+#include "crypto_mbedtls.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +35,10 @@ struct bench {
     struct ooc state;
     uint8_t *banks[OOC_MAX_BANKS];
     uint8_t scratch[SCRATCH];
+#ifdef OOC_SEAL
+    struct ooc_crypto crypto;
+    struct crypto_mbedtls vault;
+#endif
 };
 
 static void fail(const char *what, const char *which) {
@@ -134,6 +144,11 @@ static void store_sizes(uint32_t size[HOST_STORES]) {
             size[region->store] = region->base + region->bytes;
         }
     }
+#ifdef OOC_SEAL
+    if (OOC_MODEL.journal.bytes > 0) {
+        size[OOC_MODEL.journal.store] = OOC_MODEL.journal.base + OOC_MODEL.journal.bytes;
+    }
+#endif
 }
 
 static void check(int result, const char *what) {
@@ -142,12 +157,35 @@ static void check(int result, const char *what) {
     }
 }
 
-static void bench_open(struct bench *bench) {
+/* Take the key; for a new device write the journal. */
+#ifdef OOC_SEAL
+static void provide(struct bench *bench, const char *key_path, int is_new) {
+    uint32_t bytes;
+    const uint8_t *key = read_file(key_path, 0, &bytes);
+    if (bytes != crypto_mbedtls_key_bytes(OOC_MODEL.cipher)
+        || crypto_mbedtls_emulate(&bench->crypto, &bench->vault, OOC_MODEL.cipher, key) != 0) {
+        fail("not the key of these tables", key_path);
+    }
+    bench->port.crypto = &bench->crypto;
+    if (is_new) {
+        check(ooc_provision(&bench->state, &OOC_MODEL, bench->banks, &bench->port, 0), "the journal cannot be written");
+    }
+}
+#else
+static void provide(const struct bench *bench, const char *key_path, int is_new) {
+    (void)bench;
+    (void)key_path;
+    (void)is_new;
+}
+#endif
+
+static void bench_open(struct bench *bench, const char *key_path, int is_new) {
     unsigned k;
     for (k = 0; k < OOC_MODEL.banks; k++) {
         bench->banks[k] = room(OOC_MODEL.bank_bytes[k]);
     }
     host_port_bind(&bench->port, &bench->host);
+    provide(bench, key_path, is_new);
     check(ooc_open(&bench->state, &OOC_MODEL, bench->banks, &bench->port), "the tables cannot be opened");
 }
 
@@ -188,7 +226,7 @@ static void write_inputs(struct bench *bench, const uint8_t *input) {
 }
 
 static void pack(const char *image_path, const char *input_path, const char *directory, uint64_t least,
-                 uint8_t fill) {
+                 uint8_t fill, const char *key_path) {
     struct bench *bench = bench_new(fill);
     uint32_t image_bytes, input_bytes, outputs = tensors_bytes(OOC_MODEL.inputs, OOC_MODEL.outputs);
     uint8_t *image = read_file(image_path, 0, &image_bytes);
@@ -203,7 +241,7 @@ static void pack(const char *image_path, const char *input_path, const char *dir
         fail("not the image of these tables", image_path);
     }
     memcpy(bench->host.bytes[0], image, image_bytes);
-    bench_open(bench);
+    bench_open(bench, key_path, 1);
     write_inputs(bench, input);
     for (k = 0; k < HOST_STORES; k++) {
         uint32_t bytes = bench->host.size[k];
@@ -213,7 +251,7 @@ static void pack(const char *image_path, const char *input_path, const char *dir
     write_file(inside(directory, "output.bin"), room(outputs), outputs, outputs, 0);
 }
 
-static void unpack(const char *directory, const char *output_path) {
+static void unpack(const char *directory, const char *output_path, const char *key_path) {
     struct bench *bench = bench_new(0);
     uint32_t bytes, at = 0;
     uint8_t *output = read_file(inside(directory, "output.bin"), 0, &bytes);
@@ -226,7 +264,7 @@ static void unpack(const char *directory, const char *output_path) {
             free(content);
         }
     }
-    bench_open(bench);
+    bench_open(bench, key_path, 0);
     bench->state.status = OOC_DONE; /* the run was on the machine */
     for (k = 0; k < OOC_MODEL.outputs; k++) {
         const struct ooc_binding *binding = &OOC_MODEL.bindings[OOC_MODEL.inputs + k];
@@ -240,12 +278,12 @@ static void unpack(const char *directory, const char *output_path) {
 }
 
 int main(int argc, char *argv[]) {
-    if (argc == 7 && strcmp(argv[1], "pack") == 0) {
-        pack(argv[2], argv[3], argv[4], number(argv[5]), (uint8_t)number(argv[6]));
-    } else if (argc == 4 && strcmp(argv[1], "unpack") == 0) {
-        unpack(argv[2], argv[3]);
+    if ((argc == 7 || argc == 8) && strcmp(argv[1], "pack") == 0) {
+        pack(argv[2], argv[3], argv[4], number(argv[5]), (uint8_t)number(argv[6]), argc == 8 ? argv[7] : "");
+    } else if ((argc == 4 || argc == 5) && strcmp(argv[1], "unpack") == 0) {
+        unpack(argv[2], argv[3], argc == 5 ? argv[4] : "");
     } else {
-        fprintf(stderr, "usage: pack IMAGE INPUT DIRECTORY BYTES FILL, or unpack DIRECTORY OUTPUT\n");
+        fprintf(stderr, "usage: pack IMAGE INPUT DIRECTORY BYTES FILL [KEY], or unpack DIRECTORY OUTPUT [KEY]\n");
         return 2;
     }
     return 0;

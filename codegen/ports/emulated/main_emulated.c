@@ -9,6 +9,8 @@
  * those in the arena are read from input.bin and written to output.bin, which holds room for
  * all outputs. The counters, faults and ticks concern ooc_run alone.
  *
+ * With OOC_SEAL the key is in key.bin; the journal was written by the host.
+ *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model -DBANK0_BYTES=... and so on
  * for the banks that the model has, and -DSTACK_RESERVE_BYTES=..., the stack that plans count for
  * ooc_run and all that it calls. A run that takes more, and one interrupt on top, fails.
@@ -18,6 +20,10 @@
 #include "ooc.h"
 #include "semihost.h"
 #include "stack.h"
+#ifdef OOC_SEAL
+#include "crypto_mbedtls.h"
+#include <mbedtls/memory_buffer_alloc.h>
+#endif
 
 #include <string.h>
 
@@ -214,6 +220,26 @@ static uint32_t now(void *context) {
     return (uint32_t)machine_ticks();
 }
 
+/* A chip would take its keys from where it keeps secrets. What Mbed TLS works with belongs to the port. */
+#ifdef OOC_SEAL
+#define POOL_BYTES 2048u
+
+static void provide(struct ooc_port *port) {
+    static __attribute__((aligned(8))) uint8_t pool[POOL_BYTES];
+    static struct crypto_mbedtls vault;
+    static struct ooc_crypto crypto;
+    uint8_t key[CRYPTO_CHACHA_KEY_BYTES];
+    int32_t file = semihost_open("key.bin", SEMIHOST_READ);
+    int32_t left = semihost_read(file, 0, key, crypto_mbedtls_key_bytes(OOC_MODEL.cipher));
+    (void)semihost_close(file);
+    mbedtls_memory_buffer_alloc_init(pool, sizeof pool);
+    if (left != 0 || crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key) != 0) {
+        machine_fail("key.bin does not hold the key of these tables", MACHINE_EXIT_FAILED);
+    }
+    port->crypto = &crypto;
+}
+#endif
+
 static void open_network(void) {
     static uint8_t *const banks[OOC_MAX_BANKS] = {arena0, arena1, arena2, arena3};
     static struct ooc_port port; /* no plan counts it either */
@@ -230,6 +256,9 @@ static void open_network(void) {
         port.now = now;
         port.timeout = machine_ticks_per_s;
     }
+#ifdef OOC_SEAL
+    provide(&port);
+#endif
     result = ooc_open(&state, &OOC_MODEL, banks, &port);
     if (result != OOC_DONE) {
         report_error(result);

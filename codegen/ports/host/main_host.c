@@ -3,7 +3,7 @@
  *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats]
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
  *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
- *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE]
+ *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE] [--key FILE]
  *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
  * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
@@ -17,6 +17,8 @@
  * --block N: bytes of a block in worst_block_writes (default 4096). --log FILE: when each
  * command of the only run started and ended (port_host.h), for ooc-trace.
  *
+ * --key FILE: the key of sealed records, which tables ask for with OOC_SEAL. The journal is provisioned first.
+ *
  * Faults, each in every run, by the number of the transfer (from 1): --fail fails, --flip has
  * one wrong bit, --short moves half of its bytes silently, --partial says so, --hang never
  * ends (--timeout-us: what the port allows; 1000000 with --hang). By the number of the write:
@@ -28,6 +30,10 @@
  */
 #include "ooc.h"
 #include "port_host.h"
+
+#ifdef OOC_SEAL
+#include "crypto_mbedtls.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +58,8 @@ struct options {
     uint32_t shrink;
     int stats;
     const char *log_path; /* NULL: no log */
+    const char *key_path;
+    struct bytes key;
     FILE *log;
     struct host_port host; /* settings only, without faults */
     struct host_port fault; /* faults only */
@@ -179,10 +187,39 @@ static void store_sizes(uint32_t size[HOST_STORES], uint32_t lacking) {
             size[region->store] = region->base + region->bytes;
         }
     }
+#ifdef OOC_SEAL
+    if (OOC_MODEL.journal.bytes > 0) {
+        size[OOC_MODEL.journal.store] = OOC_MODEL.journal.base + OOC_MODEL.journal.bytes;
+    }
+#endif
     for (k = 0; k < HOST_STORES; k++) {
         size[k] -= size[k] < lacking ? size[k] : lacking;
     }
 }
+
+/* Take the key, and write the journal of a new device. */
+#ifdef OOC_SEAL
+static struct crypto_mbedtls vault;
+static struct ooc_crypto crypto;
+
+static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
+    uint32_t bytes = crypto_mbedtls_key_bytes(OOC_MODEL.cipher);
+    if (key->size != bytes || crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key->data) != 0) {
+        return OOC_ERROR_CRYPTO;
+    }
+    port->crypto = &crypto;
+    return ooc_provision(state, &OOC_MODEL, banks, port, 0);
+}
+#else
+static int provide(const struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
+                   const struct bytes *key) {
+    (void)state;
+    (void)banks;
+    (void)port;
+    (void)key;
+    return OOC_DONE;
+}
+#endif
 
 static uint32_t scratch_size(void) {
     uint32_t most = 4096;
@@ -316,7 +353,10 @@ static int run_once(const struct options *options, uint64_t seed, const struct b
     }
     memcpy(host.bytes[0], image->data, image->size < host.size[0] ? image->size : host.size[0]);
     host_port_bind(&port, &host);
-    result = ooc_open(&state, &OOC_MODEL, banks, &port);
+    result = provide(&state, banks, &port, &options->key);
+    if (result == OOC_DONE) {
+        result = ooc_open(&state, &OOC_MODEL, banks, &port);
+    }
     if (result == OOC_DONE) {
         result = infer(&state, banks, &port, &host, options, input, output, &scratch, stats);
     }
@@ -360,7 +400,7 @@ static int usage(const char *what, const char *which) {
             "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
             "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
             "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
-            "       [--retry N] [--log FILE]\n");
+            "       [--retry N] [--log FILE] [--key FILE]\n");
     return 2;
 }
 
@@ -439,6 +479,8 @@ static int parse(int argc, char *argv[], struct options *options) {
             options->stats = 1;
         } else if (strcmp(argv[k], "--log") == 0 && k + 1 < argc) {
             options->log_path = argv[++k];
+        } else if (strcmp(argv[k], "--key") == 0 && k + 1 < argc) {
+            options->key_path = argv[++k];
         } else if (strncmp(argv[k], "--", 2) != 0) {
             if (files == 3) {
                 return usage("too many files", argv[k]);
@@ -488,10 +530,15 @@ int main(int argc, char *argv[]) {
     if (failed) {
         return failed;
     }
+    if (options.key_path != NULL && read_file(options.key_path, &options.key) != 0) {
+        return 1;
+    }
     if (read_file(options.image, &image) != 0) {
+        free(options.key.data);
         return 1;
     }
     if (read_file(options.input, &input) != 0) {
+        free(options.key.data);
         free(image.data);
         return 1;
     }
@@ -511,6 +558,7 @@ int main(int argc, char *argv[]) {
     if (!failed) {
         failed = write_file(options.output, &output);
     }
+    free(options.key.data);
     free(image.data);
     free(input.data);
     free(output.data);

@@ -1,0 +1,298 @@
+/* ooc_seal.c - sealed records: opens what was loaded, seals what is stored, counts openings and runs. */
+#include "ooc_seal.h"
+
+#ifdef OOC_SEAL
+
+#include <string.h>
+
+#define STAMP 1u /* where the parts of a nonce begin */
+#define OFFSET 8u
+#define STAMP_BYTES 7u
+#define SLOTS 2u
+
+/* ---------------------------------------------------------------------- records */
+
+static void put(uint8_t *to, uint32_t value, unsigned bytes) {
+    unsigned k;
+    for (k = 0; k < bytes; k++) {
+        to[k] = (uint8_t)(value >> (8u * k));
+    }
+}
+
+static uint32_t taken(const uint8_t *from, unsigned bytes) {
+    uint32_t value = 0;
+    unsigned k;
+    for (k = 0; k < bytes; k++) {
+        value |= (uint32_t)from[k] << (8u * k);
+    }
+    return value;
+}
+
+/* The nonce that a record has if it is the right one. */
+static void expect(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t nonce[OOC_NONCE_BYTES]) {
+    nonce[0] = use;
+    if (use == (uint8_t)OOC_USE_IMAGE) {
+        memcpy(nonce + STAMP, o->model->digest, STAMP_BYTES);
+    } else {
+        put(nonce + STAMP, o->run, 4);
+        put(nonce + STAMP + 4, o->opening, 3);
+    }
+    put(nonce + OFFSET, offset, 4);
+}
+
+/* Open a record whose payload has `bytes` bytes. One that is sound is told by its own nonce where it belongs. */
+static int open_record(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t *data, uint32_t bytes) {
+    const struct ooc_crypto *crypto = o->port->crypto;
+    const uint8_t *nonce = data + bytes;
+    uint8_t wanted[OOC_NONCE_BYTES];
+    int result = crypto->open(crypto->context, use, nonce, data, bytes, nonce + OOC_NONCE_BYTES);
+    if (result != 0) {
+        return result < 0 ? OOC_ERROR_CRYPTO : OOC_ERROR_TAMPERED;
+    }
+    expect(o, use, offset, wanted);
+    if (nonce[0] != use || memcmp(nonce + OFFSET, wanted + OFFSET, 4) != 0) {
+        return OOC_ERROR_SWAPPED;
+    }
+    return memcmp(nonce, wanted, OFFSET) == 0 ? OOC_DONE : OOC_ERROR_REPLAYED;
+}
+
+static int seal_record(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t *data, uint32_t bytes) {
+    const struct ooc_crypto *crypto = o->port->crypto;
+    uint8_t *nonce = data + bytes;
+    int result;
+    expect(o, use, offset, nonce);
+    result = crypto->seal(crypto->context, use, nonce, data, bytes, nonce + OOC_NONCE_BYTES);
+    return result == 0 ? OOC_DONE : OOC_ERROR_CRYPTO;
+}
+
+/* ------------------------------------------------------------------------- rows */
+
+static uint32_t row_bytes(const struct ooc *o, const struct ooc_operand *operand, uint32_t plane) {
+    const struct ooc_tensor *tensor = &o->model->tensors[operand->tensor];
+    uint32_t pixel = ooc_plane_width(operand, plane, tensor->channels) * tensor->element_bytes;
+    return tensor->width * pixel + operand->seal;
+}
+
+/* The tensor in whose bytes of the scratch region an offset lies. */
+static const struct ooc_binding *tensor_at(const struct ooc *o, uint32_t offset) {
+    const struct ooc_binding *found = o->model->sealed;
+    unsigned k;
+    for (k = 1; k < o->model->sealed_count && o->model->sealed[k].offset <= offset; k++) {
+        found = &o->model->sealed[k];
+    }
+    return found;
+}
+
+/* The first row that begins at byte `at` of a plane or behind it. */
+static uint32_t first_row(const struct ooc_operand *operand, uint32_t at, uint32_t row) {
+    uint32_t record = ooc_align(operand->record_rows * row, operand->granule);
+    uint32_t inside = (at % record + row - 1u) / row;
+    inside = inside < operand->record_rows ? inside : operand->record_rows;
+    return at / record * operand->record_rows + inside;
+}
+
+/* Open the rows that lie whole in what was loaded. */
+static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes) {
+    const struct ooc_binding *tensor = tensor_at(o, offset);
+    const struct ooc_operand *operand = &tensor->operand;
+    uint32_t height = o->model->tensors[operand->tensor].height;
+    uint32_t plane = (offset - tensor->offset) / operand->plane_pitch;
+    uint32_t start = tensor->offset + plane * operand->plane_pitch;
+    uint32_t row = row_bytes(o, operand, plane);
+    uint32_t y = first_row(operand, offset - start, row);
+    int result = OOC_DONE;
+    for (; y < height && result == OOC_DONE; y++) {
+        uint32_t at = start + ooc_row_offset(operand, y, row);
+        if (at + row > offset + bytes) {
+            break;
+        }
+        result = open_record(o, (uint8_t)OOC_USE_SCRATCH, at, sram + (at - offset), row - operand->seal);
+    }
+    return result;
+}
+
+int ooc_seal_open(const struct ooc *o, const struct ooc_command *command, uint8_t *sram) {
+    uint32_t bytes = o->model->shapes[command->word[1]].bytes;
+    uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
+    int result = OOC_DONE;
+    if ((command->word[3] & OOC_STORE) != 0u) {
+        result = OOC_DONE;
+    } else if ((command->word[3] & OOC_CHECKED) != 0u) {
+        result = open_record(o, (uint8_t)OOC_USE_IMAGE, offset, sram, bytes - OOC_SEAL_BYTES);
+    } else if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
+        result = open_rows(o, offset, sram, bytes);
+    }
+    return result;
+}
+
+static const struct ooc_binding *sealed_tensor(const struct ooc *o, uint16_t number) {
+    const struct ooc_binding *found = NULL;
+    unsigned k;
+    for (k = 0; k < o->model->sealed_count && found == NULL; k++) {
+        found = o->model->sealed[k].operand.tensor == number ? &o->model->sealed[k] : NULL;
+    }
+    return found;
+}
+
+int ooc_seal_tile(const struct ooc *o, const struct ooc_tile *tile) {
+    const struct ooc_operand *operand = &tile->stage->operand[2];
+    const struct ooc_binding *tensor = operand->seal != 0u && tile->last ? sealed_tensor(o, operand->tensor) : NULL;
+    uint32_t plane, row, start, y;
+    int result = OOC_DONE;
+    if (tensor == NULL) {
+        return OOC_DONE;
+    }
+    plane = tile->first_channel / operand->plane_channels;
+    row = row_bytes(o, operand, plane);
+    start = tensor->offset + plane * operand->plane_pitch;
+    for (y = (uint32_t)tile->row[0]; y < (uint32_t)tile->row[1] && result == OOC_DONE; y++) {
+        uint8_t *data = tile->output.base + (y - (uint32_t)tile->row[0]) * row;
+        uint32_t at = start + ooc_row_offset(operand, y, row);
+        result = seal_record(o, (uint8_t)OOC_USE_SCRATCH, at, data, row - operand->seal);
+    }
+    return result;
+}
+
+/* ---------------------------------------------------------------------- journal */
+
+static uint32_t slot_bytes(const struct ooc *o) {
+    return o->model->journal.bytes / SLOTS;
+}
+
+/* A slot is read and written in whole granules. */
+static int move_slot(struct ooc *o, unsigned slot, uint8_t *scratch, int to_store) {
+    const struct ooc_region *journal = &o->model->journal;
+    uint32_t granule = o->port->granule[journal->store] > 1u ? o->port->granule[journal->store] : 1u;
+    uint32_t offset = journal->base + slot * slot_bytes(o);
+    return ooc_transfer(o, journal->store, offset, scratch, ooc_align(OOC_SEAL_BYTES, granule), to_store);
+}
+
+/* The number of the opening that a slot holds; 1 in *known if it is sound. */
+static int read_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t *number, int *known) {
+    int result = move_slot(o, slot, scratch, 0);
+    *known = 0;
+    *number = 0;
+    if (result == OOC_DONE) {
+        o->run = 0;
+        o->opening = taken(scratch + STAMP + 4, 3);
+        result = open_record(o, (uint8_t)OOC_USE_JOURNAL, 0, scratch, 0);
+        *known = result == OOC_DONE;
+        *number = o->opening;
+        result = result == OOC_ERROR_CRYPTO ? result : OOC_DONE; /* whatever else it is, it says nothing */
+    }
+    return result;
+}
+
+static int write_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t number) {
+    const struct ooc_region *journal = &o->model->journal;
+    struct ooc_region part = *journal;
+    int result;
+    part.bytes = slot_bytes(o);
+    part.base += slot * part.bytes;
+    result = ooc_seal_erase(o, &part);
+    o->run = 0;
+    o->opening = number;
+    memset(scratch, 0, OOC_SEAL_BYTES);
+    if (result == OOC_DONE) {
+        result = seal_record(o, (uint8_t)OOC_USE_JOURNAL, 0, scratch, 0);
+    }
+    return result == OOC_DONE ? move_slot(o, slot, scratch, 1) : result;
+}
+
+/* The number of the last opening is in one slot; this one's goes into the other, and is used only when it is
+ * there. Where that slot holds nothing sound, it may have held the number behind the last. */
+static int count_opening(struct ooc *o, uint8_t *scratch) {
+    uint32_t number[SLOTS] = {0, 0};
+    int known[SLOTS] = {0, 0};
+    unsigned last = 0;
+    unsigned k;
+    for (k = 0; k < SLOTS; k++) {
+        int result = read_slot(o, k, scratch, &number[k], &known[k]);
+        if (result != OOC_DONE) {
+            return result;
+        }
+    }
+    if (!known[0] && !known[1]) {
+        return OOC_ERROR_JOURNAL;
+    }
+    if (!known[0] || (known[1] && number[1] > number[0])) {
+        last = 1;
+    }
+    number[last] += known[1u - last] ? 1u : 2u;
+    return number[last] > OOC_MOST_OPENINGS ? OOC_ERROR_JOURNAL : write_slot(o, 1u - last, scratch, number[last]);
+}
+
+static int use_port(struct ooc *o) {
+    const struct ooc_crypto *crypto = o->port->crypto;
+    int fits = o->model->cipher == (uint8_t)OOC_CIPHER_NONE
+               || (crypto != NULL && crypto->cipher == o->model->cipher && crypto->open != NULL
+                   && crypto->seal != NULL);
+    return fits ? OOC_DONE : OOC_ERROR_CRYPTO;
+}
+
+/* Whether openings are counted in the journal. */
+static int counts(const struct ooc *o) {
+    return o->model->sealed_count > 0u && o->port->crypto->opening == NULL;
+}
+
+int ooc_seal_prepare(struct ooc *o, uint8_t *scratch) {
+    int result = use_port(o);
+    if (result == OOC_DONE && o->model->sealed_count > 0u) {
+        const struct ooc_crypto *crypto = o->port->crypto;
+        if (counts(o)) {
+            result = count_opening(o, scratch);
+        } else if (crypto->opening(crypto->context, &o->opening) != 0) {
+            result = OOC_ERROR_CRYPTO;
+        } else {
+            result = o->opening > OOC_MOST_OPENINGS ? OOC_ERROR_JOURNAL : OOC_DONE;
+        }
+    }
+    o->run = 0;
+    return result;
+}
+
+int ooc_seal_next_run(struct ooc *o) {
+    int due = o->model->sealed_count > 0u;
+    if (due && o->run == UINT32_MAX) {
+        return OOC_ERROR_JOURNAL;
+    }
+    o->run += due ? 1u : 0u; /* 0 is the journal's */
+    return OOC_DONE;
+}
+
+int ooc_seal_provision(struct ooc *o, uint8_t *scratch, uint32_t opening) {
+    int result = opening > OOC_MOST_OPENINGS ? OOC_ERROR_ARGUMENT : use_port(o);
+    unsigned k;
+    for (k = 0; k < SLOTS && result == OOC_DONE && counts(o); k++) {
+        result = write_slot(o, k, scratch, opening);
+    }
+    return result;
+}
+
+/* ----------------------------------------------------------------------- tables */
+
+static int sealed_is_sound(const struct ooc *o, const struct ooc_binding *sealed, uint32_t after) {
+    const struct ooc_model *model = o->model;
+    const struct ooc_operand *operand = &sealed->operand;
+    return operand->tensor < model->tensor_count && operand->place == (uint8_t)OOC_STREAMED
+           && operand->plane_channels > 0u && operand->record_rows > 0u && operand->granule > 0u
+           && operand->plane_pitch > 0u && operand->seal == OOC_SEAL_BYTES && sealed->offset >= after
+           && sealed->offset <= model->region[OOC_REGION_SCRATCH].bytes;
+}
+
+int ooc_seal_check(const struct ooc *o) {
+    const struct ooc_model *model = o->model;
+    int sound = model->sealed_count == 0u || (model->sealed != NULL && model->cipher != (uint8_t)OOC_CIPHER_NONE);
+    uint32_t after = 0;
+    unsigned k;
+    for (k = 0; k < model->sealed_count && sound; k++) {
+        sound = sealed_is_sound(o, &model->sealed[k], after);
+        after = model->sealed[k].offset;
+    }
+    return sound && model->journal.store <= 1u
+           && (model->sealed_count == 0u || slot_bytes(o) >= OOC_SEAL_BYTES);
+}
+
+#else
+typedef char ooc_has_no_sealed_records; /* C wants a declaration */
+#endif

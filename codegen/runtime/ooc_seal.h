@@ -1,0 +1,50 @@
+/* ooc_seal.h - sealed records: weights, rows of spilled activations, the journal. Internal to the runtime.
+ *
+ * A sealed record is its payload, encrypted, then nonce and tag. What a nonce says is where the record
+ * belongs and when it was sealed: enum ooc_use in byte 0; bytes 1-7 of an image the first of the digest,
+ * otherwise the numbers of the run (4) and of the opening (3); in bytes 8-11 the offset in the region.
+ * All lowest byte first.
+ */
+#ifndef OOC_SEALED_RECORDS
+#define OOC_SEALED_RECORDS
+
+#include "ooc.h"
+#include "ooc_tile.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OOC_MOST_OPENINGS 0x00FFFFFFu
+
+#ifdef OOC_SEAL
+
+/* See that the sealed parts of the tables are inside what they refer to. */
+int ooc_seal_check(const struct ooc *state);
+
+/* Take the port's cipher, and find the number of this opening. `scratch` holds a granule of the store in
+ * which the journal is. */
+int ooc_seal_prepare(struct ooc *state, uint8_t *scratch);
+
+/* Write both slots of the journal. */
+int ooc_seal_provision(struct ooc *state, uint8_t *scratch, uint32_t opening);
+
+/* Erase a part of a store where that must be, while nothing is under way. (ooc.c) */
+int ooc_seal_erase(struct ooc *state, const struct ooc_region *part);
+
+/* Go on to the next run. */
+int ooc_seal_next_run(struct ooc *state);
+
+/* Open what a completed load has brought to `sram`. */
+int ooc_seal_open(const struct ooc *state, const struct ooc_command *command, uint8_t *sram);
+
+/* Seal what a kernel has computed, if it goes to storage sealed. */
+int ooc_seal_tile(const struct ooc *state, const struct ooc_tile *tile);
+
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,207 @@
+"""Advice: what a change would bring, each solved again, the best first.
+
+The time limit is split evenly over all that is left to solve, again and again, so that what one change does
+not use the others have; the problem as it is gets the same share. A search needs some time whatever its share,
+so a change is begun only if the longest search so far would still end in time (one that is begun is not cut
+off); the others are told as not tried, as they are after Ctrl-C. A plan that can be carried out with a change as it is (more SRAM, a faster
+link) is known to the search, so such a change is never said to do harm.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Schedule
+from ooc_solve.receptive_field import Halo, halos
+from ooc_solve.report import amount
+from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.heuristics import finish, in_core
+from ooc_solve.solver.solve import cp_sat
+from ooc_solve.solver.streams import earliest_times
+from ooc_solve.solver.validate import validate
+from ooc_solve.what_if import AS_IS, WhatIf, what_ifs
+
+NOT_TRIED = "not tried: the time limit leaves no room"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a change brings: the value of its plan and what is proven, in the unit of the objective.
+
+    ``change_share`` compares with the problem as it is, in the same time: -0.1 is a tenth less. ``floor_ns``
+    is what computing alone takes: where a kernel is smaller, part of the gain is that.
+    """
+
+    change: str
+    value: int | None
+    bound: int | None
+    change_share: float | None
+    floor_ns: int | None
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All answers, the best first and those without a plan last, and what makes patches overlap."""
+
+    problem: Problem
+    base: int | None
+    answers: tuple[Answer, ...]
+    halos: tuple[Halo, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The advice as the JSON report has it."""
+        return {
+            "base": self.base,
+            "seconds": round(self.seconds, 3),
+            "what_ifs": [
+                {name: getattr(answer, name) for name in Answer.__slots__} for answer in self.answers
+            ],
+            "halos": [{name: getattr(halo, name) for name in Halo.__slots__} for halo in self.halos],
+        }
+
+    def __repr__(self) -> str:
+        text = io.StringIO()
+        show_advice(Console(file=text, width=80, highlight=False), self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | None = None) -> Advice:
+    """Solve a problem with every change within a time limit; ``plan`` is the best that is known of it."""
+    begun = time.monotonic()
+    asked = what_ifs(problem, plan)
+    asked = (WhatIf(AS_IS, problem), *asked) if plan is not None else asked
+    answers: list[Answer] = []
+    try:
+        for number, change in enumerate(asked):
+            left = budget.time_limit_s - (time.monotonic() - begun)
+            if left <= max((answer.seconds for answer in answers), default=0.0):
+                break
+            if tell is not None:
+                tell(f"what if {number + 1} of {len(asked)}: {change.change}")
+            share = replace(budget, time_limit_s=left / (len(asked) - number))
+            answers.append(_answer(change, plan, share))
+    except KeyboardInterrupt:  # what is known by then is advice, too
+        pass
+    answers += [_untried(change) for change in asked[len(answers) :]]
+    base = next((answer.value for answer in answers if answer.change == AS_IS), None)
+    found = halos(problem, plan) if plan is not None else ()
+    return Advice(problem, base, _ranked(base, answers), found, time.monotonic() - begun)
+
+
+def _answer(change: WhatIf, plan: Plan | None, budget: Budget) -> Answer:
+    known = [] if plan is None else [carried(change.problem, plan)]
+    begun = time.monotonic()
+    result = cp_sat(change.problem, budget, None, known)
+    if result.plan is not None and result.reason:
+        raise KeyboardInterrupt  # the search heeded it, with half a plan
+    seconds = round(time.monotonic() - begun, 3)
+    if result.plan is None:
+        return Answer(change.change, None, None, None, None, seconds, result.reason)
+    floor = in_core(change.problem, budget).bound
+    return Answer(change.change, result.objective, result.bound, None, floor, seconds, "")
+
+
+def _untried(change: WhatIf) -> Answer:
+    return Answer(change.change, None, None, None, None, 0.0, NOT_TRIED)
+
+
+def _ranked(base: int | None, answers: list[Answer]) -> tuple[Answer, ...]:
+    """The answers compared with what is, the least value first."""
+    told = [
+        replace(answer, change_share=(answer.value - base) / base if base else None)
+        if answer.value is not None
+        else answer
+        for answer in answers
+    ]
+    return tuple(sorted(told, key=lambda answer: (answer.value is None, answer.value or 0)))
+
+
+def carried(problem: Problem, plan: Plan) -> Plan | None:
+    """A plan of another problem with the times it has in this one, None if it cannot be carried out."""
+    try:
+        there = ordered(problem, plan.selection.order)
+        graph = expand(there, plan.selection)
+    except (SelectionError, ValueError):
+        return None
+    if len(graph.tasks) != len(plan.graph.tasks) or len(graph.resources) != len(plan.graph.resources):
+        return None
+    try:
+        start = earliest_times(graph, plan.streams, interruption_ns(problem.target))
+    except ValueError:
+        return None
+    made = finish(there, plan.selection, graph, Schedule(start, plan.schedule.address), plan.scheduler)
+    return None if validate(problem, made) else made
+
+
+# ------------------------------------------------------------------------------------- terminal
+
+
+def show_advice(console: Console, advice: Advice) -> None:
+    """A line for each change in 80 columns, then what is not there and why, then what overlaps."""
+    unit = {Objective.LATENCY: "ms", Objective.ENERGY: "mJ", Objective.WEAR: "bytes"}
+    table = Table(pad_edge=False, box=None, header_style="bold")
+    table.add_column("what if", max_width=44)
+    for name in (unit[advice.problem.objective], "change", "at best", "gap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cells in rows(advice):
+        table.add_row(*map(Text, cells), style="bold" if cells[0] == AS_IS else "")
+    console.print(table)
+    for sentence in remarks(advice):
+        console.print(Text(sentence))
+
+
+def rows(advice: Advice) -> Iterator[tuple[str, ...]]:
+    """Change, value, difference, proven difference at best, and gap of each change with a plan."""
+    for answer in advice.answers:
+        if answer.value is None or answer.bound is None:
+            continue
+        gap = (answer.value - answer.bound) / answer.value if answer.value else 0.0
+        yield (
+            answer.change,
+            amount(advice.problem, answer.value).split(" ")[0],
+            "-" if answer.change_share is None else f"{answer.change_share:+.1%}",
+            f"{(answer.bound - advice.base) / advice.base:+.1%}" if advice.base else "-",
+            f"{gap:.1%}",
+        )
+
+
+def remarks(advice: Advice) -> tuple[str, ...]:
+    """What the table leaves out: changes without a plan, kernels that make patches overlap, the time."""
+    untried = [answer.change for answer in advice.answers if answer.reason == NOT_TRIED]
+    found = [
+        f"{answer.change}: no plan, {answer.reason}."
+        for answer in advice.answers
+        if answer.value is None and answer.reason != NOT_TRIED
+    ]
+    found += [f"Not tried, as the time limit leaves no room: {'; '.join(untried)}."] if untried else []
+    found += [_overlap(halo) for halo in advice.halos]
+    words = f"Every change was solved again, {advice.seconds:.1f} s in all; at best: what its bound allows."
+    return (*found, f"{words} None of it is measured on a board.")
+
+
+def _overlap(halo: Halo) -> str:
+    kernel = f"{halo.kernel[0]}x{halo.kernel[1]}"
+    again = (
+        "its rows are kept, nothing is computed again"
+        if halo.again <= 0
+        else f"{halo.again:.1%} is computed again"
+    )
+    return (
+        f"Patches: {halo.op} ({kernel}) makes them overlap by {halo.rows} rows of the stage's input; {again}."
+    )

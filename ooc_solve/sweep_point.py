@@ -1,0 +1,235 @@
+"""One point of a sweep: solved, as a row of the results, and as a file that keeps it.
+
+A point knows nothing of the others but the best plan for less SRAM, which it can always carry out itself:
+so no row is worse than one with less SRAM, whatever the clock did to its search.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_type_hints
+
+from ooc_solve import __version__
+from ooc_solve.api import problem_of, scheduled
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.plan_json import dump_plan, parse_plan, plan_hash
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import BudgetError, InputError, Network, Plan, Result, Status
+from ooc_solve.progress import History
+from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.objective import value
+from ooc_solve.solver.solve import PARTS, candidate_of, checked, cp_sat
+from ooc_solve.solver.solve import plan_of as settled
+from ooc_solve.sweep_grid import Point
+
+SCHEMA = "ooc-sweep-point/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the results; what does not apply is None.
+
+    ``value`` and ``bound`` are in ns, nJ or bytes written, as the objective has it. ``plan_sram_bytes`` is
+    the SRAM for which the plan was found, less than ``sram_bytes`` where no better one is known with more.
+    ``min_sram_bytes`` and ``reason`` are there where no plan is. ``seconds`` is what the search took, with
+    whatever else ran on that machine.
+    """
+
+    model: str
+    model_digest: str
+    target: str
+    sram_bytes: int
+    io: str | None
+    objective: str
+    scheduler: str
+    write_budget_bytes: int | None
+    version: str
+    seed: int
+    time_limit_s: float
+    workers: int
+    status: str
+    value: int | None
+    bound: int | None
+    gap: float | None
+    latency_ns: int | None
+    energy_nj: int | None
+    bytes_read: int | None
+    bytes_written: int | None
+    lifetime_years: float | None
+    sram_peak_bytes: int | None
+    table_bytes: int | None
+    compute_ns: int | None
+    io_ns: int | None
+    tasks: int | None
+    plan_sram_bytes: int | None
+    plan_hash: str | None
+    min_sram_bytes: int | None
+    reason: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A finished point: its row, and its plan as a plan file, if there is one.
+
+    ``given`` is the value of the plan for less SRAM that was known when it was solved.
+    """
+
+    row: Row
+    plan: str | None
+    given: int | None = None
+
+    def outdated_by(self, less: Known | None) -> bool:
+        """Whether a plan for less SRAM that was not known then is better than what was found."""
+        if less is None or less.row.value is None:
+            return False
+        return all(known is None or less.row.value < known for known in (self.given, self.row.value))
+
+    def to_text(self) -> str:
+        """The file that keeps it."""
+        content = {"schema": SCHEMA, "row": _values(self.row), "plan": self.plan, "given": self.given}
+        return json.dumps(content) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str, source: str) -> Known:
+        """What `to_text` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is not.
+        """
+        try:
+            content = json.loads(text)
+            if content["schema"] != SCHEMA:
+                raise ValueError(content["schema"])
+            return cls(Row(**content["row"]), content["plan"], content["given"])
+        except (ValueError, TypeError, KeyError):
+            raise InputError(
+                f"{source}: a finished point must be as it was written; delete the file to solve it again."
+            ) from None
+
+
+def columns() -> dict[str, type]:
+    """Names and types of the columns."""
+    hints = get_type_hints(Row)
+
+    def plain(hint: Any) -> type:
+        found: type = hint.__args__[0] if isinstance(hint, types.UnionType) else hint
+        return found
+
+    return {field.name: plain(hints[field.name]) for field in fields(Row)}
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+# ----------------------------------------------------------------------------------- solving
+
+
+def solve_point(point: Point, less: Known | None = None) -> Known:
+    """Solve a point; ``less`` is the best that is known for less SRAM of the same series."""
+    given = less.row.value if less is not None else None
+    try:
+        problem = _problem(point, point.sram_bytes)
+    except (InputError, BudgetError) as error:  # what does not go together is a row as well
+        return Known(_row(point, None, _none(point, str(error)), None), None, given)
+    plan = _plan_of(point, less)
+    result = _solved(point, problem, plan)
+    if result.plan is None:
+        return Known(_row(point, problem, result, None), None, given)
+    carried = plan is not None and _same(plan, result.plan)
+    made_for = less.row.plan_sram_bytes if carried and less is not None else point.sram_bytes
+    return Known(_row(point, problem, result, made_for), dump_plan(problem, result.plan), given)
+
+
+_NETWORKS: dict[tuple[str, str], Network] = {}
+"""The networks that this process has met: the solver remembers what it knows of an object, not of its copies."""
+
+
+def _problem(point: Point, sram_bytes: int) -> Problem:
+    network = _NETWORKS.setdefault((point.network.name, point.network.digest), point.network)
+    return problem_of(network, point.target, sram_bytes, point.objective, point.io, point.write_budget_bytes)
+
+
+def _plan_of(point: Point, less: Known | None) -> Plan | None:
+    if less is None or less.plan is None:
+        return None
+    return parse_plan(_problem(point, less.row.sram_bytes), less.plan, "the plan for less SRAM")
+
+
+def _same(one: Plan, other: Plan) -> bool:
+    return one.selection == other.selection and one.schedule == other.schedule
+
+
+def _solved(point: Point, problem: Problem, known: Plan | None) -> Result:
+    """What the scheduler finds, or the known plan if that is better."""
+    if point.scheduler in PARTS:
+        return cp_sat(problem, point.budget, None, [known], parts=PARTS[point.scheduler])
+    result = scheduled(problem, point.scheduler, point.budget, History())
+    if known is None:
+        return result
+    there = ordered(problem, known.selection.order)
+    plan = settled(there, candidate_of(problem, known), known.scheduler)
+    checked(problem, plan)
+    best = value(problem.objective, plan.figures)
+    if result.objective is not None and result.objective <= best:
+        return result
+    return replace(
+        result, status=Status.FEASIBLE, plan=plan, objective=best, bound=min(result.bound, best), reason=""
+    )
+
+
+def _none(point: Point, reason: str) -> Result:
+    return Result(point.scheduler, Status.INFEASIBLE, None, None, 0, 0.0, reason)
+
+
+def _row(point: Point, problem: Problem | None, result: Result, made_for: int | None) -> Row:
+    """The row of a result; ``problem`` is None where the options do not go together."""
+    plan = result.plan
+    figures = plan.figures if plan else None
+    return Row(
+        model=point.model,
+        model_digest=point.network.digest,
+        target=point.target.name,
+        sram_bytes=point.sram_bytes,
+        io=problem.io.value if problem else point.io,
+        objective=point.objective,
+        scheduler=point.scheduler,
+        write_budget_bytes=point.write_budget_bytes,
+        version=__version__,
+        seed=point.budget.seed,
+        time_limit_s=point.budget.time_limit_s,
+        workers=point.budget.workers,
+        status=result.status.value,
+        value=result.objective,
+        bound=result.bound if plan else None,
+        gap=result.gap,
+        latency_ns=figures.latency_ns if figures else None,
+        energy_nj=figures.energy_nj if figures else None,
+        bytes_read=figures.bytes_read if figures else None,
+        bytes_written=figures.bytes_written if figures else None,
+        lifetime_years=figures.lifetime_years if figures else None,
+        sram_peak_bytes=figures.sram_peak_bytes if figures else None,
+        table_bytes=figures.table_bytes if figures else None,
+        compute_ns=figures.compute_ns if figures else None,
+        io_ns=figures.io_ns if figures else None,
+        tasks=len(plan.graph.tasks) if plan else None,
+        plan_sram_bytes=made_for,
+        plan_hash=plan_hash(problem, plan) if plan and problem else None,
+        min_sram_bytes=None if plan else _least(point),
+        reason=None if plan else result.reason,
+        seconds=round(result.seconds, 3),
+    )
+
+
+def _least(point: Point) -> int | None:
+    """The least SRAM known to work on the board, None if there is none."""
+    try:
+        least = least_sram(_problem(point, point.target.board.usable_bytes))
+    except (InputError, BudgetError):
+        return None
+    return least.sram_bytes if least else None

@@ -1,0 +1,354 @@
+"""Sealed networks compute what plain ones do, and whatever is changed in storage is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ooc_solve.codegen.project import write_project
+from ooc_solve.models.cost import opening_ns, sealing_ns
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.reference import run
+from ooc_solve.models.sealing import CIPHERS, encrypted
+from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Budget, InputError, Network, Plan, RegionName, TaskKind
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.figures import traffic_of
+from ooc_solve.solver.solve import SCHEDULERS
+from ooc_solve.solver.validate import validate
+
+HERE = Path(__file__).parent
+HAS_MBEDTLS = any(
+    Path(folder, "mbedtls/gcm.h").is_file() for folder in ("/usr/include", "/usr/local/include")
+)
+TOOLS = all(map(shutil.which, ("make", "cc")))
+needs_mbedtls = pytest.mark.skipif(not (HAS_MBEDTLS and TOOLS), reason="needs make, cc and libmbedtls-dev")
+STRICT = "-O1 -Wconversion -Werror"
+FEW, MANY = 60, 1000
+TOLD = {"flip": "tampered", "swap": "swapped", "replay": "replayed"}
+
+LIBRARY = re.compile(
+    r"mbedtls_\w+|gcm_mult|aes_\w+|chacha20_\w+|poly1305_\w+|chachapoly_\w+"
+    r"|seal|open|open_\w+|seal_\w+|expect|put|ooc_seal_\w+|memset|memcmp"
+)
+"""Functions of a run that seal and open: those of Mbed TLS, of its port, and of ooc_seal.c."""
+
+
+def key_of(cipher: str) -> bytes:
+    """A key for tests."""
+    return bytes(range(7, 7 + CIPHERS[cipher].key_bytes))
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A project with sealed records, what it must compute, and what it was made from."""
+
+    folder: Path
+    problem: Problem
+    plan: Plan
+    expected: bytes
+
+    def make(self, goal: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Call make with the files beside the project."""
+        files = (f"{name}={self.folder.parent / file}" for name, file in FILES.items())
+        return subprocess.run(
+            ["make", "-s", "-C", str(self.folder), goal, *files, *arguments],
+            env=os.environ | {"PWD": str(self.folder.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    @property
+    def output(self) -> bytes:
+        """What the last run left."""
+        return (self.folder.parent / "out.bin").read_bytes()
+
+
+FILES = {"INPUT": "in.bin", "OUTPUT": "out.bin", "KEY": "key.bin"}
+
+
+def written(problem: Problem, plan: Plan, folder: Path, cipher: str) -> Sealed:
+    """Write a project and its files, with an input drawn from a seed."""
+    network, rng = problem.network, np.random.default_rng(3)
+    write_project(problem, plan, folder / "out", "net", key_of(cipher))
+    inputs: dict[str, Any] = {}
+    for name in network.inputs:
+        tensor = network.tensors[name]
+        shape = tensor.graph_shape or (tensor.height, tensor.width, tensor.channels)
+        inputs[name] = rng.integers(-128, 128, shape).astype(np.int8)
+    (folder / "in.bin").write_bytes(b"".join(inputs[name].tobytes() for name in network.inputs))
+    (folder / "key.bin").write_bytes(key_of(cipher))
+    found = run(network, inputs)
+    return Sealed(folder / "out", problem, plan, b"".join(found[n].tobytes() for n in network.outputs))
+
+
+def planned(network: Network, target: str, cipher: str, kib: int) -> tuple[Problem, Plan]:
+    """A checked plan by a scheduler that needs no search."""
+    problem = Problem(network, encrypted(load_target(target), cipher), kib << 10, IoPlace.STORAGE)
+    result = SCHEDULERS["serial"](problem, Budget(5.0, 1, 1))
+    assert result.plan is not None, result.reason
+    assert validate(problem, result.plan) == ()
+    return problem, result.plan
+
+
+@pytest.fixture(scope="module")
+def small(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Sealed]:
+    """Function that writes the small network's project for a target and a cipher, once."""
+
+    @cache
+    def made(target: str, cipher: str) -> Sealed:
+        problem = workshop.problem(encrypted(load_target(target), cipher))
+        plan = workshop.plan(problem, workshop.selection)
+        return written(problem, plan, tmp_path_factory.mktemp("sealed"), cipher)
+
+    return made
+
+
+# ------------------------------------------------------------------------ same bytes
+
+
+@needs_mbedtls
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("target", ["f746-sd", "f746-qspi-sdram"])
+def test_sealed_run_equals_reference(small: Callable[[str, str], Sealed], target: str, cipher: str) -> None:
+    """Planes, splits and stripes, sealed, give the reference's bytes, and move the bytes that the plan counts."""
+    project = small(target, cipher)
+    found = project.make("run", f"CFLAGS={STRICT}", "ARGUMENTS=--stats --seed 5")
+    assert found.returncode == 0, found.stderr
+    assert project.output == project.expected
+    traffic = traffic_of(project.problem, project.plan.graph)
+    assert f"bytes_read {sum(store.read_bytes for store in traffic)}\n" in found.stdout
+    assert f"bytes_written {sum(store.written_bytes for store in traffic)}\n" in found.stdout
+
+
+NETWORKS = (("ds_cnn", 16), ("autoencoder", 16), ("resnet8", 32), ("mobilenet_v1_025_96", 32))
+"""Networks of the zoo, and KiB of SRAM that do not hold them."""
+
+
+@needs_mbedtls
+@pytest.mark.parametrize(
+    ("name", "kib", "cipher"),
+    [
+        ("ds_cnn", 16, "aes-128-gcm"),
+        ("autoencoder", 16, "chacha20-poly1305"),
+        *(
+            pytest.param(*network, cipher, marks=pytest.mark.slow)
+            for network in NETWORKS
+            for cipher in CIPHERS
+        ),
+    ],
+)
+def test_sealed_networks(tmp_path: Path, name: str, kib: int, cipher: str) -> None:
+    """Networks of the zoo give the same bytes sealed."""
+    project = written(*planned(zoo_network(name), "f746-sd", cipher, kib), tmp_path, cipher)
+    found = project.make("run", "CFLAGS=-O1", "ARGUMENTS=--runs 2 --seed 1")
+    assert found.returncode == 0, found.stderr
+    assert project.output == project.expected
+
+
+@needs_mbedtls
+def test_a_wrong_key_opens_nothing(small: Callable[[str, str], Sealed]) -> None:
+    """With another key the first record that is opened counts as changed; without one there is no run."""
+    project = small("f746-qspi-sdram", "aes-128-gcm")
+    (project.folder.parent / "wrong.bin").write_bytes(bytes(16))
+    wrong = f"KEY={project.folder.parent / 'wrong.bin'}"
+    found = project.make("run", f"CFLAGS={STRICT}", wrong)
+    assert found.returncode != 0
+    assert "error -14, a sealed record was changed (stream 1, command " in found.stderr
+    found = project.make("run", f"CFLAGS={STRICT}", "KEY=")
+    assert "say which file holds the key" in found.stderr
+
+
+@needs_mbedtls
+def test_tables_and_runtime_agree_on_sealing(workshop: Any, tmp_path: Path) -> None:
+    """Sealed tables ask for a runtime that opens them, and plain ones refuse its larger state."""
+    plain = workshop.problem(load_target("f746-sd"))
+    sealed = replace(plain, target=encrypted(plain.target, "aes-128-gcm"))
+    complaints: dict[bool, str] = {}
+    for problem, defines in ((plain, ["-DOOC_SEAL"]), (sealed, [])):
+        folder = tmp_path / f"out{len(complaints)}"
+        plan = workshop.plan(problem, workshop.selection)
+        write_project(problem, plan, folder, "net", key_of("aes-128-gcm"))
+        command = ["cc", "-std=c99", *defines, "-c", "net.c"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        complaints[problem.target.crypto is None] = done.stderr
+    assert "net_assert_state_size" in complaints[True]
+    assert "net.c has sealed records: define OOC_SEAL" in complaints[False]
+
+
+def test_sealed_tables_need_a_key(workshop: Any, tmp_path: Path) -> None:
+    """Nothing is written without a key."""
+    problem = workshop.problem(encrypted(load_target("f746-sd"), "aes-128-gcm"))
+    with pytest.raises(InputError, match="need a key"):
+        write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "out", "net")
+    assert not (tmp_path / "out").exists()
+
+
+# -------------------------------------------------------------------- changed storage
+
+
+@pytest.fixture(scope="module")
+def device(small: Callable[[str, str], Sealed]) -> Callable[[str, str], Sealed]:
+    """Function that builds the device of sealed_device.c around the small network, once."""
+
+    @cache
+    def built(target: str, cipher: str) -> Sealed:
+        project = small(target, cipher)
+        sources = [path.name for path in project.folder.glob("*.c") if not path.name.endswith("_host.c")]
+        model = ("-DOOC_SEAL", '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
+        command = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", *model, *sources]
+        command += [str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
+        done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return project
+
+    return built
+
+
+def exposed(project: Sealed, deed: str, *more: str) -> list[list[str]]:
+    """What the device says, by lines and words."""
+    files = ("net.bin", "../in.bin", "../key.bin")
+    command = ["./device", deed, *files, *more]
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+@needs_mbedtls
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("target", "cipher"), [("f746-sd", "aes-128-gcm"), ("f746-qspi-sdram", "chacha20-poly1305")]
+)
+def test_attacks_are_told(device: Callable[[str, str], Sealed], target: str, cipher: str, count: int) -> None:
+    """Every flipped bit, swap and replay is told by its own error, at the load that brought it; then all is well."""
+    project = device(target, cipher)
+    found = exposed(project, "attack", "../out.bin", str(count), "11")
+    assert len(found) == count
+    assert {kind for kind, _, _, _ in found} == set(TOLD)
+    for kind, told, stream, command in found:
+        assert told == TOLD[kind]
+        task = project.plan.graph.tasks[project.plan.streams.order[int(stream)][int(command)]]
+        assert task.kind is TaskKind.LOAD
+        assert task.transfer is not None
+        assert task.transfer.sealed_records > 0
+        assert kind != "replay" or task.transfer.region is RegionName.SCRATCH
+    assert project.output == project.expected
+
+
+@needs_mbedtls
+def test_power_cuts_never_repeat_a_nonce(device: Callable[[str, str], Sealed]) -> None:
+    """Power fails at every write, before, amid and behind it: no nonce comes twice, and later runs are done."""
+    project = device("f746-sd", "aes-128-gcm")
+    told = {name: int(value) for name, value in exposed(project, "cut")}
+    assert told["lives"] == 3 * told["writes"] > 20
+    assert told["nonces"] > 10 * told["writes"]
+    assert (told["twice"], told["failed"]) == (0, 0)
+
+
+@needs_mbedtls
+def test_journal_survives_the_loss_of_a_slot(device: Callable[[str, str], Sealed]) -> None:
+    """Openings count up; with a slot lost its number is skipped, with both lost nothing is opened."""
+    found = exposed(device("f746-sd", "aes-128-gcm"), "journal")
+    assert [line[:2] for line in found][-1] == ["both_lost", "journal"]
+    assert [(name, told) for name, told, _ in found[:-1]] == [
+        (name, "done") for name in ("first", "second", "newest_lost", "after", "newest_lost_again")
+    ]
+    assert [int(number) for _, _, number in found[:-1]] == [1, 2, 3, 4, 5]
+
+
+@needs_mbedtls
+def test_a_record_of_an_older_image_is_a_replay(workshop: Any, tmp_path: Path) -> None:
+    """A record that was sealed for other tables with the same key, at the same place, is told."""
+    problem = workshop.problem(encrypted(load_target("f746-sd"), "aes-128-gcm"))
+    plan = workshop.plan(problem, workshop.selection)
+    new = written(problem, plan, tmp_path, "aes-128-gcm")
+    older = workshop.problem(problem.target, sram_bytes=60 << 10)
+    (tmp_path / "older").mkdir()
+    old = written(older, workshop.plan(older, workshop.selection, False), tmp_path / "older", "aes-128-gcm")
+    (_, first), (_, second) = sorted(plan.graph.weight_records, key=lambda record: record[1])[:2]
+    assert first in {offset for _, offset in old.plan.graph.weight_records}
+    image = bytearray((new.folder / "net.bin").read_bytes())
+    image[first:second] = (old.folder / "net.bin").read_bytes()[first:second]
+    (new.folder / "net.bin").write_bytes(bytes(image))
+    found = new.make("run", "CFLAGS=-O1")
+    assert "error -16, a sealed record is of another run or image (stream " in found.stderr
+
+
+# ------------------------------------------------------------------------ machines
+
+
+@pytest.fixture(scope="session")
+def mbedtls_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of Debian's Mbed TLS, fetched with apt without touching the system's lists."""
+    folder = tmp_path_factory.mktemp("mbedtls")
+    (folder / "lists" / "partial").mkdir(parents=True)
+    (folder / "sources.list").write_text("deb-src http://deb.debian.org/debian bookworm main\n")
+    places = {
+        "Dir::Etc::sourcelist": folder / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder,
+    }
+    options = [word for name, value in places.items() for word in ("-o", f"{name}={value}")]
+    for deed in (["update"], ["source", "--download-only", "mbedtls"]):
+        command = ["apt-get", "-qq", *options, *deed]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"apt-get cannot fetch the source of Mbed TLS ({error})")
+        if done.returncode != 0:
+            pytest.skip(f"apt-get cannot fetch the source of Mbed TLS ({done.stderr.strip()[-200:]})")
+    (archive,) = folder.glob("mbedtls_*.orig.tar.*")
+    shutil.unpack_archive(archive, folder / "source", filter="data")
+    (found,) = (folder / "source").iterdir()
+    return found
+
+
+def crypto_instructions(project: Sealed) -> int:
+    """Instructions of the last run with PROFILE=1 in functions that seal and open."""
+    report = (project.folder / "build" / "run" / "profile.txt").read_text()
+    rows = (line.split() for line in report.splitlines())
+    return sum(int(count) for count, _, name in rows if LIBRARY.fullmatch(name.split(".")[0]))
+
+
+@pytest.mark.slow
+@needs_mbedtls
+@pytest.mark.parametrize(("name", "kib"), NETWORKS)
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("target", ["lm3s-qemu", "an386-qemu"])
+def test_sealed_machines(
+    mbedtls_source: Path, tmp_path: Path, target: str, cipher: str, name: str, kib: int
+) -> None:
+    """Emulated machines give the reference's bytes, within the stack that plans count; sealing takes what is planned.
+
+    The board file's cycles are instructions, so the planned time is compared with counted instructions.
+    """
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    problem, plan = planned(zoo_network(name), target, cipher, kib)
+    project = written(problem, plan, tmp_path, cipher)
+    found = project.make("run", f"MBEDTLS={mbedtls_source}", "TARGET_CFLAGS=-O2", "ICOUNT=7", "PROFILE=1")
+    assert found.returncode == 0, found.stderr
+    assert project.output == project.expected
+    moved = [task for task in plan.graph.tasks if task.transfer is not None]
+    planned_ns = sum(
+        (opening_ns if task.kind is TaskKind.LOAD else sealing_ns)(problem.target, task.transfer)
+        for task in moved
+        if task.transfer is not None
+    )
+    planned_cycles = planned_ns * problem.target.board.clock_hz / 1e9
+    assert planned_cycles == pytest.approx(crypto_instructions(project), rel=0.05)
