@@ -12,6 +12,7 @@ from enum import Enum
 
 from ooc_solve.codegen.packing import NOWHERE, CommandRow
 from ooc_solve.codegen.tables import (
+    FLAG_FLOAT32,
     FLAG_STORE,
     FLAG_TABLE_PER_CHANNEL,
     FLAG_TRANSPOSED,
@@ -33,6 +34,9 @@ SRAM = -1
 
 SOFTMAX_BYTES = 4 * 256 + 4
 """Exponentials and the number of output steps per unit."""
+
+FUNCTION_BYTES = 8
+"""The two parameters of a function of float32."""
 
 IN_PLACE = Reading(1, 0, 0, 1)
 """How an axis is read whose positions stay what they are."""
@@ -285,14 +289,17 @@ def weight_bytes(tables: Tables, stage: StageRow, tile: Tile) -> int:
     """Bytes that the kernel reads at its weights address, 0 if it has none."""
     kind, channels = KINDS[stage.kind], _width(tile.channels)
     taps = stage.kernel[0] * stage.kernel[1]
+    is_float = bool(stage.flags & FLAG_FLOAT32)
+    weight, parameters = (4, 4) if is_float else (1, 8)
     if kind is OpKind.CONV:
         depth = _width(tile.depth) // stage.conv_groups
-        return channels * taps * depth + (8 * channels if tile.last else 0)
+        return channels * taps * depth * weight + (parameters * channels if tile.last else 0)
     if kind is OpKind.DEPTHWISE:
-        return channels * (taps + 8)
+        return channels * (taps * weight + parameters)
     if kind is OpKind.LOOKUP:
-        return 256 * (channels if stage.flags & FLAG_TABLE_PER_CHANNEL else 1)
-    return SOFTMAX_BYTES if kind is OpKind.SOFTMAX else 0
+        size = FUNCTION_BYTES if is_float else 256
+        return size * (channels if stage.flags & FLAG_TABLE_PER_CHANNEL else 1)
+    return SOFTMAX_BYTES if kind is OpKind.SOFTMAX and not is_float else 0
 
 
 def _weight_key(stage: StageRow, tile: Tile) -> tuple[int, int]:

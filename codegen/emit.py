@@ -26,6 +26,7 @@ from ooc_solve.codegen.tables import (
     StreamRow,
     Tables,
     TensorRow,
+    computes_in_floats,
     table_bytes,
 )
 from ooc_solve.models.footprint import (
@@ -219,6 +220,11 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield ""
     yield '#include "ooc.h"'
     yield ""
+    if computes_in_floats(tables):
+        yield "#ifndef OOC_FLOATS"
+        yield '#error "this model computes in float32: compile it and the runtime with -DOOC_FLOATS"'
+        yield "#endif"
+        yield ""
     yield "#include <stddef.h>"
     yield ""
     yield from _assertions(tables, word)
@@ -406,7 +412,7 @@ def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
     yield "windows", most(v for s in stages for p in _windows(s) for v in p), "UINT8_MAX"
     yield "conv_groups", most(s.conv_groups for s in stages), "UINT16_MAX"
     yield "tiles", most(v for s in stages for v in _tile(s)), "UINT16_MAX"
-    yield "clamps", most(abs(v) for s in stages for v in (s.clamp_low, s.clamp_high)), "INT16_MAX"
+    yield "clamps", most(max(v, -1 - v) for s in stages for v in (s.clamp_low, s.clamp_high)), "INT16_MAX"
     yield "planes", most(v for o in operands for v in (o.plane_channels, o.record_rows)), "UINT16_MAX"
     yield "granules", most(o.granule for o in operands), "UINT16_MAX"
     yield "pitches", most(o.plane_pitch for o in operands), "UINT32_MAX"

@@ -98,10 +98,11 @@ def weight_payload(geometry: StageGeometry, group: int, split: int) -> bytes:
         payload = parameters + _conv_weights(geometry, index, channels)
     elif op.kind is OpKind.DEPTHWISE:
         weights = _array(op)[:, :, channels[0] : channels[1]]
-        payload = _parameters(op, channels) + _bytes(weights, "i1")
+        payload = _parameters(op, channels) + _bytes(weights, _form(op))
     elif op.kind is OpKind.LOOKUP:
         tables = _array(op)
-        payload = _bytes(tables if tables.ndim == 1 else tables[channels[0] : channels[1]], "u1")
+        form = "<f4" if geometry.is_float else "u1"
+        payload = _bytes(tables if tables.ndim == 1 else tables[channels[0] : channels[1]], form)
     elif op.kind is OpKind.SOFTMAX:
         payload = _bytes(_array(op), "<f4") + (b"" if op.multiplier is None else _bytes(op.multiplier, "<f4"))
     else:
@@ -119,15 +120,20 @@ def _conv_weights(geometry: StageGeometry, index: TileIndex, channels: tuple[int
     if geometry.op.groups == 1:
         low, high = geometry.split_channels(index)
         weights = weights[..., low:high]
-    return _bytes(weights, "i1")
+    return _bytes(weights, _form(geometry.op))
+
+
+def _form(op: Op) -> str:
+    """How a weight is written."""
+    return "<f4" if op.multiplier is None else "i1"
 
 
 def _parameters(op: Op, channels: tuple[int, int]) -> bytes:
-    """Bias and multiplier of some output channels."""
+    """Bias and multiplier of some output channels; of float32 the bias alone."""
     low, high = channels
     bias = np.zeros(high - low, "<i4") if op.bias is None else op.bias[low:high]
     if op.multiplier is None:
-        raise InternalError(f"'{op.name}': a quantised layer must have multipliers.")
+        return _bytes(bias, "<f4")
     return _bytes(bias, "<i4") + _bytes(op.multiplier[low:high], "<f4")
 
 

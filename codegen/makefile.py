@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
-from ooc_solve.codegen.tables import Tables
+from ooc_solve.codegen.tables import Tables, computes_in_floats
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -80,10 +80,14 @@ def _listed(files: tuple[str, ...]) -> str:
 
 
 def _known(tables: Tables) -> str:
-    """Switches of the runtime for what this model does not need."""
-    switches = (("OOC_ONE_STREAM", len(tables.stream)), ("OOC_ONE_BANK", len(tables.bank_bytes)))
-    found = "".join(f" -D{name}" for name, count in switches if count == 1)
-    return found + (" -DOOC_SEAL" if tables.sealing else "")
+    """Switches of the runtime for what this model does not need, or needs besides."""
+    switches = (
+        ("OOC_ONE_STREAM", len(tables.stream) == 1),
+        ("OOC_ONE_BANK", len(tables.bank_bytes) == 1),
+        ("OOC_FLOATS", computes_in_floats(tables)),
+        ("OOC_SEAL", bool(tables.sealing)),
+    )
+    return "".join(f" -D{name}" for name, wanted in switches if wanted)
 
 
 def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, run: str) -> str:

@@ -34,6 +34,8 @@ from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
 from ooc_solve.models.sealing import SEAL_BYTES, cipher_of
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import (
+    FLOATING,
+    UNLIMITED,
     DType,
     InputError,
     InternalError,
@@ -61,6 +63,7 @@ FLAG_TRANSPOSED = 4
 FLAG_EDGES = 8
 FLAG_UNSIGNED = 16
 FLAG_FLOATS = 32
+FLAG_FLOAT32 = 64
 FLAG_STORE = 1
 FLAG_CHECKED = 2
 
@@ -294,6 +297,11 @@ def table_bytes(tables: Tables) -> int:
         + AXIS_BYTES * len(tables.axes)
         + BINDING_BYTES * len(tables.bindings)
     )
+
+
+def computes_in_floats(tables: Tables) -> bool:
+    """Whether a stage needs the float32 kernels of the runtime."""
+    return any(stage.flags & FLAG_FLOAT32 for stage in tables.stages)
 
 
 def build_tables(problem: Problem, plan: Plan) -> Tables:
@@ -613,11 +621,12 @@ class _Builder:
         flags |= FLAG_EDGES if op.edges else 0
         flags |= FLAG_UNSIGNED if op.offset else 0
         flags |= FLAG_FLOATS if op.by_floats else 0
+        flags |= FLAG_FLOAT32 if geometry.is_float else 0
         return StageRow(
             kind=KINDS.index(op.kind),
             inputs=len(op.inputs),
             flags=flags,
-            fill=op.fill,
+            fill=op.fill if op.function is None else op.function.value,
             kernel=window.kernel,
             stride=window.stride,
             dilation=window.dilation,
@@ -789,12 +798,15 @@ class _Builder:
 def _check_op(op: Op, geometry: StageGeometry, where: str) -> None:
     """Refuse what the kernels of this format do not compute."""
     for value in op.clamp:
-        if abs(value) >= 1 << 15:
+        if not UNLIMITED[0] <= value <= UNLIMITED[1]:
             raise InputError(f"{where}: clamp bounds must fit 16 bits (got {value}); {SMALLER_LAYER}.")
     if op.kind not in BYTEWISE and DType.UINT8 in {t.dtype for t in (*geometry.inputs, geometry.output)}:
         raise InputError(f"{where}: the kernel computes on int8 (got uint8); quantise the network to int8.")
     if op.kind in (OpKind.CONV, OpKind.DEPTHWISE):
-        _check_parameters(op, where)
+        _check_parameters(op, geometry, where)
+    kinds = {t.dtype is DType.FLOAT32 for t in (*geometry.inputs, geometry.output)}
+    if op.kind in FLOATING and len(kinds) > 1:
+        raise InputError(f"{where}: the kernel computes on int8 or on float32 (got both); {SMALLER_LAYER}.")
     differ = op.kind is OpKind.MOVE and any(t.channels != geometry.output.channels for t in geometry.inputs)
     if differ and not op.takes_whole_pixels:
         raise InternalError(f"{where}: a move between different numbers of channels must take whole pixels.")
@@ -816,7 +828,11 @@ def _cuts(geometry: StageGeometry, where: str) -> tuple[CutRow, CutRow]:
     return high, wide
 
 
-def _check_parameters(op: Op, where: str) -> None:
+def _check_parameters(op: Op, geometry: StageGeometry, where: str) -> None:
+    if geometry.is_float:
+        if op.weights is None or op.weights.dtype != "float32" or op.multiplier is not None:
+            raise InternalError(f"{where}: a layer of float32 must have float32 weights and no multipliers.")
+        return
     if op.weights is None or op.weights.dtype != "int8":
         found = "none" if op.weights is None else op.weights.dtype
         raise InputError(f"{where}: weights must be int8 (got {found}); quantise the network to int8.")

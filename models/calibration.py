@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import COARSE_PER_MAC, KERNEL_KINDS, NS_PER_S, KernelWork, cycles_of
+from ooc_solve.models.cost import COARSE_PER_MAC, FLOAT_PREFIX, KERNEL_KINDS, NS_PER_S, KernelWork, cycles_of
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import (
     DType,
@@ -195,7 +195,7 @@ def fit_runtime(
 ) -> RuntimeFit:
     """Fit the figures of a kernel library.
 
-    The coarse figures are fitted to all samples together; kinds that have samples get figures of
+    The coarse figures are fitted to all samples of int8 kernels together; kinds that have samples get figures of
     their own besides. ``rms_error_percent`` is that of the latter.
 
     Raises
@@ -209,12 +209,18 @@ def fit_runtime(
         if not cycles > 0:
             raise InputError(f"Cycles must be above 0 (got {cycles:g} for {label}).")
     kinds = sorted({sample.work.kind for sample in kernels})
+    integers = [sample for sample in kernels if not sample.work.kind.startswith(FLOAT_PREFIX)]
+    if not integers:
+        raise InputError(
+            "A calibration needs at least one measured kernel of int8 beside those of float32 (got none), for the "
+            "figures that all kinds share."
+        )
     calls = {kind: [s for s in kernels if s.work.kind == kind] for kind in kinds}
     told = tuple(_told(kind, samples) for kind, samples in calls.items())
     own = {what.kind: _fit_kind(what, calls[what.kind]) for what in told}
     rows = tuple(Row(s.label, s.cycles, kernel_cycles(own[s.work.kind], s.work)) for s in kernels)
     per_request, per_byte = fit_requests(requests)
-    coarse = _fit_coarse(kernels)
+    coarse = _fit_coarse(integers)
     cost = RuntimeCost(
         name=name,
         **coarse,
@@ -474,8 +480,10 @@ def _kernel_sample(row: dict[str, str], place: str) -> KernelSample:
     height, width, channels, depth, kernel_height, kernel_width, stride = (
         int(_number(row, name, place, whole=True, most=most)) for name, most in _LIMITS.items()
     )
-    transposed = row["op"] == "transposed"
-    kind = OpKind.CONV if row["op"] == "fc" or transposed else OpKind(row["op"])
+    name = row["op"].removeprefix(FLOAT_PREFIX)
+    dtype = DType.INT8 if name == row["op"] else DType.FLOAT32
+    transposed = name == "transposed"
+    kind = OpKind.CONV if name == "fc" or transposed else OpKind(name)
     same = row["padding"] == "same"
     (above, top), (beside, left) = (
         _input_axis(n, k, stride, same) for n, k in ((height, kernel_height), (width, kernel_width))
@@ -483,13 +491,13 @@ def _kernel_sample(row: dict[str, str], place: str) -> KernelSample:
     window = Window(
         (kernel_height, kernel_width), (stride, stride), pads=(top, left, top, left), transposed=transposed
     )
-    source = Tensor("input", above, beside, depth, DType.INT8)
+    source = Tensor("input", above, beside, depth, dtype)
     pair = kind in (OpKind.ADD, OpKind.MULTIPLY)
     places = (Place(),) if kind is OpKind.MOVE else ()
     weights = np.zeros(1, np.int8) if kind in (OpKind.CONV, OpKind.DEPTHWISE, OpKind.LOOKUP) else None
     op = Op(row["op"], kind, ("input",) * (1 + pair), "output", window, weights=weights, places=places)
     tiling = Tiling(height, width, channels, depth)
-    geometry = StageGeometry(op, (source,), Tensor("output", height, width, channels, DType.INT8), tiling)
+    geometry = StageGeometry(op, (source,), Tensor("output", height, width, channels, dtype), tiling)
     work = replace(geometry.work(height, width, channels, depth), kind=row["op"])
     label = f"{row['op']} {height}x{width}x{channels}, kernel {kernel_height}x{kernel_width}x{depth}"
     return KernelSample(label, work, _number(row, "cycles", place))

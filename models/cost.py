@@ -13,7 +13,9 @@ from math import lcm
 
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
+    FLOATING,
     Crypto,
+    InputError,
     KernelCost,
     OpKind,
     Storage,
@@ -175,9 +177,17 @@ def _exact(value: float) -> Fraction:
 # ----------------------------------------------------------------------------- compute
 
 
-KERNEL_KINDS = (*(kind.value for kind in OpKind), "fc", "transposed")
+FLOAT_PREFIX = "float_"
+"""Before the names of the kinds of float32 kernels."""
+
+KERNEL_KINDS = (
+    *(kind.value for kind in OpKind),
+    *("fc", "transposed"),
+    *(f"{FLOAT_PREFIX}{kind.value}" for kind in OpKind if kind in FLOATING),
+    *(f"{FLOAT_PREFIX}{name}" for name in ("fc", "transposed")),
+)
 """Kinds of kernels that a runtime may have figures of its own for: "fc" is a convolution to one pixel,
-"transposed" one with a transposed window."""
+"transposed" one with a transposed window, those with "float_" are the kernels of float32 tensors."""
 
 COARSE_PER_MAC = {
     "conv": "conv_cycles_per_mac",
@@ -204,6 +214,10 @@ class KernelWork:
     (of depthwise convolutions the taps of fewer channels than a block has, which they walk one by one);
     ``computed_macs`` their taps inside the input, ``single_macs`` those of the singles; ``tails`` the
     bytes of runs beyond whole words of four, which convolutions go through one by one.
+
+    Kernels of float32 have no pairs: their ``lines`` are pixels of a block (convolutions) or rows of it, ``runs`` rows
+    of taps looked at (of transposed windows taps), ``single_macs`` those of channels that fill no block. Functions
+    with an exponential have as many ``computed_macs`` as outputs.
     """
 
     kind: str
@@ -249,12 +263,19 @@ def compute_ns(target: Target, work: KernelWork) -> int:
     (`KernelWork.figures`); otherwise ``cycles_per_call + c * macs + cycles_per_output * outputs`` with ``c`` the
     cycles per MAC of convolutions, of depthwise convolutions and pools, of fully connected layers, or 0. Weights
     are in SRAM, so reading them in place costs nothing here.
+
+    Raises `InputError` for kernels of float32 without figures: the coarse ones are those of int8 kernels.
     """
     clock_hz = target.board.clock_hz
     for cost in target.runtime.kernels:
         if cost.kind == work.kind:
             unit, times = _kernel_terms(cycles_of(cost), clock_hz)
             return -(-_weighted(times, work.figures) // unit)
+    if work.kind.startswith(FLOAT_PREFIX):
+        raise InputError(
+            f"Board '{target.board.name}': must have figures for kernels of float32 to plan a float32 network "
+            f"(it has no [runtime.{target.runtime.name}.kernel.{work.kind}]); quantise the network, or add them."
+        )
     coarse = target.runtime
     per_mac: float = getattr(coarse, COARSE_PER_MAC[work.kind]) if work.kind in COARSE_PER_MAC else 0.0
     cycles = (coarse.cycles_per_call, coarse.cycles_per_output, per_mac)

@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 
 from ooc_solve.models.layout import Index, View, is_sequential, sequential, strides_of
 from ooc_solve.models.op_fusion import Size, fold_pads, fuse_clamps, without_unused
-from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Place, Quantization, Tensor
+from ooc_solve.models.vocabulary import (
+    FLOATING,
+    UNLIMITED,
+    DType,
+    Function,
+    InputError,
+    Network,
+    Op,
+    OpKind,
+    Place,
+    Quantization,
+    Tensor,
+)
 
 _ELEMENTWISE = (OpKind.LOOKUP, OpKind.QUANTIZE, OpKind.DEQUANTIZE, OpKind.ADD, OpKind.MULTIPLY)
 
@@ -107,6 +119,8 @@ class NetworkDraft:
         self._op_names.add(name)
         self._ops.append(replace(op, name=name))
         kernel = "transposed" if op.window.transposed else op.kind.value
+        if op.kind in FLOATING and self.is_float(op.output):
+            kernel = f"float_{kernel}"
         self.kernels.setdefault(self.origin, []).append(kernel)
 
     def elementwise(self, op: Op, quantization: Quantization | None, dtype: DType = DType.INT8) -> str:
@@ -134,6 +148,23 @@ class NetworkDraft:
             self.settle(view.tensor)
         op = Op(name, OpKind.LOOKUP, (view.tensor,), tensor or name, weights=table)
         return View(self.elementwise(op, quantization, dtype), view.index)
+
+    def function(
+        self, view: View, function: Function, parameters: NDArray[np.float32], name: str, *, tensor: str = ""
+    ) -> View:
+        """Compute a function of every float32 element; parameters are ``[2]`` or ``[channels, 2]``."""
+        if parameters.ndim == 2:
+            self.settle(view.tensor)
+        op = Op(
+            name,
+            OpKind.LOOKUP,
+            (view.tensor,),
+            tensor or name,
+            weights=parameters,
+            function=function,
+            clamp=UNLIMITED,
+        )
+        return View(self.elementwise(op, None, DType.FLOAT32), view.index)
 
     def move(
         self,
@@ -237,15 +268,19 @@ class NetworkDraft:
         """Element type of a tensor."""
         return self._tensors[tensor].dtype
 
+    def is_float(self, tensor: str) -> bool:
+        """Whether a tensor is stored in float32."""
+        return self.dtype(tensor) is DType.FLOAT32
+
     def _tensor(self, key: str, name: str) -> Tensor:
         draft = self._tensors[key]
         return Tensor(name, *draft.size, draft.dtype, draft.quantization, graph_shape=draft.graph_shape)
 
     def _zero_points(self) -> dict[str, int]:
         return {
-            name: draft.quantization.zero_point
+            name: draft.quantization.zero_point if draft.quantization is not None else 0
             for name, draft in self._tensors.items()
-            if draft.quantization is not None
+            if draft.quantization is not None or self.is_float(name)
         }
 
     def _final_names(self, wanted: dict[str, str]) -> dict[str, str]:

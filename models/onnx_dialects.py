@@ -1,7 +1,8 @@
-"""The operators of the three quantised dialects of ONNX, one function each.
+"""The operators of the dialects of ONNX, one function each.
 
 QuantizeLinear / DequantizeLinear pairs around float operators, as tf2onnx and as onnxruntime
-write them, and onnxruntime's QLinear operators. ``HANDLERS`` is the list of what is supported.
+write them, onnxruntime's QLinear operators, and float32 (``onnx_floats`` where that goes another way).
+``HANDLERS`` is the list of what is supported.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
-from ooc_solve.models.layout import Index, View, as_size, by_channel, sequential
-from ooc_solve.models.onnx_graph import Node, evaluate
+from ooc_solve.models.layout import Index, View, as_size, sequential
+from ooc_solve.models.onnx_graph import Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
     Constant,
-    FloatInput,
+    Float32,
     Pending,
     QuantizedConstant,
     Real,
@@ -52,6 +54,9 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
     "Mul": np.multiply,
     "Div": np.divide,
     "PRelu": lambda x, slope: np.where(x < 0, x * slope, x),
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Pow": np.power,
 }
 
 
@@ -59,14 +64,15 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def _quantize(given: Operands, node: Node) -> Value:
-    value, output = given.operand(node), node.outputs[0]
+    value, output = given.settled(node), node.outputs[0]
     if isinstance(value, Constant):
-        return Constant(_quantized_array(given, node, value.array))
+        inputs = [given.array(node, position) for position in range(len(node.inputs))]
+        return Constant(evaluate(node, inputs, given.opset)[0])
     default = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}.get(node.attributes.get("output_dtype", 2))
     scale = given.scale(node, 1, default)
     if isinstance(value, Pending):
         return given.round_to(value, scale, output)
-    if isinstance(value, FloatInput):
+    if isinstance(value, Float32):
         op = Op(node.name, OpKind.QUANTIZE, (value.view.tensor,), output)
         return View(given.draft.elementwise(op, scale.quantization), value.view.index, scale.offset)
     if not isinstance(value, Real):
@@ -87,31 +93,22 @@ def _looked_up(
     return replace(result, offset=scale.offset)
 
 
-def _quantized_array(given: Operands, node: Node, array: Array) -> Array:
-    scale, zero = given.array(node, 1), given.array(node, 2)
-    if scale is None:
-        raise InputError(f"{node}: must have a scale.")
-    zero = np.zeros(1, np.uint8) if zero is None else zero
-    shape = [1] * array.ndim
-    if scale.size > 1:
-        shape[node.attributes.get("axis", 1)] = scale.size
-    steps = np.rint(array / scale.reshape(shape)) + zero.reshape(shape if zero.size > 1 else [1] * array.ndim)
-    limits = np.iinfo(zero.dtype)
-    return np.asarray(np.clip(steps, limits.min, limits.max).astype(zero.dtype))
-
-
 def _dequantize(given: Operands, node: Node) -> Value:
     value = given.operand(node)
     if isinstance(value, Constant):
-        if value.array.dtype not in (np.int8, np.uint8, np.int32):
-            raise InputError(f"{node}: constants must be int8, uint8 or int32 (got {value.array.dtype}).")
+        array = unpacked(value.array)
+        if array.dtype not in (np.int8, np.uint8, np.int32):
+            raise InputError(
+                f"{node}: constants must be int4, int8, int32 or unsigned ones (got {value.array.dtype})."
+            )
         if node.attributes.get("block_size"):
             raise InputError(
                 f"{node}: blocked quantisation is not supported; quantise per tensor or per channel."
             )
         axis = int(node.attributes.get("axis", 1))
         axis = axis % value.array.ndim if value.array.ndim > 1 else 0
-        return replace(given.constant(node, 0, axis), array=value.array)
+        constant = given.constant(node, 0, axis)
+        return replace(constant, array=array, zero_point=unpacked(constant.zero_point))
     if not isinstance(value, View):
         raise InputError(f"{node}: its input must be quantised integers.")
     scale = given.scale(node, 1, np.dtype(np.uint8 if value.offset else np.int8))
@@ -127,7 +124,7 @@ def _rearranged(given: Operands, node: Node, change: Callable[[Index], Index]) -
     value = given.operand(node)
     if isinstance(value, View):
         return _seen_through(given, node, value, change)
-    if isinstance(value, Real | FloatInput):
+    if isinstance(value, Real | Float32):
         return replace(value, view=_seen_through(given, node, value.view, change))
     if isinstance(value, Pending):
         return replace(value, index=change(value.index))
@@ -193,6 +190,48 @@ def _unsqueeze(given: Operands, node: Node) -> Value:
     return _rearranged(given, node, lambda index: np.expand_dims(index, tuple(axes)))
 
 
+def _depth_to_space(given: Operands, node: Node) -> Value:
+    """Read blocks of channels as squares of pixels."""
+    batch, channels, height, width = _planar_shape(given, node)
+    size = _block_size(node)
+    if channels % (size * size):
+        raise InputError(f"{node}: {size} x {size} must divide its {channels} channels.")
+    depth = channels // (size * size)
+    blocks = (batch, depth, size, size, height, width)
+    order = (0, 1, 4, 2, 5, 3)
+    if node.attributes.get("mode", "DCR") == "DCR":
+        blocks, order = (batch, size, size, depth, height, width), (0, 3, 4, 1, 5, 2)
+    shape = (batch, depth, height * size, width * size)
+    return _rearranged(given, node, lambda index: index.reshape(blocks).transpose(order).reshape(shape))
+
+
+def _space_to_depth(given: Operands, node: Node) -> Value:
+    """Read squares of pixels as blocks of channels."""
+    batch, channels, height, width = _planar_shape(given, node)
+    size = _block_size(node)
+    if height % size or width % size:
+        raise InputError(f"{node}: its block of {size} must divide {height} rows and {width} columns.")
+    blocks = (batch, channels, height // size, size, width // size, size)
+    shape = (batch, channels * size * size, height // size, width // size)
+    return _rearranged(
+        given, node, lambda index: index.reshape(blocks).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
+    )
+
+
+def _block_size(node: Node) -> int:
+    size = int(node.attributes.get("blocksize", 0))
+    if size < 1:
+        raise InputError(f"{node}: must have a blocksize of at least 1 (got {size}).")
+    return size
+
+
+def _planar_shape(given: Operands, node: Node) -> tuple[int, int, int, int]:
+    shape = given.shape_of(given.operand(node), node.name)
+    if len(shape) != 4:
+        raise InputError(f"{node}: must have four axes (got {len(shape)}).")
+    return shape[0], shape[1], shape[2], shape[3]
+
+
 def _identity(given: Operands, node: Node) -> Value:
     return given.operand(node)
 
@@ -208,11 +247,16 @@ def _shape(given: Operands, node: Node) -> Value:
 
 def _function(given: Operands, node: Node) -> Value:
     """Read a function of one number, as limits of a pending result or as a new table."""
-    value = given.operand(node)
-    if isinstance(value, Pending) and node.kind in ("Relu", "Clip"):
-        return value.limited(*_limits(given, node))
-    if isinstance(value, View) and node.kind == "Clip":
-        return _clip_integers(given, node, value)
+    value = given.foldable(node)
+    if value is not None and node.kind in ("Relu", "Clip"):
+        limited = value.limited(*_limits(given, node))
+        if not value.is_float or limited.float_clamp is not None:
+            return limited
+    found = given.settled(node)
+    if isinstance(found, Float32):
+        return floats.function(given, node, found, _limits(given, node))
+    if isinstance(found, View) and node.kind == "Clip":
+        return _clip_integers(given, node, found)
     real = given.real(node)
     others = [given.array(node, position) for position in range(1, len(node.inputs))]
     (table,) = evaluate(node, [real.table, *others], given.opset)
@@ -242,12 +286,12 @@ def _limits(given: Operands, node: Node) -> tuple[np.float32, np.float32]:
 
 
 def _arithmetic(given: Operands, node: Node) -> Value:
-    """Read Add, Sum, Sub, Mul, Div and PRelu: of two activations or with a constant."""
-    if len(node.inputs) == 1 and node.kind == "Sum":
+    """Read functions of two numbers: of two activations or with a constant."""
+    if len(node.inputs) == 1 and node.kind in ("Sum", "Max", "Min"):
         return given.operand(node)
     if len(node.inputs) != 2:
         raise InputError(
-            f"{node}: must have two inputs (got {len(node.inputs)}); write it as sums of two, each quantised."
+            f"{node}: must have two inputs (got {len(node.inputs)}); write it as several of two, each quantised."
         )
     left, right = given.operand(node, 0), given.operand(node, 1)
     adds = node.kind in ("Add", "Sum")
@@ -255,11 +299,16 @@ def _arithmetic(given: Operands, node: Node) -> Value:
     value, constant = (right, left) if constant_left else (left, right)
     if not isinstance(constant, Constant | QuantizedConstant):
         return _of_two(given, node)
+    position = 1 if constant_left else 0
+    if isinstance(value, Float32 | Pending) and (isinstance(value, Float32) or value.is_float):
+        array = given.array(node, 1 - position)
+        assert array is not None
+        return floats.arithmetic(given, node, position, array)
     if adds and isinstance(value, Pending) and value.add_bias is not None:
         return value.add_bias(constant, value.index)
-    real = given.real(node, 1 if constant_left else 0)
+    real = given.real(node, position)
     array = constant.array if isinstance(constant, Constant) else constant.real()
-    step, view = _channel_operand(given, node, array, real.view)
+    step, view = moves.channel_operand(given.draft, node, array, real.view)
     if real.table.ndim == 2 and view.tensor != real.view.tensor:
         raise InputError(
             f"{node}: its input must be quantised after the operator with constants along another axis."
@@ -268,12 +317,15 @@ def _arithmetic(given: Operands, node: Node) -> Value:
     table = real.table if step.size == 1 and real.table.ndim == 1 else np.atleast_2d(real.table)
     step = step if table.ndim == 1 else step[:, np.newaxis]
     function = _ARITHMETIC["Add" if adds else node.kind]
-    result = function(step, table) if constant_left else function(table, step)
+    with np.errstate(all="ignore"):  # what no byte means may divide by zero
+        result = function(step, table) if constant_left else function(table, step)
     return replace(real, view=view, table=result.astype(np.float32), scale=None)
 
 
 def _of_two(given: Operands, node: Node) -> Value:
     """Combine two activations; functions of the same bytes are one function of them."""
+    if any(isinstance(given.settled(node, position), Float32) for position in (0, 1)):
+        return floats.pair(given, node, _PAIRS.get(node.kind))
     one, other = given.real(node, 0), given.real(node, 1)
     function = _ARITHMETIC["Add" if node.kind == "Sum" else node.kind]
     if one.view.tensor == other.view.tensor and np.array_equal(one.view.index, other.view.index):
@@ -283,7 +335,7 @@ def _of_two(given: Operands, node: Node) -> Value:
     if kind is None:
         raise InputError(f"{node}: one of its inputs must be a constant, or both functions of one tensor.")
     (left, _), (right, scale) = given.dequantized(node, 0), given.dequantized(node, 1)
-    if node.kind == "Sub":
+    if node.kind == "Sub" and scale is not None:
         right = _negated(given, node, right, scale)
     return operators.combination(given.draft, node, kind, left, right)
 
@@ -299,33 +351,18 @@ def _same_rank(one: Array, other: Array) -> tuple[Array, Array]:
     return (np.atleast_2d(one), np.atleast_2d(other)) if one.ndim != other.ndim else (one, other)
 
 
-def _channel_operand(given: Operands, node: Node, array: Array, view: View) -> tuple[Array, View]:
-    """Return a constant operand as one value, or as one per stored channel of a view arranged for it."""
-    found = by_channel(array, view.index, given.draft.size(view.tensor)[2])
-    if found is not None:
-        return np.asarray(found), view
-    rank = max(array.ndim, len(view.shape))
-    varying = [axis - rank for axis, size in enumerate((1,) * (rank - array.ndim) + array.shape) if size > 1]
-    if len(varying) != 1 or -varying[0] > len(view.shape) or array.size != view.shape[varying[0]]:
-        raise InputError(
-            f"{node}: a constant operand must be one number or one per position of a single axis "
-            f"(got shape {array.shape} for {view.shape})."
-        )
-    return array.reshape(-1), moves.with_channels(given.draft, node, view, varying[0] + len(view.shape))
-
-
 # ------------------------------------------------- operators between DQ and Q
 
 
 def _conv(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
-    weights, bias = given.weights(node, 1), given.bias(node, 2)
+    weights, bias = given.weights(node, 1, scale), given.bias(node, 2)
     return operators.convolution(given.draft, node, view, scale, weights, bias)
 
 
 def _conv_transpose(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
-    weights, bias = given.weights(node, 1), given.bias(node, 2)
+    weights, bias = given.weights(node, 1, scale), given.bias(node, 2)
     return operators.transposed_convolution(given.draft, node, view, scale, weights, bias)
 
 
@@ -343,19 +380,25 @@ def _batch_normalization(given: Operands, node: Node) -> Value:
     factor = scale / np.sqrt(variance + np.float32(node.attributes.get("epsilon", 1e-5)))
     addend = bias - mean * factor
     value = given.operand(node)
+    if isinstance(value, Float32) or (isinstance(value, Pending) and value.is_float):
+        return floats.affine(given, node, 0, (factor, addend), channels_first=True)
     if isinstance(value, Pending) and value.rescaled is not None:
         return value.rescaled(factor.astype(np.float32), addend.astype(np.float32))
     real = _plain_table(given, node)
     shape = (-1,) + (1,) * (len(real.view.shape) - 2)
-    factors, view = _channel_operand(given, node, factor.reshape(shape), real.view)
-    addends, _ = _channel_operand(given, node, addend.reshape(shape), view)
+    factors, view = moves.channel_operand(given.draft, node, factor.reshape(shape), real.view)
+    addends, _ = moves.channel_operand(given.draft, node, addend.reshape(shape), view)
     table = real.table * factors[:, np.newaxis] + addends[:, np.newaxis]
     return replace(real, view=view, table=np.asarray(table, np.float32), scale=None)
 
 
 def _gemm(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
-    weights = _gemm_weights(node, given.weights(node, 1))
+    if scale is None:
+        return floats.gemm(given, node, view)
+    found = given.weights(node, 1, scale)
+    assert isinstance(found, QuantizedConstant)
+    weights = _gemm_weights(node, found)
     if node.attributes.get("beta", 1.0) != 1.0:
         raise InputError(f"{node}: beta must be 1 (got {node.attributes['beta']}).")
     return operators.fully_connected(given.draft, node, view, scale, weights, given.bias(node, 2))
@@ -370,7 +413,7 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 
 def _matmul(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
-    return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1), None)
+    return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
 
 def _average_pool(given: Operands, node: Node) -> Value:
@@ -396,18 +439,29 @@ def _softmax(given: Operands, node: Node) -> Value:
     view, scale = given.dequantized(node)
     old = given.opset < 13
     axis = int(node.attributes.get("axis", 1 if old else -1))
+    if scale is None:
+        name = node.outputs[0]
+        return Float32(operators.float_softmax(given.draft, node, view, axis, name, flatten=old))
     return operators.softmax(given.draft, node, view, scale, axis, flatten=old, whole_steps=False)
 
 
 def _concat(given: Operands, node: Node) -> Value:
-    values = [given.operand(node, position) for position in range(len(node.inputs))]
+    values = [given.settled(node, position) for position in range(len(node.inputs))]
+    reals = [value.view for value in values if isinstance(value, Float32)]
+    if len(reals) == len(values) > 1:
+        return Float32(moves.joined(given.draft, node, reals, _axis(node, reals[0]), node.outputs[0]))
     views = [value for value in values if isinstance(value, View)]
     if len(views) == len(values) > 1:
         return moves.joined(given.draft, node, views, _axis(node, views[0]), node.outputs[0])
-    parts = [given.dequantized(node, position) for position in range(len(node.inputs))]
-    if len(parts) == 1:
+    if len(values) == 1:
         return given.operand(node)
-    return moves.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
+    parts = [(real.view, real.scale) for real in (given.real(node, k) for k in range(len(values)))]
+    found = [(view, scale) for view, scale in parts if scale is not None]
+    if len(found) < len(parts):
+        raise InputError(
+            f"{node}: its inputs must be quantised again after the elementwise operators before it."
+        )
+    return moves.concatenation(given.draft, node, found, _axis(node, found[0][0]))
 
 
 def _axis(node: Node, view: View) -> int:
@@ -420,13 +474,21 @@ def _axis(node: Node, view: View) -> int:
 def _max_pool(given: Operands, node: Node) -> Value:
     if len(node.outputs) > 1 and node.outputs[1]:
         raise InputError(f"{node}: its output of indices is not supported; remove it.")
-    value = given.operand(node)
+    value = given.settled(node)
+    if isinstance(value, Float32):
+        return Float32(operators.max_pool(given.draft, node, value.view, node.outputs[0]))
     if isinstance(value, View):
         return operators.max_pool(given.draft, node, value, node.outputs[0])
     real = _plain_table(given, node)
     if (np.diff(real.table[BYTES_AS_INT8.argsort()]) < 0).any():
         raise InputError(f"{node}: its input must be quantised after the function before it.")
     return replace(real, view=operators.max_pool(given.draft, node, real.view, node.outputs[0]))
+
+
+def _global_max(given: Operands, node: Node) -> Value:
+    """Read the largest of each channel as a MaxPool over the whole map."""
+    shape = given.shape_of(given.operand(node), node.name)
+    return _max_pool(given, replace(node, attributes={"kernel_shape": list(shape[2:])}))
 
 
 def _plain_table(given: Operands, node: Node) -> Real:
@@ -449,7 +511,13 @@ def _pad(given: Operands, node: Node) -> Value:
         )
     filling = given.array(node, 2)
     number = filling.reshape(-1)[0] if filling is not None else node.attributes.get("value", 0)
-    value = given.operand(node)
+    value = given.settled(node)
+    if isinstance(value, Float32):
+        if number != 0:
+            raise InputError(
+                f"{node}: its value must be 0 in float32 (got {number}); pad by the edges, or by 0."
+            )
+        return Float32(moves.pad(given.draft, node, value.view, pads, 0, node.outputs[0]))
     if isinstance(value, View):
         return moves.pad(given.draft, node, value, pads, int(number) - value.offset, node.outputs[0])
     real = _plain_table(given, node)
@@ -479,10 +547,12 @@ def _all_pads(given: Operands, node: Node) -> list[int]:
 
 
 def _moved(given: Operands, node: Node, move: Callable[[View], View]) -> Value:
-    """Apply a choice of elements to stored integers, or to what dequantises them."""
-    value = given.operand(node)
+    """Apply a choice of elements to what is stored, or to what dequantises it."""
+    value = given.settled(node)
     if isinstance(value, View):
         return move(value)
+    if isinstance(value, Float32):
+        return Float32(move(value.view))
     real = _plain_table(given, node)
     return replace(real, view=move(real.view))
 
@@ -634,7 +704,7 @@ def _with_constant(
     array, other = given.array(node, constant), given.scale(node, constant + 1)
     assert array is not None
     stored = array.astype(np.int32) - other.offset
-    found, view = _channel_operand(given, node, stored, view)
+    found, view = moves.channel_operand(given.draft, node, stored, view)
     values = found[:, np.newaxis]
     data = BYTES_AS_INT8.astype(np.int32)
     scales = [scale.quantization, other.quantization]
@@ -716,7 +786,7 @@ class Operator:
 _WEIGHTS = "constant int8 weights, per tensor or per output channel; one or two spatial axes; batch 1"
 _IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a kernel needs another order"
 _TABLE = "of one tensor; a table of 256 bytes, exact"
-_PAIR = "one input may repeat along axes; constants: a number, or one per position of an axis"
+_PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
 _POOL = "one or two spatial axes; batch 1"
 
@@ -727,6 +797,8 @@ LAYOUT: dict[str, Operator] = {
     "Squeeze": Operator(_squeeze, ("permute",), _IN_PLACE),
     "Unsqueeze": Operator(_unsqueeze, ("permute",), _IN_PLACE),
     "Identity": Operator(_identity, (), "dropped"),
+    "DepthToSpace": Operator(_depth_to_space, ("permute",), _IN_PLACE),
+    "SpaceToDepth": Operator(_space_to_depth, ("permute",), _IN_PLACE),
     "Dropout": Operator(_identity, (), "dropped"),
 }
 
@@ -739,12 +811,14 @@ HANDLERS: dict[str, Operator] = {
     "Sum": Operator(_arithmetic, ("add", "lookup"), f"two inputs; {_PAIR}"),
     "Mul": Operator(_arithmetic, ("multiply", "lookup"), _PAIR),
     "Sub": Operator(_arithmetic, ("add", "lookup"), _PAIR),
-    "Div": Operator(
-        _arithmetic, ("lookup",), "one input constant (a number, or one per position of an axis)"
-    ),
-    "PRelu": Operator(_arithmetic, ("lookup",), "constant slope: a number, or one per position of an axis"),
+    "Div": Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+    "PRelu": Operator(_arithmetic, ("lookup",), "constant slope, of any shape"),
     "BatchNormalization": Operator(
         _batch_normalization, ("lookup",), "part of a Conv before it, or a table per channel"
+    ),
+    **dict.fromkeys(
+        ("Max", "Min", "Pow"),
+        Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
     ),
     "Shape": Operator(_shape, (), "constant"),
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
@@ -766,6 +840,7 @@ HANDLERS: dict[str, Operator] = {
     ),
     "Softmax": Operator(_softmax, ("softmax",), "any axis; below opset 13 the axes from `axis` on"),
     "MaxPool": Operator(_max_pool, ("max_pool",), f"{_POOL}; no indices"),
+    "GlobalMaxPool": Operator(_global_max, ("max_pool",), "one or two spatial axes; batch 1"),
     "Pad": Operator(_pad, ("move",), f"constant or edge; constant pads, also negative; {_MOVE}"),
     "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
     "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
@@ -795,14 +870,12 @@ INSTEAD = {
         ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
         "BatchNormalization is",
     ),
-    **dict.fromkeys(("ReduceMax", "GlobalMaxPool"), "MaxPool over the whole map is"),
+    **dict.fromkeys(("ReduceMax",), "GlobalMaxPool is"),
     **dict.fromkeys(("ReduceSum", "ReduceL2"), "ReduceMean is"),
-    **dict.fromkeys(("Pow", "Max", "Min", "Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
+    **dict.fromkeys(("Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
     **dict.fromkeys(("Gather", "GatherND", "ScatterND", "ScatterElements", "TopK", "NonMaxSuppression"),
                     "Slice and Split are; leave what follows the network to the program"),
-    "DepthToSpace": "Reshape and Transpose, or Resize, are",
-    "SpaceToDepth": "Reshape and Transpose, or a Conv with strides, are",
     "Einsum": "MatMul with constant weights is",
 }  # fmt: skip
 """What is supported instead of operators that are not."""

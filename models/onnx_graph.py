@@ -27,13 +27,26 @@ _INPUT_TYPES: dict[int, DType] = {
     onnx.TensorProto.UINT8: DType.UINT8,
     onnx.TensorProto.INT8: DType.INT8,
 }
+# Of operators that ONNX itself does not define, and of attributes that only other versions have.
+_ATTRIBUTE_TYPES: dict[str, int] = {
+    **dict.fromkeys(("axis", "channels_last", "opset", "transA", "transB"), onnx.AttributeProto.INT),
+    **dict.fromkeys(("block_size", "group", "keepdims", "ceil_mode", "allowzero"), onnx.AttributeProto.INT),
+    **dict.fromkeys(("count_include_pad", "output_dtype"), onnx.AttributeProto.INT),
+    **dict.fromkeys(("kernel_shape", "strides", "dilations", "pads"), onnx.AttributeProto.INTS),
+    **dict.fromkeys(("perm", "axes", "split"), onnx.AttributeProto.INTS),
+    **dict.fromkeys(("alpha", "beta", "epsilon"), onnx.AttributeProto.FLOAT),
+    **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
+}
 # Far above what any microcontroller stores; a damaged file must not exhaust the host.
 _MAX_ELEMENTS = 2**28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """An operator of the graph. ``inputs`` holds "" where an optional input is absent."""
+    """An operator of the graph. ``inputs`` holds "" where an optional input is absent.
+
+    ``problem`` says what keeps it from being read at all.
+    """
 
     name: str
     kind: str
@@ -42,6 +55,7 @@ class Node:
     attributes: dict[str, Any]
     has_subgraph: bool
     proto: onnx.NodeProto = field(repr=False)
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
@@ -87,7 +101,7 @@ def load_graph(path: Path) -> Graph:
     InputError
         When the file cannot be read, is not ONNX, or misses its external data.
     """
-    model, digest = _load_model(path)
+    model, digest = load_model(path)
     graph = model.graph
     constants = {item.name: _array_of(item, path) for item in graph.initializer}
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
@@ -135,7 +149,17 @@ def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:
         raise InputError(f"{node}: its constant inputs cannot be evaluated ({error}).") from error
 
 
-def _load_model(path: Path) -> tuple[onnx.ModelProto, str]:
+def unpacked(array: Array) -> Array:
+    """Return four-bit integers as bytes, and other arrays as they are."""
+    wider = {"int4": np.int8, "uint4": np.uint8}.get(array.dtype.name)
+    return array if wider is None else array.astype(wider)
+
+
+def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
+    """Parse an ONNX file, its external data aside, and return it with the SHA-256 of its bytes.
+
+    Raises as ``load_graph``.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -151,14 +175,21 @@ def _load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         raise InputError(
             f"'{path}': must be an ONNX model, but lacks operators, outputs or the operator set's version."
         )
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise InputError(f"'{path}': its external weight data cannot be read ({error}).") from error
     return model, hashlib.sha256(content).hexdigest()
 
 
 def _array_of(item: onnx.TensorProto, path: Path) -> Array:
+    """Decode an initialiser; external data is read for this one alone and never kept in the message."""
+    try:
+        if external_data_helper.uses_external_data(item):
+            filled = onnx.TensorProto()
+            filled.CopyFrom(item)
+            external_data_helper.load_external_data_for_tensor(filled, str(path.parent))
+            item = filled
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            f"'{path}': the external data of '{item.name}' cannot be read ({error}); keep it beside the model."
+        ) from error
     try:
         return np.asarray(numpy_helper.to_array(item))
     except (TypeError, ValueError, KeyError) as error:
@@ -193,20 +224,13 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
     return GraphInput(item.name, tuple(shape), dtype)
 
 
-def _node_of(proto: onnx.NodeProto, opset: int) -> Node:
+def _node_of(found: onnx.NodeProto, opset: int) -> Node:
+    proto = onnx.NodeProto()
+    proto.CopyFrom(found)  # a part of the model would keep the whole of it in memory
     texts = (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)
     if not all(isinstance(text, str) for text in texts):  # what is not UTF-8 comes as bytes
         raise InputError(f"Node {texts[2]!r}: its names must be UTF-8 text; the file is damaged.")
-    attributes: dict[str, Any] = {}
-    expected = _attribute_types(proto, opset)
-    for item in proto.attribute:
-        if item.type != expected.get(item.name, item.type):
-            raise InputError(
-                f"{proto.op_type} '{proto.name}': attribute '{item.name}' must be of the type ONNX gives it; "
-                "the file is damaged."
-            )
-        value = helper.get_attribute_value(item)
-        attributes[item.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+    attributes = {item.name: _attribute_of(item) for item in proto.attribute}
     graph_types = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     return Node(
         name=proto.name or (proto.output[0] if proto.output else proto.op_type),
@@ -216,7 +240,27 @@ def _node_of(proto: onnx.NodeProto, opset: int) -> Node:
         attributes=attributes,
         has_subgraph=any(item.type in graph_types for item in proto.attribute),
         proto=proto,
+        problem=_problem_of(proto, opset),
     )
+
+
+def _attribute_of(item: onnx.AttributeProto) -> Any:
+    try:
+        value = helper.get_attribute_value(item)
+    except ValueError:  # a type that ONNX does not have
+        return None
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _problem_of(proto: onnx.NodeProto, opset: int) -> str:
+    """Say what no node may be, whatever its operator."""
+    expected = _ATTRIBUTE_TYPES | _attribute_types(proto, opset)
+    for item in proto.attribute:
+        if item.type != expected.get(item.name, item.type) or _attribute_of(item) is None:
+            return f"attribute '{item.name}' must be of the type ONNX gives it; the file is damaged."
+    if not proto.output or not proto.output[0]:
+        return "its first output must have a name; the file is damaged."
+    return ""
 
 
 def _attribute_types(proto: onnx.NodeProto, opset: int) -> dict[str, int]:

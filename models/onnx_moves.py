@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.layout import Index, View, is_sequential, sequential
+from ooc_solve.models.layout import Index, View, by_channel, is_sequential, sequential
 from ooc_solve.models.network_draft import NetworkDraft
 from ooc_solve.models.onnx_graph import Node
 from ooc_solve.models.onnx_values import BYTES_AS_INT8, Pending, Scale
 from ooc_solve.models.op_fusion import Size
 from ooc_solve.models.vocabulary import MAX_INPUTS, InputError, Place
+
+MOST_TABLES = 1 << 16
+"""Tables of one lookup at most: 16 MiB."""
 
 
 def pad(
@@ -163,12 +167,46 @@ def with_channels(draft: NetworkDraft, node: Node, source: View, axis: int) -> V
     raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
 
 
+def channel_operand(
+    draft: NetworkDraft, node: Node, array: NDArray[Any], view: View
+) -> tuple[NDArray[Any], View]:
+    """Return a constant operand as one value, or as one per stored channel of a view arranged for it."""
+    found = by_channel(array, view.index, draft.size(view.tensor)[2])
+    if found is not None:
+        return np.asarray(found), view
+    rank = max(array.ndim, len(view.shape))
+    varying = [axis - rank for axis, size in enumerate((1,) * (rank - array.ndim) + array.shape) if size > 1]
+    if len(varying) == 1 and -varying[0] <= len(view.shape) and array.size == view.shape[varying[0]]:
+        return array.reshape(-1), with_channels(draft, node, view, varying[0] + len(view.shape))
+    return _element_operand(draft, node, array, view)
+
+
+def _element_operand(
+    draft: NetworkDraft, node: Node, array: NDArray[Any], view: View
+) -> tuple[NDArray[Any], View]:
+    """Return a constant operand as one value per element, and the elements in a row of channels."""
+    try:
+        values = np.broadcast_to(array, view.shape).reshape(-1)
+    except ValueError:
+        raise InputError(
+            f"{node}: a constant operand must fit its other input (got shape {array.shape} for {view.shape})."
+        ) from None
+    if values.size > MOST_TABLES:
+        raise InputError(
+            f"{node}: a constant operand that varies along several axes must have at most {MOST_TABLES} "
+            f"elements (got {values.size}); one number per position of a single axis may have more."
+        )
+    tensor = draft.stored_as(view, view.index.reshape(1, 1, -1), node.name)
+    return values, replace(view, tensor=tensor, index=sequential(view.shape))
+
+
 def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:
     """Lower Concat along an axis; parts of another scale are rounded to the output's first."""
     views = [view for view, _ in parts]
     arrangement, shape = _arranged_alike(draft, node, views, axis)
 
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        assert output is not None
         stored = []
         for view, scale in parts:
             if scale.quantization != output.quantization or clamp != (-128, 127):

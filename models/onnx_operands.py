@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ooc_solve.models.network_draft import NetworkDraft
 from ooc_solve.models.onnx_graph import Graph, Node
 from ooc_solve.models.onnx_values import (
     Constant,
-    FloatInput,
+    Float32,
     Pending,
     QuantizedConstant,
     Real,
@@ -24,10 +25,6 @@ from ooc_solve.models.vocabulary import InputError
 Array = NDArray[Any]
 
 
-class FloatNetwork(InputError):
-    """A float32 operator that has to compute: the whole file is of a kind not read."""
-
-
 class Operands:
     """All values of a graph by name, and the network being drafted from them."""
 
@@ -35,6 +32,9 @@ class Operands:
         self.opset = graph.opset
         self.draft = NetworkDraft()
         self.values: dict[str, Value] = {name: Constant(array) for name, array in graph.constants.items()}
+        reads = (*(name for node in graph.nodes for name in node.inputs), *graph.outputs)
+        self._readers = Counter(reads)
+        self._computed: dict[tuple[object, float, float], str] = {}  # tensors of float32 results
 
     def value(self, node: Node, position: int) -> Value | None:
         """Return an input, None where it is absent."""
@@ -48,6 +48,31 @@ class Operands:
         if value is None:
             raise InputError(f"{node}: input {position} must be given.")
         return value
+
+    def computed(self, name: str) -> Value | None:
+        """Return a value by name; of a float32 result what its operator computes, which adds that once."""
+        value = self.values.get(name)
+        if not (isinstance(value, Pending) and value.is_float):
+            return value
+        key = (value.emit, float(value.low), float(value.high))
+        if key not in self._computed:
+            clamp = value.float_clamp
+            assert clamp is not None, "limits that do not fit the tables are never folded"
+            self._computed[key] = self._emitted(value, None, clamp, name)
+        return Float32(View(self._computed[key], value.index))
+
+    def settled(self, node: Node, position: int = 0) -> Value:
+        """Return an input that must be there, as what is computed."""
+        self.operand(node, position)
+        value = self.computed(node.inputs[position])
+        assert value is not None
+        return value
+
+    def foldable(self, node: Node, position: int = 0) -> Pending | None:
+        """Return an input that is a result to which the node may add its own work: nobody else reads it."""
+        value = self.operand(node, position)
+        alone = self._readers[node.inputs[position]] == 1
+        return value if isinstance(value, Pending) and (alone or not value.is_float) else None
 
     def array(self, node: Node, position: int) -> Array | None:
         """Return a constant input, None where it is absent."""
@@ -76,11 +101,10 @@ class Operands:
 
     def real(self, node: Node, position: int = 0) -> Real:
         """Return an input that must be the dequantised form of stored data."""
-        value = self.operand(node, position)
-        if isinstance(value, FloatInput):
-            raise FloatNetwork(
-                f"{node}: computes in float32, but float32 networks are not supported yet; quantise the model first "
-                "(for example with onnxruntime.quantization.quantize_static, QDQ or QOperator)."
+        value = self.settled(node, position)
+        if isinstance(value, Float32):
+            raise InputError(
+                f"{node}: must read quantised data here (got float32); quantise all of the model, or nothing of it."
             )
         if isinstance(value, Pending):
             raise InputError(f"{node}: the result of {value.node} must be quantised before it is used here.")
@@ -88,8 +112,11 @@ class Operands:
             raise InputError(f"{node}: input '{node.inputs[position]}' must come from a DequantizeLinear.")
         return value
 
-    def dequantized(self, node: Node, position: int = 0) -> tuple[View, Scale]:
-        """Return an input that must come straight from a DequantizeLinear, with its scale."""
+    def dequantized(self, node: Node, position: int = 0) -> tuple[View, Scale | None]:
+        """Return an input that must come straight from a DequantizeLinear, with its scale; or is float32, without."""
+        found = self.settled(node, position)
+        if isinstance(found, Float32):
+            return found.view, None
         value = self.real(node, position)
         if value.scale is None:
             raise InputError(
@@ -98,9 +125,13 @@ class Operands:
             )
         return value.view, value.scale
 
-    def weights(self, node: Node, position: int) -> QuantizedConstant:
-        """Return constant int8 weights behind a DequantizeLinear."""
+    def weights(self, node: Node, position: int, scale: Scale | None) -> QuantizedConstant | Constant:
+        """Return constant int8 weights behind a DequantizeLinear, or those of a float32 operator (no ``scale``)."""
         value = self.operand(node, position)
+        if scale is None:
+            found = self.array(node, position)
+            assert found is not None
+            return Constant(found)
         if not isinstance(value, QuantizedConstant):
             raise InputError(
                 f"{node}: weights '{node.inputs[position]}' must be constant int8 behind a DequantizeLinear; "
@@ -155,7 +186,7 @@ class Operands:
         """Return the graph's shape of a value."""
         if isinstance(value, View):
             return value.shape
-        if isinstance(value, Real | FloatInput):
+        if isinstance(value, Real | Float32):
             return value.view.shape
         if isinstance(value, Pending):
             return value.index.shape
@@ -165,7 +196,10 @@ class Operands:
 
     def round_to(self, pending: Pending, scale: Scale, name: str) -> View:
         """Give a pending result its scale, which adds the operator."""
+        return View(self._emitted(pending, scale, pending.clamp(scale), name), pending.index, scale.offset)
+
+    def _emitted(self, pending: Pending, scale: Scale | None, clamp: tuple[int, int], name: str) -> str:
         before, self.draft.origin = self.draft.origin, pending.node
-        tensor = pending.emit(scale, pending.clamp(scale), name)
+        tensor = pending.emit(scale, clamp, name)
         self.draft.origin = before
-        return View(tensor, pending.index, scale.offset)
+        return tensor

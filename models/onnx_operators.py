@@ -1,7 +1,7 @@
 """Operators of ONNX as operators of a network, whatever dialect the file speaks.
 
-Every function takes stored tensors with their scales and returns a ``Pending`` result, or a
-view where the scale does not change. Formulas are in ``reference``.
+Every function takes stored tensors with their scales (None: float32) and returns a ``Pending`` result, or a
+view where the scale does not change. Formulas are in ``reference`` and ``float_reference``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from ooc_solve.models.onnx_values import (
 )
 from ooc_solve.models.op_fusion import Size
 from ooc_solve.models.reference import exponentials
-from ooc_solve.models.vocabulary import POINT, InputError, Op, OpKind, Place, Window
+from ooc_solve.models.vocabulary import POINT, UNLIMITED, DType, InputError, Op, OpKind, Place, Window
 
 Array = NDArray[Any]
 Bias = Constant | QuantizedConstant
+Weights = Constant | QuantizedConstant
 
 _INT32_MAX = 2**31 - 1
 
@@ -192,8 +193,8 @@ def convolution(
     draft: NetworkDraft,
     node: Node,
     source: View,
-    scale: Scale,
-    weights: QuantizedConstant,
+    scale: Scale | None,
+    weights: Weights,
     bias: Bias | None,
 ) -> Pending:
     """Lower a convolution with constant ``[oc, ic / g, (kh,) kw]`` weights."""
@@ -231,8 +232,8 @@ def transposed_convolution(
     draft: NetworkDraft,
     node: Node,
     source: View,
-    scale: Scale,
-    weights: QuantizedConstant,
+    scale: Scale | None,
+    weights: Weights,
     bias: Bias | None,
 ) -> Pending:
     """Lower a transposed convolution with constant ``[ic, oc / g, (kh,) kw]`` weights."""
@@ -273,8 +274,8 @@ def fully_connected(
     draft: NetworkDraft,
     node: Node,
     source: View,
-    scale: Scale,
-    weights: QuantizedConstant,
+    scale: Scale | None,
+    weights: Weights,
     bias: Bias | None,
 ) -> Pending:
     """Lower a product with constant ``[in, out]`` weights.
@@ -321,20 +322,23 @@ def _weighted(
     template: Op,
     size: Size,
     index: Index,
-    scale: Scale,
+    scale: Scale | None,
     weight_scales: Floats,
-    taps: NDArray[np.int8],
+    taps: Array,
     bias: Bias | None,
     node: Node,
 ) -> Pending:
     """Return a convolution that waits for its output scale. ``taps`` is ``[oc, weights]``."""
+    if scale is None:
+        return _float_weighted(draft, template, size, index, _float_bias(node, bias, size[2]), node)
     product = np.broadcast_to(scale.scale * weight_scales, (size[2],)).astype(np.float32)
     steps = bias_steps(node, bias, product)
-    largest = 255 * np.abs(taps.astype(np.int64)).sum(axis=1) + np.abs(steps)
+    largest = 255 * _magnitudes(taps) + np.abs(steps)
     if largest.max() > _INT32_MAX:
         raise InputError(f"{node}: sums must fit 32 bits (could reach {largest.max()}); use fewer inputs.")
 
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        assert output is not None
         tensor = draft.add_tensor(name, size, quantization=output.quantization)
         multiplier = np.asarray(product / output.scale, np.float32)
         op = replace(template, output=tensor, bias=steps.astype(np.int32), multiplier=multiplier, clamp=clamp)
@@ -359,6 +363,40 @@ def _weighted(
         return _weighted(draft, folded, size, index, scale, scales, taps * signs[:, np.newaxis], sums, node)
 
     return Pending(node, index, emit, add_bias=with_bias if bias is None else None, rescaled=rescaled)
+
+
+def _magnitudes(taps: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Sums of absolute values along the rows, without a wider copy of all weights."""
+    above = np.maximum(taps, 0).sum(axis=1, dtype=np.int64)
+    return np.asarray(above - np.minimum(taps, 0).sum(axis=1, dtype=np.int64))
+
+
+def _float_bias(node: Node, bias: Bias | None, count: int) -> Floats:
+    if bias is None:
+        return np.zeros(count, np.float32)
+    real = bias.real() if isinstance(bias, QuantizedConstant) else bias.array.astype(np.float32)
+    return np.asarray(_channelwise(node, real, count), np.float32)
+
+
+def _float_weighted(
+    draft: NetworkDraft, template: Op, size: Size, index: Index, bias: Floats, node: Node
+) -> Pending:
+    """Return a convolution of float32, in which a factor and an addend per channel can be folded."""
+
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        tensor = draft.add_tensor(name, size, DType.FLOAT32)
+        draft.add_op(replace(template, output=tensor, bias=bias, clamp=clamp))
+        return tensor
+
+    def rescaled(factor: Floats, addend: Floats) -> Pending:
+        assert template.weights is not None
+        axis = 2 if template.kind is OpKind.DEPTHWISE else 0
+        shape = [-1 if axis == place else 1 for place in range(template.weights.ndim)]
+        weights = template.weights.astype(np.float32) * factor.reshape(shape)
+        sums = np.asarray(bias * factor + addend, np.float32)
+        return _float_weighted(draft, replace(template, weights=weights), size, index, sums, node)
+
+    return Pending(node, index, emit, rescaled=rescaled, channels=size[2], is_float=True)
 
 
 def _times(template: Op, signs: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -408,11 +446,16 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
     """Lower the sum (ADD) or product (MULTIPLY) of two tensors."""
     tensors, index = _paired(draft, node, one, other)
 
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
-        op = Op(node.name, kind, tensors, name, clamp=clamp, offset=output.offset)
-        return draft.elementwise(op, output.quantization)
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        op = Op(node.name, kind, tensors, name, clamp=clamp, offset=output.offset if output else 0)
+        return draft.elementwise(op, output.quantization if output else None, _dtype(output))
 
-    return Pending(node, index, emit)
+    return Pending(node, index, emit, is_float=draft.is_float(tensors[0]))
+
+
+def _dtype(output: Scale | None) -> DType:
+    """Element type of an output with that scale."""
+    return DType.FLOAT32 if output is None else DType.INT8
 
 
 def _paired(draft: NetworkDraft, node: Node, one: View, other: View) -> tuple[tuple[str, str], Index]:
@@ -469,8 +512,11 @@ def max_pool(draft: NetworkDraft, node: Node, source: View, name: str) -> View:
     spatial = Spatial.of(draft, node, source)
     window = spatial.window()
     size = spatial.output_size(window, spatial.size[2])
-    tensor = draft.add_tensor(name, size, quantization=draft.quantization(spatial.tensor))
-    draft.add_op(Op(node.name, OpKind.MAX_POOL, (spatial.tensor,), tensor, window))
+    tensor = draft.add_tensor(
+        name, size, draft.dtype(spatial.tensor), quantization=draft.quantization(spatial.tensor)
+    )
+    clamp = UNLIMITED if draft.is_float(tensor) else (-128, 127)
+    draft.add_op(Op(node.name, OpKind.MAX_POOL, (spatial.tensor,), tensor, window, clamp=clamp))
     return replace(source, tensor=tensor, index=spatial.index_of(size))
 
 
@@ -535,8 +581,8 @@ def _average(
     include_pads: bool,
     by_floats: bool = False,
 ) -> Pending:
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
-        result = draft.add_tensor(name, size, quantization=output.quantization)
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        result = draft.add_tensor(name, size, _dtype(output), output.quantization if output else None)
         op = Op(
             node.name,
             OpKind.AVERAGE_POOL,
@@ -546,12 +592,12 @@ def _average(
             clamp=clamp,
             count_include_pad=include_pads,
             by_floats=by_floats,
-            offset=output.offset,
+            offset=output.offset if output else 0,
         )
         draft.add_op(op)
         return result
 
-    return Pending(node, index, emit)
+    return Pending(node, index, emit, is_float=draft.is_float(tensor))
 
 
 def softmax(
@@ -568,6 +614,38 @@ def softmax(
 
     ``whole_steps`` rounds the number of output steps per unit down, as QLinearSoftmax does.
     """
+    tensor, size, index = _rows_of(draft, node, source, axis, flatten)
+    table = exponentials(float(scale.scale), size[2])
+
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        assert output is not None
+        steps = np.float32(1) / output.scale
+        steps = np.floor(steps) if whole_steps else steps
+        result = draft.add_tensor(name, size, quantization=output.quantization)
+        multiplier = np.array([steps], np.float32)
+        op = Op(
+            node.name, OpKind.SOFTMAX, (tensor,), result, weights=table, multiplier=multiplier, clamp=clamp
+        )
+        draft.add_op(op)
+        return result
+
+    return Pending(node, index, emit)
+
+
+def float_softmax(
+    draft: NetworkDraft, node: Node, source: View, axis: int, name: str, *, flatten: bool
+) -> View:
+    """Lower Softmax of float32, over the same axes."""
+    tensor, size, index = _rows_of(draft, node, source, axis, flatten)
+    result = draft.add_tensor(name, size, DType.FLOAT32)
+    draft.add_op(Op(node.name, OpKind.SOFTMAX, (tensor,), result, clamp=UNLIMITED))
+    return View(result, index)
+
+
+def _rows_of(
+    draft: NetworkDraft, node: Node, source: View, axis: int, flatten: bool
+) -> tuple[str, Size, Index]:
+    """Return a tensor with what shares a sum in the channels of a pixel, its size, and the result's index."""
     axis %= len(source.shape)
     if flatten:
         length = int(np.prod(source.shape[axis:]))
@@ -583,17 +661,4 @@ def softmax(
         tensor = draft.stored_as(source, rows.reshape(size), node.name)
     place = np.empty(source.index.size, np.int64)
     place[rows.reshape(-1)] = np.arange(rows.size)
-    table = exponentials(float(scale.scale), length)
-
-    def emit(output: Scale, clamp: tuple[int, int], name: str) -> str:
-        steps = np.float32(1) / output.scale
-        steps = np.floor(steps) if whole_steps else steps
-        result = draft.add_tensor(name, size, quantization=output.quantization)
-        multiplier = np.array([steps], np.float32)
-        op = Op(
-            node.name, OpKind.SOFTMAX, (tensor,), result, weights=table, multiplier=multiplier, clamp=clamp
-        )
-        draft.add_op(op)
-        return result
-
-    return Pending(node, place[source.index], emit)
+    return tensor, size, place[source.index]

@@ -1,4 +1,4 @@
-"""Quantised ONNX models as networks of integer operators.
+"""ONNX models as networks: quantised ones of integer operators, float32 ones of float32 operators.
 
 Nodes are taken in the file's order; each name stands for a ``Value``; what can be folded or
 expressed as a view emits nothing. The first problems of a file are reported together.
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from ooc_solve.models.layout import View, as_size, sequential
 from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD, LAYOUT, OWN_DOMAIN, Operator
 from ooc_solve.models.onnx_graph import Graph, GraphInput, Node, evaluate, load_graph
-from ooc_solve.models.onnx_operands import FloatNetwork, Operands
+from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     Constant,
-    FloatInput,
+    Float32,
     Pending,
     QuantizedConstant,
     Real,
     Unknown,
     Value,
 )
-from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Quantization
+from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, Place, Quantization
 
 _SIGN_FLIP: NDArray[np.uint8] = np.arange(256, dtype=np.uint8) ^ np.uint8(128)
 _MOST_PROBLEMS = 200
@@ -63,7 +63,7 @@ def survey_onnx(path: Path | str) -> tuple[tuple[NodeReport, ...], tuple[str, ..
 
 
 def read_onnx(path: Path | str) -> Network:
-    """Read a quantised ONNX model.
+    """Read an ONNX model.
 
     Raises
     ------
@@ -74,9 +74,9 @@ def read_onnx(path: Path | str) -> Network:
 
 
 def read_onnx_with_names(path: Path | str) -> tuple[Network, dict[str, View]]:
-    """Read a quantised ONNX model and say where its tensors are.
+    """Read an ONNX model and say where its tensors are.
 
-    The second result maps names of the graph's integer tensors to views of the network's tensors.
+    The second result maps names of the graph's stored tensors to views of the network's tensors.
     Tensors that were merged away are missing. Raises as ``read_onnx``.
     """
     reader = _Reader(load_graph(Path(path)))
@@ -93,7 +93,6 @@ class _Reader:
         self.raw_inputs: dict[str, str] = {}  # uint8 inputs by the tensor that holds them shifted
         self.problems: list[str] = list(graph.problems)
         self.refused: dict[int, str] = {}  # by the number of the node
-        self.computes_in_floats = False
 
     def read(self) -> tuple[Network, dict[str, View]]:
         """Read inputs, nodes and outputs, and build the network."""
@@ -125,7 +124,7 @@ class _Reader:
         )
         view = View(tensor, index)
         if item.dtype is DType.FLOAT32:
-            self.values[item.name] = FloatInput(view)
+            self.values[item.name] = Float32(view)
         elif item.dtype is DType.INT8:
             self.values[item.name] = view
         else:
@@ -155,8 +154,10 @@ class _Reader:
 
     def add_output(self, name: str, taken: set[str]) -> str:
         """Add what one graph output needs after its last operator."""
-        value = self.values.get(name)
-        if isinstance(value, Real) and value.scale is not None:
+        value = self.given.computed(name)
+        if isinstance(value, Float32):
+            tensor = self.float_output(value.view, name, taken)
+        elif isinstance(value, Real) and value.scale is not None:
             view = replace(value.view, tensor=self.in_order(value.view, name))
             op = Op(f"{name}_dequantize", OpKind.DEQUANTIZE, (view.tensor,), name)
             tensor = self.draft.elementwise(op, None, DType.FLOAT32)
@@ -164,7 +165,7 @@ class _Reader:
             tensor = self.integer_output(value, name, taken)
         else:
             raise InputError(
-                f"Graph output '{name}': must be quantised, or come from a DequantizeLinear; "
+                f"Graph output '{name}': must be quantised, float32, or come from a DequantizeLinear; "
                 "quantise the last operator too."
             )
         self.draft.set_graph_shape(tensor, self.given.shape_of(value, name))
@@ -181,6 +182,14 @@ class _Reader:
         elif tensor in taken:  # an input, or an output already: it needs a place of its own
             plain = self.draft.lookup(plain, _SIGN_FLIP ^ np.uint8(128), known, f"{name}_copy", tensor=name)
         return plain.tensor
+
+    def float_output(self, view: View, name: str, taken: set[str]) -> str:
+        """Return a tensor with a float32 output in the graph's order."""
+        tensor = self.in_order(view, name)
+        if tensor in taken:  # an input, or an output already: it needs a place of its own
+            self.draft.settle(tensor)
+            tensor = self.draft.move(f"{name}_copy", (tensor,), (Place(),), self.draft.size(tensor), name)
+        return tensor
 
     def in_order(self, view: View, name: str) -> str:
         """Return the tensor that holds a view as the graph writes it."""
@@ -201,10 +210,6 @@ class _Reader:
         """Read one node; remember its problem, if it has one, and go on."""
         try:
             value = self.value_of(node)
-        except FloatNetwork as error:
-            self.refuse(number, str(error), told=self.computes_in_floats)
-            self.computes_in_floats = True
-            value = Unknown()
         except InputError as error:
             self.refuse(number, str(error))
             value = Unknown()
@@ -214,14 +219,15 @@ class _Reader:
         values = value if isinstance(value, tuple) else (value,) * len(node.outputs)
         self.values.update(zip(node.outputs, values, strict=True))
 
-    def refuse(self, number: int, problem: str, *, told: bool = False) -> None:
-        """Remember the problem of a node; one that was told of another node counts for both."""
+    def refuse(self, number: int, problem: str) -> None:
+        """Remember the problem of a node."""
         self.refused[number] = problem
-        if not told:
-            self.problems.append(problem)
+        self.problems.append(problem)
 
     def value_of(self, node: Node) -> Value | tuple[Value, ...]:
         """Return what a node gives; one that reads what could not be read is only looked up."""
+        if node.problem:
+            raise InputError(f"{node}: {node.problem}")
         present = [name for name in node.inputs if name]
         missing = [name for name in present if name not in self.values]
         if missing:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ooc_solve.models.layout import Index, View
 from ooc_solve.models.onnx_graph import Node
-from ooc_solve.models.vocabulary import InputError, Quantization
+from ooc_solve.models.vocabulary import UNLIMITED, InputError, Quantization
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -48,9 +48,25 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """An array known while reading."""
+    """An array known while reading. As weights of float32, its values are what is stored."""
 
     array: Array
+
+    def centred(self, node: Node) -> Floats:
+        """Return the values in float32."""
+        if not np.issubdtype(self.array.dtype, np.floating):
+            raise InputError(
+                f"{node}: weights of a float32 operator must be float32 (got {self.array.dtype})."
+            )
+        return self.array.astype(np.float32)
+
+    def scales(self, node: Node, axis: int) -> Floats:
+        """Return the factor that makes stored values real ones."""
+        return np.ones(1, np.float32)
+
+    def transposed(self, order: tuple[int, ...]) -> Constant:
+        """Return the constant with permuted axes."""
+        return Constant(np.transpose(self.array, order))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +82,12 @@ class QuantizedConstant:
     axis: int
 
     def centred(self, node: Node) -> NDArray[np.int8]:
-        """Return the integers minus their zero points; they must fit int8."""
+        """Return the integers minus their zero points; they must fit int8.
+
+        Weights of large networks have none and are returned as they are, not copied.
+        """
+        if self.array.dtype == np.int8 and not self.zero_point.any():
+            return self.array
         shape = [1] * self.array.ndim
         if self.zero_point.size > 1:
             shape[self.axis] = self.zero_point.size
@@ -123,29 +144,32 @@ class Real:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FloatInput:
-    """An input of the graph in float32, not yet quantised."""
+class Float32:
+    """An activation stored in float32: an input of the graph, or what a float32 kernel computes."""
 
     view: View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """The result of an operator before rounding: integers come only with the scale they get.
+    """The result of an operator before rounding: integers come only with the scale they get, float32 (``is_float``)
+    with the first reader that nothing can be folded for.
 
-    ``emit(scale, clamp, name)`` adds the operator and returns its output tensor; ``index`` shows
+    ``emit(scale, clamp, name)`` (no scale for float32) adds the operator and returns its output tensor; ``index`` shows
     that tensor in the graph's shape. ``low`` and ``high`` limit the real values (Relu, Clip).
     ``add_bias(bias, index)`` makes the same operator with a bias, where it can still take one;
-    ``rescaled(factor, addend)`` with its result times a factor plus an addend per channel.
+    ``rescaled(factor, addend)`` with its result times a factor plus an addend per channel, of so many ``channels``.
     """
 
     node: Node
     index: Index
-    emit: Callable[[Scale, tuple[int, int], str], str]
+    emit: Callable[[Scale | None, tuple[int, int], str], str]
     low: np.float32 = -INFINITY
     high: np.float32 = INFINITY
     add_bias: Callable[[Constant | QuantizedConstant, Index], Pending] | None = None
     rescaled: Callable[[Floats, Floats], Pending] | None = None
+    channels: int = 0
+    is_float: bool = False
 
     def limited(self, low: np.float32, high: np.float32) -> Pending:
         """Return the result after ``min(max(x, low), high)``; nothing can be folded after that."""
@@ -157,10 +181,28 @@ class Pending:
         low, high = scale.stored(np.array([self.low, self.high], np.float32))
         return int(low), int(high)
 
+    @property
+    def float_clamp(self) -> tuple[int, int] | None:
+        """The limits of a float32 result, None where they are no whole numbers that tables hold."""
+        least, most = UNLIMITED
+        if not all(
+            np.isinf(bound) or (bound == np.rint(bound) and least < bound < most) for bound in self.limits
+        ):
+            return None
+        low, high = (
+            bound if np.isfinite(bound) else end for bound, end in zip(self.limits, UNLIMITED, strict=True)
+        )
+        return int(low), int(high)
+
+    @property
+    def limits(self) -> tuple[np.float32, np.float32]:
+        """Limits of the real values."""
+        return self.low, self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """The output of a node that could not be read; its readers are not reported again."""
 
 
-Value = Constant | QuantizedConstant | View | Real | FloatInput | Pending | Unknown
+Value = Constant | QuantizedConstant | View | Real | Float32 | Pending | Unknown

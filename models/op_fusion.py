@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.vocabulary import Op, OpKind, Place, Quantization
+from ooc_solve.models.vocabulary import UNLIMITED, Function, Op, OpKind, Place, Quantization
 
 Size = tuple[int, int, int]
 
@@ -41,7 +42,7 @@ def fold_pads(
 
 def _pads_of(op: Op, sizes: Mapping[str, Size]) -> tuple[int, int, int, int] | None:
     """Return top, left, bottom and right of a MOVE that only pads rows and columns; else None."""
-    if op.kind is not OpKind.MOVE or len(op.places) != 1:
+    if op.kind is not OpKind.MOVE or len(op.places) != 1 or op.edges:
         return None
     (top, left, _), source, output = (-s for s in op.places[0].start), sizes[op.inputs[0]], sizes[op.output]
     pads = (top, left, output[0] - source[0] - top, output[1] - source[1] - left)
@@ -71,7 +72,7 @@ def fuse_clamps(
             continue
         before = place[op.inputs[0]]
         producer = ops[before]
-        limits = clamp_of(op.weights)
+        limits = clamp_of(op.weights) if op.function is None else float_limits(op)
         fits = producer.kind in _CLAMPING and readers[producer.output] == 1 and producer.output not in kept
         if fits and limits and quantizations[op.output] == quantizations[producer.output]:
             low, high = (min(max(bound, limits[0]), limits[1]) for bound in producer.clamp)
@@ -89,6 +90,18 @@ def clamp_of(table: NDArray[np.generic]) -> tuple[int, int] | None:
     mapped = table.view(np.int8)[values.astype(np.uint8)].astype(int)
     low, high = int(mapped.min()), int(mapped.max())
     return (low, high) if np.array_equal(mapped, np.clip(values, low, high)) else None
+
+
+def float_limits(op: Op) -> tuple[int, int] | None:
+    """Return the limits of a CLIP of float32 by whole numbers, or none; else None."""
+    if op.function is not Function.CLIP or op.weights is None or op.weights.ndim != 1:
+        return None
+    limits = [float(bound) for bound in op.weights.astype(np.float32)]
+    if not all(bound in (-math.inf, math.inf) or bound == round(bound) for bound in limits):
+        return None
+    low, high = max(limits[0], UNLIMITED[0]), min(limits[1], UNLIMITED[1])
+    fit = limits[0] in (-math.inf, low) and limits[1] in (math.inf, high)
+    return (int(low), int(high)) if fit and low <= high else None
 
 
 def without_unused(ops: Iterable[Op], kept: set[str]) -> list[Op]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
+from ooc_solve.models.onnx_floats import FUNCTIONS
 
 _HEAD = """# Supported ONNX operators
 
@@ -15,16 +16,23 @@ Made by `python -m ooc_solve.models.operator_table > OPERATORS.md`; a test compa
 every node of a file.
 
 Operators of the standard domain stand between DequantizeLinear and QuantizeLinear; those of `com.microsoft` and
-QLinear ones are onnxruntime's. Opset 7 and later, IR 3 and later. A node whose inputs are all constant is evaluated
+QLinear ones are onnxruntime's. Or the whole network is float32, before the first QuantizeLinear and behind the last
+DequantizeLinear included. Opset 7 and later, IR 3 and later. A node whose inputs are all constant is evaluated
 with ONNX's own reference evaluator and may be any operator of the standard domain but random ones. Results equal
-those of onnxruntime's QOperator kernels (x86-64) in every byte.
+those of onnxruntime's QOperator kernels (x86-64) in every byte; those of float32 lie within 1e-5 of the outputs' range,
+because sums have another order, and are the same on all machines and for all ways of cutting layers.
 
 | operator | kernels | limits |
 |---|---|---|
 """
 
 _TAIL = """
-Kernels: `lookup` maps bytes by a table; `move` pads, slices, resizes and joins, tile by tile; `permute` reorders a whole
+In float32 there are kernels for Conv, ConvTranspose, Gemm, MatMul (weights are float32), pools and means, Softmax, Add,
+Sub and Mul of two activations, Add, Sub, Mul, Div, PRelu and BatchNormalization with constants, Relu, Clip, FUNCTIONS,
+and everything that moves or joins elements (Pad by 0 or the edges). Whole-number limits and factors per channel become
+part of the operator before.
+
+Kernels: `lookup` maps bytes by a table, float32 by a formula; `move` pads, slices, resizes and joins, tile by tile; `permute` reorders a whole
 tensor, which must fit the SRAM with its copy. `conv` and `transposed` sum over all or some input channels at a time;
 grouped ones are not split along input channels.
 
@@ -43,7 +51,8 @@ def operator_table() -> str:
     ]
     others = [f"| {name} | {instead} |" for name, instead in sorted(INSTEAD.items())]
     others.append("| If, Loop, Scan | control flow is not: export a model without it |")
-    return _HEAD + "\n".join(rows) + "\n" + _TAIL + "\n".join(others) + "\n"
+    tail = _TAIL.replace("FUNCTIONS", ", ".join(FUNCTIONS))
+    return _HEAD + "\n".join(rows) + "\n" + tail + "\n".join(others) + "\n"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ MOVE       ``y[r, c, k]`` is the first input's ``x[R, C, K]`` that exists, else 
 PERMUTE    the input read by the nested loops of ``permutation``
 ========== =====================================================================================
 
+Operators of float32 tensors are in ``float_reference``.
+
 Sources: CONV, ADD, MULTIPLY, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
 (QLinearConv, QLinearAdd, QLinearMul, QLinearSoftmax, QLinearAveragePool, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
 follow the ONNX operators.
@@ -45,7 +47,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models.float_reference import FLOAT_KERNELS
+from ooc_solve.models.taps import taps_of
 from ooc_solve.models.vocabulary import (
+    FLOATING,
     DType,
     InputError,
     Network,
@@ -54,7 +59,6 @@ from ooc_solve.models.vocabulary import (
     Quantization,
     Reading,
     Tensor,
-    Window,
 )
 
 Array = NDArray[Any]
@@ -89,7 +93,8 @@ def run_op(network: Network, op: Op, values: Mapping[str, Array]) -> Array:
     inputs = [network.tensors[name] for name in op.inputs]
     output = network.tensors[op.output]
     data = [values[tensor.name].reshape(stored_shape(tensor)) for tensor in inputs]
-    result = _KERNELS[op.kind](op, data, inputs, output)
+    is_float = op.kind in FLOATING and output.dtype is DType.FLOAT32
+    result = (FLOAT_KERNELS if is_float else _KERNELS)[op.kind](op, data, inputs, output)
     return np.ascontiguousarray(result.reshape(stored_shape(output)), dtype=_NUMPY_TYPES[output.dtype])
 
 
@@ -150,44 +155,6 @@ def _centred(data: Array, tensor: Tensor) -> NDArray[np.int32]:
     return data.astype(np.int32) - np.int32(_scale(tensor).zero_point)
 
 
-def _taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]:
-    """Return for each tap of a window the ``[height, width, channels]`` input under it."""
-    if window.transposed:
-        return _transposed_taps(data, window, output, fill)
-    top, left, bottom, right = window.pads
-    padded = np.pad(data, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
-    (down, across), (row_step, column_step) = window.stride, window.dilation
-    return [
-        padded[
-            row * row_step : row * row_step + (output.height - 1) * down + 1 : down,
-            column * column_step : column * column_step + (output.width - 1) * across + 1 : across,
-        ]
-        for row in range(window.kernel[0])
-        for column in range(window.kernel[1])
-    ]
-
-
-def _transposed_taps(data: Array, window: Window, output: Tensor, fill: int) -> list[Array]:
-    """Return for each tap the input that reaches each output position through it."""
-    taps = []
-    for row in range(window.kernel[0]):
-        for column in range(window.kernel[1]):
-            tap = np.full((output.height, output.width, data.shape[2]), fill, data.dtype)
-            to_rows, from_rows = _reached(window, 0, row, output.height, data.shape[0])
-            to_columns, from_columns = _reached(window, 1, column, output.width, data.shape[1])
-            tap[np.ix_(to_rows, to_columns)] = data[np.ix_(from_rows, from_columns)]
-            taps.append(tap)
-    return taps
-
-
-def _reached(window: Window, axis: int, tap: int, size: int, limit: int) -> tuple[Array, Array]:
-    """Return output positions along an axis that a tap reaches, and the input positions it starts from."""
-    sources = np.arange(limit)
-    targets = sources * window.stride[axis] + tap * window.dilation[axis] - window.pads[axis]
-    inside = (targets >= 0) & (targets < size)
-    return targets[inside], sources[inside]
-
-
 def _requantized(op: Op, sums: Array, output: Tensor) -> Array:
     assert op.multiplier is not None
     bias = 0 if op.bias is None else op.bias.astype(np.int32)
@@ -198,7 +165,7 @@ def _requantized(op: Op, sums: Array, output: Tensor) -> Array:
 def _conv(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
     assert op.weights is not None
     # Sums stay below 2^31, so products in float64 are exact whatever the order of addition.
-    taps = _taps(_centred(data[0], inputs[0]).astype(np.float64), op.window, output, 0)
+    taps = taps_of(_centred(data[0], inputs[0]).astype(np.float64), op.window, output, 0)
     outputs, channels = op.weights.shape[0], op.weights.shape[3]
     weights = op.weights.reshape(op.groups, outputs // op.groups, -1, channels).astype(np.float64)
     sums = [
@@ -212,7 +179,7 @@ def _conv(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Ar
 
 def _depthwise(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
     assert op.weights is not None
-    taps = _taps(_centred(data[0], inputs[0]), op.window, output, 0)
+    taps = taps_of(_centred(data[0], inputs[0]), op.window, output, 0)
     weights = op.weights.reshape(-1, output.channels).astype(np.int32)
     total = np.zeros((output.height, output.width, output.channels), np.int32)
     for tap, weight in zip(taps, weights, strict=True):
@@ -259,18 +226,18 @@ def _multiply(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -
 
 
 def _max_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
-    return _clamped(np.max(_taps(data[0], op.window, output, -128), axis=0), op)
+    return _clamped(np.max(taps_of(data[0], op.window, output, -128), axis=0), op)
 
 
 def _average_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
-    total = np.sum(_taps(_centred(data[0], inputs[0]), op.window, output, 0), axis=0, dtype=np.int32)
-    inside = np.sum(_taps(np.ones_like(data[0], np.int32), op.window, output, 0), axis=0, dtype=np.int32)
+    total = np.sum(taps_of(_centred(data[0], inputs[0]), op.window, output, 0), axis=0, dtype=np.int32)
+    inside = np.sum(taps_of(np.ones_like(data[0], np.int32), op.window, output, 0), axis=0, dtype=np.int32)
     count = np.full_like(inside, op.window.taps) if op.count_include_pad else inside
     scale, zero = np.float32(_scale(output).scale), _scale(output).zero_point
     if op.by_floats:
         real = _centred(data[0], inputs[0]).astype(np.float32) * np.float32(_scale(inputs[0]).scale)
         sums = np.zeros_like(count, np.float32)
-        for tap in _taps(real, op.window, output, 0):
+        for tap in taps_of(real, op.window, output, 0):
             sums = sums + tap
         steps = sums / count.astype(np.float32) / scale + np.float32(zero + op.offset)
         return _clamped(np.rint(steps) - np.float32(op.offset), op)

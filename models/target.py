@@ -6,6 +6,8 @@ Board file, ``kind = "board"``: ``id``, ``title``, ``[cpu]``, ``[sram]`` with ``
 ``[dma]``, ``[[port]]``, ``[runtime.NAME]``, ``[power]``, ``[crypto.NAME]``, ``[npu.NAME]``; with
 ``emulator`` the name of the emulated machine that emitted projects run on.
 ``[runtime.NAME.kernel.KIND]`` holds the finer figures that ``ooc-calibrate`` fits (`cost.KernelWork`).
+Kinds that begin with ``float_`` are the kernels of float32, which have no coarse figures: without them the board refuses
+float32 networks.
 Storage file, ``kind = "nor"`` and the like: ``id``, ``capacity_bytes``, ``volatile``, ``[read]``, ``[write]``,
 ``[erase]``, ``[endurance]``, ``[energy]``.
 Target file, ``kind = "target"``, joins them::

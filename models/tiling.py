@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from ooc_solve.models.cost import KernelWork, align_up
+from ooc_solve.models.cost import FLOAT_PREFIX, KernelWork, align_up
 from ooc_solve.models.vocabulary import (
+    CHEAP,
+    FLOATING,
     Box,
     Cut,
+    DType,
     LoopOrder,
     Network,
     Op,
@@ -96,6 +99,11 @@ class StageGeometry:
     def split_range(self) -> int:
         """Input channels that are summed over and may be split."""
         return self.inputs[0].channels
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the float32 kernel of its kind computes it."""
+        return self.op.kind in FLOATING and self.output.dtype is DType.FLOAT32
 
     @property
     def grid(self) -> TileIndex:
@@ -216,6 +224,8 @@ class StageGeometry:
         rows, columns, channels = shape
         op, blocks = self.op, tile_count(channels, BLOCK_CHANNELS)
         outputs, lines = rows * columns * channels, rows * blocks
+        if self.is_float:
+            return self._float_work(shape, split, seen)
         if op.kind not in WINDOWED:
             return KernelWork(op.kind.value, outputs, 0, blocks, lines, computed=outputs)
         high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
@@ -260,6 +270,66 @@ class StageGeometry:
         figures = blocks, lines, cuts, singles, paired * even, runs, live, live_single, tails
         return KernelWork(kind, outputs, macs, *figures)
 
+    def _float_work(
+        self, shape: tuple[int, int, int], split: int, seen: tuple[tuple[int, int], tuple[int, int]]
+    ) -> KernelWork:
+        """Work of a float32 kernel: it goes through the taps inside the input, or through exponentials."""
+        rows, columns, channels = shape
+        op, outputs, kind = self.op, rows * columns * channels, self.op.kind.value
+        if op.kind is OpKind.CONV:
+            return self._float_conv_work(rows * columns, channels, split, seen)
+        macs = live = 0
+        if op.kind in WINDOWED:
+            macs, live = outputs * op.window.taps, outputs * self._inside(seen) // self._positions(seen)
+        elif op.kind is OpKind.LOOKUP and op.function not in CHEAP:
+            live = outputs
+        blocks = tile_count(channels, BLOCK_CHANNELS)
+        return KernelWork(
+            f"{FLOAT_PREFIX}{kind}",
+            outputs,
+            macs,
+            blocks,
+            rows * blocks,
+            computed=outputs,
+            computed_macs=live,
+        )
+
+    def _float_conv_work(
+        self, pixels: int, channels: int, split: int, seen: tuple[tuple[int, int], tuple[int, int]]
+    ) -> KernelWork:
+        """Work of a float32 convolution: four channels of a group at a time, one by one what is left of them."""
+        op, taps = self.op, self.op.window.taps
+        width = min(channels, self.output.channels // op.groups)
+        singles = channels // width * (width % BLOCK_CHANNELS)
+        blocks = (channels - singles) // BLOCK_CHANNELS + singles
+        depth = split // op.groups if op.groups > 1 else split
+        inside, positions = self._inside(seen), self._positions(seen)
+        live = pixels * (channels - singles) * depth * inside // positions
+        single = pixels * singles * depth * inside // positions
+        kind = "fc" if self.output.height == self.output.width == 1 else op.kind.value
+        visits, macs = (op.window.kernel[0] if taps > 1 else 0), pixels * channels * taps * depth
+        if op.window.transposed:
+            kind, visits, macs = "transposed", taps, live + single
+        return KernelWork(
+            f"{FLOAT_PREFIX}{kind}",
+            pixels * channels,
+            macs,
+            blocks,
+            pixels * blocks,
+            computed=pixels * channels,
+            runs=pixels * blocks * depth * visits,
+            computed_macs=live,
+            single_macs=single,
+        )
+
+    def _inside(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:
+        """Taps inside the input over the output positions ``seen``."""
+        return self._live_taps(0, seen[0]).inside * self._live_taps(1, seen[1]).inside
+
+    def _positions(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:
+        """Number of these positions."""
+        return self._live_taps(0, seen[0]).positions * self._live_taps(1, seen[1]).positions
+
     def _is_flat(self, columns: int) -> bool:
         """Whether a convolution goes through the pixels of a tile of full rows as through one long row."""
         window = self.op.window
@@ -278,17 +348,17 @@ class StageGeometry:
         if op.weights is None:
             return 0
         low, high = tile_range(index[2], self.tiling.channels, self.output.channels)
-        channels = high - low
-        parameters = 8 * channels
+        channels, size = high - low, op.weights.itemsize
+        parameters = (4 if op.multiplier is None else 8) * channels
         if op.kind is OpKind.CONV:
             first, last = self.split_channels(index)
             final = index[3] == self.grid[3] - 1
             taps = op.window.taps * (last - first) // op.groups
-            return channels * taps + (parameters if final else 0)
+            return channels * taps * size + (parameters if final else 0)
         if op.kind is OpKind.DEPTHWISE:
-            return channels * op.window.taps + parameters
+            return channels * op.window.taps * size + parameters
         if op.kind is OpKind.LOOKUP and op.weights.ndim == 2:
-            return 256 * channels
+            return int(op.weights.shape[1]) * size * channels
         return op.weight_bytes
 
     def weight_key(self, index: TileIndex) -> tuple[int, int]:

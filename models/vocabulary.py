@@ -128,12 +128,59 @@ class OpKind(Enum):
     AVERAGE_POOL = "average_pool"
     ADD = "add"
     MULTIPLY = "multiply"
-    LOOKUP = "lookup"  # 8-bit to 8-bit by a table of 256 bytes: relu, clip, requantise, sigmoid
+    LOOKUP = "lookup"  # a function of one element: 8-bit by a table of 256 bytes, float32 by a formula
     QUANTIZE = "quantize"  # float32 to int8
     DEQUANTIZE = "dequantize"  # int8 to float32
     SOFTMAX = "softmax"  # over the channels of each pixel
     MOVE = "move"  # pad, slice, nearest resize, concat: each output element is one of an input, or a constant
     PERMUTE = "permute"  # element reordering of the whole tensor
+
+
+FLOATING = frozenset(
+    {
+        OpKind.CONV,
+        OpKind.DEPTHWISE,
+        OpKind.MAX_POOL,
+        OpKind.AVERAGE_POOL,
+        OpKind.ADD,
+        OpKind.MULTIPLY,
+        OpKind.LOOKUP,
+        OpKind.SOFTMAX,
+    }
+)
+"""Kinds with a kernel for int8 and another for float32. The others do not compute, or convert."""
+
+
+class Function(Enum):
+    """What a LOOKUP of float32 computes, with two parameters ``a`` and ``b``; the value is its number in tables."""
+
+    CLIP = 0  # x limited to [a, b]
+    AFFINE = 1  # x * a + b
+    LEAKY = 2  # x, below 0 x * a
+    INVERSE = 3  # a / x
+    EXP = 4
+    SIGMOID = 5  # 1 / (1 + exp(-a x))
+    SWISH = 6  # x / (1 + exp(-a x))
+    TANH = 7
+    ERF = 8
+    GELU = 9  # x / 2 * (1 + erf(x / sqrt 2))
+    GELU_TANH = 10  # x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
+    HARD_SIGMOID = 11  # x * a + b limited to [0, 1]
+    HARD_SWISH = 12  # x * (x * a + b limited to [0, 1])
+    ELU = 13  # x, below 0 a * (exp(x) - 1)
+    ABS = 14
+
+
+CHEAP = frozenset(
+    {
+        *(Function.CLIP, Function.AFFINE, Function.LEAKY, Function.INVERSE, Function.ABS),
+        *(Function.HARD_SIGMOID, Function.HARD_SWISH),
+    }
+)
+"""Functions without an exponential."""
+
+UNLIMITED = (-(1 << 15), (1 << 15) - 1)
+"""The clamp of float32 outputs that have no limits: these two bounds limit nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,20 +305,27 @@ class Op:
 
     Arrays by kind (``oc``, ``ic`` output and input channels, ``g`` groups):
 
-    CONV        ``weights`` int8 or float32 ``[oc, kh, kw, ic / g]``, ``bias`` ``[oc]``
-                (int32 for int8 networks), ``multiplier`` float32 ``[oc]``.
+    CONV        ``weights`` int8 or float32 ``[oc, kh, kw, ic / g]``, ``bias`` ``[oc]`` int32 or
+                float32, for int8 ``multiplier`` float32 ``[oc]``.
                 ``out = clamp(round_half_even(float32(sum (x - zx) w + bias) * multiplier) + zy)``
+
     DEPTHWISE   ``weights`` ``[kh, kw, oc]``, the rest as CONV
-    LOOKUP      ``weights`` uint8 ``[256]`` or ``[channels, 256]``, indexed by the input byte
+
+    LOOKUP      ``weights`` uint8 ``[256]`` or ``[channels, 256]``, indexed by the input byte; of float32
+                ``[2]`` or ``[channels, 2]``, the parameters of ``function``
+
     SOFTMAX     ``weights`` float32 ``[256]`` from ``reference.exponentials``, ``multiplier`` float32
-                ``[1]``: output steps per unit
+                ``[1]``: output steps per unit; of float32 neither
+
     MOVE        ``places``, one per input: an output element is taken from the first input that has
                 its position, else it is ``fill``, or with ``edges`` the nearest the input has;
                 ``whole_pixels`` where input and output have different numbers of channels
+
     PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
                 in elements; the output is written densely in that order
 
-    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY and pools.
+    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY and pools; of float32
+    outputs whole numbers too, or those of ``UNLIMITED``.
     Inputs of ADD and MULTIPLY that have one row or one column are read again for each; ``offset`` is
     what the model's integers are above the stored ones (128: uint8), which decides some of their halves.
     ``count_include_pad`` belongs to AVERAGE_POOL, so does ``by_floats``: sums are float32. The exact arithmetic is in ``reference``.
@@ -295,6 +349,7 @@ class Op:
     edges: bool = False
     whole_pixels: bool = False
     offset: int = 0
+    function: Function | None = None
 
     def __post_init__(self) -> None:
         arity = 2 if self.kind in (OpKind.ADD, OpKind.MULTIPLY) else 1
@@ -730,7 +785,7 @@ class BufferRole(Enum):
     INPUT = "input"  # a tile of an activation fetched from storage
     WEIGHTS = "weights"
     OUTPUT = "output"  # a tile of an activation on its way to storage
-    ACCUMULATOR = "accumulator"  # int32 partial sums
+    ACCUMULATOR = "accumulator"  # int32 or float32 partial sums
     PATCH = "patch"  # a tile, or some rows, of an activation inside a fused stage
 
 

@@ -46,8 +46,10 @@ from ooc_solve.models.vocabulary import (
     Network,
     Objective,
     Result,
+    Schedule,
     Status,
     Target,
+    TaskGraph,
 )
 from ooc_solve.models.wear import INFERENCES_PER_DAY
 from ooc_solve.models.zoo import zoo_network
@@ -66,7 +68,7 @@ from ooc_solve.solver import solve as solving
 from ooc_solve.solver.budgets import is_budgeted
 from ooc_solve.solver.shortfall import sram_needed
 from ooc_solve.solver.validate import Violation, validate
-from ooc_solve.trace import to_text, trace_of
+from ooc_solve.trace import measured, read_log, to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]|[kK]iB|M|MiB|G|GiB)?")
@@ -181,6 +183,16 @@ class Plan:
         """What it costs, by the model of the target."""
         return self.decided.figures
 
+    @property
+    def graph(self) -> TaskGraph:
+        """Its tasks and buffers."""
+        return self.decided.graph
+
+    @property
+    def schedule(self) -> Schedule:
+        """When each task starts, and where each buffer lies."""
+        return self.decided.schedule
+
     def validate(self) -> tuple[Violation, ...]:
         """Everything that is wrong with it, worked out again from scratch: nothing."""
         return validate(self.problem, self.decided)
@@ -205,6 +217,16 @@ class Plan:
         """Write the plan as a trace, which Perfetto opens and ``ooc-trace`` puts measured runs beside."""
         check_writable(Path(file), "A trace")
         write_whole(Path(file), to_text(trace_of(self.problem, self.decided)), "Trace")
+
+    def measured(self, log: str | Path) -> tuple[TaskGraph, Schedule]:
+        """Its tasks with the starts and durations of a run, from the log that the port wrote.
+
+        Raises
+        ------
+        InputError
+            If the log cannot be read, is not whole or is not one of this plan.
+        """
+        return measured(self.decided, read_log(Path(log)), Path(log).name)
 
     def plot(self, file: str | Path | None = None) -> Any:
         """Draw the timeline and the map of SRAM, zoomed together, as a layout for ``bokeh.io.show``.
@@ -345,12 +367,17 @@ class Comparison(Solution):
 
     def __repr__(self) -> str:
         text = text_io.StringIO()
-        show_comparison(Console(file=text, width=80, highlight=False), self.problem, self.results)
+        show_comparison(_console(text), self.problem, self.results)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def _repr_html_(self) -> str:
         drawn = gantt_svg(self.plan.decided) if self.found else ""
         return f"<pre>{escape(repr(self))}</pre>{drawn}"
+
+
+def _console(text: text_io.StringIO) -> Console:
+    """A console that only writes into ``text``: in a notebook rich would show it, with colours, by itself."""
+    return Console(file=text, width=80, highlight=False, color_system=None, force_jupyter=False)
 
 
 def plan_of(problem: Problem, decided: vocabulary.Plan) -> Plan:

@@ -22,6 +22,7 @@ from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, t
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.models.limits import Limits
+from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import CIPHERS, PLAIN, encrypted
@@ -40,6 +41,7 @@ from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
+from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -187,6 +189,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write C tables, image and project here"
     )
+    add_options(made, ACTIVATIONS)
     made.add_argument("--name", help="prefix of the emitted symbols (the model's name)")
     made.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report as JSON ('-': standard output)"
@@ -249,8 +252,11 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
         return show_support(console, options.model)
+    quantized = None
+    if options.quantize is not None:
+        quantized = quantized_model(options.model, options.quantize, options.activations)
     problem = problem_of(
-        load(options.model),
+        load(options.model) if quantized is None else quantized.network,
         encrypted(target(options.target), options.encrypt),
         options.sram,
         options.objective,
@@ -291,6 +297,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if chosen.plan is not None and options.output is not None:
         name = options.name or identifier(problem.network.name)
         write_project(problem, chosen.plan, options.output, name, key)
+        if quantized is not None:
+            write_whole(model_beside(options.output), quantized.content, "The quantised model")
     if chosen.plan is None:
         errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
         if advice is not None and not quiet:
@@ -299,6 +307,9 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if chosen.reason:
         errors.print(f"ooc-solve: {chosen.reason}", markup=False)
     if not quiet:
+        if quantized is not None:
+            show_change(console, quantized, options.quantize)
+            console.print()
         show_comparison(console, problem, results)
         console.print()
         show_layers(console, problem, chosen.plan)

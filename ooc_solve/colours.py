@@ -23,6 +23,7 @@ BUFFER_COLOURS = {
     BufferRole.WEIGHTS: "#E69F00",
     BufferRole.OUTPUT: "#D55E00",
     BufferRole.ACCUMULATOR: "#CC79A7",
+    BufferRole.PATCH: "#F0E442",
 }
 BUFFER_NAMES = {
     BufferRole.TENSOR: "kept tensor",
@@ -30,6 +31,7 @@ BUFFER_NAMES = {
     BufferRole.WEIGHTS: "weights",
     BufferRole.OUTPUT: "output tile",
     BufferRole.ACCUMULATOR: "partial sums",
+    BufferRole.PATCH: "patch",
 }
 LAYER_GREYS = ("#8A8F98", "#B9BEC6")
 TASK_NAMES = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Buffer, Plan, Task, TaskKind
+from ooc_solve.models.vocabulary import Buffer, Plan, Schedule, Task, TaskGraph, TaskKind
 
 Span = tuple[int, int]
 """Half-open interval of time, ns."""
@@ -36,14 +36,26 @@ def moved_buffer(plan: Plan, task: Task) -> Buffer:
 
 
 def lives_ns(plan: Plan) -> tuple[Span, ...]:
+    """For each buffer of a plan, when it is in use (`buffer_lives_ns`)."""
+    return buffer_lives_ns(plan.graph, plan.schedule)
+
+
+def end_ns(graph: TaskGraph, schedule: Schedule) -> int:
+    """When the last task has ended."""
+    ends = (start + task.duration_ns for task, start in zip(graph.tasks, schedule.start_ns, strict=True))
+    return max(ends, default=0)
+
+
+def buffer_lives_ns(graph: TaskGraph, schedule: Schedule) -> tuple[Span, ...]:
     """For each buffer, from the first start to the last end of a task that touches it.
 
     What is pinned lives as long as the run, and what nobody touches not at all.
     """
-    makespan = plan.figures.latency_ns
-    lives: list[Span | None] = [(0, makespan) if buffer.pinned else None for buffer in plan.graph.buffers]
-    for task in plan.graph.tasks:
-        start, end = span_of(plan, task)
+    makespan = end_ns(graph, schedule)
+    lives: list[Span | None] = [(0, makespan) if buffer.pinned else None for buffer in graph.buffers]
+    for task in graph.tasks:
+        start = schedule.start_ns[task.index]
+        end = start + task.duration_ns
         for touch in (*task.reads, *task.writes):
             known = lives[touch.buffer] or (start, end)
             lives[touch.buffer] = min(known[0], start), max(known[1], end)

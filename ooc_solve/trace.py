@@ -23,7 +23,7 @@ from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import InputError, OocError, Plan, Task
+from ooc_solve.models.vocabulary import InputError, OocError, Plan, Schedule, Task, TaskGraph
 from ooc_solve.timeline import layer_of, occupied_bytes, span_of, task_label
 from ooc_solve.whole_file import check_writable, write_whole
 
@@ -199,18 +199,50 @@ def with_run(trace: dict[str, Any], rows: Iterable[dict[str, str]], name: str) -
     ]
     spans = _spans(rows, name)
     known = {(piece.stream, piece.index): piece for piece in planned}
-    if spans.keys() != known.keys():
-        raise InputError(
-            f"Log '{name}': it must hold every command of the plan once (got {len(spans)} commands for "
-            f"{len(known)}); log a whole run of the project that was emitted with this trace."
-        )
+    _check_commands(spans, known, name)
     first = min((start for start, _ in spans.values()), default=0)
-    measured = [
+    slices = [
         replace(known[key], start_ns=start - first, duration_ns=end - start)
         for key, (start, end) in sorted(spans.items())
     ]
     pid = max(event["pid"] for event in events) + 1
-    return trace | {"traceEvents": [*events, *_process(pid, f"run: {name}", threads, measured)]}
+    return trace | {"traceEvents": [*events, *_process(pid, f"run: {name}", threads, slices)]}
+
+
+def measured(plan: Plan, rows: Iterable[dict[str, str]], name: str) -> tuple[TaskGraph, Schedule]:
+    """The tasks of a plan with the starts and durations that a run of it took, for pictures.
+
+    ``rows`` are the lines of its log; time counts from the first of them. Addresses are those of the plan.
+
+    Raises
+    ------
+    InputError
+        If the log is not whole or not one of this plan; ``name`` says which log.
+    """
+    spans = _spans(rows, name)
+    number = {
+        (stream, index): task
+        for stream, order in enumerate(plan.streams.order)
+        for index, task in enumerate(order)
+    }
+    _check_commands(spans, number, name)
+    first = min((start for start, _ in spans.values()), default=0)
+    found = {number[key]: span for key, span in spans.items()}
+    tasks = tuple(
+        replace(task, duration_ns=found[task.index][1] - found[task.index][0]) for task in plan.graph.tasks
+    )
+    starts = tuple(found[task.index][0] - first for task in tasks)
+    return replace(plan.graph, tasks=tasks), Schedule(starts, plan.schedule.address)
+
+
+def _check_commands(logged: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]], name: str) -> None:
+    """Refuse a log that does not hold every command of the plan."""
+    got, wanted = set(logged), set(known)
+    if got != wanted:
+        raise InputError(
+            f"Log '{name}': it must hold every command of the plan once (got {len(got)} commands for "
+            f"{len(wanted)}); log a whole run of the project that was emitted with this trace."
+        )
 
 
 def _is_planned_slice(event: dict[str, Any]) -> bool:

@@ -21,13 +21,13 @@ def check_writable(path: Path, option: str) -> None:
         raise InputError(f"{due} (got '{path}': {error.strerror}).") from error
 
 
-def write_whole(path: Path, text: str, option: str) -> None:
-    """Write a text beside its place and rename it, so that nobody ever reads half of it."""
+def write_whole(path: Path, content: str | bytes, option: str) -> None:
+    """Write a file beside its place and rename it, so that nobody ever reads half of it."""
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:

@@ -413,8 +413,8 @@ class Vista:
         """Vectors that are no better than the simulation behind a stage, and what it cost apart from its time."""
         found, tolls = vectors.copy(), (fixed / self.per_ns).astype(np.int64)
         np.maximum(found[0], front.compute_ns + tolls, out=found[0])
-        for channel in range(len(front.channel_ns)):
-            busy = front.channel_ns[channel]
+        with_dma = front.channel_ns[: len(found) - 1]  # none where the core transfers by itself
+        for channel, busy in enumerate(with_dma):
             if channel == traffic.stores:
                 busy = busy + front.tiles[TILE_NS].sum(axis=0)
             np.maximum(found[1 + channel], busy + tolls, out=found[1 + channel])

@@ -148,19 +148,37 @@ def serial(problem: Problem, budget: Budget) -> Result:
     if result.plan is None:
         return result
     graph = result.plan.graph
-    streams = in_sequence(graph, [task.index for task in graph.tasks])
+    streams = in_sequence(graph, in_turn(graph))
     return replace(result, plan=replace(result.plan, streams=streams))
 
 
 def serial_schedules(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
-    """All tasks one after the other, in the order of expansion."""
+    """All tasks one after the other."""
     placement = first_placement(problem, graph, 0, 0)
     if placement is not None:
-        now, start = 0, []
-        for task in graph.tasks:
-            start.append(now)
-            now += task.duration_ns
+        now, start = 0, [0] * len(graph.tasks)
+        for index in in_turn(graph):
+            start[index] = now
+            now += graph.tasks[index].duration_ns
         yield Schedule(tuple(start), placement.address)
+
+
+def in_turn(graph: TaskGraph) -> list[int]:
+    """The order of expansion, but inputs of the network are loaded only before their first reader.
+
+    Where a second input is read late, its bytes may belong to another buffer until then.
+    """
+    waiting = {task.index: {touch.buffer for touch in task.writes} for task in graph.tasks if task.stage < 0}
+    order: list[int] = []
+    for task in graph.tasks:
+        if task.stage < 0:
+            continue
+        read = {touch.buffer for touch in task.reads}
+        due = [index for index, written in waiting.items() if written & read]
+        for index in due:
+            del waiting[index]
+        order += [*due, task.index]
+    return [*order, *waiting]
 
 
 def double_buffering(problem: Problem, budget: Budget) -> Result:

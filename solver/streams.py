@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from ooc_solve.models.vocabulary import Schedule, Streams, Task, TaskGraph, Touch
 from ooc_solve.solver.clock import Clock
@@ -106,12 +105,20 @@ def synchronize(graph: TaskGraph, schedule: Schedule) -> Streams:
 
 
 def in_sequence(graph: TaskGraph, sequence: Sequence[int]) -> Streams:
-    """Orders and waits that let every task wait for the one before it: nothing overlaps."""
+    """Orders and waits that let every task wait for all before it: nothing overlaps.
+
+    It waits for the last one of every resource, not only for the one before it: a record of weights is
+    compared with its checksum by the first command that waits for its transfer, which must come before
+    its bytes are given away.
+    """
     resource = {name: r for r, name in enumerate(graph.resources)}
+    lane = [resource[task.resource] for task in graph.tasks]
     before: list[set[int]] = [set() for _ in graph.tasks]
-    for earlier, later in pairwise(sequence):
-        before[later].add(earlier)
-    return _streams(graph, [resource[task.resource] for task in graph.tasks], sequence, before)
+    last: dict[int, int] = {}
+    for task in sequence:
+        before[task] = set(last.values())
+        last[lane[task]] = task
+    return _streams(graph, lane, sequence, before)
 
 
 def _streams(

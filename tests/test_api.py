@@ -85,6 +85,24 @@ def test_a_comparison_is_a_table(comparison: Comparison) -> None:
     assert "<pre>" in comparison._repr_html_()
 
 
+def test_a_comparison_in_a_notebook(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a notebook, too, its text is what `repr` returns: nothing is shown on the way, nothing is coloured."""
+    expected = repr(comparison)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert repr(comparison) == expected != ""
+    assert "\x1b" not in expected
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_plan_has_its_tasks_and_times(comparison: Comparison) -> None:
+    """What pictures and exercises need of a plan is there under short names."""
+    plan = comparison.plan
+    assert plan.graph is plan.decided.graph
+    assert plan.schedule is plan.decided.schedule
+
+
 def test_plots(comparison: Comparison, tmp_path: Path) -> None:
     """A plot is a page by itself, with a box for each task and buffer."""
     pytest.importorskip("bokeh", reason="needs the plotting library")

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ooc_solve.api import Comparison
 from ooc_solve.measurement import random_input
 from ooc_solve.models.vocabulary import InputError, TaskKind
 from ooc_solve.timeline import occupied_bytes
-from ooc_solve.trace import LOG_COLUMNS, PLAN_PROCESS, main, to_text, trace_of, with_run
+from ooc_solve.trace import LOG_COLUMNS, PLAN_PROCESS, main, measured, to_text, trace_of, with_run
 
 NEEDED = {
     "X": {"pid", "tid", "ts", "dur", "name", "cat", "args"},
@@ -125,15 +126,31 @@ def test_a_run_lies_beside_its_plan(trace: dict[str, Any]) -> None:
     check_format(both)
     assert both["traceEvents"][: len(trace["traceEvents"])] == trace["traceEvents"]
     planned = {event["args"]["task"]: event for event in of_phase(both, "X")}
-    measured = of_phase(both, "X", PLAN_PROCESS + 1)
-    assert len(measured) == len(planned)
-    for event in measured:
+    slices = of_phase(both, "X", PLAN_PROCESS + 1)
+    assert len(slices) == len(planned)
+    for event in slices:
         plan = planned[event["args"]["task"]]
         assert (event["name"], event["cat"]) == (plan["name"], plan["cat"])
         assert event["ts"] == pytest.approx(3 * plan["ts"])
         assert event["dur"] == pytest.approx(3 * plan["dur"])
     third = with_run(both, log_of(trace, 2), "again.csv")
     assert len(of_phase(third, "X", PLAN_PROCESS + 2)) == len(planned)
+
+
+def test_a_run_as_tasks(trace: dict[str, Any], comparison: Comparison) -> None:
+    """The tasks of a plan take on the starts and durations of its log, and nothing else of them changes."""
+    plan = comparison.plan.decided
+    graph, schedule = measured(plan, log_of(trace, stretch=3, offset=5000), "run.csv")
+    first = min(plan.schedule.start_ns)
+    for task, there in zip(plan.graph.tasks, graph.tasks, strict=True):
+        assert there.duration_ns == 3 * task.duration_ns
+        assert schedule.start_ns[task.index] == 3 * (plan.schedule.start_ns[task.index] - first)
+        assert replace(there, duration_ns=task.duration_ns) == task
+    assert schedule.address == plan.schedule.address
+    rows = log_of(trace)
+    rest = [row for row in rows if (row["stream"], row["index"]) != (rows[0]["stream"], rows[0]["index"])]
+    with pytest.raises(InputError, match="every command of the plan once"):
+        measured(plan, rest, "run.csv")
 
 
 def write_log(path: Path, rows: Iterable[dict[str, str]]) -> None:

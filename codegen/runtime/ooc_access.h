@@ -98,4 +98,15 @@ static inline struct ooc_span ooc_clip_taps(const struct ooc_stage *stage, int a
     return taps;
 }
 
+/* Where a tap of an output position of a transposed convolution lies in the input, -1 if nowhere. */
+static inline int32_t ooc_source_of(const struct ooc_stage *stage, int axis, int32_t at, int32_t tap,
+                                    int32_t size) {
+    int32_t from = at + stage->pad[axis] - tap * stage->dilation[axis];
+    if (from < 0 || from % stage->stride[axis] != 0) {
+        return -1;
+    }
+    from /= stage->stride[axis];
+    return from < size ? from : -1;
+}
+
 #endif

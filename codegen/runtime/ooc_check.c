@@ -51,6 +51,11 @@ static int elements_are_sound(const struct ooc_stage *stage, const struct ooc_te
     if (stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE) {
         return in->element_bytes == out->element_bytes;
     }
+#ifdef OOC_FLOATS
+    if (stage->flags & OOC_FLAG_FLOAT32) {
+        return in->element_bytes == 4 && out->element_bytes == 4;
+    }
+#endif
     return in->element_bytes == (stage->kind == OOC_QUANTIZE ? 4 : 1)
            && out->element_bytes == (stage->kind == OOC_DEQUANTIZE ? 4 : 1);
 }
@@ -128,7 +133,13 @@ static uint64_t count_tiles(const struct ooc_model *model, const struct ooc_stag
     return count;
 }
 
-static int needs_weights(uint8_t kind) {
+static int needs_weights(const struct ooc_stage *stage) {
+    const uint8_t kind = stage->kind;
+#ifdef OOC_FLOATS
+    if (kind == OOC_SOFTMAX && (stage->flags & OOC_FLAG_FLOAT32)) {
+        return 0;
+    }
+#endif
     return kind == OOC_CONV || kind == OOC_DEPTHWISE || kind == OOC_LOOKUP || kind == OOC_SOFTMAX;
 }
 
@@ -145,7 +156,7 @@ static int compute_is_sound(const struct ooc *o, const struct ooc_command *comma
     }
     for (k = 1; k < 6; k++) { /* input 0, input 1, weights, output, sums */
         uint16_t word = command->word[k];
-        int needed = k == 1 || (k == 2 && stage->inputs == 2) || (k == 3 && needs_weights(stage->kind))
+        int needed = k == 1 || (k == 2 && stage->inputs == 2) || (k == 3 && needs_weights(stage))
                      || (k == 4 && stage->kind != OOC_CONV);
         if (word == OOC_NOWHERE ? needed : ooc_address(o, (uint32_t)word * model->unit, 1) == NULL) {
             return 0;

@@ -18,6 +18,8 @@
  *                      tables need it or refuse it: plans count the state as large as it is.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
+ * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they
+ *                      need it, and the emitted Makefile defines it then.
  * OOC_PLAIN            kernels in C alone, even where the compiler offers the chip's
  *                      DSP (SMLAD) or vector (Helium, MVE) instructions.
  * OOC_BARRIER()        where an interrupt calls ooc_advance(): memory accesses in the program
@@ -46,6 +48,7 @@
 /* #define OOC_ONE_BANK */
 /* #define OOC_NO_TAIL_CHECK */
 /* #define OOC_NO_TABLE_CHECK */
+/* #define OOC_FLOATS */
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS

@@ -441,6 +441,11 @@ static tile_kernel *tile_kernel_of(const struct ooc_stage *stage) {
 }
 
 int ooc_has_kernel(const struct ooc_stage *stage) {
+#ifdef OOC_FLOATS
+    if (stage->flags & OOC_FLAG_FLOAT32) {
+        return ooc_has_float(stage);
+    }
+#endif
     return pixel_kernel_of(stage->kind) != NULL || tile_kernel_of(stage) != NULL;
 }
 
@@ -448,6 +453,12 @@ int ooc_kernel(const struct ooc_tile *tile) {
     pixel_kernel *pixel = pixel_kernel_of(tile->stage->kind);
     tile_kernel *whole = tile_kernel_of(tile->stage);
     int32_t y, x;
+#ifdef OOC_FLOATS
+    if (tile->stage->flags & OOC_FLAG_FLOAT32) {
+        ooc_float(tile);
+        return OOC_DONE;
+    }
+#endif
     if (whole != NULL) {
         whole(tile);
         return OOC_DONE;

@@ -2,7 +2,8 @@
  *
  * Activations are int8 (real = scale * (stored - zero_point)), weights int8 with zero
  * point 0, sums int32, rescaling by one float32 multiplier per output channel, rounding
- * half to even. This is bit for bit what onnxruntime's QLinear kernels compute.
+ * half to even. This is bit for bit what onnxruntime's QLinear kernels compute. Stages of float32 are
+ * computed by ooc_float.c, where OOC_FLOATS asks for it.
  * Windows skip the taps that fall on padding. On chips with DSP or vector instructions
  * convolutions use them, with the same result (ooc_config.h).
  */

@@ -37,7 +37,8 @@ static void set_part(const struct ooc_tile *tile, int k, struct part *part) {
     part->columns = ooc_reading(tile, k, 1);
     part->channels = ooc_reading(tile, k, 2);
     part->count = view->channels;
-    part->limited = tile->stage->flags & OOC_FLAG_EDGES && part->channels.start != 0;
+    part->limited = tile->stage->flags & OOC_FLAG_EDGES
+                    && (part->channels.start < 0 || part->channels.start + (int32_t)tile->channels > view->channels);
     for (part->low = 0; part->low < tile->channels; part->low++) {
         if (position(tile, &part->channels, (int32_t)part->low, view->channels) >= 0) {
             break;

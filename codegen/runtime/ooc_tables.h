@@ -102,7 +102,7 @@ struct ooc_stage {
     uint8_t kind; /* enum ooc_kind */
     uint8_t inputs; /* number of activation operands */
     uint8_t flags; /* OOC_FLAG_* */
-    int8_t fill; /* move: what stands where no input has anything */
+    int8_t fill; /* move: what stands where no input has anything; lookup of float32: enum ooc_function_kind */
     uint8_t kernel[2]; /* vertical, horizontal; likewise below */
     uint8_t stride[2];
     uint8_t dilation[2];
@@ -112,8 +112,8 @@ struct ooc_stage {
     struct ooc_cut tiles[2]; /* rows, columns */
     uint16_t tile_channels;
     uint16_t split_channels; /* input channels per partial sum; all of them if not split */
-    int16_t clamp_low;
-    int16_t clamp_high;
+    int16_t clamp_low; /* of float32, INT16_MIN: no limit; */
+    int16_t clamp_high; /* likewise INT16_MAX */
     struct ooc_operand operand[3]; /* input 0, input 1, output */
 };
 
@@ -123,6 +123,7 @@ struct ooc_stage {
 #define OOC_FLAG_EDGES 8u /* move: where an input has nothing, the nearest that it has */
 #define OOC_FLAG_UNSIGNED 16u /* add, multiply, average pool: the model's integers are 128 above the stored ones */
 #define OOC_FLAG_FLOATS 32u /* average pool: sums are float */
+#define OOC_FLAG_FLOAT32 64u /* a kind that computes: its tensors, weights and sums are float32 */
 
 /* One axis of a permutation, outermost first; five per permutation, unused ones have size 1.
  * Or one axis of an input of a move, three per input: rows, columns, channels. Output position p is

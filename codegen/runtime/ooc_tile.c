@@ -224,6 +224,12 @@ static void set_weights(struct ooc_tile *tile, const uint8_t *address) {
         tile->bias = address;
         tile->multiplier = address + 4 * tile->channels;
         tile->weights = address + 8 * tile->channels;
+#ifdef OOC_FLOATS
+        if (tile->stage->flags & OOC_FLAG_FLOAT32) { /* there are no multipliers */
+            tile->multiplier = NULL;
+            tile->weights = address + 4 * tile->channels;
+        }
+#endif
     }
 }
 

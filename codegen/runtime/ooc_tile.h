@@ -65,10 +65,10 @@ struct ooc_tile {
     uint32_t group_inputs;
     uint32_t first_channel; /* first output channel */
     uint32_t element_bytes; /* of the output */
-    const uint8_t *bias; /* int32 per output channel, little-endian; null before the last split */
-    const uint8_t *multiplier; /* float32 per output channel, little-endian */
+    const uint8_t *bias; /* int32 (float32) per output channel, little-endian; null before the last split */
+    const uint8_t *multiplier; /* float32 per output channel, little-endian; null for float32 */
     const uint8_t *weights;
-    uint8_t *sums; /* partial sums, int32 [rows][columns][channels]; null if not split */
+    uint8_t *sums; /* partial sums, int32 (float32) [rows][columns][channels]; null if not split */
     uint8_t first; /* first split: the partial sums are not valid yet */
     uint8_t last; /* last split: the output is due */
 };

@@ -13,16 +13,6 @@
 
 #if OOC_KINDS & (1u << 12) /* OOC_TRANSPOSED */
 
-/* Where a tap of an output position lies in the input, -1 if nowhere. */
-static int32_t source_of(const struct ooc_stage *stage, int axis, int32_t at, int32_t tap, int32_t size) {
-    int32_t from = at + stage->pad[axis] - tap * stage->dilation[axis];
-    if (from < 0 || from % stage->stride[axis] != 0) {
-        return -1;
-    }
-    from /= stage->stride[axis];
-    return from < size ? from : -1;
-}
-
 static int32_t dot(const int8_t *in, const int8_t *w, uint32_t count, int32_t zero) {
     int32_t sum = 0;
     uint32_t i;
@@ -43,9 +33,9 @@ static int32_t taps_sum(const struct ooc_tile *tile, uint32_t channel, int32_t y
     int32_t sum = 0;
     int32_t ky, kx;
     for (ky = 0; ky < stage->kernel[0]; ky++) {
-        int32_t row = source_of(stage, 0, y, ky, tile->height);
+        int32_t row = ooc_source_of(stage, 0, y, ky, tile->height);
         for (kx = 0; kx < stage->kernel[1]; kx++, w += depth) {
-            int32_t column = row < 0 ? -1 : source_of(stage, 1, x, kx, tile->width);
+            int32_t column = row < 0 ? -1 : ooc_source_of(stage, 1, x, kx, tile->width);
             if (column >= 0) {
                 const int8_t *in = (const int8_t *)ooc_view_pixel(view, row, column) + offset;
                 sum += dot(in, w, depth, view->zero_point);

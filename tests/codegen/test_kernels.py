@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from ooc_solve.models.reference import run_op
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
+    UNLIMITED,
     Box,
     DType,
+    Function,
     Network,
     Op,
     OpKind,
@@ -33,7 +35,7 @@ Array = NDArray[Any]
 RUNTIME = Path(__file__).resolve().parents[2] / "codegen" / "runtime"
 KERNELS = (
     *("ooc_kernels.c", "ooc_windows.c", "ooc_conv.c", "ooc_depthwise.c"),
-    *("ooc_transposed.c", "ooc_move.c", "ooc_tile.c"),
+    *("ooc_transposed.c", "ooc_move.c", "ooc_tile.c", "ooc_float.c", "ooc_function.c"),
 )
 WARNINGS = (
     "-pedantic",
@@ -195,7 +197,8 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     (folder / "driver.c").write_text(DRIVER)
     sources = [folder / "driver.c", *(RUNTIME / name for name in KERNELS)]
     target = folder / "kernels.so"
-    compile_c(*FLAGS[request.param], *WARNINGS, f"-I{RUNTIME}", "-shared", "-fPIC", *sources, "-o", target)
+    flags = (*FLAGS[request.param], *WARNINGS, "-DOOC_FLOATS")
+    compile_c(*flags, f"-I{RUNTIME}", "-shared", "-fPIC", *sources, "-o", target)
     loaded = ctypes.CDLL(str(target))
     assert (loaded.sizes(0), loaded.sizes(1)) == (ctypes.sizeof(CTensor), ctypes.sizeof(CStage))
     return loaded
@@ -280,9 +283,8 @@ def record(case: Case, index: TileIndex) -> Array | None:
     parts: list[Array] = []
     if op.kind in (OpKind.CONV, OpKind.DEPTHWISE):
         assert op.bias is not None
-        assert op.multiplier is not None
         if index[3] == geometry.grid[3] - 1:
-            parts += [op.bias[low:high], op.multiplier[low:high]]
+            parts += [array[low:high] for array in (op.bias, op.multiplier) if array is not None]
         if op.kind is OpKind.CONV:
             first, last = geometry.split_channels(index)
             chunk = slice(None) if op.groups > 1 else slice(first, last)
@@ -319,11 +321,12 @@ def c_tables(case: Case) -> tuple[Any, Any, CStage]:
             axes[3 * k + axis] = CAxis(
                 place.step[axis] | place.period[axis] << 16, place.start[axis] % (1 << 32)
             )
-    stage = CStage(kind=KINDS[op.kind], inputs=len(op.inputs), conv_groups=op.groups, fill=op.fill)
+    fill = op.fill if op.function is None else op.function.value
+    stage = CStage(kind=KINDS[op.kind], inputs=len(op.inputs), conv_groups=op.groups, fill=fill)
     table_per_channel = op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2
     flags = (
         *(op.count_include_pad, table_per_channel, op.window.transposed),
-        *(op.edges, op.offset > 0, op.by_floats),
+        *(op.edges, op.offset > 0, op.by_floats, case.geometry.is_float),
     )
     stage.flags = sum(bool(flag) << bit for bit, flag in enumerate(flags))
     stage.kernel[:], stage.stride[:] = op.window.kernel, op.window.stride
@@ -564,6 +567,36 @@ def permute(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
     return op, [tensor("a", rng, height, width, channels), tensor("y", rng, *sizes)]
 
 
+def in_floats(
+    draw: Callable[[np.random.Generator], tuple[Op, list[Tensor]]],
+) -> Callable[[np.random.Generator], tuple[Op, list[Tensor]]]:
+    """The same operator on tensors of float32."""
+
+    def drawn(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+        op, tensors = draw(rng)
+        tensors = [replace(part, dtype=DType.FLOAT32, quantization=None) for part in tensors]
+        op = replace(
+            op, clamp=FLOAT_CLAMPS[between(rng, 0, 3)], multiplier=None, by_floats=False, offset=0, fill=0
+        )
+        if op.kind is OpKind.LOOKUP:
+            shape = (2,) if rng.integers(2) else (tensors[0].channels, 2)
+            function = Function(between(rng, 0, len(Function) - 1))
+            return replace(op, weights=real(rng, *shape), function=function), tensors
+        if op.weights is None or op.kind is OpKind.SOFTMAX:
+            return replace(op, weights=None), tensors
+        return replace(
+            op, weights=real(rng, *op.weights.shape), bias=real(rng, tensors[-1].channels)
+        ), tensors
+
+    return drawn
+
+
+def real(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.normal(0, 1, shape).astype(np.float32)
+
+
+FLOAT_CLAMPS = (UNLIMITED, (0, UNLIMITED[1]), (0, 6), (-1, 1))
+
 DRAWS = {
     "conv": conv,
     "transposed": transposed,
@@ -579,6 +612,9 @@ DRAWS = {
     "move": move,
     "concat": concat,
     "permute": permute,
+}
+DRAWS |= {
+    f"float_{name}": in_floats(draw) for name, draw in DRAWS.items() if name not in ("quantize", "dequantize")
 }
 
 
@@ -611,7 +647,9 @@ def random_case(kind: str, rng: np.random.Generator) -> Case:
     geometry = StageGeometry(op, tuple(tensors[:-1]), tensors[-1], tiling)
     layouts: list[StorageLayout | None] = []
     for k, part in enumerate(tensors):
-        layout = layout_of(op, part, tiling, rng) if rng.integers(3) and kind != "permute" else None
+        layout = (
+            layout_of(op, part, tiling, rng) if rng.integers(3) and not kind.endswith("permute") else None
+        )
         if layout is not None and k < len(tensors) - 1:
             while not is_transferable(geometry, k, layout):
                 layout = replace(layout, granule_bytes=layout.granule_bytes // 2)
@@ -641,9 +679,21 @@ def test_kernel_equals_reference(library: ctypes.CDLL, kind: str) -> None:
         streamed += case.layouts[0] is not None
         narrow += case.layouts[0] is not None and case.tiling.columns < case.tensors[-1].width
         split += case.geometry.grid[3] > 1
-    if kind != "permute":
+    if not kind.endswith("permute"):
         assert min(streamed, narrow) > CASES // 20, "the cases drawn leave out a layout"
-    assert split > 0 or kind not in ("conv", "transposed")
+    assert split > 0 or not kind.endswith(("conv", "transposed"))
+
+
+@pytest.mark.parametrize("start", [-2, 0, 1])
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT32])
+def test_edges_of_channels_are_repeated(library: ctypes.CDLL, start: int, dtype: DType) -> None:
+    """Before the first and behind the last channel of the input stands the nearest one, on either side or one alone."""
+    op = Op("op", OpKind.MOVE, ("a",), "y", places=(Place(start=(0, 0, start)),), edges=True)
+    tensors = (Tensor("a", 2, 2, 3, dtype), Tensor("y", 2, 2, 6, dtype))
+    data = np.arange(12).reshape(2, 2, 3).astype("f4" if dtype is DType.FLOAT32 else "i1")
+    case = Case(op, tensors, Tiling(2, 2, 6, 3), (data,), (None, None))
+    found = run(library, case, np.random.default_rng(0))
+    assert np.array_equal(found, data[..., np.clip(np.arange(6) + start, 0, 2)])
 
 
 def test_rounding_goes_half_to_even(library: ctypes.CDLL) -> None:

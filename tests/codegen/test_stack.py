@@ -138,6 +138,15 @@ def test_deepest_chain_fits_the_reserve(
     assert grown("stack.json", f"{core} {level}", compiler[0], found) == {}
 
 
+@pytest.mark.parametrize("level", ["-O2", "-Os"])
+@pytest.mark.parametrize("core", ["m3", "m4"])
+def test_float_kernels_fit_the_reserve(tmp_path: Path, core: str, level: str) -> None:
+    """With the kernels of float32, in soft float and in hardware, the deepest chain fits as well."""
+    calls = calls_of(tmp_path, (*compiler_of(core), "-DOOC_FLOATS"), level)
+    assert calls.deepest("ooc_float") > 100, "the chain goes through the kernels"
+    assert calls.deepest("ooc_run") <= STACK_BYTES - CORES[core][1]
+
+
 @pytest.mark.skipif(shutil.which(ARM.compiler) is None, reason=f"needs {ARM.compiler}")
 def test_kernels_are_part_of_the_chain(tmp_path: Path) -> None:
     """The graph reaches the kernels, also those behind pointers: without them the chain is shorter."""

@@ -65,7 +65,9 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 
 
 GROUPS = {
-    "runtime": Group(c_files(runtime_files()), ENTRIES, (PLAIN, DSP, MVE), ("gcc",), ON_ARM),
+    "runtime": Group(
+        c_files(runtime_files()), (*ENTRIES, "-DOOC_FLOATS"), (PLAIN, DSP, MVE), ("gcc",), ON_ARM
+    ),
     "host": Group(c_files(port_files("host")), ENTRIES, ((),), ("gcc",)),
     "sealed": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",), ON_ARM),
     "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),

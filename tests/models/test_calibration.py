@@ -101,6 +101,26 @@ def test_samples_without_time_are_refused() -> None:
         fit_runtime("mine", [KernelSample("idle", _calls(1)[0], 0.0)])
 
 
+def test_kernels_of_float32_do_not_blur_the_figures_of_int8(tmp_path: Path) -> None:
+    """They get figures of their own, the coarse ones come from int8 kernels alone, and without any there are none."""
+    file = tmp_path / "kernels.csv"
+    rows = (
+        "conv,4,4,8,8,3,3,1,same,9000",
+        "float_conv,4,4,8,8,3,3,1,same,90000",
+        "float_lookup,4,4,8,8,1,1,1,same,900",
+    )
+    header = "op,height,width,channels,input_channels,kernel_height,kernel_width,stride,padding,cycles"
+    file.write_text("\n".join((header, *rows)))
+    samples = read_kernel_samples(file)
+    assert [sample.work.kind for sample in samples] == ["conv", "float_conv", "float_lookup"]
+    assert samples[1].work.macs == samples[0].work.macs
+    both, alone = fit_runtime("mine", samples).cost, fit_runtime("mine", samples[:1]).cost
+    assert both.conv_cycles_per_mac == alone.conv_cycles_per_mac
+    assert {kernel.kind for kernel in both.kernels} == {"conv", "float_conv", "float_lookup"}
+    with pytest.raises(InputError, match="at least one measured kernel of int8"):
+        fit_runtime("mine", samples[1:])
+
+
 # ---------------------------------------------------------------------------------- transfers
 
 

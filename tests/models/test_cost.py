@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ooc_solve.models.cost import (
+    FLOAT_PREFIX,
     KERNEL_KINDS,
     KernelWork,
     align_down,
@@ -19,7 +20,7 @@ from ooc_solve.models.cost import (
     write_ns,
 )
 from ooc_solve.models.target import list_targets, load_storage, load_target
-from ooc_solve.models.vocabulary import KernelCost, Store, Target
+from ooc_solve.models.vocabulary import InputError, KernelCost, Store, Target
 
 TARGETS = list_targets()
 PAIRS = [(target, store) for target in TARGETS for store in target.stores]
@@ -218,9 +219,12 @@ def test_impossible_calls_are_refused() -> None:
         _work("conv", -1, 1)
 
 
+FLOAT_KINDS = [kind for kind in KERNEL_KINDS if kind.startswith(FLOAT_PREFIX)]
+
+
 @given(
     target=st.sampled_from(TARGETS),
-    kind=st.sampled_from(KERNEL_KINDS),
+    kind=st.sampled_from([kind for kind in KERNEL_KINDS if kind not in FLOAT_KINDS]),
     counts=st.tuples(*[st.integers(0, 10**7)] * 10),
     more=st.tuples(*[st.integers(0, 10**5)] * 10),
 )
@@ -232,6 +236,16 @@ def test_compute_is_monotone(
     assert compute_ns(target, less) <= compute_ns(
         target, KernelWork(kind, *map(sum, zip(counts, more, strict=True)))
     )
+
+
+@pytest.mark.parametrize("kind", FLOAT_KINDS)
+def test_float_kernels_have_figures_of_their_own(kind: str) -> None:
+    """Those of a board with a float unit; without any, the coarse ones do not stand in for them."""
+    work = KernelWork(kind, 100, 900, computed=100, computed_macs=900)
+    assert compute_ns(F746, work) > 0
+    bare = replace(F746, runtime=replace(F746.runtime, kernels=()))
+    with pytest.raises(InputError, match=f"it has no \\[runtime.vendor_tuned.kernel.{kind}\\]"):
+        compute_ns(bare, work)
 
 
 CALIBRATED = replace(

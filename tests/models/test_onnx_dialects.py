@@ -797,3 +797,87 @@ def test_differences_are_sums_with_the_other_sign(tmp_path: Path, shape: tuple[i
     assert steps.max() <= 1
     assert (steps > 0).mean() <= 0.02
     assert {OpKind.ADD, OpKind.LOOKUP} <= set(kinds(network))
+
+
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Div", "PRelu", "Max", "Min", "Pow"])
+@pytest.mark.parametrize("shape", [(1, 4, 3, 2), (4, 1, 2), (3, 2)])
+def test_constants_of_any_shape_become_tables(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    """A constant that varies along several axes is exact by a table per element."""
+    sketch = Sketch((1, 4, 3, 2))
+    values = sketch.constant(sketch.rng.uniform(0.2, 2, shape).astype(np.float32))
+    source = sketch.real(zero=3) if kind == "PRelu" else sketch.node("Relu", sketch.real(zero=3))
+    sketch.end(sketch.node(kind, source, values))
+    network, steps = compare(sketch, tmp_path)
+    assert steps.max() == 0
+    table = next(op for op in network.ops if op.kind is OpKind.LOOKUP).weights
+    assert table is not None
+    assert table.shape == (24, 256)
+
+
+@pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearMul"])
+def test_quantised_constants_of_any_shape_are_exact(tmp_path: Path, kind: str) -> None:
+    """So do those of onnxruntime's operators."""
+    sketch = Sketch((1, 4, 3, 2))
+    values = sketch.constant(sketch.rng.integers(-128, 128, (1, 4, 3, 2)).astype(np.int8))
+    inputs = ("x", *sketch.pair(0.05), values, *sketch.pair(0.03), *sketch.pair(0.06))
+    sketch.node(kind, *inputs, output="y", domain=OWN)
+    _, steps = compare(sketch, tmp_path)
+    assert steps.max() == 0
+
+
+def test_a_constant_of_another_shape_is_refused(tmp_path: Path) -> None:
+    """Operands that do not fit each other are named with their shapes."""
+    sketch = Sketch((1, 4, 3, 2))
+    sketch.end(sketch.node("Mul", sketch.real(), sketch.constant(np.ones((5, 7), np.float32))))
+    (tmp_path / "m.onnx").write_bytes(sketch.model().SerializeToString())
+    with pytest.raises(InputError, match=r"got shape \(5, 7\) for \(1, 4, 3, 2\)"):
+        read_onnx(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("bits", [TensorProto.INT4, TensorProto.UINT4])
+def test_four_bit_weights_are_read(tmp_path: Path, bits: int) -> None:
+    """Weights of four bits, signed and unsigned, give what onnxruntime gives."""
+    sketch = Sketch((1, 3, 5, 5), opset=21)
+    low, high = (-8, 8) if bits == TensorProto.INT4 else (0, 16)
+    values = sketch.rng.integers(low, high, (4, 3, 3, 3))
+    zero = 0 if bits == TensorProto.INT4 else 8
+    for name, array in (("w", values), ("wz", np.full(4, zero))):
+        sketch.constants.append(helper.make_tensor(name, bits, array.shape, array.reshape(-1).tolist()))
+    scales = sketch.constant(sketch.rng.uniform(0.05, 0.1, 4).astype(np.float32))
+    weights = sketch.node("DequantizeLinear", "w", scales, "wz", axis=0)
+    sketch.end(sketch.node("Conv", sketch.real(), weights))
+    network, steps = compare(sketch, tmp_path)
+    assert steps.max() == 0
+    op = next(op for op in network.ops if op.kind is OpKind.CONV)
+    assert op.weights is not None
+    assert op.weights.dtype == np.int8
+    assert op.weights.min() == -8
+    assert op.weights.max() == 7
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_global_max_pool_is_exact(tmp_path: Path, rank: int) -> None:
+    """The largest of each channel, over one or two axes."""
+    sketch = Sketch((1, 5, 7, 6)[:rank])
+    sketch.node("GlobalMaxPool", "x", output="y")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(sketch.model().SerializeToString())
+    network = read_onnx(path)
+    data = sketch.rng.integers(-128, 128, sketch.shapes[0]).astype(np.int8)
+    found = reference.graph_output(network, "y", reference.run(network, {"x": data}))
+    axes = tuple(range(2, rank))
+    assert np.array_equal(found, data.max(axis=axes, keepdims=True))
+
+
+@pytest.mark.parametrize("kind", ["DCR", "CRD", ""])
+def test_blocks_of_channels_and_squares_of_pixels(tmp_path: Path, kind: str) -> None:
+    """DepthToSpace in both modes and SpaceToDepth move every element where onnxruntime does."""
+    sketch = Sketch((1, 8, 4, 6))
+    if kind:
+        moved = sketch.node("DepthToSpace", sketch.real(zero=2), blocksize=2, mode=kind)
+    else:
+        moved = sketch.node("SpaceToDepth", sketch.real(zero=2), blocksize=2)
+    sketch.end(moved, 0.05, 2)
+    network, steps = compare(sketch, tmp_path)
+    assert steps.max() == 0
+    assert set(kinds(network)) <= {OpKind.PERMUTE}

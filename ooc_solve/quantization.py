@@ -1,0 +1,66 @@
+"""Quantising a float32 model on the way in, and telling what that changes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from ooc_solve.models.onnx_quantization import OutputChange, Quantized, quantize_onnx
+from ooc_solve.models.vocabulary import UsageError
+
+
+def add_options(parser: argparse.ArgumentParser, activations: tuple[str, ...]) -> None:
+    """Add --quantize and --activations."""
+    parser.add_argument(
+        "--quantize",
+        metavar="FILE.npz|random",
+        help="quantise a float32 model first, with these samples (or random ones)",
+    )
+    parser.add_argument(
+        "--activations",
+        choices=activations,
+        default=activations[0],
+        help=f"type of activations with --quantize ({activations[0]})",
+    )
+
+
+def quantized_model(model: str, calibration: str, activations: str) -> Quantized:
+    """Quantise an ONNX file as the command line asks for.
+
+    Raises ``UsageError`` for a built-in network, ``InputError`` as `quantize_onnx`.
+    """
+    if model.startswith("zoo:"):
+        raise UsageError(
+            f"--quantize is about ONNX files (got '{model}'); built-in networks are int8 already"
+        )
+    return quantize_onnx(Path(model), calibration, activations)
+
+
+def show_change(console: Console, quantized: Quantized, calibration: str) -> None:
+    """Say how far each output moved."""
+    source = "random samples" if calibration == "random" else f"samples of {calibration}"
+    console.print(
+        f"Quantised in {quantized.form} form with {quantized.samples} {source}. Against the float model on these:",
+        markup=False,
+        soft_wrap=True,
+    )
+    for change in quantized.changes:
+        console.print(f"- {change_line(change, quantized.samples)}", markup=False, soft_wrap=True)
+
+
+def change_line(change: OutputChange, samples: int) -> str:
+    """One output's change in words."""
+    text = (
+        f"output '{change.name}': at most {change.most:.4g} and on average {change.mean:.4g} away, "
+        f"in a range of {change.range:.4g}"
+    )
+    if change.same_class is None:
+        return f"{text}."
+    return f"{text}; {change.same_class} of {samples} keep their largest entry."
+
+
+def model_beside(project: Path) -> Path:
+    """Where the quantised model of a project is written."""
+    return project.resolve().with_name(f"{project.resolve().name}.onnx")
