@@ -1,12 +1,11 @@
-"""What transfers and layers cost: time in ns, energy in nJ, wear in years.
+"""What transfers and layers cost: time in ns.
 
-Times and energies are integers, rounded up, and exact: a decimal such as 0.88 in a board file counts as
+Times are integers, rounded up, and exact: a decimal such as 0.88 in a board file counts as
 88/100, so no result depends on floating-point rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -27,7 +26,6 @@ from ooc_solve.models.vocabulary import (
 )
 
 NS_PER_S = 1_000_000_000
-DAYS_PER_YEAR = 365.25
 
 
 def align_up(value: int, granule: int) -> int:
@@ -314,90 +312,5 @@ def _kernel_terms(cycles: tuple[float, ...], clock_hz: int) -> tuple[int, tuple[
     return unit, tuple(int(time * unit) for time in times)
 
 
-# ------------------------------------------------------------------------------ energy
-
-
-def transfer_nj(store: Store, read_bytes: int, written_bytes: int) -> int:
-    """Return the energy the storage part spends on moving bytes, in nJ.
-
-    ``read * read_nj_per_byte + written * write_nj_per_byte``, and where blocks must be erased before
-    writing, ``erase_nj_per_byte`` for the written bytes rounded up to whole blocks.
-    """
-    return _ceil(_transfer_nj(store.storage, read_bytes, written_bytes))
-
-
-def energy_nj(target: Target, compute_ns: int, makespan_ns: int, traffic: Sequence[tuple[int, int]]) -> int:
-    """Return the energy of one inference, in nJ.
-
-    ``active_mw * compute + io_wait_mw * (makespan - compute) + sum over stores of (idle_mw * makespan
-    + transfer)``, with `transfer_nj` for the last term; where the CPU moves the data itself it never waits,
-    so the whole makespan is active. ``traffic`` holds ``(bytes read, bytes written)`` for
-    each of ``target.stores``. The board does not sleep within one inference, so ``sleep_mw`` has no part in it.
-    Raises ``ValueError`` when compute exceeds the makespan or ``traffic`` does not match the stores.
-    """
-    if not 0 <= compute_ns <= makespan_ns:
-        raise ValueError(f"compute time must lie within the makespan (got {compute_ns} of {makespan_ns} ns)")
-    power = target.board
-    active_ns = compute_ns if power.overlaps_cpu else makespan_ns
-    # mW times ns is pJ
-    picojoules = _exact(power.active_mw) * active_ns + _exact(power.io_wait_mw) * (makespan_ns - active_ns)
-    total = picojoules / 1000
-    for store, (read_bytes, written_bytes) in zip(target.stores, traffic, strict=True):
-        total += _exact(store.storage.idle_mw) * makespan_ns / 1000
-        total += _transfer_nj(store.storage, read_bytes, written_bytes)
-    return _ceil(total)
-
-
-def _transfer_nj(storage: Storage, read_bytes: int, written_bytes: int) -> Fraction:
-    if read_bytes < 0 or written_bytes < 0:
-        raise ValueError(f"bytes moved must not be negative (got {read_bytes} read, {written_bytes} written)")
-    total = _exact(storage.read_nj_per_byte) * read_bytes + _exact(storage.write_nj_per_byte) * written_bytes
-    if storage.erase is not None and storage.erase.required:
-        total += _exact(storage.erase_nj_per_byte) * align_up(written_bytes, storage.erase.block_bytes)
-    return total
-
-
 def _ceil(value: Fraction) -> int:
     return -(-value.numerator // value.denominator)
-
-
-# -------------------------------------------------------------------------------- wear
-
-
-def lifetime_years(
-    store: Store, bytes_written_per_inference: int, inferences_per_day: float, region_bytes: int
-) -> float | None:
-    """Return how long the part lasts in years, or None when nothing is written or it does not wear.
-
-    Device with a translation layer that levels wear (unit "device")::
-
-        inferences = capacity * cycles / (bytes written * write_amplification)
-
-    No levelling (units "block" and "byte"): the ``region_bytes`` rewritten by every inference wear out first.
-    Its blocks are erased once per inference, or more often when it is written over more than once::
-
-        inferences = cycles / (write_amplification * max(1, bytes written / region))
-
-    with the region in whole erase blocks. Years have 365.25 days. Raises ``ValueError`` for negative figures
-    and for a region that is empty or larger than the part although bytes are written.
-    """
-    if min(bytes_written_per_inference, inferences_per_day) < 0:
-        raise ValueError("bytes written and inferences per day must not be negative")
-    if store.storage.endurance is None or not bytes_written_per_inference or not inferences_per_day:
-        return None
-    inferences = _inferences_survived(store.storage, bytes_written_per_inference, region_bytes)
-    return inferences / (inferences_per_day * DAYS_PER_YEAR)
-
-
-def _inferences_survived(storage: Storage, written_bytes: int, region_bytes: int) -> float:
-    endurance = storage.endurance
-    assert endurance is not None
-    if not 0 < region_bytes <= storage.capacity_bytes:
-        raise ValueError(
-            f"the rewritten region must fit in {storage.capacity_bytes} bytes (got {region_bytes})"
-        )
-    if endurance.unit == "device":
-        return storage.capacity_bytes * endurance.cycles / (written_bytes * endurance.write_amplification)
-    block_bytes = storage.erase.block_bytes if storage.erase and endurance.unit == "block" else 1
-    rewrites = max(1.0, written_bytes / align_up(region_bytes, block_bytes))
-    return endurance.cycles / (endurance.write_amplification * rewrites)

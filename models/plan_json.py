@@ -105,7 +105,18 @@ def _problem_values(problem: Problem) -> dict[str, Any]:
             "io": problem.io.value,
             "objective": problem.objective.value,
             "write_budget_bytes": write_budget,
+            **_limit_values(problem),
         },
+    }
+
+
+def _limit_values(problem: Problem) -> dict[str, Any]:
+    """Budgets of the other figures and the rate of lifetimes, where they are not the usual ones."""
+    usual = problem.bare
+    return {
+        name: _encode(getattr(problem, name))
+        for name in ("limits", "inferences_per_day")
+        if getattr(problem, name) != getattr(usual, name)
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ooc_solve.models.cost import align_down, align_up
+from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
     BudgetError,
@@ -17,6 +18,7 @@ from ooc_solve.models.vocabulary import (
     Target,
     Tensor,
 )
+from ooc_solve.models.wear import INFERENCES_PER_DAY, is_levelled, most_stress
 
 STATE_BYTES = 256
 """SRAM for the runtime's state; the emitted C asserts that ``struct ooc`` fits."""
@@ -52,7 +54,8 @@ class Problem:
     """Everything a plan must satisfy.
 
     ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
-    ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound.
+    ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound; ``limits`` the
+    other figures. Lifetimes are those at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
     which plans are right. 1: none are fused.
     """
@@ -63,6 +66,8 @@ class Problem:
     io: IoPlace
     objective: Objective = Objective.LATENCY
     write_budget_bytes: int | None = None
+    limits: Limits = NO_LIMITS
+    inferences_per_day: float = INFERENCES_PER_DAY
     patch_depth: int = PATCH_DEPTH
 
     def __post_init__(self) -> None:
@@ -76,6 +81,34 @@ class Problem:
                 f"Target '{self.target.name}' has no storage that takes writes, so its output cannot be "
                 "placed there; use --io sram."
             )
+
+    @property
+    def bare(self) -> Problem:
+        """The same problem judged by latency, without any budget but the SRAM."""
+        return replace(
+            self,
+            objective=Objective.LATENCY,
+            write_budget_bytes=None,
+            limits=NO_LIMITS,
+            inferences_per_day=INFERENCES_PER_DAY,
+        )
+
+    @property
+    def most_written_bytes(self) -> int | None:
+        """Bytes that an inference may write: the budget, and what the least lifetime of a levelled part allows."""
+        years, storage = self.limits.lifetime_years, self.activation_store.storage
+        allowed = [self.write_budget_bytes]
+        if years is not None and is_levelled(storage):
+            allowed.append(most_stress(storage, years, self.inferences_per_day))
+        return min((size for size in allowed if size is not None), default=None)
+
+    @property
+    def most_programs(self) -> int | None:
+        """Programs of one erase block that an inference may cost, None where blocks do not count."""
+        years, storage = self.limits.lifetime_years, self.activation_store.storage
+        if years is None or is_levelled(storage):
+            return None
+        return most_stress(storage, years, self.inferences_per_day)
 
     @property
     def state_bytes(self) -> int:

@@ -380,6 +380,8 @@ _STORAGE: _Form = {
         "read_nj_per_byte": _real,
         "write_nj_per_byte": _real,
         "erase_nj_per_byte?": _real,
+        "read_nj_per_request?": _real,
+        "write_nj_per_request?": _real,
         "idle_mw": _real,
         "sleep_mw": _real,
     },
@@ -553,6 +555,9 @@ def _check_board(source: _Source) -> None:
     dma = data["dma"]
     complaint = "must be false where 'dma.channels' is 0"
     _require(dma["channels"] > 0 or not dma["overlaps_cpu"], source, "dma.overlaps_cpu", complaint)
+    power = data["power"]
+    complaint = f"must be at most active_mw, {power['active_mw']} (got {power['io_wait_mw']})"
+    _require(power["io_wait_mw"] <= power["active_mw"], source, "power.io_wait_mw", complaint)
     _require(len(data["runtime"]) > 0, source, "runtime", "must hold at least one table")
     for name, cost in data["runtime"].items():
         for kind in cost.get("kernel", {}):

@@ -615,6 +615,8 @@ class Storage:
     erase_nj_per_byte: float
     idle_mw: float
     sleep_mw: float
+    read_nj_per_request: float = 0.0
+    write_nj_per_request: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

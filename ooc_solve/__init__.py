@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ooc_solve.api import Comparison, Plan, Solution, advise, compare, encrypted, load, solve, target
+    from ooc_solve.models.limits import Limits
 
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "Limits",
     "Plan",
     "Solution",
     "__version__",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import io as text_io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -33,6 +33,7 @@ from ooc_solve.advice import Advice
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.gantt import gantt_svg
 from ooc_solve.models import sealing, vocabulary
+from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
@@ -50,6 +51,7 @@ from ooc_solve.models.vocabulary import (
     Target,
     TaskGraph,
 )
+from ooc_solve.models.wear import INFERENCES_PER_DAY
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
@@ -63,6 +65,8 @@ from ooc_solve.report import (
     verdict,
 )
 from ooc_solve.solver import solve as solving
+from ooc_solve.solver.budgets import is_budgeted
+from ooc_solve.solver.shortfall import sram_needed
 from ooc_solve.solver.validate import Violation, validate
 from ooc_solve.trace import measured, read_log, to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
@@ -134,6 +138,8 @@ def problem_of(
     objective: str = "latency",
     io: str | None = None,
     write_budget_bytes: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
 ) -> Problem:
     """The problem of these options: all SRAM of the board, and storage for input and output, by default.
 
@@ -152,7 +158,8 @@ def problem_of(
         )
     try:
         place = IoPlace(io) if io is not None else _usual_place(target)
-        return Problem(network, target, sram, place, Objective(objective), write_budget_bytes)
+        judged = Objective(objective)
+        return Problem(network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day)
     except ValueError as error:
         raise InputError(f"Objectives and places of input and output have names ({error}).") from None
 
@@ -393,6 +400,8 @@ def solve(
     objective: str = "latency",
     io: str | None = None,
     write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
     workers: int = 2,
@@ -403,7 +412,8 @@ def solve(
 
     ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
-    sram or storage. ``write_budget``: most bytes written per inference. ``time_limit`` in seconds.
+    sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
+    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``time_limit`` in seconds.
     ``progress`` is told each step of the search.
 
     Raises
@@ -413,7 +423,7 @@ def solve(
     BudgetError
         If the SRAM does not even hold the runtime.
     """
-    problem = _problem(network, target, sram, objective, io, write_budget)
+    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
     history = History(progress)
@@ -429,13 +439,15 @@ def compare(
     objective: str = "latency",
     io: str | None = None,
     write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
     progress: Callable[[Step], None] | None = None,
 ) -> Comparison:
     """Plan a network with every scheduler; options as in `solve`, the last plan is the one it would give."""
-    problem = _problem(network, target, sram, objective, io, write_budget)
+    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
     history = History(progress)
     results = solving.compare(problem, Budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
@@ -449,6 +461,8 @@ def advise(
     objective: str = "latency",
     io: str | None = None,
     write_budget: int | None = None,
+    limits: Limits = NO_LIMITS,
+    inferences_per_day: float = INFERENCES_PER_DAY,
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
@@ -457,18 +471,31 @@ def advise(
 
     ``time_limit`` is taken twice: for the plan, and for all changes together.
     """
-    options: dict[str, Any] = {"objective": objective, "io": io, "write_budget": write_budget}
+    options: dict[str, Any] = {
+        "objective": objective, "io": io, "write_budget": write_budget, "limits": limits,
+        "inferences_per_day": inferences_per_day,
+    }  # fmt: skip
     spent: dict[str, Any] = {"time_limit": time_limit, "workers": workers, "seed": seed}
     return solve(network, target, sram, **options, **spent).advise(**spent)
 
 
-def scheduled(problem: Problem, scheduler: str, budget: Budget, progress: History) -> Result:
-    """What one scheduler finds, with a bound, and with the reason if it found nothing."""
+def scheduled(
+    problem: Problem,
+    scheduler: str,
+    budget: Budget,
+    progress: History,
+    given: Sequence[vocabulary.Plan] = (),
+) -> Result:
+    """What one scheduler finds, with a bound, and with the reason if it found nothing.
+
+    The solver may take one of the plans ``given``, if it keeps to the budgets.
+    """
     if scheduler in solving.PARTS:
-        return solving.cp_sat(problem, budget, progress, parts=solving.PARTS[scheduler])
+        return solving.cp_sat(problem, budget, progress, given, parts=solving.PARTS[scheduler])
     result = solving.SCHEDULERS[scheduler](problem, budget)
     if result.plan is None:
-        return replace(result, reason=f"{result.reason}; {solving.why_infeasible(problem)}")
+        missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"
+        return replace(result, reason=f"{result.reason}{missing}")
     solving.checked(problem, result.plan)
     return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
 
@@ -480,9 +507,11 @@ def _problem(
     objective: str,
     io: str | None,
     write_budget: int | None,
+    limits: Limits,
+    inferences_per_day: float,
 ) -> Problem:
     sram_bytes = None if sram is None else size_bytes(sram)
-    return problem_of(network, target, sram_bytes, objective, io, write_budget)
+    return problem_of(network, target, sram_bytes, objective, io, write_budget, limits, inferences_per_day)
 
 
 def identifier(name: str) -> str:

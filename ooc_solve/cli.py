@@ -7,10 +7,13 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
+from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
@@ -18,6 +21,7 @@ from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
@@ -29,22 +33,37 @@ from ooc_solve.models.vocabulary import (
     InternalError,
     Objective,
     OocError,
+    Plan,
     Result,
     UsageError,
 )
 from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
+from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.pareto import Point
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
 from ooc_solve.trace import to_text, trace_of
+from ooc_solve.trade import (
+    REFERENCE_SHARE,
+    before_and_after,
+    day_words,
+    latency_ns,
+    least_latency,
+    show_front,
+    trade_facts,
+    walk_front,
+)
 from ooc_solve.whole_file import check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
+
+T = TypeVar("T")
 
 
 def parse_size(text: str) -> int:
@@ -62,13 +81,39 @@ def parse_budget(text: str) -> int:
 
 def parse_seconds(text: str) -> float:
     """A positive, finite number of seconds."""
+    return _between(text, 1e6, "seconds must lie between 0 and 1000000")
+
+
+def read_by(reader: Callable[[str], T]) -> Callable[[str], T]:
+    """A reader of texts whose complaint is one about the command line."""
+
+    def parse(text: str) -> T:
+        try:
+            return reader(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def parse_rate(text: str) -> float:
+    """Inferences a day: positive, at most a billion."""
+    return _between(text, 1e9, "inferences a day must lie between 0 and 1000000000")
+
+
+def parse_years(text: str) -> float:
+    """Years of a lifetime: positive, at most a million."""
+    return _between(text, 1e6, "years must lie between 0 and 1000000")
+
+
+def _between(text: str, most: float, words: str) -> float:
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 1e6:
-        raise argparse.ArgumentTypeError(f"seconds must lie between 0 and 1000000 (got '{text}')")
-    return seconds
+        found = -1.0
+    if not 0 < found <= most:
+        raise argparse.ArgumentTypeError(f"{words} (got '{text}')")
+    return found
 
 
 def parse_count(text: str) -> int:
@@ -109,6 +154,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
     made.add_argument(
         "--write-budget", type=parse_budget, metavar="SIZE", help="most bytes written per inference"
+    )
+    made.add_argument(
+        "--max-latency",
+        type=read_by(LatencyBudget.read),
+        metavar="T",
+        help="most time of an inference, e.g. 80ms, or 1.1x: a factor of the least latency found",
+    )
+    made.add_argument(
+        "--max-energy", type=read_by(energy_nj), metavar="E", help="most energy of an inference, e.g. 20mJ"
+    )
+    made.add_argument(
+        "--lifetime-years", type=parse_years, metavar="Y", help="least lifetime of the storage at that rate"
+    )
+    made.add_argument(
+        "--inferences-per-day", type=parse_rate, default=1000.0, metavar="N",
+        help="rate for lifetimes, mean power and mJ a day (1000)",
+    )  # fmt: skip
+    made.add_argument(
+        "--pareto",
+        action="store_true",
+        help="also the front over latency, energy and wear: about ten plans, each with the whole time limit",
     )
     made.add_argument(
         "--encrypt",
@@ -196,6 +262,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         options.objective,
         options.io,
         options.write_budget,
+        Limits(None, options.max_energy, options.lifetime_years),
+        options.inferences_per_day,
     )
     if options.output is not None:
         check_creatable(options.output)
@@ -205,18 +273,27 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.min_sram:
         return show_least(problem, console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
-    history = History()
-    results = solve(options, problem, budget, errors, history)
+    history, reference = History(), None
+    if options.max_latency is not None:
+        if options.max_latency.factor is not None:
+            reference = least_latency(problem, budget)
+            budget = replace(budget, time_limit_s=budget.time_limit_s * (1 - REFERENCE_SHARE))
+        most = latency_ns(options.max_latency, reference)
+        problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
+    given = () if reference is None or reference.plan is None else (reference.plan,)
+    results = solve(options, problem, budget, errors, history, given)
+    points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
     chosen = results[-1]
     if chosen.plan is not None:
         problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
     advice = advised(options, problem, chosen, budget, errors)
     if options.json is not None:
-        found = report(problem, results, history.steps)
-        write_json(options.json, found if advice is None else {**found, "advice": advice.to_dict()})
+        facts = report(problem, results, history.steps)
+        facts |= trade_facts(problem, chosen, reference, points)
+        write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps, advice)
+        write_pictures(options, problem, results, history.steps, points, advice)
     if chosen.plan is not None and options.output is not None:
         name = options.name or identifier(problem.network.name)
         write_project(problem, chosen.plan, options.output, name, key)
@@ -238,6 +315,13 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         show_layers(console, problem, chosen.plan)
         console.print()
         show_verdict(console, problem, results)
+        console.print(Text(day_words(problem, chosen)))
+        changed = before_and_after(problem, chosen, reference)
+        if changed is not None:
+            console.print(Text(changed))
+        if points:
+            console.print()
+            show_front(console, points)
         if advice is not None:
             console.print()
             show_advice(console, advice)
@@ -286,6 +370,7 @@ def write_pictures(
     problem: Problem,
     results: Sequence[Result],
     steps: Sequence[Step],
+    points: Sequence[Point],
     advice: Advice | None,
 ) -> None:
     """Write the page, the trace and the instance that were asked for."""
@@ -293,7 +378,7 @@ def write_pictures(
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps, advice), "--report")
+        write_whole(options.report, page(problem, results, steps, points, advice), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
     if plan is not None and options.instance is not None:
@@ -302,9 +387,17 @@ def write_pictures(
 
 
 def solve(
-    options: argparse.Namespace, problem: Problem, budget: Budget, errors: Console, history: History
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
 ) -> list[Result]:
-    """Run the schedulers asked for, the chosen one last, with progress on a terminal."""
+    """Run the schedulers asked for, the chosen one last, with progress on a terminal.
+
+    The plans ``given`` are known already.
+    """
     with errors.status("") as status:
 
         def tell(step: Step) -> None:
@@ -314,8 +407,8 @@ def solve(
 
         history.tell = tell
         if options.scheduler == "cp-sat" and not options.no_compare:
-            return compare(problem, budget, history)
-        return [scheduled(problem, options.scheduler, budget, history)]
+            return compare(problem, budget, history, given)
+        return [scheduled(problem, options.scheduler, budget, history, given)]
 
 
 def show_least(problem: Problem, console: Console) -> int:

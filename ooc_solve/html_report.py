@@ -26,16 +26,25 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
-from ooc_solve.solver.figures import INFERENCES_PER_DAY, figures_of
+from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.pareto import Point
+from ooc_solve.trade import day_words, front_section
 
-RATES = (INFERENCES_PER_DAY // 10, INFERENCES_PER_DAY, INFERENCES_PER_DAY * 10, INFERENCES_PER_DAY * 100)
+RATES = (100, 1_000, 10_000, 100_000)
 """Inferences a day for which lifetimes are told."""
 
 
 def page(
-    problem: Problem, results: Sequence[Result], steps: Sequence[Step] = (), advice: Advice | None = None
+    problem: Problem,
+    results: Sequence[Result],
+    steps: Sequence[Step] = (),
+    points: Sequence[Point] = (),
+    advice: Advice | None = None,
 ) -> str:
-    """The page about the last result, which must have a plan; all figures are those of the JSON report."""
+    """The page about the last result, which must have a plan; all figures are those of the JSON report.
+
+    ``points`` are those of the front and ``advice`` is what changes would bring, if they were asked for.
+    """
     chosen = results[-1]
     assert chosen.plan is not None
     plan, facts = chosen.plan, report(problem, results, steps)
@@ -51,7 +60,9 @@ def page(
             section("Layers", _LAYER_WORDS, _layers(facts)),
             section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
             section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
+            section("Latency, energy and wear", "", front_section(points)) if points else "",
             section("Wear and lifetime", "", _wear(problem, plan)),
+            section("A day", "", f"<p>{escape(day_words(problem, chosen))}</p>"),
             section("In numbers", "", _numbers(problem, facts)),
         )
     )
@@ -156,7 +167,8 @@ def _life_words(facts: dict[str, Any]) -> tuple[str, str]:
             "No wear",
             f"{kibibytes(written)} KiB written per inference" if written else "nothing is written",
         )
-    words = f"at {INFERENCES_PER_DAY:,} inferences a day, {kibibytes(written)} KiB written by each"
+    rate = facts["inferences_per_day"]
+    words = f"at {rate:,g} inferences a day, {kibibytes(written)} KiB written by each"
     return lifetime(facts["lifetime_years"]), words
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -13,14 +15,15 @@ from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
-from ooc_solve.models.cost import energy_nj, opening_ns, sealing_ns
+from ooc_solve.models.cost import opening_ns, sealing_ns
+from ooc_solve.models.energy import Rates, nanojoules
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import cipher_of
-from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, TaskKind
+from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, Task, TaskKind
 from ooc_solve.progress import Step
-from ooc_solve.solver.figures import INFERENCES_PER_DAY
+from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import in_core
 from ooc_solve.solver.least import least_sram
 
@@ -85,22 +88,17 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
 
 def _energies(problem: Problem, plan: Plan, compute: list[int], waiting: list[int]) -> list[int]:
     """What each layer adds to the energy; what follows the last kernel belongs to the last layer."""
-    traffic = [[[0, 0] for _ in problem.target.stores] for _ in compute]
+    rates, tasks = Rates.of(problem.target), defaultdict[int, list[Task]](list)
     for task in plan.graph.tasks:
-        if task.transfer is not None:
-            store = problem.store_index(task.transfer.region)
-            traffic[max(task.stage, 0)][store][task.kind is TaskKind.STORE] += task.transfer.size_bytes
-    sums, spent_ns, computed_ns = [0], 0, 0
-    moved = [[0, 0] for _ in problem.target.stores]
+        tasks[max(task.stage, 0)].append(task)
+    sums, spent_ns, fixed_pj = [0], 0, Fraction(0)
     for stage in range(len(compute)):
-        computed_ns += compute[stage]
         spent_ns += compute[stage] + waiting[stage]
         if stage == len(compute) - 1:
             spent_ns = plan.figures.latency_ns
-        for store, (read, written) in enumerate(traffic[stage]):
-            moved[store][0] += read
-            moved[store][1] += written
-        sums.append(energy_nj(problem.target, computed_ns, spent_ns, [(r, w) for r, w in moved]))
+        traffic = traffic_of(problem, replace(plan.graph, tasks=tuple(tasks[stage])))
+        fixed_pj += rates.fixed_pj(compute[stage], traffic)
+        sums.append(nanojoules(fixed_pj + rates.per_ns * spent_ns))
     return [after - before for before, after in pairwise(sums)]
 
 
@@ -131,6 +129,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         "io": problem.io.value,
         "objective": problem.objective.value,
         "write_budget_bytes": problem.write_budget_bytes,
+        "inferences_per_day": problem.inferences_per_day,
         "in_core_ns": in_core(problem, Budget()).bound,
         **_figures(chosen),
         "schedulers": [
@@ -273,7 +272,7 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
     return (
         _fit(problem, plan),
         _slowness(problem, plan),
-        _life(plan),
+        _life(problem, plan),
         *_sealing(problem, plan),
         f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
         "All times and energies are those of the board's cost model, not of a measurement.",
@@ -305,14 +304,22 @@ def slowdown(problem: Problem, plan: Plan) -> float | None:
     return plan.figures.latency_ns / bound if bound else None
 
 
-def _life(plan: Plan) -> str:
+def _life(problem: Problem, plan: Plan) -> str:
+    """How long the storage lasts, or why it does not matter."""
     years, written = plan.figures.lifetime_years, plan.figures.bytes_written
     if written == 0:
         return "The storage does not wear: nothing is written."
-    each = f"{INFERENCES_PER_DAY:,} inferences a day, {kibibytes(written)} KiB written by each"
+    each = f"{problem.inferences_per_day:,g} inferences a day, {kibibytes(written)} KiB written by each"
     if years is None:
-        return f"The storage does not wear ({each})."
-    return f"The storage lives {lifetime(years)} at {each}."
+        kind = problem.activation_store.storage.kind.upper()
+        return f"The storage does not wear, as it is {kind} ({each})."
+    return f"The storage lives {lifetime(years)} at {each}{_hottest(problem, plan)}."
+
+
+def _hottest(problem: Problem, plan: Plan) -> str:
+    """What decides the lifetime where every erase block wears for itself."""
+    programs = hottest_programs(problem, plan.graph)
+    return f", {programs:,} programs of the hottest erase block" if programs else ""
 
 
 def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:

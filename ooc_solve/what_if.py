@@ -12,7 +12,7 @@ from functools import cache
 from itertools import zip_longest
 
 from ooc_solve.models.operator_order import listed
-from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import CARRIES, list_storage, list_targets
 from ooc_solve.models.vocabulary import Board, OocError, Plan, Port, Storage, Store, Target
 from ooc_solve.receptive_field import cut_kernels, halos, shrunk, shrunk_op
@@ -62,7 +62,7 @@ def _sram(problem: Problem) -> Iterator[WhatIf]:
     above = {1 << size.bit_length(), 2 * size, full}
     below = {1 << ((size - 1).bit_length() - 1), size // 2}
     for other in sorted(above | below, key=lambda other: (other < size, abs(other - size))):
-        if other == size or other <= RESERVED_BYTES:
+        if other == size or other <= problem.reserved_bytes:
             continue
         beyond = " (a larger board)" if other > full else ""
         board = _with_room(problem.target.board, other)

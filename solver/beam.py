@@ -15,6 +15,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models.energy import Rates
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Objective, RegionName, Selection, Tiling
@@ -52,39 +53,29 @@ UNITS_PER_KERNEL = 2
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What plans are compared by: ``per_ns`` times the makespan plus what each option costs.
-
-    For energy in pJ, for wear in bytes with the time as a tie-break.
-    """
+    """What plans are compared by: ``per_ns`` times the makespan plus what each option costs, in ns or nJ."""
 
     per_ns: float
     per_compute_ns: float
-    per_read: tuple[float, ...]
-    per_written: tuple[float, ...]
+    per_pj: float
+    per_read: float
 
     @classmethod
     def of(cls, problem: Problem) -> Price:
         """The price that stands for a problem's objective."""
-        board, stores = problem.target.board, problem.target.stores
-        free = (0.0,) * len(stores)
-        if problem.objective is Objective.LATENCY:
-            return cls(1.0, 0.0, free, free)
-        if problem.objective is Objective.WEAR:
-            return cls(1e-12, 0.0, free, (1.0,) * len(stores))
-        wait = board.io_wait_mw if board.overlaps_cpu else board.active_mw
-        idle = sum(store.storage.idle_mw for store in stores)
-        written = tuple(
-            1000 * (s.storage.write_nj_per_byte + (s.storage.erase_nj_per_byte if s.storage.erase else 0.0))
-            for s in stores
-        )
-        read = tuple(1000 * s.storage.read_nj_per_byte for s in stores)
-        return cls(wait + idle, board.active_mw - wait, read, written)
+        if problem.objective is not Objective.ENERGY:
+            return cls(1.0, 0.0, 0.0, 0.0)
+        rates = Rates.of(problem.target)
+        read = min(store.read for store in rates.stores)
+        return cls(float(rates.per_ns) / 1000, float(rates.per_compute_ns) / 1000, 1e-3, float(read) / 1000)
 
-    def fixed(self, profile: Profile) -> float:
-        """What a profile costs apart from its time."""
-        read = sum(a * b for a, b in zip(self.per_read, profile.read_bytes, strict=True))
-        written = sum(a * b for a, b in zip(self.per_written, profile.written_bytes, strict=True))
-        return self.per_compute_ns * profile.compute_ns + read + written
+    def estimate(self, option: Option) -> float:
+        """What an option costs apart from its time, by its own figures."""
+        return self.per_compute_ns * option.compute_ns + self.per_pj * option.storage_pj
+
+    def fixed(self, option: Option, profile: Profile) -> float:
+        """The same once it is known how its inputs are laid out: it may read more then."""
+        return self.estimate(option) + self.per_read * (sum(profile.read_bytes) - option.bytes_read)
 
 
 class Course:
@@ -195,10 +186,11 @@ class Course:
     def _step(self, stage: int, state: State, way: Way) -> Step | None:
         places = dict(zip(self.alive[stage], state, strict=True))
         records = tuple(places[name][1] for name in operands(self.network, stage, way.operators))
-        profile = self.profiles.of(stage, self.options[stage][way.option], records)
+        option = self.options[stage][way.option]
+        profile = self.profiles.of(stage, option, records)
         if profile is None or profile.peak_bytes > way.room_bytes:
             return None
-        fixed, written = self.price.fixed(profile), sum(profile.written_bytes)
+        fixed, written = self.price.fixed(option, profile), sum(profile.written_bytes)
         return Step(way.option, way.operators, profile, way.room_bytes, way.after, fixed, written)
 
     def room_bytes(self, stage: int, residence: dict[str, int]) -> int:
@@ -283,6 +275,7 @@ class Outlook:
 
     def __init__(self, course: Course, allowed: Allowed) -> None:
         self.course = course
+        self.latest_ns = course.problem.limits.latency_ns
         self.vectors: list[dict[tuple[int, ...], Floats]] = [{} for _ in range(course.stages + 1)]
         self.writes: list[dict[tuple[int, ...], int]] = [{} for _ in range(course.stages + 1)]
         states = self._states(allowed)
@@ -365,9 +358,7 @@ class Outlook:
                 channels[names.index(name)] += ns
         else:
             compute += sum(io.values())
-        price = course.price
-        fixed = price.per_compute_ns * option.compute_ns + min(price.per_read) * option.bytes_read
-        return [compute, *channels, fixed + min(price.per_written) * option.bytes_written]
+        return [compute, *channels, course.price.estimate(option)]
 
     def price(self, stage: int, state: State, front: Front, which: Ints, fixed: Floats) -> Floats:
         """Least price of plans that are at a stage in one state; infinite where nothing follows."""
@@ -378,7 +369,10 @@ class Outlook:
         ends = clocks[0][:, None] + vectors[0]
         for clock, more in zip(clocks[1:], vectors[1:-1], strict=True):
             np.maximum(ends, clock[:, None] + more, out=ends)
-        found: Floats = (self.course.price.per_ns * ends + vectors[-1]).min(axis=1) + fixed
+        price = self.course.price.per_ns * ends + vectors[-1]
+        if self.latest_ns is not None:
+            price[ends > self.latest_ns] = np.inf
+        found: Floats = price.min(axis=1) + fixed
         return found
 
 
@@ -389,7 +383,7 @@ class Vista:
     """
 
     def __init__(self, course: Course, guide: Guide, allowed: Allowed | None, limit_ns: int | None) -> None:
-        self.course, self.guide = course, guide
+        self.course, self.guide, self.per_ns = course, guide, course.price.per_ns
         self.limit_ns = inf if limit_ns is None else limit_ns
         self.functions = guide.functions if allowed is None else guide.backwards(allowed)
         self._places = [
@@ -415,19 +409,19 @@ class Vista:
             first = last
         return carried(np.concatenate(tables, axis=2)[:, :, which], vectors)
 
-    def simulated(self, traffic: StageTraffic, front: Front, vectors: Ints) -> Ints:
-        """Vectors that are no better than the simulation behind a stage."""
-        found = vectors.copy()
-        np.maximum(found[0], front.compute_ns, out=found[0])
+    def simulated(self, traffic: StageTraffic, front: Front, vectors: Ints, fixed: Floats) -> Ints:
+        """Vectors that are no better than the simulation behind a stage, and what it cost apart from its time."""
+        found, tolls = vectors.copy(), (fixed / self.per_ns).astype(np.int64)
+        np.maximum(found[0], front.compute_ns + tolls, out=found[0])
         with_dma = front.channel_ns[: len(found) - 1]  # none where the core transfers by itself
         for channel, busy in enumerate(with_dma):
             if channel == traffic.stores:
                 busy = busy + front.tiles[TILE_NS].sum(axis=0)
-            np.maximum(found[1 + channel], busy, out=found[1 + channel])
+            np.maximum(found[1 + channel], busy + tolls, out=found[1 + channel])
         return found
 
     def price(self, stage: int, states: Sequence[State], behind: Ints, vectors: Ints) -> Floats:
-        """Least makespan of plans at a stage; infinite where it is not below the limit or nothing follows."""
+        """Least price of plans at a stage, as a time; infinite where it is not below the limit or nothing follows."""
         found = np.full(len(behind), np.inf)
         for number, state in enumerate(states):
             here = np.flatnonzero(behind == number)
@@ -602,7 +596,7 @@ class _Beam:
         profiles, room, fixed, written = self._figures(steps, which)
         front = self._simulated(traffic, crowd.front.take(plans), profiles, room)
         if self.vista is not None:
-            vectors = self.vista.simulated(traffic, front, vectors)
+            vectors = self.vista.simulated(traffic, front, vectors, crowd.fixed[plans] + fixed)
         begun = np.full(len(plans), stage, np.int64)
         moved = Crowd(front, states, behind[left], crowd.fixed[plans] + fixed, crowd.written[plans] + written,
                       vectors, begun, plans, options[left])  # fmt: skip
@@ -679,9 +673,8 @@ class _Beam:
         """The plans that go on from a boundary."""
         prices = self._prices(stage, crowd.states, crowd.state_of, crowd.front, crowd.fixed, crowd.written)
         if self.vista is not None:
-            np.maximum(
-                prices, self.vista.price(stage, crowd.states, crowd.state_of, crowd.vectors), out=prices
-            )
+            least = self.vista.price(stage, crowd.states, crowd.state_of, crowd.vectors)
+            np.maximum(prices, least * self.vista.per_ns, out=prices)
         ties = crowd.front.compute_ns, crowd.front.channel_ns.sum(axis=0)
         ways = crowd.option * self.course.stages + crowd.begun
         return _best(prices, crowd.state_of, ways, ties, self.width)
@@ -690,7 +683,7 @@ class _Beam:
         self, stage: int, states: list[State], behind: Ints, front: Front, fixed: Floats, written: Ints
     ) -> Floats:
         prices = np.full(len(behind), np.inf)
-        budget = self.course.problem.write_budget_bytes
+        budget = self.course.problem.most_written_bytes
         for number, state in enumerate(states):
             here = np.flatnonzero(behind == number)
             prices[here] = self.outlook.price(stage, state, front, here, fixed[here])

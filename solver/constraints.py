@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import TaskGraph, TaskKind
+from ooc_solve.models.vocabulary import TaskGraph
+from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
 from ooc_solve.solver.variables import Variables
 
 
@@ -20,7 +21,7 @@ class Rules:
     dependency: bool = True
     channels: bool = True
     memory: bool = True
-    writes: bool = True
+    budgets: bool = True
 
 
 def compute_order(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -> None:
@@ -59,11 +60,27 @@ def arena_capacity(model: cp_model.CpModel, problem: Problem, graph: TaskGraph, 
 
 
 def write_budget(model: cp_model.CpModel, problem: Problem, graph: TaskGraph) -> None:
-    """Bytes programmed per inference stay within the budget."""
-    if problem.write_budget_bytes is None:
-        return
-    written = sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
-    model.add(model.new_constant(written) <= problem.write_budget_bytes)
+    """Bytes programmed per inference, and programs of one erase block, stay within the budget."""
+    for found, most in (
+        (written_bytes(graph), problem.most_written_bytes),
+        (hottest_programs(problem, graph), problem.most_programs),
+    ):
+        if most is not None:
+            model.add(model.new_constant(found) <= most)
+
+
+def latency_budget(model: cp_model.CpModel, problem: Problem, v: Variables) -> None:
+    """The makespan stays within the budget."""
+    if problem.limits.latency_ns is not None:
+        model.add(v.makespan <= problem.limits.latency_ns)
+
+
+def energy_budget(model: cp_model.CpModel, problem: Problem, graph: TaskGraph, v: Variables) -> None:
+    """With the tasks known, the energy budget is one for the makespan."""
+    traffic, only = traffic_of(problem, graph), replace(problem.limits, latency_ns=None)
+    longest = only.makespan_ns(problem.target, compute_ns(graph), traffic)
+    if longest is not None:
+        model.add(v.makespan <= longest)
 
 
 def ends_by_makespan(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -> None:
@@ -86,5 +103,7 @@ def add_rules(
     if rules.memory:
         buffers_apart(model, graph, v)
         arena_capacity(model, problem, graph, v)
-    if rules.writes:
+    if rules.budgets:
         write_budget(model, problem, graph)
+        latency_budget(model, problem, v)
+        energy_budget(model, problem, graph, v)

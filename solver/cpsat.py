@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Schedule, Status, TaskGraph
+from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.constraints import Rules, add_rules
-from ooc_solve.solver.figures import traffic_bytes
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.objective import minimise_makespan
 from ooc_solve.solver.variables import Variables, add_hint, make_variables
@@ -75,6 +76,9 @@ def solve_graph(
     rules = rules or Rules()
     if not _may_fit(problem, graph, rules):
         return GraphResult(Status.INFEASIBLE, None, 0, 0.0)
+    allowed = allowed_makespan_ns(problem, graph) if rules.budgets else inf
+    if hint is not None and makespan_ns(graph, hint.start_ns) > allowed:
+        hint = None
     lower = lower_bound_ns(graph) if rules == Rules() else 0
     upper = makespan_ns(graph, hint.start_ns) if hint else sum(t.duration_ns for t in graph.tasks)
     if hint is not None and upper == lower:
@@ -102,12 +106,11 @@ def solve_graph(
 
 
 def _may_fit(problem: Problem, graph: TaskGraph, rules: Rules) -> bool:
-    """Whether every buffer fits a bank and the writes keep to the budget: no schedule changes either."""
+    """Whether every buffer fits a bank and the budgets leave time for the tasks: no schedule changes either."""
     largest_bank = max((size for _, size in problem.banks), default=0)
     if any(buffer.size_bytes > largest_bank for buffer in graph.buffers):
         return False  # CP-SAT takes no empty set of addresses
-    written = sum(written for _, written in traffic_bytes(problem, graph))
-    return not rules.writes or problem.write_budget_bytes is None or written <= problem.write_budget_bytes
+    return not rules.budgets or allowed_makespan_ns(problem, graph) >= 0
 
 
 def _solver(budget: Budget, deterministic: float | None) -> cp_model.CpSolver:

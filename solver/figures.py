@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from ooc_solve.models.cost import energy_nj, lifetime_years
+from collections import Counter
+
+from ooc_solve.models.energy import Traffic, energy_nj, erased_bytes
 from ooc_solve.models.footprint import count_table_bytes
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Figures, RegionName, Schedule, TaskGraph, TaskKind
-
-INFERENCES_PER_DAY = 1000
-"""Rate at which lifetimes are stated unless another is asked for."""
+from ooc_solve.models.wear import block_programs, lifetime_years, wear_block_bytes
 
 
 def figures_of(
-    problem: Problem, graph: TaskGraph, schedule: Schedule, inferences_per_day: float = INFERENCES_PER_DAY
+    problem: Problem, graph: TaskGraph, schedule: Schedule, inferences_per_day: float | None = None
 ) -> Figures:
     """Count everything a schedule costs.
 
     ``sram_peak_bytes`` is the highest end of a buffer in the arena plus the reserve of the
     runtime. ``compute_ns`` and ``io_ns`` are sums of durations, whether or not they overlap.
+    The lifetime is that at the problem's rate unless another is given.
 
     Raises
     ------
     ValueError
         If the schedule or the graph cannot be costed, e.g. kernels that take longer than the makespan.
     """
-    makespan, compute = _makespan_ns(graph, schedule), _busy_ns(graph, TaskKind.COMPUTE)
-    traffic = traffic_bytes(problem, graph)
+    makespan, compute = _makespan_ns(graph, schedule), compute_ns(graph)
+    traffic = traffic_of(problem, graph)
     return Figures(
         latency_ns=makespan,
         energy_nj=energy_nj(problem.target, compute, makespan, traffic),
-        bytes_read=sum(read for read, _ in traffic),
-        bytes_written=sum(written for _, written in traffic),
+        bytes_read=sum(store.read_bytes for store in traffic),
+        bytes_written=sum(store.written_bytes for store in traffic),
         sram_peak_bytes=_arena_peak_bytes(graph, schedule) + problem.reserved_bytes,
         table_bytes=count_table_bytes(problem, graph),
         compute_ns=compute,
@@ -39,14 +40,54 @@ def figures_of(
     )
 
 
-def traffic_bytes(problem: Problem, graph: TaskGraph) -> tuple[tuple[int, int], ...]:
-    """Bytes read from and written to each of ``target.stores``."""
-    moved = [[0, 0] for _ in problem.target.stores]
+def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
+    """What moves to and from each of ``target.stores``."""
+    storage = [store.storage for store in problem.target.stores]
+    store_of = {region: problem.store_index(region) for region in RegionName}
+    moved = [[0] * 5 for _ in storage]
     for task in graph.tasks:
         if task.transfer is not None:
-            store = problem.store_index(task.transfer.region)
-            moved[store][task.kind is TaskKind.STORE] += task.transfer.size_bytes
-    return tuple((read, written) for read, written in moved)
+            store, sums = store_of[task.transfer.region], moved[store_of[task.transfer.region]]
+            requests, size = task.transfer.segments, task.transfer.segment_bytes
+            write = task.kind is TaskKind.STORE
+            sums[write] += requests * size
+            sums[2 + write] += requests
+            sums[4] += requests * erased_bytes(storage[store], size) if write else 0
+    return tuple(Traffic(*sums) for sums in moved)
+
+
+def written_bytes(graph: TaskGraph) -> int:
+    """Bytes written in an inference."""
+    return sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
+
+
+def compute_ns(graph: TaskGraph) -> int:
+    """Sum of the kernels' times."""
+    return _busy_ns(graph, TaskKind.COMPUTE)
+
+
+def programs_of(
+    graph: TaskGraph, block_bytes: int, base: dict[RegionName, int] | None = None
+) -> Counter[tuple[RegionName, int]]:
+    """Write requests that touch each block of each region, which begin at multiples of a block or at ``base``."""
+    found: Counter[tuple[RegionName, int]] = Counter()
+    for task in graph.tasks:
+        if task.transfer is not None and task.kind is TaskKind.STORE:
+            at, region = task.transfer, task.transfer.region
+            first = at.offset + (base or {}).get(region, 0)
+            requests = ((first + i * at.pitch, at.segment_bytes) for i in range(at.segments))
+            for block, count in block_programs(requests, block_bytes).items():
+                found[region, block] += count
+    return found
+
+
+def hottest_programs(problem: Problem, graph: TaskGraph) -> int:
+    """Programs of the erase block that is written most often; 0 where blocks do not wear each for itself.
+
+    Regions begin on erase blocks (`codegen.tables`), so no block belongs to two of them.
+    """
+    block = wear_block_bytes(problem.activation_store.storage)
+    return 0 if block is None else max(programs_of(graph, block).values(), default=0)
 
 
 def _makespan_ns(graph: TaskGraph, schedule: Schedule) -> int:
@@ -64,10 +105,10 @@ def _arena_peak_bytes(graph: TaskGraph, schedule: Schedule) -> int:
 
 
 def _lifetime_years(
-    problem: Problem, graph: TaskGraph, traffic: tuple[tuple[int, int], ...], inferences_per_day: float
+    problem: Problem, graph: TaskGraph, traffic: tuple[Traffic, ...], inferences_per_day: float | None
 ) -> float | None:
-    """Years until the activation store wears out; what is rewritten are the scratch and output regions."""
-    written = traffic[problem.store_index(RegionName.SCRATCH)][1]
-    rewritten = (RegionName.SCRATCH, RegionName.OUTPUT)
-    region_bytes = sum(region.size_bytes for region in graph.regions if region.name in rewritten)
-    return lifetime_years(problem.activation_store, written, inferences_per_day, region_bytes)
+    """Years until the activation store wears out."""
+    rate = problem.inferences_per_day if inferences_per_day is None else inferences_per_day
+    written = traffic[problem.store_index(RegionName.SCRATCH)].written_bytes
+    storage = problem.activation_store.storage
+    return lifetime_years(storage, written, hottest_programs(problem, graph), rate)

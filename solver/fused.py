@@ -226,12 +226,13 @@ class _Costing:
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
     def run(self) -> Option | None:
-        read = written = tasks = ahead = worse = last_ns = crypto = 0
+        read = written = tasks = ahead = worse = last_ns = crypto = pj = 0
         records = [self._shared("weights", layer, self._weights) for layer in self.layers]
         for number, io in enumerate(records):
             if io is not None:
                 self._add(RegionName.IMAGE, io, number == 0)
                 read, tasks = read + io.size, tasks + io.count
+                pj += self.costs.read_pj(RegionName.IMAGE, io.size, io.count)
                 ahead += 0 if self.tilings[number].hold_weights else io.slot
         for number, k, residence in self._outer():
             if residence == KEPT:
@@ -242,6 +243,8 @@ class _Costing:
             self._add(self.costs.region_of(self.layers[number].op.inputs[k]), fetched, number == 0)
             self.tile_rooms[number][k] = fetched.slot
             read, tasks = read + fetched.size, tasks + fetched.count
+            region = self.costs.region_of(self.layers[number].op.inputs[k])
+            pj += self.costs.read_pj(region, fetched.size, fetched.count)
             ahead, worse = ahead + fetched.slot, worse + fetched.worse
             crypto += fetched.opening_ns
         room = 0
@@ -253,12 +256,13 @@ class _Costing:
             crypto += sealing
             self.io[self.costs.channel_of(self._output_region())] += ns
             tasks += count
+            pj += self.costs.written_pj(self._output_region(), written, count)
         need, largest = self._need([io.slot if io else 0 for io in records], room)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
         return Option(
             self.tilings, self.inputs, self.output, need, need + worse, ahead, compute + crypto, tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
-            tasks + sum(layer.tiles for layer in self.layers), min(need, largest),
+            tasks + sum(layer.tiles for layer in self.layers), min(need, largest), pj,
         )  # fmt: skip
 
     def _outer(self) -> Iterator[tuple[int, int, int]]:

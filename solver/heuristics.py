@@ -31,6 +31,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver import listing
 from ooc_solve.solver.allocation_schedule import packed_placement
+from ooc_solve.solver.allowance import excesses, within_writes
 from ooc_solve.solver.assignment import gates
 from ooc_solve.solver.clock import interrupted
 from ooc_solve.solver.expansion import SelectionError, expand
@@ -54,7 +55,10 @@ FLIPS = (0, 0x555555, 0xAAAAAA)
 
 @lru_cache(maxsize=64)
 def space_of(problem: Problem) -> Space:
-    """The option space of a problem, enumerated once."""
+    """The option space of a problem, enumerated once for all budgets and objectives."""
+    bare = problem.bare
+    if problem != bare:
+        return replace(space_of(bare), problem=problem)
     return build_space(problem, offered_bytes=offering(problem).arena_bytes)
 
 
@@ -131,6 +135,9 @@ def _rule(
         reason = "the buffers cannot be placed without fragmentation"
         return Result(name, Status.INFEASIBLE, None, None, 0, time.monotonic() - begun, reason)
     plan = finish(problem, selection, graph, best, name)
+    beyond = excesses(problem, plan.figures)
+    if beyond:
+        return Result(name, Status.INFEASIBLE, None, None, 0, time.monotonic() - begun, beyond[0])
     objective = value(problem.objective, plan.figures)
     return Result(name, Status.FEASIBLE, plan, objective, 0, time.monotonic() - begun)
 
@@ -305,9 +312,7 @@ def _placeable(
             graph = expand(problem, selection)
         except SelectionError:
             continue
-        written = sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
-        within = problem.write_budget_bytes is None or written <= problem.write_budget_bytes
-        if within and first_placement(problem, graph, 0, 0) is not None:
+        if within_writes(problem, graph) and first_placement(problem, graph, 0, 0) is not None:
             return selection, graph
     return None
 

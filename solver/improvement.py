@@ -147,8 +147,9 @@ class _Improvement:
             return
         self.assumed = best
         if best is not None:
-            self.relaxation.assume(best, self.deadline)
-            if self.relaxation.bound_ns >= best:
+            limit = self.relaxation.tolls.limit(best)
+            self.relaxation.assume(limit, self.deadline)
+            if self.relaxation.bound_ns >= limit:
                 self.left = 0  # proven
                 return
         if self.relaxation.round is not None:
@@ -175,8 +176,10 @@ class _Improvement:
 
     @property
     def _hopeless(self) -> int | None:
-        """From which price on selections are given up."""
-        return None if self.assumed is None else int(PESSIMISM * self.assumed)
+        """From which length of a path on (`tolls`) selections are given up."""
+        if self.assumed is None or self.relaxation is None:
+            return None
+        return int(PESSIMISM * self.relaxation.tolls.limit(self.assumed))
 
     def _wide(self) -> Iterator[bool]:
         """Searches over all stages, wider and wider."""
@@ -278,7 +281,7 @@ class _Improvement:
             return inf
         best, proposal = self.pool[0]
         known = self.hope * proposal.price
-        wide = most == TRIED and self.space.problem.objective is Objective.LATENCY
+        wide = most == TRIED and self.space.problem.objective is not Objective.WEAR
         return max(known, PESSIMISM * best.score[0]) if wide else known
 
     def _finish(self, candidate: Candidate) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, product
 
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Objective, Selection, TaskGraph
+from ooc_solve.models.vocabulary import Budget, Selection, TaskGraph
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.heuristics import space_of
@@ -59,11 +59,6 @@ def least_sram(problem: Problem) -> LeastSram | None:
     return _least_sram(_unbounded(problem))
 
 
-def unbudgeted(problem: Problem) -> Problem:
-    """The same problem without a write budget, judged by latency."""
-    return replace(problem, objective=Objective.LATENCY, write_budget_bytes=None)
-
-
 @lru_cache(maxsize=32)
 def _relaxed(full: Problem) -> tuple[Space, int] | None:
     """A space with room around the least arena in which something fits, and that least.
@@ -83,7 +78,7 @@ def _relaxed(full: Problem) -> tuple[Space, int] | None:
 
 
 def _unbounded(problem: Problem) -> Problem:
-    return at_size(unbudgeted(problem), problem.target.board.usable_bytes)
+    return at_size(problem.bare, problem.target.board.usable_bytes)
 
 
 @lru_cache(maxsize=32)
@@ -194,9 +189,3 @@ def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
         if need + kept > worst[1] + worst[2]:
             worst = (stage[0], need, kept)
     return worst
-
-
-def least_writes(problem: Problem) -> int | None:
-    """Least bytes written per inference with the problem's SRAM, None if nothing fits at all."""
-    selected = SelectionModel(build_space(unbudgeted(problem))).solve(Aim.WRITES, Budget(10.0, 1, 1))
-    return selected.value if selected.selection is not None else None

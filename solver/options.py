@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
+from ooc_solve.models.energy import Rates, Traffic, erased_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
-    Objective,
     Op,
     OpKind,
     RegionName,
@@ -51,7 +51,8 @@ class Option:
     the largest tiles of all kinds together when every fetched stripe starts and ends
     anywhere in its granules;
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
-    time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors.
+    time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors,
+    ``storage_pj`` the energy of all transfers (`models.energy`).
     """
 
     tilings: tuple[Tiling, ...]
@@ -68,6 +69,7 @@ class Option:
     bytes_written: int
     tasks: int
     largest_bytes: int
+    storage_pj: int = 0
 
     @property
     def tiling(self) -> Tiling:
@@ -93,9 +95,7 @@ def _costs_of(full: Problem) -> OptionCosts:
 def costs_of(problem: Problem) -> OptionCosts:
     """The costs that a problem shares with the same problem under other budgets and objectives."""
     usable = problem.target.board.usable_bytes
-    return _costs_of(
-        replace(problem, sram_bytes=usable, objective=Objective.LATENCY, write_budget_bytes=None)
-    )
+    return _costs_of(replace(problem.bare, sram_bytes=usable))
 
 
 def sizes(total: int, limit: int = 9) -> list[int]:
@@ -187,6 +187,19 @@ class OptionCosts:
 
     def _write_ns(self, region: RegionName, size: int, segments: int) -> int:
         return write_ns(self.problem.target, self._store(region), size, segments)
+
+    def read_pj(self, region: RegionName, size: int, requests: int) -> int:
+        """Least energy of reading so many bytes in at least so many requests."""
+        return self._pj(region, Traffic(read_bytes=size, reads=requests))
+
+    def written_pj(self, region: RegionName, size: int, requests: int) -> int:
+        """Least energy of writing so many bytes in at least so many requests, none of them empty."""
+        erased = requests * erased_bytes(self._store(region).storage, 1)
+        return self._pj(region, Traffic(written_bytes=size, writes=requests, erased_bytes=erased))
+
+    def _pj(self, region: RegionName, traffic: Traffic) -> int:
+        rates = Rates.of(self.problem.target).stores[self.problem.store_index(region)]
+        return int(rates.picojoules(traffic))
 
     # ---------------------------------------------------------------- enumeration
 
@@ -296,7 +309,7 @@ class OptionCosts:
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
         room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
-        checking = crypto = 0
+        checking = crypto = pj = 0
         tasks = rows * columns * groups * splits
         for k, residence in enumerate(inputs):
             if residence == KEPT:
@@ -314,6 +327,7 @@ class OptionCosts:
             if tiling.hold_inputs and not self._own_planes(geometry, k, residence):
                 held_inputs += slot
             bytes_read, tasks = bytes_read + size, tasks + count
+            pj += self.read_pj(self.region_of(op.inputs[k]), size, count)
         if op.weights is not None:
             slot, total_ns, head_ns, size, count, held_weights, checking = self._weight_cost(geometry)
             channel = self.channel_of(RegionName.IMAGE)
@@ -322,6 +336,7 @@ class OptionCosts:
             slots.append(slot)
             room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
+            pj += self.read_pj(RegionName.IMAGE, size, count)
         if splits > 1:
             elements = geometry.output_box((0, 0, 0, 0)).elements
             slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
@@ -336,6 +351,7 @@ class OptionCosts:
             reads[self.channel_of(region)] += total_ns
             slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
+            pj += self.written_pj(region, size, count)
         regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
         granules = tuple(map(self._granule, regions))
         workspace = Workspace(
@@ -346,7 +362,7 @@ class OptionCosts:
         return Option(
             (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
-            min(need, max(slots, default=0)),
+            min(need, max(slots, default=0)), pj,
         )  # fmt: skip
 
     def channel_of(self, region: RegionName) -> str:
@@ -599,4 +615,5 @@ def _dominates(a: Option, b: Option) -> bool:
         and a.bytes_read <= b.bytes_read
         and a.bytes_written <= b.bytes_written
         and a.tasks <= b.tasks
+        and a.storage_pj <= b.storage_pj
     )

@@ -17,7 +17,7 @@ from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, ope
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
-from ooc_solve.models.vocabulary import Box, LoopOrder, Objective, Op, OpKind, RegionName, Tensor
+from ooc_solve.models.vocabulary import Box, LoopOrder, Op, OpKind, RegionName, Tensor
 from ooc_solve.solver.expansion import (
     ACCUMULATOR_BYTES,
     SelectionError,
@@ -75,9 +75,7 @@ def _profiles_of(full: Problem) -> Profiles:
 def profiles_of(problem: Problem) -> Profiles:
     """The profiles that a problem shares with the same problem under other budgets and objectives."""
     usable = problem.target.board.usable_bytes
-    return _profiles_of(
-        replace(problem, sram_bytes=usable, objective=Objective.LATENCY, write_budget_bytes=None)
-    )
+    return _profiles_of(replace(problem.bare, sram_bytes=usable))
 
 
 class Profiles:

@@ -42,6 +42,7 @@ from ooc_solve.solver.maxplus import (
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import Space, build_space, stored_bytes
 from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
+from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.workspace import Ranges, input_ranges
 
 Mask = NDArray[np.bool_]
@@ -333,7 +334,7 @@ class Stock:
     @classmethod
     def of(cls, problem: Problem) -> Stock:
         """Nothing known yet."""
-        costs, steps = _steps_of(at_size(problem, problem.target.board.usable_bytes))
+        costs, steps = _steps_of(at_size(problem.bare, problem.target.board.usable_bytes))
         return cls(problem, Lives(problem), costs, Staircases(_stairs_of(problem)), steps, {})
 
 
@@ -373,6 +374,7 @@ class Options:
         self.stock, self.stages, self.laid_out = stock, stages, laid_out
         self.problem, self.lives, self.costs = stock.problem, stock.lives, stock.costs
         self.staircases, self.stairs = stock.staircases, stock.staircases.stairs
+        self.tolls = Tolls(stock.problem)
         self.channels = len(self.costs.channels)
         self.dimensions = 2 * self.channels + 1
         self.options: list[list[Option]] = []
@@ -532,6 +534,12 @@ class Options:
         """Bytes, ns and channel of the load of a network input that is kept."""
         ns = self.costs.read_ns(RegionName.INPUT, stored_bytes(self.problem, name))
         return self.lives.size[name], ns, self.costs.channel_of(RegionName.INPUT)
+
+    def toll_ns(self, stage: int, numbers: Sequence[int]) -> Ints:
+        """What options of a stage cost beside time (see `tolls`)."""
+        if self.tolls.free:
+            return np.zeros(len(numbers), np.int64)
+        return np.array([self.tolls.of(stage, self.options[stage][n]) for n in numbers], np.int64)
 
     def batch(self, stage: int, state: State, output: int, operators: int) -> Batch:
         """The options of a stage that fit a state before it and a residence of its output."""
@@ -876,7 +884,10 @@ class Round:
         rounds = powers(chains(powers(single, count), row_runs), row_count)
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
-        return [(key, mask, own) for (key, mask, _, _), own in zip(fitting, whole, strict=True)]
+        return [
+            (key, mask, own + self.options.toll_ns(key[0], batch.options))
+            for (key, mask, batch, _), own in zip(fitting, whole, strict=True)
+        ]
 
     def _fitting(self, key: Key, mask: Mask) -> tuple[Key, Mask, Batch, Ints] | None:
         """Options of a batch that fit, and the matrices of their single kernels; None if none do."""
@@ -1053,6 +1064,7 @@ class Relaxation:
     ) -> None:
         stages = _stages((build_space(problem),) if spaces is None else spaces)
         self.survivors = tuple(stage.options for stage in stages)
+        self.tolls = Tolls(problem)
         self._search: _Search | None = None
         self._alive: Alive = {}
         self._assumed: int | None = None
@@ -1070,6 +1082,15 @@ class Relaxation:
         """The bound so far, at most the least makespan assumed."""
         proven = 0 if self._search is None else self._search.proven_ns
         return proven if self._assumed is None else min(proven, self._assumed)
+
+    @property
+    def bound(self) -> int:
+        """The bound in terms of the problem's objective."""
+        return self.tolls.value(self.bound_ns)
+
+    def excludes(self, value: int, deadline: float = math.inf) -> bool:
+        """Whether no plan is better than a value of the problem's objective."""
+        return self.refutes(self.tolls.limit(value), deadline)
 
     @property
     def feasible(self) -> bool:
@@ -1131,3 +1152,14 @@ def latency_bound(
         relaxation.assume(incumbent_ns, deadline)
     relaxation.climb(deadline)
     return Bound(relaxation.bound_ns, relaxation.survivors)
+
+
+def proven_bound(problem: Problem, incumbent: int, deadline: float, spaces: Sequence[Space]) -> int:
+    """Bound the objective of every plan whose options are in the spaces; at most the incumbent's value.
+
+    For energy the length of a path is its makespan and the tolls of its options (`tolls`).
+    """
+    relaxation = Relaxation(problem, spaces, deadline)
+    relaxation.assume(relaxation.tolls.limit(incumbent), deadline)
+    relaxation.climb(deadline)
+    return min(incumbent, relaxation.bound)

@@ -5,13 +5,14 @@ What is compared are schedules with addresses, not estimates.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
+from math import inf
 
-from ooc_solve.models.cost import energy_nj, interruption_ns
+from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -19,12 +20,13 @@ from ooc_solve.models.vocabulary import (
     Schedule,
     Selection,
     TaskGraph,
-    TaskKind,
 )
 from ooc_solve.solver import listing
 from ooc_solve.solver.allocation_schedule import counted, packed_schedules
 from ooc_solve.solver.allocation_search import UNLIMITED
+from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.placement import place
@@ -80,65 +82,78 @@ class Candidate:
     score: Score
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges schedules of one graph: what they have in common is counted once."""
+
+    problem: Problem
+    compute_ns: int
+    traffic: tuple[Traffic, ...]
+    written: int
+    tasks: int
+    hottest: int
+
+    @classmethod
+    def of(cls, problem: Problem, graph: TaskGraph) -> Judge:
+        """The judge of the schedules of a graph."""
+        traffic, hottest = traffic_of(problem, graph), hottest_programs(problem, graph)
+        return cls(problem, compute_ns(graph), traffic, written_bytes(graph), len(graph.tasks), hottest)
+
+    def score(self, makespan: int) -> Score:
+        """Value of a schedule: the objective first, the other figures break ties, latency before all others."""
+        energy = energy_nj(self.problem.target, self.compute_ns, makespan, self.traffic)
+        first = {
+            Objective.LATENCY: makespan,
+            Objective.ENERGY: energy,
+            Objective.WEAR: self.written,
+        }[self.problem.objective]
+        return first, makespan, energy, self.written, self.hottest, self.tasks
+
+
 def score_of(problem: Problem, graph: TaskGraph, makespan: int) -> Score:
     """Value of a schedule of a graph: the objective first, the other figures break ties."""
-    stores = problem.target.stores
-    read, written = [0] * len(stores), [0] * len(stores)
-    compute = 0
-    for task in graph.tasks:
-        if task.transfer is None:
-            compute += task.duration_ns
-            continue
-        store = problem.store_index(task.transfer.region)
-        (read if task.kind is TaskKind.LOAD else written)[store] += task.transfer.size_bytes
-    energy = energy_nj(problem.target, compute, makespan, tuple(zip(read, written, strict=True)))
-    first = {
-        Objective.LATENCY: makespan,
-        Objective.ENERGY: energy,
-        Objective.WEAR: sum(written),
-    }[problem.objective]
-    return first, makespan, energy, sum(written), len(graph.tasks)
+    return Judge.of(problem, graph).score(makespan)
 
 
-def within_writes(problem: Problem, graph: TaskGraph) -> bool:
-    """Whether a graph keeps to the write budget."""
-    if problem.write_budget_bytes is None:
-        return True
-    written = sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
-    return written <= problem.write_budget_bytes
+NEARLY = 1.1
+"""Selections whose quick schedules take up to so many times what the budgets allow are scheduled in all ways."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A selection with its tasks, and how long they take if bytes are counted and have no addresses."""
+    """A selection with its tasks, and how long they take if bytes are counted and have no addresses.
+
+    ``allowed_ns`` is the longest makespan within the budgets, infinite without any.
+    """
 
     selection: Selection
     graph: TaskGraph
     counted_ns: int
+    allowed_ns: float
 
 
 def drafted(problem: Problem, selection: Selection) -> Draft | None:
-    """What a selection comes to at best, quickly; None if it cannot be carried out within the write budget."""
+    """What a selection comes to at best, quickly; None if it cannot be carried out within the budgets."""
     try:
         graph = expand(problem, selection)
     except SelectionError:
         return None
-    if not within_writes(problem, graph):
+    allowed = allowed_makespan_ns(problem, graph)
+    if allowed < 0:
         return None
     times = (counted(problem, graph, policy) for policy in REPAIRED)
-    return Draft(selection, graph, min((t.makespan_ns for t in times if t is not None), default=UNLIMITED))
+    counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
+    return Draft(selection, graph, counted_ns, allowed)
 
 
 def evaluate(problem: Problem, selection: Selection) -> Candidate | None:
-    """Best of a few list schedules of a selection, None if it cannot be carried out."""
+    """Best of a few list schedules of a selection, None if it cannot be carried out within the budgets."""
     draft = drafted(problem, selection)
     return None if draft is None else carried_out(problem, draft, 0)
 
 
-def carried_out(
-    problem: Problem, draft: Draft, below_ns: int, deadline: float = math.inf
-) -> Candidate | None:
-    """Best of a few list schedules, None if none is found.
+def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float = inf) -> Candidate | None:
+    """Best of a few list schedules, None if none is found within the budgets.
 
     Where counting bytes alone gives less than that and ``below_ns``, tiles are packed again until they have
     addresses.
@@ -152,18 +167,21 @@ def carried_out(
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
         return None
-    score = score_of(problem, graph, makespan_ns(graph, best.start_ns))
-    return Candidate(draft.selection, graph, best, score)
+    makespan = makespan_ns(graph, best.start_ns)
+    found = Candidate(draft.selection, graph, best, score_of(problem, graph, makespan))
+    if draft.allowed_ns < makespan <= NEARLY * draft.allowed_ns:
+        found = polish(problem, found, deadline)
+    return found if found.score[1] <= draft.allowed_ns else None
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """The same selection under the whole portfolio of placements and priorities."""
     effort = 8 if len(candidate.graph.tasks) <= MANY_TASKS else 3
-    best = candidate
+    best, judge = candidate, Judge.of(problem, candidate.graph)
     policies = POLICIES if effort == 8 else QUICK_POLICIES
     listed = prefetch_schedules(problem, candidate.graph, effort)
     for schedule in chain(woven(problem, candidate.graph, policies), listed):
-        score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
+        score = judge.score(makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
@@ -172,7 +190,7 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
         return best
     counting = COUNTING if effort == 8 else QUICK_COUNTING
     for schedule in packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline):
-        score = score_of(problem, candidate.graph, makespan_ns(candidate.graph, schedule.start_ns))
+        score = judge.score(makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
     return best

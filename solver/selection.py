@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from itertools import product
 
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import align_up, read_ns, write_ns
+from ooc_solve.models.energy import Rates
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
@@ -99,6 +101,7 @@ class WholeTransfer:
     ns: int
     bytes_read: int
     bytes_written: int
+    storage_pj: int
 
 
 def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
@@ -106,12 +109,18 @@ def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
     if problem.io is IoPlace.SRAM:
         return ()
     target, store, network = problem.target, problem.activation_store, problem.network
-    resource = problem.resource_of(store)
+    resource, costs = problem.resource_of(store), costs_of(problem)
     size = {name: stored_bytes(problem, name) for name in (*network.inputs, *network.outputs)}
-    loads = [WholeTransfer(n, resource, read_ns(target, store, size[n]), size[n], 0) for n in network.inputs]
+    loads = [
+        WholeTransfer(n, resource, read_ns(target, store, size[n]), size[n], 0,
+                      costs.read_pj(RegionName.INPUT, size[n], 1))
+        for n in network.inputs
+    ]  # fmt: skip
     stores = [
-        WholeTransfer(n, resource, write_ns(target, store, size[n]), 0, size[n]) for n in network.outputs
-    ]
+        WholeTransfer(n, resource, write_ns(target, store, size[n]), 0, size[n],
+                      costs.written_pj(RegionName.OUTPUT, size[n], 1))
+        for n in network.outputs
+    ]  # fmt: skip
     return (*loads, *stores)
 
 
@@ -272,6 +281,8 @@ class SelectionModel:
         self.memory_per_stage(slack, firm)
         self.buffers_in_banks()
         self.write_budget()
+        self.latency_budget()
+        self.energy_budget()
 
     # ------------------------------------------------------------------------ rules
 
@@ -380,8 +391,21 @@ class SelectionModel:
 
     def write_budget(self) -> None:
         """Bytes written per inference stay within the budget."""
-        if self.problem.write_budget_bytes is not None:
-            self.model.add(self._written() <= self.problem.write_budget_bytes)
+        most = self.problem.most_written_bytes
+        if most is not None:
+            self.model.add(self._written() <= most)
+        if self.problem.most_programs == 0:
+            self.model.add(self._written() == 0)
+
+    def latency_budget(self) -> None:
+        """The least makespan that the chosen options allow stays within the budget."""
+        if self.problem.limits.latency_ns is not None:
+            self.model.add(self.makespan <= self.problem.limits.latency_ns)
+
+    def energy_budget(self) -> None:
+        """The least energy that the chosen options allow stays within the budget."""
+        if self.problem.limits.energy_nj is not None:
+            self.model.add(self.energy_pj <= 1000 * self.problem.limits.energy_nj)
 
     # ------------------------------------------------------------------- objectives
 
@@ -416,10 +440,10 @@ class SelectionModel:
             return self._total(lambda o: o.compute_ns + o.total_io_ns)
         if aim is Aim.LAYER_OVERLAP:
             return self._total(lambda o: max(o.compute_ns, o.total_io_ns) + o.total_io_ns // 64)
-        makespan = self._makespan()
-        return makespan if aim is Aim.MAKESPAN_BOUND else self._energy(makespan)
+        return self.makespan if aim is Aim.MAKESPAN_BOUND else self.energy_pj
 
-    def _makespan(self) -> Expression:
+    @cached_property
+    def makespan(self) -> Expression:
         """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
         model, ops = self.model, self.problem.network.ops
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
@@ -448,25 +472,15 @@ class SelectionModel:
         )
         return 2 * (sum(longest) + sum(w.ns for w in self.whole)) + 1
 
-    def _energy(self, makespan: Expression) -> Expression:
-        """Lower estimate of the energy in picojoules; a uW over a us is a pJ.
-
-        Coarser units than the figures have, rounded down, keep the sums within 64 bits.
-        """
-        board, stores = self.problem.target.board, self.problem.target.stores
-        active, wait = int(board.active_mw * 1000), int(board.io_wait_mw * 1000)
-        if not board.overlaps_cpu:
-            wait = active  # it moves the data itself
-        idle = sum(int(s.storage.idle_mw * 1000) for s in stores)
-        read = min(int(s.storage.read_nj_per_byte * 1000) for s in stores)
-        write = int(self.problem.activation_store.storage.write_nj_per_byte * 1000)
-        own = self._total(
-            lambda o: (active - wait) * o.compute_ns // 1000 + o.bytes_read * read + o.bytes_written * write
-        )
-        own += self._whole_total(lambda w: w.bytes_read * read + w.bytes_written * write)
+    @cached_property
+    def energy_pj(self) -> Expression:
+        """Lower estimate of the energy in pJ, rounded down term by term to stay within 64 bits."""
+        rates = Rates.of(self.problem.target)
+        own = self._total(lambda o: int(rates.per_compute_ns * o.compute_ns) + o.storage_pj)
+        own += self._whole_total(lambda w: w.storage_pj)
         makespan_us = self.model.new_int_var(0, self._horizon_ns() // 1000, "makespan_us")
-        self.model.add(1000 * makespan_us + 999 >= makespan)
-        return own + (wait + idle) * makespan_us
+        self.model.add(1000 * makespan_us + 999 >= self.makespan)
+        return own + int(1000 * rates.per_ns) * makespan_us
 
     # ---------------------------------------------------------------------- solving
 

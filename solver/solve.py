@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log
 
-from ooc_solve.models.cost import energy_nj, interruption_ns
+from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
@@ -20,8 +21,19 @@ from ooc_solve.models.vocabulary import (
     Selection,
     Status,
 )
+from ooc_solve.solver.allowance import excesses
+from ooc_solve.solver.budgets import (
+    BOUND_AIMS,
+    budgeted_bound,
+    is_budgeted,
+    limited_aims,
+    most_value,
+    narrowed,
+    united,
+)
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.expansion import expand
+from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.heuristics import (
     Scheduler,
     assignment,
@@ -40,18 +52,15 @@ from ooc_solve.solver.heuristics import (
 )
 from ooc_solve.solver.improvement import improve
 from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
-from ooc_solve.solver.least import least_sram, least_writes, unbudgeted
+from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.ordering import least_peak
-from ooc_solve.solver.relaxation import Relaxation, latency_bound
-from ooc_solve.solver.search import (
-    Candidate,
-    first_candidates,
-    score_of,
-    within_writes,
-)
-from ooc_solve.solver.selection import Aim, SelectionModel, least_compute_ns
+from ooc_solve.solver.relaxation import Relaxation, proven_bound
+from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
+from ooc_solve.solver.selection import SelectionModel, Space, least_compute_ns
+from ooc_solve.solver.shortfall import why_infeasible
+from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
 
 Progress = Callable[[str, float, int | None, int], None]
@@ -104,7 +113,35 @@ def cp_sat(
     candidates, and so are the plans ``known`` for this problem, which took ``spent_s`` of the time
     limit. Operators run in the order of the problem, and also in the one with the least peak; the
     bound holds for both. Ctrl-C ends the search; what is known by then is returned.
+
+    Wear is minimised by searches for latency under write budgets (see `sparing`).
     """
+    result = _solved(problem, budget, progress, known, spent_s, parts)
+    if result.plan is not None:
+        return result
+
+    def search(here: Problem, budget: Budget) -> Result:
+        return _solved(here, budget, None, (), 0.0, parts)
+
+    return replace(result, reason=why_infeasible(problem, search, budget))
+
+
+def _solved(
+    problem: Problem,
+    budget: Budget,
+    progress: Progress | None,
+    known: Sequence[Plan | None],
+    spent_s: float,
+    parts: Parts,
+) -> Result:
+    """`cp_sat` without the reason why nothing is found."""
+    if problem.objective is Objective.WEAR:
+
+        def search(here: Problem, budget: Budget) -> Result:
+            return _solved(here, budget, _by_writes(progress, here), known, 0.0, parts)
+
+        left = replace(budget, time_limit_s=max(budget.time_limit_s - spent_s, budget.time_limit_s / 2))
+        return least_wear(problem, left, search, least_written)
     descent, interrupted = _Descent(problem, budget, progress, spent_s, parts), False
     try:
         descent.search()
@@ -114,17 +151,24 @@ def cp_sat(
     return _concluded(descent, known, interrupted)
 
 
+def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
+    """Tell the progress of a search for latency under a write budget by what it may write."""
+    if progress is None:
+        return None
+    tell, most = progress, here.most_written_bytes
+    return lambda what, seconds, best, _: tell(what, seconds, None if best is None else most, 0)
+
+
 def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
     """The best plan that is known, with what is proven."""
     problem, budget = descent.problem, descent.budget
-    given = [candidate_of(problem, plan) for plan in known if plan is not None]
-    best = min([*given, *descent.found], key=lambda c: c.score, default=None)
-    if best is None and interrupted:
+    given = [candidate_of(problem, plan) for plan in known if plan and not excesses(problem, plan.figures)]
+    plan = _best_plan(problem, [*given, *descent.found])
+    if plan is None and interrupted:
         raise KeyboardInterrupt
-    best = best or _least_candidate(problem)
-    if best is None:
-        return _nothing("cp-sat", problem, descent.seconds)
-    plan = plan_of(ordered(problem, best.selection.order), best, "cp-sat")
+    plan = plan or _best_plan(problem, _least_candidates(problem))
+    if plan is None:
+        return Result("cp-sat", Status.INFEASIBLE, None, None, descent.bound or 0, descent.seconds)
     objective = value(problem.objective, plan.figures)
     left_s = descent.deadline - time.monotonic()
     if descent.bound is not None or interrupted or (descent.floor and left_s <= 0):
@@ -134,6 +178,17 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
     return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
+
+
+def _best_plan(problem: Problem, candidates: Sequence[Candidate]) -> Plan | None:
+    """The best candidate as a plan that keeps to the budgets: interruptions may make one exceed them."""
+    for candidate in sorted(candidates, key=lambda c: c.score):
+        here = ordered(problem, candidate.selection.order)
+        plan = settled(here, candidate, "cp-sat")
+        if not excesses(here, plan.figures):
+            checked(here, plan)
+            return plan
+    return None
 
 
 class _Descent:
@@ -201,9 +256,8 @@ class _Descent:
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
         self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
-        if self.problem.objective is Objective.LATENCY:
-            spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
-            self.floor = min((f for f in map(least_compute_ns, spaces) if f is not None), default=0)
+        spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
+        self.floor = min(map(least_value, spaces))
         self.tell(low)
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
@@ -217,8 +271,8 @@ class _Descent:
 
     @property
     def relaxed(self) -> bool:
-        """Whether the relaxation bounds what is asked for."""
-        return self.parts.relaxation and self.problem.objective is Objective.LATENCY
+        """Whether the relaxation says which rungs are of use."""
+        return self.parts.relaxation
 
     def _look(self, size: int) -> Rung:
         if size not in self.known:
@@ -237,22 +291,35 @@ class _Descent:
         for lane in rung.lanes:
             start = next((s for s in starts if s.selection.order == lane.problem.network.order), None)
             if start is None or lane.allows(start.score[0]):
+                start = self._within_limits(lane) or start if limited_aims(self.problem) else start
                 self._improve(lane, start)
         self.tell(size)
 
+    def _within_limits(self, lane: Lane) -> Candidate | None:
+        """The plan that is best in a figure that has a budget, where another one is to be minimised."""
+        before = len(self.found)
+        for aim in limited_aims(self.problem):
+            judged = Lane(replace(lane.problem, objective=aim), self.relaxed_until, self.relaxed)
+            self._improve(judged, None)
+        return min(self.found[before:], key=lambda c: c.score, default=None)
+
     def _improve(self, lane: Lane, start: Candidate | None) -> None:
         """Search for better plans on one rung; small graphs are solved to the end."""
-        size, stages = lane.problem.sram_bytes, len(lane.problem.network.ops)
+        here, size, stages = lane.problem, lane.problem.sram_bytes, len(lane.problem.network.ops)
         effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
 
         def keep(candidate: Candidate) -> None:
-            self.found.append(candidate)
+            score = candidate.score
+            if here.objective is not self.problem.objective:
+                score = score_of(replace(here, objective=self.problem.objective), candidate.graph, score[1])
+            self.found.append(replace(candidate, score=score))
             self.tell(size)
 
         found = start
         if self.parts.beam:
-            space = space_of(lane.problem)
-            found = improve(space, start, effort, self.budget.seed, self.search_ends, lane.relaxation, keep)
+            found = improve(
+                lane.space, start, effort, self.budget.seed, self.search_ends, lane.relaxation, keep
+            )
         if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
             return
         if len(found.graph.tasks) <= self.parts.exact:
@@ -260,9 +327,13 @@ class _Descent:
 
     def prove(self) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
-        if self.best is not None and self.bound is not None and self.bound < self.best:
-            proven = relaxed_bound(self.problem, self.rungs_seen, self.best, self.deadline)
-            self.bound = max(self.bound, proven)
+        if self.best is None or self.bound is None or self.bound >= self.best:
+            return
+        if is_budgeted(self.problem):
+            seconds = max(1.0, (self.deadline - time.monotonic()) / 3)
+            self.bound = max(self.bound, united_bound(self.problem, self.rungs_seen, seconds) or 0)
+        proven = relaxed_bound(self.problem, self.rungs_seen, self.best, self.deadline)
+        self.bound = max(self.bound, proven)
 
     def tell(self, size: int) -> None:
         """Report the state of the search."""
@@ -290,8 +361,10 @@ class Lane:
     def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
         self.problem, self.deadline = problem, deadline
         self.relaxation: Relaxation | None = None
+        self.space = space_of(problem)
         if relaxed:
-            self.relaxation = Relaxation(problem, [space_of(problem)], deadline)
+            self.space = narrowed(self.space, deadline)
+            self.relaxation = Relaxation(problem, [self.space], deadline)
 
     @property
     def bound(self) -> int | None:
@@ -300,16 +373,18 @@ class Lane:
             return _order_bound(self.problem, RUNG_BOUND_S, None)
         if not self.relaxation.feasible:
             return None
-        return max(self.relaxation.bound_ns, least_compute_ns(space_of(self.problem)) or 0)
+        return max(self.relaxation.bound, least_value(self.space))
 
     def allows(self, best: int | None) -> bool:
-        """Whether there may be a plan, and a better one than is known."""
+        """Whether there may be a plan within the budget, and a better one than is known."""
+        most = most_value(self.problem)
+        below = min((v for v in (best, None if most is None else most + 1) if v is not None), default=None)
         if self.relaxation is None:
-            floor = _order_bound(self.problem, RUNG_BOUND_S, best)
-            return floor is not None and (best is None or floor < best)
-        if best is None:
+            floor = _order_bound(self.problem, RUNG_BOUND_S, below)
+            return floor is not None and (below is None or floor < below)
+        if below is None or not self.relaxation.feasible:
             return self.relaxation.feasible
-        return not self.relaxation.refutes(best, self.deadline)
+        return not self.relaxation.excludes(below, self.deadline)
 
 
 class Rung:
@@ -358,13 +433,33 @@ def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
 
 
 def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
-    """What the rules make of one rung, the last of the comparison first, as they are mostly the better ones."""
-    found: list[Candidate] = []
+    """What the rules make of one rung within the budgets.
+
+    What they make of it without budgets is known soon where several budgets are tried on one rung; if
+    none of that keeps to them, the rules that choose their tiles by the write budget have their turn.
+    """
+    plans = _plans_by_rules(here.bare, deadline)
+    if not is_budgeted(here):
+        return [candidate_of(here, plan) for plan in plans]
+    found = [
+        candidate_of(here, plan)
+        for plan in plans
+        if not excesses(here, figures_of(here, plan.graph, plan.schedule))
+    ]
+    if found:
+        return found
+    return [candidate_of(here, plan) for plan in _plans_by_rules(here, deadline, enough=1)]
+
+
+def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -> list[Plan]:
+    """Plans of the rules, the last of the comparison first, as they are mostly the better ones."""
+    found: list[Plan] = []
     for rule in reversed(HEURISTICS.values()):
-        if time.monotonic() > deadline and any(len(start.graph.tasks) > QUICK_TASKS for start in found):
+        late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
+        if late or (enough is not None and len(found) >= enough):
             break
         plan = _ruled(rule, here).plan
-        found += [] if plan is None else [candidate_of(here, plan)]
+        found += [] if plan is None else [plan]
     return found
 
 
@@ -375,13 +470,13 @@ def candidate_of(problem: Problem, plan: Plan) -> Candidate:
     return Candidate(plan.selection, graph, plan.schedule, score_of(problem, graph, plan.figures.latency_ns))
 
 
-def _least_candidate(problem: Problem) -> Candidate | None:
+def _least_candidates(problem: Problem) -> list[Candidate]:
     """The plan with the least SRAM known, if it fits where no rung does."""
     least = least_sram(problem)
     if least is None or least.sram_bytes > problem.sram_bytes:
-        return None
-    found = least.candidate
-    return found if within_writes(problem, found.graph) else None
+        return []
+    found = evaluate(problem, least.candidate.selection)
+    return [found] if found is not None else [] if is_budgeted(problem) else [least.candidate]
 
 
 def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Selection]) -> Candidate:
@@ -403,13 +498,6 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
     return Candidate(candidate.selection, graph, schedule, found)
 
 
-BOUND_AIMS = {
-    Objective.LATENCY: Aim.MAKESPAN_BOUND,
-    Objective.ENERGY: Aim.ENERGY,
-    Objective.WEAR: Aim.WRITES,
-}
-
-
 def rung_bound(here: Problem, seconds: float, below: int | None = None) -> int | None:
     """Bound of the objective over the option space of one rung; None if nothing fits or none is ``below``."""
     floors = (_order_bound(there, seconds, below) for there in _orders(here))
@@ -429,13 +517,36 @@ def _order_bound(here: Problem, seconds: float, below: int | None) -> int | None
     selected = SelectionModel(space).solve(BOUND_AIMS[here.objective], Budget(max(1.0, seconds), 1, 1), below)
     if selected.status is Status.INFEASIBLE:
         return None
-    compute = least_compute_ns(space) or 0
-    trivial = {
+    return max(least_value(space), selected.bound)
+
+
+def least_value(space: Space) -> int:
+    """What computing alone takes of the objective."""
+    compute, target = least_compute_ns(space) or 0, space.problem.target
+    return {
         Objective.LATENCY: compute,
-        Objective.ENERGY: energy_nj(here.target, compute, compute, [(0, 0)] * len(here.target.stores)),
+        Objective.ENERGY: energy_nj(target, compute, compute, [Traffic()] * len(target.stores)),
         Objective.WEAR: 0,
-    }[here.objective]
-    return max(trivial, selected.bound)
+    }[space.problem.objective]
+
+
+def least_written(problem: Problem, seconds: float) -> int | None:
+    """Least bytes written by the options that are offered for the SRAM asked for, the budgets kept.
+
+    None if nothing keeps to them.
+    """
+    offered = rungs(problem)[:1] or (problem.sram_bytes,)
+    return united_bound(problem, [at_size(problem, size) for size in offered], seconds)
+
+
+def united_bound(problem: Problem, rungs_seen: Sequence[Problem], seconds: float) -> int | None:
+    """Bound of the objective over the options of several rungs together, the budgets kept; None if nothing is."""
+    found, orders = [], _orders(problem)
+    for there in orders:
+        spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
+        deadline = time.monotonic() + seconds / len(orders)
+        found.append(budgeted_bound(united(there, spaces), seconds / len(orders), deadline))
+    return min((bound for bound in found if bound is not None), default=None)
 
 
 @lru_cache(maxsize=64)
@@ -461,14 +572,14 @@ def lower_bound(problem: Problem, budget: Budget, value_of_plan: int) -> int:
 
 def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, deadline: float) -> int:
     """What the (max,+) relaxation proves for the options of several rungs together; 0 if it says nothing."""
-    if problem.objective is not Objective.LATENCY or not rungs_seen:
+    if problem.objective is Objective.WEAR or not rungs_seen:
         return 0
     orders = _orders(problem)
     least = best
     for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
         spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
         until = time.monotonic() + max(0.0, deadline - time.monotonic()) / left
-        least = min(least, latency_bound(there, best, until, spaces).value_ns)
+        least = min(least, proven_bound(there, best, until, spaces))
     return least
 
 
@@ -480,11 +591,16 @@ def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
     InternalError
         If the validator finds a violation: the plan is withheld.
     """
-    found, request_ns = candidate.schedule, interruption_ns(problem.target)
-    schedule = settle(candidate.graph, found.start_ns, found.address, request_ns)
-    plan = finish(problem, candidate.selection, candidate.graph, schedule, name)
+    plan = settled(problem, candidate, name)
     checked(problem, plan)
     return plan
+
+
+def settled(problem: Problem, candidate: Candidate, name: str) -> Plan:
+    """A candidate as a plan, every task as early as the order allows."""
+    found, request_ns = candidate.schedule, interruption_ns(problem.target)
+    schedule = settle(candidate.graph, found.start_ns, found.address, request_ns)
+    return finish(problem, candidate.selection, candidate.graph, schedule, name)
 
 
 def checked(problem: Problem, plan: Plan) -> None:
@@ -495,29 +611,6 @@ def checked(problem: Problem, plan: Plan) -> None:
         raise InternalError(
             f"The plan of scheduler '{plan.scheduler}' breaks the rule '{first.rule}': {first.message}"
         )
-
-
-def _nothing(name: str, problem: Problem, seconds: float) -> Result:
-    return Result(name, Status.INFEASIBLE, None, None, 0, seconds, why_infeasible(problem))
-
-
-def why_infeasible(problem: Problem) -> str:
-    """Which budget fails, by how many bytes, and what the least feasible value is."""
-    least = least_sram(unbudgeted(problem))
-    if least is None:
-        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
-    if least.sram_bytes <= problem.sram_bytes and problem.write_budget_bytes is not None:
-        writes = least_writes(problem)
-        return (
-            f"at least {writes} bytes must be written per inference with {problem.sram_bytes} bytes of SRAM, "
-            f"but the write budget is {problem.write_budget_bytes}"
-        )
-    op = problem.network.ops[least.stage]
-    return (
-        f"the least SRAM known to work is {least.sram_bytes} bytes, {least.sram_bytes - problem.sram_bytes} more "
-        f"than given: layer '{op.name}' asks for {least.need_bytes} bytes of tiles beside "
-        f"{least.kept_bytes} bytes of kept tensors (no plan of this kind fits in less than {least.bound_bytes})"
-    )
 
 
 def on_rungs(rule: Scheduler) -> Scheduler:
@@ -537,7 +630,7 @@ def on_rungs(rule: Scheduler) -> Scheduler:
     return schedule
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _ruled(rule: Scheduler, here: Problem) -> Result:
     """What a rule gives for one rung: no rule needs to know what it may spend."""
     return rule(here, Budget())
@@ -595,8 +688,10 @@ def _is_large(result: Result) -> bool:
     return result.plan is not None and len(result.plan.graph.tasks) > QUICK_TASKS
 
 
-def compare(problem: Problem, budget: Budget, progress: Progress | None = None) -> list[Result]:
-    """Every scheduler on one problem: the in-core bound first, CP-SAT last.
+def compare(
+    problem: Problem, budget: Budget, progress: Progress | None = None, given: Sequence[Plan] = ()
+) -> list[Result]:
+    """Every scheduler on one problem: the in-core bound first, CP-SAT last; it also knows the plans ``given``.
 
     On large networks rules whose turn comes after their share of the time limit are left out, and say
     so as their reason.
@@ -616,7 +711,7 @@ def compare(problem: Problem, budget: Budget, progress: Progress | None = None) 
             results.append(result)
         except KeyboardInterrupt:
             interrupted = True
-    known, spent_s = [result.plan for result in results], time.monotonic() - begun
+    known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
     if interrupted:
         last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
@@ -45,6 +45,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Transfer,
 )
+from ooc_solve.solver.audit import audited_energy_nj, audited_lifetime_years
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.happens_before import (
@@ -72,6 +73,9 @@ class Rule(StrEnum):
     REACH = "reach"  # a transfer touches a bank that DMA cannot reach
     STORAGE = "storage"
     WRITE_BUDGET = "write budget"
+    LATENCY_BUDGET = "latency budget"
+    ENERGY_BUDGET = "energy budget"
+    LIFETIME = "lifetime"
     UNWRITTEN = "unwritten"  # a task reads bytes that nobody has finished writing for it
     OUTPUT = "output"
     STREAMS = "streams"
@@ -595,6 +599,34 @@ def _write_budget(case: _Case) -> Iterator[Violation]:
         yield Violation(Rule.WRITE_BUDGET, message, (), written - budget)
 
 
+def _latency_budget(case: _Case) -> Iterator[Violation]:
+    """The last task ends within the budget."""
+    most = case.problem.limits.latency_ns
+    if most is not None and case.makespan_ns > most:
+        message = f"it takes {case.makespan_ns} ns, {case.makespan_ns - most} more than the budget of {most}"
+        yield Violation(Rule.LATENCY_BUDGET, message, (), None, most)
+
+
+def _energy_budget(case: _Case) -> Iterator[Violation]:
+    """The energy worked out from the timetable is within the budget."""
+    most, energy = case.problem.limits.energy_nj, audited_energy_nj(case.problem, case.plan)
+    if most is not None and energy > most:
+        yield Violation(
+            Rule.ENERGY_BUDGET, f"it takes {energy} nJ, {energy - most} more than the budget of {most}"
+        )
+
+
+def _lifetime(case: _Case) -> Iterator[Violation]:
+    """The storage lives as long as asked for."""
+    least, years = case.problem.limits.lifetime_years, audited_lifetime_years(case.problem, case.plan)
+    if least is not None and years is not None and years < least * (1 - ROUNDING):
+        yield Violation(Rule.LIFETIME, f"the storage lives {years:.6g} years, less than {least:g}")
+
+
+ROUNDING = 1e-9
+"""Relative error of figures that are not integers."""
+
+
 # -------------------------------------------------------------------------- contents
 
 
@@ -808,6 +840,11 @@ def _figures(case: _Case) -> Iterator[Violation]:
     except ValueError as error:
         yield Violation(Rule.FIGURES, f"the figures cannot be worked out: {error}")
         return
+    energy, years = (
+        audited_energy_nj(case.problem, case.plan),
+        audited_lifetime_years(case.problem, case.plan),
+    )
+    due = replace(due, energy_nj=energy, lifetime_years=years)  # worked out by the timetable alone
     for field in fields(Figures):
         right, promised = getattr(due, field.name), getattr(case.plan.figures, field.name)
         if promised != right:
@@ -825,6 +862,9 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
     _reach,
     _storage,
     _write_budget,
+    _latency_budget,
+    _energy_budget,
+    _lifetime,
     _contents,
     _streams,
     _figures,

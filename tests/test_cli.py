@@ -104,7 +104,70 @@ def test_write_budget_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(report.read_text())["bytes_written"] <= 4096
     code, _, err = run(capsys, "zoo:ds_cnn", "--sram", "8KiB", *QUICK, "--write-budget", "1KiB")
     assert code == 3
-    assert "write budget is 1024" in err
+    assert "the write budget of 1,024 bytes fails by" in err
+    assert "the least known to work is" in err
+
+
+def test_budgets_of_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All budgets together hold, are told in the JSON, and a factor shows how long the storage lived before."""
+    report = tmp_path / "r.json"
+    given = ("--max-latency", "1.5x", "--max-energy", "1J", "--lifetime-years", "0.5")
+    call = ("zoo:ds_cnn", "--sram", "16KiB", "--time-limit", "4", "--no-compare", "--objective", "wear")
+    code, out, _ = run(capsys, *call, *given, "--inferences-per-day", "5000", "--json", str(report))
+    assert code == 0
+    found = json.loads(report.read_text())
+    before = found["least_latency"]
+    assert found["limits"]["latency_ns"] == int(1.5 * before["latency_ns"])
+    assert found["latency_ns"] <= found["limits"]["latency_ns"]
+    assert found["energy_nj"] <= found["limits"]["energy_nj"] == 10**9
+    assert found["bytes_written"] <= min(before["bytes_written"], found["limits"]["bytes_written"])
+    assert found["lifetime_years"] >= 0.5
+    day = found["day"]
+    assert day["inferences_per_day"] == 5000
+    assert day["awake_mj"] == pytest.approx(5000 * found["energy_nj"] / 1e6)
+    assert day["mj_per_day"] == pytest.approx(day["awake_mj"] + day["sleep_mj"])
+    assert day["mean_mw"] == pytest.approx(day["mj_per_day"] / 86_400)
+    words = " ".join(out.split())
+    assert "Before, with the least latency: " in words
+    assert "at 5,000 inferences a day" in words
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        ("--max-latency", "80", "a latency looks like 80ms"),
+        ("--max-latency", "0.9x", "at least 1"),
+        ("--max-energy", "3kWh", "an energy looks like 20mJ"),
+        ("--lifetime-years", "-1", "years must lie between"),
+        ("--inferences-per-day", "0", "inferences a day must lie between"),
+    ],
+)
+def test_bad_budgets_are_usage_errors(
+    capsys: pytest.CaptureFixture[str], option: str, text: str, words: str
+) -> None:
+    """A budget that is none stops the command with code 2 and says what one looks like."""
+    code, out, err = run(capsys, "zoo:ds_cnn", f"{option}={text}")
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--pareto prints points of which none is better in every figure, each with its bound, and puts them in the JSON."""
+    report = tmp_path / "r.json"
+    call = ("zoo:autoencoder", "--sram", "12KiB", *QUICK, "--pareto")
+    code, out, _ = run(capsys, *call, "--json", str(report))
+    assert code == 0
+    points = json.loads(report.read_text())["front"]
+    costs = [(p["latency_ns"], p["energy_nj"], p["bytes_written"]) for p in points]
+    assert costs
+    assert costs == sorted(costs)
+    for one in costs:
+        assert not any(
+            other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in costs
+        )
+    assert all(0 <= p["bound"] <= p["value"] for p in points)
+    assert "none is better in every figure" in out
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from ooc_solve.models.sealing import CIPHERS, encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, InputError, Network, Plan, RegionName, TaskKind
 from ooc_solve.models.zoo import zoo_network
-from ooc_solve.solver.figures import traffic_bytes
+from ooc_solve.solver.figures import traffic_of
 from ooc_solve.solver.solve import SCHEDULERS
 from ooc_solve.solver.validate import validate
 
@@ -127,9 +127,9 @@ def test_sealed_run_equals_reference(small: Callable[[str, str], Sealed], target
     found = project.make("run", f"CFLAGS={STRICT}", "ARGUMENTS=--stats --seed 5")
     assert found.returncode == 0, found.stderr
     assert project.output == project.expected
-    traffic = traffic_bytes(project.problem, project.plan.graph)
-    assert f"bytes_read {sum(read for read, _ in traffic)}\n" in found.stdout
-    assert f"bytes_written {sum(wrote for _, wrote in traffic)}\n" in found.stdout
+    traffic = traffic_of(project.problem, project.plan.graph)
+    assert f"bytes_read {sum(store.read_bytes for store in traffic)}\n" in found.stdout
+    assert f"bytes_written {sum(store.written_bytes for store in traffic)}\n" in found.stdout
 
 
 NETWORKS = (("ds_cnn", 16), ("autoencoder", 16), ("resnet8", 32), ("mobilenet_v1_025_96", 32))

@@ -16,10 +16,7 @@ from ooc_solve.models.cost import (
     align_up,
     check_ns,
     compute_ns,
-    energy_nj,
-    lifetime_years,
     read_ns,
-    transfer_nj,
     write_ns,
 )
 from ooc_solve.models.target import list_targets, load_storage, load_target
@@ -280,122 +277,6 @@ def test_transfers_take_the_cpu_besides() -> None:
     assert read_ns(CALIBRATED, store, 0) == 0
     assert check_ns(CALIBRATED, 512) == 5_376
     assert check_ns(CALIBRATED, 513) == 5_387  # rounded up
-
-
-# ------------------------------------------------------------------------------ energy
-
-
-def test_transfer_energy() -> None:
-    """SD: 1000 B read at 8 nJ and 500 B written at 20 nJ."""
-    assert transfer_nj(F746.weights, 1_000, 500) == 8_000 + 10_000
-
-
-def test_transfer_energy_with_erase() -> None:
-    """NOR: 100 B written at 180 nJ need a block of 65 536 B erased at 160 nJ per byte."""
-    _, store = _behind("f746-qspi-sdram", "qspi", "w25q128jv")
-    assert transfer_nj(store, 10, 100) == 10 + 18_000 + 65_536 * 160
-    assert transfer_nj(store, 10, 0) == 10
-
-
-def test_inference_energy() -> None:
-    """F746: 330 mW x 2 ms + 100 mW x 1 ms + card idle 0.8 mW x 3 ms + transfers."""
-    expected = 660_000 + 100_000 + 2_400 + 8_000 + 10_000
-    assert energy_nj(F746, 2_000_000, 3_000_000, [(1_000, 500)]) == expected
-
-
-def test_inference_energy_counts_every_store() -> None:
-    """Two stores idle and move bytes each for itself, and a fraction of a nanojoule is rounded up once."""
-    target = load_target("f746-qspi-sdram")
-    # 330 mW x 1 us + (0.05 + 40) mW x 1 us = 370.05 nJ; 3 B read from NOR, 2 B written to SDRAM
-    assert energy_nj(target, 1_000, 1_000, [(3, 0), (0, 2)]) == 376
-
-
-def test_cpu_that_moves_the_data_never_waits() -> None:
-    """Without DMA the time that is not computed is spent moving bytes, at the power of an active CPU."""
-    polling = replace(F746, board=replace(F746.board, overlaps_cpu=False))
-    # 330 mW x 3 ms + card idle 0.8 mW x 3 ms; with DMA 2 ms of it are spent waiting at 100 mW
-    assert energy_nj(polling, 1_000_000, 3_000_000, [(0, 0)]) == 990_000 + 2_400
-    assert energy_nj(F746, 1_000_000, 3_000_000, [(0, 0)]) == 330_000 + 200_000 + 2_400
-
-
-def test_the_same_card_takes_more_energy_over_spi() -> None:
-    """Targets with the card on SPI are charged 26 and 60 nJ per byte instead of 8 and 20."""
-    for name in ("l4r5-sdspi", "lm3s-qemu"):
-        (store,) = load_target(name).stores
-        assert transfer_nj(store, 1_000, 500) == 26_000 + 30_000
-
-
-def test_impossible_energy_is_refused() -> None:
-    """Compute beyond the makespan, negative bytes, or figures for other stores are mistakes of the caller."""
-    with pytest.raises(ValueError, match="within the makespan"):
-        energy_nj(F746, 2, 1, [(0, 0)])
-    with pytest.raises(ValueError, match="must not be negative"):
-        energy_nj(F746, 1, 1, [(-1, 0)])
-    with pytest.raises(ValueError, match="zip"):
-        energy_nj(F746, 1, 1, [])
-
-
-@given(
-    target=st.sampled_from(TARGETS),
-    compute=st.integers(0, 10**12),
-    wait=st.integers(0, 10**12),
-    moved=st.integers(0, 10**9),
-)
-def test_energy_is_monotone(target: Target, compute: int, wait: int, moved: int) -> None:
-    """Waiting longer or moving more never takes less energy."""
-    still = [(0, 0)] * len(target.stores)
-    busy = [(moved, moved)] * len(target.stores)
-    base = energy_nj(target, compute, compute, still)
-    assert base <= energy_nj(target, compute, compute + wait, still)
-    assert base <= energy_nj(target, compute, compute, busy)
-
-
-# -------------------------------------------------------------------------------- wear
-
-
-def test_lifetime_of_a_levelled_card() -> None:
-    """SD: 32 GB x 3000 cycles / 4 are 24 TB; 1 MB per inference, 65 536 a day: 366.21 days, 1.0026 years."""
-    years = lifetime_years(F746.weights, 1_000_000, 65_536, 1_000_000)
-    assert years == pytest.approx(24_000_000 / 65_536 / 365.25)
-
-
-def test_lifetime_of_a_rewritten_block() -> None:
-    """NOR: a fixed block, one erase per inference, lasts 100 000 inferences however little is written."""
-    _, store = _behind("f746-qspi-sdram", "qspi", "w25q128jv")
-    assert lifetime_years(store, 1, 100, 65_536) == pytest.approx(1_000 / 365.25)
-    assert lifetime_years(store, 65_536, 100, 65_536) == pytest.approx(1_000 / 365.25)
-
-
-def test_lifetime_of_a_block_rewritten_more_than_once() -> None:
-    """NAND: three times the region per inference erases each block three times, at 1.1 amplification."""
-    _, store = _behind("f746-qspi-sdram", "qspi", "w25n01gv")
-    inferences = 100_000 / (1.1 * 3)
-    assert lifetime_years(store, 3 * 131_072, 10, 1_000) == pytest.approx(inferences / 10 / 365.25)
-
-
-def test_lifetime_of_bytes() -> None:
-    """FRAM: every byte of the region survives 1e13 writes; there are no blocks."""
-    _, store = _behind("l4r5-sdspi", "spi1", "mb85rs4mt")
-    assert lifetime_years(store, 1_000, 1e6, 1_000) == pytest.approx(1e7 / 365.25)
-    assert lifetime_years(store, 2_000, 1e6, 1_000) == pytest.approx(5e6 / 365.25)
-
-
-def test_what_never_wears_has_no_lifetime() -> None:
-    """Nothing written, no inferences, or a memory without wear: no figure."""
-    assert lifetime_years(F746.weights, 0, 100, 0) is None
-    assert lifetime_years(F746.weights, 100, 0, 100) is None
-    _, ram = _behind("rp2350-psram", "qmi1", "aps6404l")
-    assert lifetime_years(ram, 100, 100, 100) is None
-
-
-def test_impossible_wear_is_refused() -> None:
-    """A region that is empty or larger than the part, or negative figures, are mistakes of the caller."""
-    with pytest.raises(ValueError, match="the rewritten region must fit"):
-        lifetime_years(F746.weights, 1, 1, 0)
-    with pytest.raises(ValueError, match="the rewritten region must fit"):
-        lifetime_years(F746.weights, 1, 1, 32_000_000_001)
-    with pytest.raises(ValueError, match="must not be negative"):
-        lifetime_years(F746.weights, -1, 1, 1)
 
 
 # --------------------------------------------------------------------------- alignment

@@ -440,6 +440,10 @@ WRONG_NUMBERS = {
     "overlap without channels": (
         "channels = 8", "channels = 0", "'board.dma.overlaps_cpu' must be false where 'dma.channels' is 0.",
     ),
+    "waiting costs more than computing": (
+        "io_wait_mw = 12", "io_wait_mw = 41",
+        "'board.power.io_wait_mw' must be at most active_mw, 40 (got 41).",
+    ),
     "unknown bus": (
         'bus = "spi"', 'bus = "i2c"',
         "'board.port.spi1.bus' must be one of sd-spi, spi, sd-4bit, emmc-8bit, qspi, ospi-dtr, hyperbus, sdram (got 'i2c').",

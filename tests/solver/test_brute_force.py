@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pytest
@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ooc_solve.models.cost import energy_nj
+from ooc_solve.models.energy import energy_nj
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Objective, Status, TaskGraph, TaskKind
+from ooc_solve.models.vocabulary import Budget, Objective, Status, TaskGraph
 from ooc_solve.solver.cpsat import lower_bound_ns, solve_graph
-from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.figures import figures_of, traffic_of, written_bytes
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.objective import score, value
 
@@ -134,16 +135,6 @@ def all_makespans(problem: Problem, graph: TaskGraph) -> frozenset[int]:
 # ---------------------------------------------------------------------------- tests
 
 
-def traffic(problem: Problem, graph: TaskGraph) -> list[tuple[int, int]]:
-    """Bytes read from and written to each store."""
-    moved = [[0, 0] for _ in problem.target.stores]
-    for task in graph.tasks:
-        if task.transfer is not None:
-            store = problem.store_index(task.transfer.region)
-            moved[store][task.kind is TaskKind.STORE] += task.transfer.size_bytes
-    return [(read, written) for read, written in moved]
-
-
 def check(problem: Problem, graph: TaskGraph) -> None:
     """Compare makespan, energy and bytes written with those of every possible schedule."""
     makespans = all_makespans(problem, graph)
@@ -157,13 +148,52 @@ def check(problem: Problem, graph: TaskGraph) -> None:
     assert lower_bound_ns(graph) <= result.bound_ns == min(makespans)
     figures = figures_of(problem, graph, result.schedule)
     compute = sum(task.duration_ns for task in graph.compute_tasks)
-    moved = traffic(problem, graph)
+    moved = traffic_of(problem, graph)
     energies = [energy_nj(problem.target, compute, makespan, moved) for makespan in makespans]
-    written = sum(w for _, w in moved)
+    written = written_bytes(graph)
     assert value(Objective.ENERGY, figures) == min(energies)
     assert value(Objective.WEAR, figures) == written
     plans = [(written, m, e, written) for m, e in zip(makespans, energies, strict=True)]
     assert score(Objective.WEAR, figures) == min(plans)
+
+
+def check_within(problem: Problem, graph: TaskGraph, limits: Limits, written: int | None) -> None:
+    """Under budgets there is a schedule exactly where one of all possible ones keeps to them; it is the best."""
+    problem = replace(problem, limits=limits, write_budget_bytes=written)
+    compute, moved = sum(task.duration_ns for task in graph.compute_tasks), traffic_of(problem, graph)
+
+    def keeps(makespan: int) -> bool:
+        energy = energy_nj(problem.target, compute, makespan, moved)
+        late = limits.latency_ns is not None and makespan > limits.latency_ns
+        costly = limits.energy_nj is not None and energy > limits.energy_nj
+        return not late and not costly and (written is None or written_bytes(graph) <= written)
+
+    least = min(filter(keeps, all_makespans(problem, graph)), default=None)
+    result = solve_graph(problem, graph, None, BUDGET)
+    if least is None:
+        assert result.status is Status.INFEASIBLE
+        assert result.schedule is None
+        return
+    assert result.status is Status.OPTIMAL
+    assert result.schedule is not None
+    assert makespan_ns(graph, result.schedule.start_ns) == least
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_budgets_leave_what_brute_force_finds(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
+    """With budgets of latency, energy and writes around the optimum the model finds what trying everything does."""
+    problem, graph = data.draw(task_graphs)
+    makespans = all_makespans(problem, graph)
+    least, near = min(makespans, default=5), st.integers(-1, 1)
+    compute, moved = sum(task.duration_ns for task in graph.compute_tasks), traffic_of(problem, graph)
+    energy = energy_nj(problem.target, compute, max(least, compute), moved)
+    latency = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, least + step))))
+    spent = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, energy + step))))
+    written = data.draw(
+        st.one_of(st.none(), st.sampled_from([-8, 0, 8]).map(lambda d: written_bytes(graph) + d))
+    )
+    check_within(problem, graph, Limits(latency, spent), None if written is None else max(0, written))
 
 
 @given(data=st.data())

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from ooc_solve.models.energy import Traffic
 from ooc_solve.models.footprint import count_table_bytes
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.vocabulary import (
     Buffer,
     BufferRole,
+    Endurance,
+    Erase,
     Footprint,
     Plan,
     Region,
@@ -26,7 +29,7 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
-from ooc_solve.solver.figures import INFERENCES_PER_DAY, figures_of, traffic_bytes
+from ooc_solve.solver.figures import figures_of, hottest_programs, traffic_of
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_times_and_bytes(tiny_problem: Problem, graph: TaskGraph) -> None:
     figures = figures_of(tiny_problem, graph, SERIAL)
     assert (figures.latency_ns, figures.compute_ns, figures.io_ns) == (35, 20, 15)
     assert (figures.bytes_read, figures.bytes_written) == (64, 32)
-    assert traffic_bytes(tiny_problem, graph) == ((64, 32),)
+    assert traffic_of(tiny_problem, graph) == (Traffic(64, 32, 1, 1),)
 
 
 def test_latency_is_the_last_end_not_the_last_start(tiny_problem: Problem, graph: TaskGraph) -> None:
@@ -96,8 +99,32 @@ def test_lifetime(tiny_problem: Problem, graph: TaskGraph) -> None:
     """1 MiB x 3000 cycles survive 32 B x 4 per inference 24 576 000 times: 67.3 years at 1000 a day."""
     years = figures_of(tiny_problem, graph, SERIAL).lifetime_years
     assert years == pytest.approx(24_576_000 / 1000 / 365.25)
-    assert figures_of(tiny_problem, graph, SERIAL, INFERENCES_PER_DAY).lifetime_years == years
+    assert figures_of(tiny_problem, graph, SERIAL, 1000).lifetime_years == years
     assert figures_of(tiny_problem, graph, SERIAL, 500).lifetime_years == pytest.approx(2 * (years or 0.0))
+
+
+def test_lifetime_at_the_rate_of_the_problem(tiny_problem: Problem, graph: TaskGraph) -> None:
+    """Half as many inferences a day make the storage last twice as long."""
+    years = figures_of(tiny_problem, graph, SERIAL).lifetime_years
+    rarely = replace(tiny_problem, inferences_per_day=500.0)
+    assert figures_of(rarely, graph, SERIAL).lifetime_years == pytest.approx(2 * (years or 0.0))
+
+
+def test_hottest_block(tiny_problem: Problem, tiny_target: Target, graph: TaskGraph) -> None:
+    """Bare flash: the block that two of three requests touch decides, whatever the bytes."""
+    part = replace(
+        tiny_target.weights.storage,
+        erase=Erase(True, 32, 0, 0),
+        endurance=Endurance(10_000, "block", 1.0),
+    )
+    store = replace(tiny_target.weights, storage=part)
+    problem = replace(tiny_problem, target=replace(tiny_target, weights=store, activations=store))
+    spread = replace(graph.tasks[2], transfer=Transfer(RegionName.OUTPUT, 0, 16, 3, 24))  # at 0, 24 and 48
+    several = replace(graph, tasks=(*graph.tasks[:2], spread))
+    assert hottest_programs(problem, several) == 2
+    assert hottest_programs(tiny_problem, several) == 0
+    years = figures_of(problem, several, SERIAL).lifetime_years
+    assert years == pytest.approx(10_000 / 2 / 1000 / 365.25)
 
 
 def test_no_lifetime_without_wear(tiny_problem: Problem, tiny_target: Target, graph: TaskGraph) -> None:
@@ -129,7 +156,7 @@ def test_traffic_counts_for_the_store_that_moves_it(
         "ram", replace(card.port, name="quad"), replace(card.storage, name="ram", write_nj_per_byte=1.0)
     )
     problem = replace(tiny_problem, target=replace(tiny_target, activations=ram))
-    assert traffic_bytes(problem, graph) == ((64, 0), (0, 32))
+    assert traffic_of(problem, graph) == (Traffic(read_bytes=64, reads=1), Traffic(0, 32, 0, 1))
     # 2635 pJ with a second part idling at 0.5 mW, 64 B x 6 nJ, 32 B x 1 nJ
     assert figures_of(problem, graph, SERIAL).energy_nj == 384 + 32 + 3
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ortools.sat.python import cp_model
 
+from ooc_solve.models.energy import energy_nj
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Status, TaskGraph
 from ooc_solve.solver import constraints
 from ooc_solve.solver.constraints import Rules
 from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.figures import traffic_of
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.variables import Variables, make_variables
 
@@ -181,6 +185,35 @@ def test_write_budget(budget: int | None, fits: bool, new_problem: NewProblem, n
         constraints.write_budget(model, problem, graph)
 
     assert allowed(problem, graph, rule) is fits
+
+
+@pytest.mark.parametrize(("limit_ns", "fits"), [(None, True), (9, True), (8, False)])
+def test_latency_budget(limit_ns: int | None, fits: bool, new_problem: NewProblem, new_sketch: Any) -> None:
+    """A makespan of 9 ns needs a budget of 9 ns."""
+    sketch = new_sketch()
+    sketch.compute(5)
+    graph, problem = sketch.graph(), replace(new_problem((4,)), limits=Limits(latency_ns=limit_ns))
+
+    def rule(model: cp_model.CpModel, v: Variables) -> None:
+        constraints.latency_budget(model, problem, v)
+
+    assert allowed(problem, graph, rule, makespan=9) is fits
+
+
+@pytest.mark.parametrize(("spare_nj", "fits"), [(None, True), (0, True), (-1, False)])
+def test_energy_budget(spare_nj: int | None, fits: bool, new_problem: NewProblem, new_sketch: Any) -> None:
+    """A makespan needs a budget of the energy that it takes with these tasks, not a nJ less."""
+    sketch = new_sketch()
+    sketch.compute(5, (), (), (sketch.load(sketch.buffer(1), 4),))
+    graph, problem = sketch.graph(), new_problem((4,))
+    energy = energy_nj(problem.target, 5, 9, traffic_of(problem, graph))
+    limit = None if spare_nj is None else energy + spare_nj
+    problem = replace(problem, limits=Limits(energy_nj=limit))
+
+    def rule(model: cp_model.CpModel, v: Variables) -> None:
+        constraints.energy_budget(model, problem, graph, v)
+
+    assert allowed(problem, graph, rule, makespan=9) is fits
 
 
 def test_ends_by_makespan(new_problem: NewProblem, new_sketch: Any) -> None:

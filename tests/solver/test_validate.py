@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.plan_json import plan_from_json, plan_to_json
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.vocabulary import (
@@ -209,7 +210,7 @@ def test_the_judge_needs_no_solver() -> None:
     assert "ortools" not in loaded
     ours = {name for name in loaded if name.startswith("ooc_solve.solver.")}
     assert ours == {
-        f"ooc_solve.solver.{name}" for name in ("expansion", "figures", "happens_before", "validate")
+        f"ooc_solve.solver.{name}" for name in ("audit", "expansion", "figures", "happens_before", "validate")
     }
 
 
@@ -517,6 +518,28 @@ def test_write_budget_exceeded_by_a_byte(tiny_problem: Problem, plan: Plan) -> N
     written = plan.figures.bytes_written
     assert validate(replace(tiny_problem, write_budget_bytes=written), plan) == ()
     assert only(replace(tiny_problem, write_budget_bytes=written - 1), plan, Rule.WRITE_BUDGET).bytes == 1
+
+
+def test_latency_budget_exceeded_by_a_nanosecond(tiny_problem: Problem, plan: Plan) -> None:
+    """A plan fits a budget of just its makespan, and exceeds one that is a nanosecond less."""
+    latency = plan.figures.latency_ns
+    assert validate(replace(tiny_problem, limits=Limits(latency_ns=latency)), plan) == ()
+    only(replace(tiny_problem, limits=Limits(latency_ns=latency - 1)), plan, Rule.LATENCY_BUDGET)
+
+
+def test_energy_budget_exceeded_by_a_nanojoule(tiny_problem: Problem, plan: Plan) -> None:
+    """A plan fits a budget of just its energy, and exceeds one that is a nJ less."""
+    energy = plan.figures.energy_nj
+    assert validate(replace(tiny_problem, limits=Limits(energy_nj=energy)), plan) == ()
+    only(replace(tiny_problem, limits=Limits(energy_nj=energy - 1)), plan, Rule.ENERGY_BUDGET)
+
+
+def test_storage_that_dies_too_early(tiny_problem: Problem, plan: Plan) -> None:
+    """The storage may be asked to live as long as it does, and not a thousandth longer."""
+    years = plan.figures.lifetime_years
+    assert years is not None
+    assert validate(replace(tiny_problem, limits=Limits(lifetime_years=years)), plan) == ()
+    only(replace(tiny_problem, limits=Limits(lifetime_years=years * 1.001)), plan, Rule.LIFETIME)
 
 
 # -------------------------------------------------------------------------- contents

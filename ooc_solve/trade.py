@@ -1,0 +1,217 @@
+"""What budgets and the front say to people and programs: tables, sentences, JSON, a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ooc_solve.models.energy import duty, sleep_mw
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Plan, Result
+from ooc_solve.quantities import LatencyBudget
+from ooc_solve.report import kibibytes, lifetime, milliseconds
+from ooc_solve.solver import solve as solving
+from ooc_solve.solver.pareto import Point, front
+
+REFERENCE_SHARE = 0.5
+"""Share of the time limit for the least latency, where a budget is a factor of it."""
+
+
+def least_latency(problem: Problem, budget: Budget) -> Result:
+    """The fastest plan without any budget but the SRAM, for a factor to refer to."""
+    share = Budget(REFERENCE_SHARE * budget.time_limit_s, budget.workers, budget.seed)
+    return solving.cp_sat(problem.bare, share)
+
+
+def latency_ns(asked: LatencyBudget, reference: Result | None) -> int | None:
+    """The budget in ns: a factor counts from the plan that is known to be fastest."""
+    if asked.factor is None or reference is None or reference.plan is None:
+        return asked.ns
+    return int(asked.factor * reference.plan.figures.latency_ns)
+
+
+def walk_front(problem: Problem, budget: Budget, known: Sequence[Result]) -> tuple[Point, ...]:
+    """The front; every point has the whole time limit."""
+
+    def solve(asked: Problem, plans: Sequence[Plan]) -> Result:
+        return solving.cp_sat(asked, budget, None, plans)
+
+    return front(problem, solve, known)
+
+
+# ------------------------------------------------------------------------------- JSON
+
+
+def trade_facts(
+    problem: Problem, chosen: Result, reference: Result | None, points: Sequence[Point]
+) -> dict[str, Any]:
+    """What the JSON report says of budgets, of a day, and of other plans to choose from."""
+    limits = problem.limits
+    return {
+        "limits": {
+            "latency_ns": limits.latency_ns,
+            "energy_nj": limits.energy_nj,
+            "lifetime_years": limits.lifetime_years,
+            "bytes_written": problem.most_written_bytes,
+        },
+        "day": _day_facts(problem, chosen),
+        "least_latency": None if reference is None or reference.plan is None else _plan_facts(reference),
+        "front": [{"asked": point.words, **_plan_facts(point.result)} for point in points],
+    }
+
+
+def _plan_facts(result: Result) -> dict[str, Any]:
+    assert result.plan is not None
+    figures = result.plan.figures
+    return {
+        "latency_ns": figures.latency_ns,
+        "energy_nj": figures.energy_nj,
+        "bytes_written": figures.bytes_written,
+        "lifetime_years": figures.lifetime_years,
+        "value": result.objective,
+        "bound": result.bound,
+        "gap": result.gap,
+        "status": result.status.value,
+    }
+
+
+def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
+    if chosen.plan is None:
+        return None
+    figures = chosen.plan.figures
+    day = duty(problem.target, figures.energy_nj, figures.latency_ns, problem.inferences_per_day)
+    if day is None:
+        return None
+    return {
+        "inferences_per_day": day.inferences_per_day,
+        "asleep_share": day.asleep_share,
+        "awake_mj": day.awake_mj,
+        "sleep_mj": day.sleep_mj,
+        "mj_per_day": day.mj_per_day,
+        "mean_mw": day.mean_mw,
+    }
+
+
+# --------------------------------------------------------------------------- terminal
+
+
+def day_words(problem: Problem, chosen: Result) -> str:
+    """What a day costs."""
+    facts = _day_facts(problem, chosen)
+    rate = f"{problem.inferences_per_day:,g} inferences a day"
+    if facts is None:
+        return f"There is no room for {rate}."
+    return (
+        f"At {rate} the board sleeps {facts['asleep_share']:.2%} of the time at {sleep_mw(problem.target):g} mW: "
+        f"{facts['mj_per_day']:,.0f} mJ a day ({facts['awake_mj']:,.0f} mJ of it awake), "
+        f"{facts['mean_mw']:.3g} mW on average."
+    )
+
+
+def before_and_after(problem: Problem, chosen: Result, reference: Result | None) -> str | None:
+    """How long the storage lives with the fastest plan, and with this one."""
+    if reference is None or reference.plan is None or chosen.plan is None:
+        return None
+    before, after = reference.plan.figures, chosen.plan.figures
+    return (
+        f"Before, with the least latency: {milliseconds(before.latency_ns)} ms, "
+        f"{kibibytes(before.bytes_written)} KiB written, {_years(problem, reference)}. "
+        f"After: {milliseconds(after.latency_ns)} ms, {kibibytes(after.bytes_written)} KiB written, "
+        f"{_years(problem, chosen)}."
+    )
+
+
+def _years(problem: Problem, result: Result) -> str:
+    assert result.plan is not None
+    years = result.plan.figures.lifetime_years
+    if years is None:
+        return "no wear"
+    return f"the storage lives {lifetime(years)} at {problem.inferences_per_day:,g} inferences a day"
+
+
+def show_front(console: Console, points: Sequence[Point]) -> None:
+    """One line per point of the front."""
+    console.print(Text("front of latency, energy and wear: none is better in every figure"))
+    table = Table(pad_edge=False, box=None, header_style="bold")
+    table.add_column("asked", no_wrap=False, max_width=30)
+    for name in ("ms", "mJ", "KiB written", "years", "gap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in points:
+        table.add_row(point.words, *_cells(point))
+    console.print(table)
+
+
+def _cells(point: Point) -> tuple[str, ...]:
+    figures, gap = point.figures, point.result.gap
+    return (
+        milliseconds(figures.latency_ns),
+        f"{figures.energy_nj / 1e6:,.2f}",
+        kibibytes(figures.bytes_written),
+        "-" if figures.lifetime_years is None else f"{figures.lifetime_years:,.0f}",
+        "-" if gap is None else f"{gap:.2%}",
+    )
+
+
+# ---------------------------------------------------------------------------- drawing
+
+WIDTH, HEIGHT, EDGE = 720, 320, 56
+"""Pixels of the drawing, and of its margins."""
+
+
+def front_svg(points: Sequence[Point]) -> str:
+    """The front as one SVG: latency to the right, KiB written upwards, the area of a dot its energy."""
+    latency = [point.costs[0] / 1e6 for point in points]
+    written = [point.costs[2] / 1024 for point in points]
+    most = max(point.costs[1] for point in points)
+    dots = "".join(
+        _dot(point, _along(x, latency, EDGE, WIDTH - EDGE), _along(y, written, HEIGHT - EDGE, EDGE), most)
+        for point, x, y in zip(points, latency, written, strict=True)
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" style="max-width:{WIDTH}px" role="img" '
+        f'xmlns="http://www.w3.org/2000/svg" font-size="12" font-family="sans-serif" fill="currentColor">'
+        f"<title>front of latency, energy and wear</title>{_axes(latency, written)}{dots}</svg>"
+    )
+
+
+def _along(value: float, values: Sequence[float], start: float, end: float) -> float:
+    """Where a value lies between two ends; in the middle where all are the same."""
+    low, high = min(values), max(values)
+    return (start + end) / 2 if high == low else start + (value - low) / (high - low) * (end - start)
+
+
+def _dot(point: Point, x: float, y: float, most_nj: int) -> str:
+    radius = 4 + 6 * point.costs[1] / max(most_nj, 1)
+    words = f"{point.words}: {' / '.join(_cells(point))}"
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="currentColor" fill-opacity="0.55">'
+        f"<title>{escape(words)}</title></circle>"
+    )
+
+
+def _axes(latency: Sequence[float], written: Sequence[float]) -> str:
+    bottom, right = HEIGHT - EDGE + 24, WIDTH - EDGE
+    return (
+        f'<path d="M{EDGE - 24} {EDGE - 24}V{bottom}H{right + 24}" fill="none" stroke="currentColor" '
+        f'stroke-opacity="0.4"/>'
+        f'<text x="{EDGE}" y="{bottom + 18}">{min(latency):,.2f} ms</text>'
+        f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{max(latency):,.2f} ms</text>'
+        f'<text x="{EDGE - 16}" y="{EDGE - 28}">{max(written):,.1f} KiB written</text>'
+        f'<text x="{EDGE - 16}" y="{bottom - 6}">{min(written):,.1f} KiB</text>'
+    )
+
+
+def front_section(points: Sequence[Point]) -> str:
+    """Drawing and table of the front for the page."""
+    heads = "".join(f"<th>{name}</th>" for name in ("asked", "ms", "mJ", "KiB written", "years", "gap"))
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (point.words, *_cells(point))) + "</tr>"
+        for point in points
+    )
+    words = "Each dot is a plan; the larger, the more energy. None is better than another in every figure."
+    return f"<p>{words}</p>{front_svg(points)}<table><tr>{heads}</tr>{rows}</table>"

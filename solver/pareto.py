@@ -1,0 +1,104 @@
+"""The front of latency, energy and wear: plans of which none is better in every figure.
+
+Each point is a problem of its own: the least of one figure, or of one figure under a budget for
+another one between the extremes (epsilon constraints), solved with plan, bound and gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Figures, Objective, Plan, Result
+
+LEVELS = 3
+"""Write budgets between the least writes and those of the fastest plan."""
+
+WORTH = 0.005
+"""Budgets are tried between extremes that differ by a larger share than this."""
+
+Solve = Callable[[Problem, Sequence[Plan]], Result]
+"""Solves a problem; the plans are known already, and may or may not keep to its budgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A plan of the front, the problem whose answer it is, and what was asked in words."""
+
+    words: str
+    problem: Problem
+    result: Result
+
+    @property
+    def figures(self) -> Figures:
+        """What the plan costs."""
+        assert self.result.plan is not None
+        return self.result.plan.figures
+
+    @property
+    def costs(self) -> tuple[int, int, int]:
+        """Latency, energy and bytes written."""
+        return self.figures.latency_ns, self.figures.energy_nj, self.figures.bytes_written
+
+
+def front(problem: Problem, solve: Solve, known: Sequence[Result] = ()) -> tuple[Point, ...]:
+    """The front by growing latency; empty where there is no plan.
+
+    ``known`` are results for this problem, of which the last one is the answer for its own objective.
+    """
+    walk = _Walk(problem, solve, [r.plan for r in known if r.plan is not None])
+    for aim in Objective:
+        given = known[-1] if known and aim is problem.objective else None
+        walk.ask(f"least {aim.value}", replace(problem, objective=aim), given)
+    if len(walk.points) == len(Objective):
+        for words, asked in walk.between():
+            walk.ask(words, asked)
+    return undominated(walk.points)
+
+
+class _Walk:
+    """The points so far, and the plans that later problems may take as known."""
+
+    def __init__(self, problem: Problem, solve: Solve, plans: list[Plan]) -> None:
+        self.problem, self.solve, self.plans = problem, solve, plans
+        self.points: list[Point] = []
+
+    def ask(self, words: str, asked: Problem, given: Result | None = None) -> None:
+        """Solve one problem, unless its answer is given."""
+        result = given if given is not None else self.solve(asked, self.plans)
+        if result.plan is not None:
+            self.plans.append(result.plan)
+            self.points.append(Point(words, asked, result))
+
+    def between(self) -> Iterator[tuple[str, Problem]]:
+        """Problems between the extremes, which are the first points."""
+        fastest, thriftiest, lasting = self.points[: len(Objective)]
+        for budget in _levels(lasting.costs[2], fastest.costs[2]):
+            for aim in (Objective.LATENCY, Objective.ENERGY):
+                words = f"least {aim.value}, at most {budget:,} bytes written"
+                yield words, replace(self.problem, objective=aim, write_budget_bytes=budget)
+        low, high = thriftiest.costs[1], fastest.costs[1]
+        if high > low * (1 + WORTH):
+            budget = (low + high) // 2
+            limits = replace(self.problem.limits, energy_nj=budget)
+            words = f"least latency, at most {budget / 1e6:,.2f} mJ"
+            yield words, replace(self.problem, objective=Objective.LATENCY, limits=limits)
+
+
+def _levels(low: int, high: int) -> list[int]:
+    """Write budgets strictly between two amounts, in equal ratios: bytes may differ a hundredfold."""
+    if high <= low * (1 + WORTH):
+        return []
+    ratio = (high / max(low, 1)) ** (1 / (LEVELS + 1))
+    found = [round(max(low, 1) * ratio**step) for step in range(1, LEVELS + 1)]
+    return [budget for budget in dict.fromkeys(found) if low < budget < high]
+
+
+def undominated(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points that no other one is at least as good as in every figure, by growing latency."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda p: p.costs):
+        if not any(all(a <= b for a, b in zip(o.costs, point.costs, strict=True)) for o in kept):
+            kept.append(point)
+    return tuple(kept)

@@ -1,0 +1,101 @@
+"""Why there is no plan: which budget fails, by how much, and the least value that is feasible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Objective, Result
+from ooc_solve.models.wear import is_levelled
+from ooc_solve.solver.least import least_sram
+
+Search = Callable[[Problem, Budget], Result]
+
+EACH_SHARE = 0.4
+"""Share of the time limit for each figure whose least value is sought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A budget that was given: the figure it bounds, the problem without it, its words."""
+
+    aim: Objective
+    without: Problem
+    most: int
+    words: str
+    scale: float
+    unit: str
+
+    def amount(self, value: int) -> str:
+        """A value of the figure with its unit; whole bytes, thousandths of the others."""
+        return f"{value:,} {self.unit}" if self.scale == 1.0 else f"{value / self.scale:,.3f} {self.unit}"
+
+
+def given_budgets(problem: Problem) -> tuple[Given, ...]:
+    """The budgets of a problem apart from its SRAM."""
+    limits, found = problem.limits, []
+    if problem.write_budget_bytes is not None:
+        without = replace(problem, write_budget_bytes=None)
+        words = "the write budget"
+        found.append(Given(Objective.WEAR, without, problem.write_budget_bytes, words, 1.0, "bytes"))
+    if limits.lifetime_years is not None:
+        without = replace(problem, limits=replace(limits, lifetime_years=None))
+        most = replace(problem, write_budget_bytes=None).most_written_bytes
+        words = f"the lifetime of {limits.lifetime_years:g} years at {problem.inferences_per_day:g} inferences a day"
+        if most is not None:
+            found.append(Given(Objective.WEAR, without, most, f"{words} (a write budget)", 1.0, "bytes"))
+        elif problem.most_programs is not None and not is_levelled(problem.activation_store.storage):
+            found.append(
+                Given(Objective.WEAR, without, 0, f"{words} (no bytes, as blocks wear out)", 1.0, "bytes")
+            )
+    if limits.latency_ns is not None:
+        without = replace(problem, limits=replace(limits, latency_ns=None))
+        found.append(Given(Objective.LATENCY, without, limits.latency_ns, "the latency budget", 1e6, "ms"))
+    if limits.energy_nj is not None:
+        without = replace(problem, limits=replace(limits, energy_nj=None))
+        found.append(Given(Objective.ENERGY, without, limits.energy_nj, "the energy budget", 1e6, "mJ"))
+    return tuple(found)
+
+
+def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
+    """One sentence for a problem without a plan; other searches say what would be feasible."""
+    least = least_sram(problem)
+    if least is None:
+        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+    if least.sram_bytes > problem.sram_bytes:
+        return sram_needed(problem)
+    budgets = given_budgets(problem)
+    time_s = EACH_SHARE * budget.time_limit_s
+    for given in budgets:
+        judged = replace(given.without, objective=given.aim)
+        found = search(judged, replace(budget, time_limit_s=time_s))
+        if found.objective is not None:
+            return _sentence(given, found.objective, found.bound, len(budgets) > 1)
+    if not budgets:
+        return "no plan was found within the time limit; allow more with --time-limit"
+    return why_infeasible(budgets[0].without, search, budget)
+
+
+def _sentence(given: Given, value: int, bound: int, others: bool) -> str:
+    kept = " with the other budgets kept" if others else ""
+    least = f"the least known to work{kept} is {given.amount(value)}, and none needs less than {given.amount(bound)}"
+    if value <= given.most:
+        return (
+            f"{given.words} of {given.amount(given.most)} may be kept, but no plan was found in time: {least}"
+        )
+    over = given.amount(value - given.most)
+    return f"{given.words} of {given.amount(given.most)} fails by {over}: {least}"
+
+
+def sram_needed(problem: Problem) -> str:
+    """How much SRAM is missing, and which layer asks for it."""
+    least = least_sram(problem)
+    if least is None:
+        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+    op = problem.network.ops[least.stage]
+    return (
+        f"the least SRAM known to work is {least.sram_bytes} bytes, {least.sram_bytes - problem.sram_bytes} more "
+        f"than given: layer '{op.name}' asks for {least.need_bytes} bytes of tiles beside "
+        f"{least.kept_bytes} bytes of kept tensors (no plan of this kind fits in less than {least.bound_bytes})"
+    )

@@ -1,0 +1,75 @@
+"""Least wear: the fewest bytes written for which there is a plan, and then the fastest of those plans.
+
+Bytes written do not depend on the schedule, so wear is minimised by searches for latency under write
+budgets: first the least that the selection model allows, and where nothing is found there, budgets
+between that and the best plan known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Objective, Result, Status
+
+Search = Callable[[Problem, Budget], Result]
+"""Plans for a problem that is judged by latency."""
+
+FLOOR_SHARE = 0.1
+"""Share of the time limit for the bound on bytes written."""
+
+FIRST_SHARE = 0.45
+"""Share for the search at that bound."""
+
+STEPS = 4
+"""Budgets that are tried between the bound and the best plan known."""
+
+Floor = Callable[[Problem, float], int | None]
+"""Least bytes written over the option space within so many seconds; None if nothing keeps to the budgets."""
+
+
+def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -> Result:
+    """The plan that writes least, of several the fastest; its bound holds for the whole option space."""
+    begun = time.monotonic()
+    least = floor(problem, FLOOR_SHARE * budget.time_limit_s)
+    if least is None:
+        return Result("cp-sat", Status.INFEASIBLE, None, None, 0, time.monotonic() - begun)
+    result = _within(problem, least, search, _share(budget, FIRST_SHARE))
+    if result.plan is None:
+        result = _between(problem, least, search, budget, begun)
+    seconds = time.monotonic() - begun
+    if result.plan is None:
+        return replace(result, bound=least, seconds=seconds)
+    written = result.plan.figures.bytes_written
+    status = Status.OPTIMAL if written <= least else Status.FEASIBLE
+    return replace(result, status=status, objective=written, bound=min(written, least), seconds=seconds)
+
+
+def _between(problem: Problem, failed: int, search: Search, budget: Budget, begun: float) -> Result:
+    """Search at budgets above one that failed: first without any, then ever closer."""
+    best = _within(problem, None, search, _share(budget, (1 - FIRST_SHARE) / 2))
+    for _ in range(STEPS):
+        left = budget.time_limit_s - (time.monotonic() - begun)
+        if best.plan is None or best.plan.figures.bytes_written <= failed + 1 or left <= 0 or best.reason:
+            break  # a reason is given by searches that were interrupted
+        middle = (failed + best.plan.figures.bytes_written) // 2
+        found = _within(problem, middle, search, replace(budget, time_limit_s=left / 2))
+        if found.plan is None:
+            failed = middle
+        else:
+            best = found
+    return best
+
+
+def _within(problem: Problem, most: int | None, search: Search, budget: Budget) -> Result:
+    """The fastest plan that writes at most so many bytes, the problem's own budget kept."""
+    both = [size for size in (most, problem.write_budget_bytes) if size is not None]
+    return search(
+        replace(problem, objective=Objective.LATENCY, write_budget_bytes=min(both, default=None)), budget
+    )
+
+
+def _share(budget: Budget, share: float) -> Budget:
+    return replace(budget, time_limit_s=share * budget.time_limit_s)
