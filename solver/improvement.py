@@ -11,7 +11,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from math import inf
 
 from ooc_solve.models.vocabulary import Objective, Selection
@@ -49,6 +49,9 @@ TRIED_OF_WINDOW = 3
 
 DRAFTS = 6
 """Proposals that get tasks, for each of them."""
+
+MOST_DRAFTS = 64
+"""Proposals with tasks that wait to be carried out."""
 
 PESSIMISM = 1.05
 """How much simulated prices are above what can be done, at most, where selections are given up."""
@@ -260,6 +263,7 @@ class _Improvement:
             if draft is not None:
                 expected = draft.counted_ns if self.is_quickest else proposal.price
                 heappush(self.drafts, (expected, len(self.seen), draft, proposal))
+        self.drafts = nsmallest(MOST_DRAFTS, self.drafts)  # sorted, which is a heap
         return drafted_now
 
     def _limit_ns(self, best: Candidate | None) -> int:
