@@ -158,7 +158,7 @@ def whole_space(problem: Problem) -> Space:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options_module, "pareto", lambda options, **_: options)
         patch.setattr(OptionCosts, "_least_need", lambda *_: 0)
-        patch.setattr(selection_module, "spans", lambda network, _: fusible(network))
+        patch.setattr(selection_module, "spans", lambda network, *_: fusible(network))
         return build_space(problem)
 
 
