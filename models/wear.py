@@ -49,10 +49,12 @@ def block_programs(requests: Iterable[tuple[int, int]], block_bytes: int) -> Cou
 
 
 def inferences_survived(storage: Storage, written_bytes: int, hottest_programs: int) -> Fraction | None:
-    """Inferences until the part wears out, None if it never does::
+    """Inferences until the part wears out, None if it never does.
 
-    device    capacity * cycles / (bytes written * write_amplification)
-    block     cycles / (programs of the hottest block * write_amplification)
+    By the unit of its endurance::
+
+        device    capacity * cycles / (bytes written * write_amplification)
+        block     cycles / (programs of the hottest block * write_amplification)
     """
     endurance = endurance_of(storage)
     stress = written_bytes if is_levelled(storage) else hottest_programs
