@@ -187,7 +187,8 @@ KERNEL_KINDS = (
     *(f"{FLOAT_PREFIX}{name}" for name in ("fc", "transposed")),
 )
 """Kinds of kernels that a runtime may have figures of its own for: "fc" is a convolution to one pixel,
-"transposed" one with a transposed window, those with ``float_`` before are the kernels of float32 tensors."""
+"transposed" one with a transposed window, those that begin with ``float_`` are the kernels of float32
+tensors."""
 
 COARSE_PER_MAC = {
     "conv": "conv_cycles_per_mac",
