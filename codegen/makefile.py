@@ -101,7 +101,8 @@ def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, 
         known=_known(tables),
         sources=_listed(sources),
         run=run,
-        all="$(PROGRAM)" if run == "run" else "$(IMAGE)",
+        # variables that come later are empty where they name what is to be made
+        all="$(PROGRAM)" if run == "run" else f"{BUILD}/{word}.elf",
         key_usage=_KEY_USAGE if tables.sealing else "",
         key=_KEY if tables.sealing else "",
         key_option=' --key "$$key"' if tables.sealing else "",
@@ -115,7 +116,7 @@ _KEY_USAGE = """\
 
 _KEY = """\
 if [ -z "$$KEY" ]; then \\
-    echo "make $@: say which file holds the key of the sealed records: KEY=key.bin" >&2; exit 2; \\
+    echo "make $(GOAL): say which file holds the key of the sealed records: KEY=key.bin" >&2; exit 2; \\
 fi; \\
 key=$$KEY; case $$key in /*) ;; *) key=$$CALLER/$$key ;; esac; \\
 """
@@ -158,9 +159,10 @@ CALLER := $(if $(PWD),$(PWD),$(CURDIR))
 export CALLER INPUT OUTPUT KEY
 
 # In a recipe: the files that INPUT and OUTPUT mean, in $$input and $$output.
+GOAL = $(firstword $(MAKECMDGOALS))
 define FILES
 if [ -z "$$INPUT" ]; then \\
-    echo "make $@: say which file holds the network input: make $@ INPUT=in.bin OUTPUT=out.bin" >&2; \\
+    echo "make $(GOAL): say which file holds the network input: make $(GOAL) INPUT=in.bin OUTPUT=out.bin" >&2; \\
     exit 2; \\
 fi; \\
 {key}input=$$INPUT; output=$$OUTPUT; \\
@@ -178,7 +180,11 @@ $(OBJECTS): {build}/%.o: %.c $(wildcard *.h) Makefile
 \t@mkdir -p {build}
 \t$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) -c -o $@ $<
 
-{run}: $(PROGRAM)
+# Before anything is built.
+files:
+\t@$(FILES)
+
+{run}: files $(PROGRAM)
 \t@$(FILES); \\
 \t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{key_option} $(ARGUMENTS) && echo "wrote $$output"
 
@@ -190,7 +196,7 @@ host-run: run
 clean:
 \trm -rf {build}
 
-.PHONY: all run host-run clean
+.PHONY: all files run host-run clean
 """
 
 _LIBRARY = """\
@@ -278,10 +284,11 @@ emulator:
 \t@command -v $(EMULATOR) >/dev/null || {{ \\
 \t    echo "make: $(EMULATOR) is missing: apt-get install {emulator_packages}" >&2; exit 1; }}
 
-run: compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
+run: files compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
 \t@$(FILES); \\
 \tplugin='$(PLUGIN)'; case $$plugin in ''|/*) ;; *) plugin=$$CALLER/$$plugin ;; esac; \\
 \tmkdir -p $(RUN) && ./$(TOOL) pack {name}.bin "$$input" $(RUN) $(STORE_BYTES) {store_fill}{key_argument}{key_copy} || exit 1; \\
+\trm -f "$$output"; \\
 \tcd $(RUN) || exit 1; \\
 \tprobe='$(if $(PROBE)$(PROFILE),../probe.so$(if $(PROBE),$(MEMORY))$(if $(PROFILE),$(FUNCTIONS)))'; \\
 \t$(if $(PROBE),$(PARTS) >parts.txt;) $(if $(PROFILE),$(TARGET_NM) -S ../{name}.elf >symbols.txt;) \\
@@ -311,5 +318,5 @@ PARTS = $(TARGET_NM) ../{name}.elf | sed -n \\
 clean:
 \trm -rf {build}
 
-.PHONY: all run host-run clean compiler emulator
+.PHONY: all files run host-run clean compiler emulator
 """

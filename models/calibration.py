@@ -45,6 +45,16 @@ MOST_SIZE, MOST_WINDOW = 65_535, 255
 MOST_BYTES_PER_S = 1e12
 """No storage of a microcontroller is faster: times were in another unit."""
 
+PER_MAC_FIGURES = ("conv_cycles_per_mac", "dw_cycles_per_mac", "fc_cycles_per_mac")
+COARSE_FIGURES = (
+    *PER_MAC_FIGURES,
+    *("cycles_per_output", "cycles_per_call", "cycles_per_request", "cycles_per_checked_byte"),
+)
+"""Figures of a kernel library that do not belong to one kind of kernels."""
+
+MORE_SAMPLES = 4
+"""So many more samples than figures per MAC must there be to tell the figures of calls and outputs as well."""
+
 SMALLEST_PER_MAC = 1e-6
 """Stands for a figure per MAC that no sample tells; board files want one above 0."""
 
@@ -117,11 +127,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFit:
-    """Figures of a kernel library, the samples they were fitted to, and what these tell of each kind."""
+    """Figures of a kernel library, the samples they were fitted to, and what these tell of each kind.
+
+    ``kept`` are figures that no sample told.
+    """
 
     cost: RuntimeCost
     rows: tuple[Row, ...]
     told: tuple[Told, ...]
+    kept: tuple[str, ...] = ()
 
 
 def rms_error(rows: Sequence[Row]) -> float:
@@ -191,9 +205,12 @@ def _fit(
 
 
 def fit_runtime(
-    name: str, kernels: Sequence[KernelSample], requests: Sequence[RequestSample] = ()
+    name: str,
+    kernels: Sequence[KernelSample],
+    requests: Sequence[RequestSample] = (),
+    known: RuntimeCost | None = None,
 ) -> RuntimeFit:
-    """Fit the figures of a kernel library.
+    """Fit the figures of a kernel library; what no sample tells stays as it is ``known``.
 
     The coarse figures are fitted to all samples of int8 kernels together; kinds that have samples get figures of
     their own besides. ``rms_error_percent`` is that of the latter.
@@ -220,16 +237,17 @@ def fit_runtime(
     own = {what.kind: _fit_kind(what, calls[what.kind]) for what in told}
     rows = tuple(Row(s.label, s.cycles, kernel_cycles(own[s.work.kind], s.work)) for s in kernels)
     per_request, per_byte = fit_requests(requests)
-    coarse = _fit_coarse(integers)
+    found = _fit_coarse(integers, known)
+    if requests:
+        found |= {"cycles_per_request": per_request, "cycles_per_checked_byte": per_byte}
+    kept = {} if known is None else {k: getattr(known, k) for k in COARSE_FIGURES if k not in found}
     cost = RuntimeCost(
         name=name,
-        **coarse,
+        **{**dict.fromkeys(PER_MAC_FIGURES, SMALLEST_PER_MAC), **kept, **found},
         rms_error_percent=_rounded(100 * rms_error(rows)),
-        cycles_per_request=per_request,
-        cycles_per_checked_byte=per_byte,
         kernels=tuple(own.values()),
     )
-    return RuntimeFit(cost, rows, told)
+    return RuntimeFit(cost, rows, told, tuple(kept))
 
 
 def kernel_cycles(cost: KernelCost, work: KernelWork) -> float:
@@ -269,20 +287,23 @@ def _figures(samples: Sequence[KernelSample]) -> Matrix:
     return np.array([sample.work.figures for sample in samples], np.float64)
 
 
-def _fit_coarse(samples: Sequence[KernelSample]) -> dict[str, float]:
-    columns = sorted(set(COARSE_PER_MAC.values()))
-    features = [
-        (
-            1,
-            s.work.outputs,
-            *(s.work.macs if COARSE_PER_MAC.get(s.work.kind) == name else 0 for name in columns),
+def _fit_coarse(samples: Sequence[KernelSample], known: RuntimeCost | None) -> dict[str, float]:
+    """The coarse figures that the samples tell; where they are few, those of calls and outputs are taken as known."""
+    per_mac = sorted({COARSE_PER_MAC[s.work.kind] for s in samples if s.work.kind in COARSE_PER_MAC})
+    macs = [[s.work.macs * (COARSE_PER_MAC.get(s.work.kind) == name) for name in per_mac] for s in samples]
+    cycles = [s.cycles for s in samples]
+    if known is not None and len(samples) < len(per_mac) + MORE_SAMPLES:
+        fixed = [known.cycles_per_call + known.cycles_per_output * s.work.outputs for s in samples]
+        rest = [max(c - f, c / 2) for c, f in zip(cycles, fixed, strict=True)]
+        found = dict(zip(per_mac, _fit(macs, rest), strict=True)) if per_mac else {}
+    else:
+        features = [(1, s.work.outputs, *row) for s, row in zip(samples, macs, strict=True)]
+        found = dict(
+            zip(("cycles_per_call", "cycles_per_output", *per_mac), _fit(features, cycles), strict=True)
         )
-        for s in samples
-    ]
-    call, output, *per_mac = _fit(features, [s.cycles for s in samples])
-    found = {"cycles_per_call": _rounded(call), "cycles_per_output": _rounded(output)}
-    return found | {
-        name: max(_rounded(value), SMALLEST_PER_MAC) for name, value in zip(columns, per_mac, strict=True)
+    return {
+        name: max(_rounded(value), SMALLEST_PER_MAC) if name in per_mac else _rounded(value)
+        for name, value in found.items()
     }
 
 
@@ -345,8 +366,10 @@ def _fit_direction(direction: str, samples: Sequence[TransferSample], source: st
 # ------------------------------------------------------------------------------- profiles
 
 
-def put_runtime(board: dict[str, Any], cost: RuntimeCost, source: str) -> None:
+def put_runtime(board: dict[str, Any], cost: RuntimeCost, source: str, same: Sequence[str] = ()) -> None:
     """Replace the figures of a kernel library in the table of a board; ``source`` is their provenance.
+
+    Not of those that are the ``same`` as before.
 
     Kinds of float32 kernels without samples keep theirs, as coarse figures do not stand for them.
     """
@@ -366,9 +389,12 @@ def put_runtime(board: dict[str, Any], cost: RuntimeCost, source: str) -> None:
     prefix = f"runtime.{cost.name}."
     provenance = board.setdefault("provenance", {})
     stay = tuple(f"{prefix}kernel.{kind}." for kind in kept)
-    for key in [key for key in provenance if key.startswith(prefix) and not key.startswith(stay)]:
+    unchanged = {f"{prefix}{key}" for key in same}
+    for key in [
+        k for k in provenance if k.startswith(prefix) and not k.startswith(stay) and k not in unchanged
+    ]:
         del provenance[key]
-    provenance |= {f"{prefix}{key}": source for key in table if key != "kernel"}
+    provenance |= {f"{prefix}{key}": source for key in table if key != "kernel" and key not in same}
     provenance |= {
         f"{prefix}kernel.{kind}.{key}": source
         for kind, keys in table["kernel"].items()

@@ -25,6 +25,7 @@ from ooc_solve.measurement import (
     request_samples,
 )
 from ooc_solve.models.calibration import (
+    COARSE_FIGURES,
     KERNEL_COLUMNS,
     TRANSFER_COLUMNS,
     KernelSample,
@@ -112,8 +113,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     measured = run_emulated(options, target, console)
     kernels, requests = samples_of(options, measured)
     if kernels:
-        fit = fit_runtime(target.runtime.name, kernels, requests)
-        put_runtime(tables["board"], fit.cost, _source("cycles" if options.kernels else "instructions"))
+        fit = fit_runtime(target.runtime.name, kernels, requests, target.runtime)
+        put_runtime(
+            tables["board"], fit.cost, _source("cycles" if options.kernels else "instructions"), fit.kept
+        )
         show_runtime(console, fit)
         show_predictions(console, measured, replace(target, runtime=fit.cost))
     if options.transfers:
@@ -237,15 +240,15 @@ def show_runtime(console: Console, fit: RuntimeFit) -> None:
     console.print()
     figures = _table(console, "figure", "cycles")
     cost = fit.cost
-    for name in ("conv_cycles_per_mac", "dw_cycles_per_mac", "fc_cycles_per_mac", "cycles_per_output"):
-        figures.add_row(name, f"{getattr(cost, name):g}")
-    for name in ("cycles_per_call", "cycles_per_request", "cycles_per_checked_byte"):
-        figures.add_row(name, f"{getattr(cost, name):g}")
+    for name in COARSE_FIGURES:
+        figures.add_row(name, f"{getattr(cost, name):g}" + (" (kept)" if name in fit.kept else ""))
     for kernel in cost.kernels:
         for name in kernel.__slots__[1:]:
             if getattr(kernel, name):
                 figures.add_row(f"{kernel.kind}.{name}", f"{getattr(kernel, name):g}")
     console.print(figures)
+    if fit.kept:
+        console.print(f"Not measured, kept as they were: {', '.join(fit.kept)}.", markup=False)
 
 
 def show_transfers(console: Console, fits: Iterable[TransferFit]) -> None:

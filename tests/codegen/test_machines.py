@@ -166,7 +166,10 @@ def built(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Small:
         problem = workshop.problem(load_target(target), place, SMALL_SRAM.get(target, 16 * 1024))
         plan = workshop.plan(problem, workshop.selection)
         expected = prepared(problem, plan, folder)
-        made = make(folder, "-j2", STRICT, "all", "build/host_store", "build/probe.so")
+        made = make(folder, "-j2", STRICT)
+        assert made.returncode == 0, made.stderr
+        assert (folder / "build" / "net.elf").exists()
+        made = make(folder, "-j2", STRICT, "build/host_store", "build/probe.so")
         assert made.returncode == 0, made.stderr
         return Built(folder, expected, problem, plan)
 
@@ -538,6 +541,28 @@ def test_input_of_another_size_is_refused(small: Small) -> None:
     result = started(project.folder)
     assert result.returncode != 0
     assert "must hold 288 bytes (got 17)" in result.stderr
+
+
+@needs_emulator
+def test_a_failed_run_leaves_no_output(small: Small) -> None:
+    """The output of an earlier run does not pass for that of one that failed."""
+    project = small("lm3s-qemu")
+    output = project.folder.parent / "out.bin"
+    assert started(project.folder).returncode == 0
+    assert output.exists()
+    assert started(project.folder, "ARGUMENTS=--fail 2").returncode != 0
+    assert not output.exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_input_is_asked_for_before_anything_is_built(workshop: Any, tmp_path: Path) -> None:
+    """`make run` without INPUT says so in one line, and compiles nothing."""
+    problem = workshop.problem(load_target("lm3s-qemu"), IoPlace.STORAGE, 16 * 1024)
+    write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "out", "net")
+    result = make(tmp_path / "out", "run")
+    lines = [line for line in result.stderr.splitlines() if "***" not in line]
+    assert lines == ["make run: say which file holds the network input: make run INPUT=in.bin OUTPUT=out.bin"]
+    assert not (tmp_path / "out" / "build").exists()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

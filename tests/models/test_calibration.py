@@ -190,6 +190,22 @@ def test_written_target_says_what_was_measured(tmp_path: Path, measured: tuple[P
     )
 
 
+def test_what_no_sample_tells_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two convolutions change the figure of convolutions; the others stay, with their provenance."""
+    rows = ("conv,32,32,16,16,3,3,1,same,2500000", "conv,16,16,32,32,3,3,1,same,2400000")
+    kernels, file = tmp_path / "two.csv", tmp_path / "mine.toml"
+    kernels.write_text("\n".join([",".join(KERNEL_COLUMNS), *rows]))
+    assert main(["--target", "f746-sd", "--kernels", str(kernels), "-o", str(file)]) == 0
+    assert "Not measured, kept as they were: dw_cycles_per_mac, fc_cycles_per_mac" in capsys.readouterr().out
+    before, after = load_target("f746-sd"), load_target(file)
+    assert after.runtime.conv_cycles_per_mac != before.runtime.conv_cycles_per_mac
+    kept = ("dw_cycles_per_mac", "fc_cycles_per_mac", "cycles_per_output", "cycles_per_checked_byte")
+    for name in kept:
+        assert getattr(after.runtime, name) == getattr(before.runtime, name)
+        key = f"board.runtime.{after.runtime.name}.{name}"
+        assert after.provenance[key] == before.provenance[key]
+
+
 def test_padding_is_not_computed(measured: tuple[Path, Path]) -> None:
     """A 3x3 window on 32x32 pixels with padding has 94 x 94 of its 96 x 96 taps inside, per channel."""
     sample = read_kernel_samples(measured[0])[0]

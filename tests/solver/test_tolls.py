@@ -51,7 +51,10 @@ def random_selection(space: Space, seed: int) -> Selection | None:
         fitting = []
         for option in space.options[stage]:
             names = operands(network, stage, option.operators)
-            if all(where.get(n, w) == w for n, w in zip(names, option.inputs, strict=True)):
+            found = dict(zip(names, option.inputs, strict=True))  # a tensor read twice is in one place
+            if all(
+                where.get(n, found[n]) == w == found[n] for n, w in zip(names, option.inputs, strict=True)
+            ):
                 fitting.append(option)
         if not fitting:
             return None

@@ -551,6 +551,7 @@ int main(int argc, char *argv[]) {
                 (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input.size);
         failed = 1;
     } else {
+        (void)remove(options.output); /* one of an earlier run would look like that of this one */
         failed = open_log(&options);
         failed = failed ? failed : run_all(&options, &image, &input, &output);
         failed = close_log(&options) || failed;
