@@ -11,7 +11,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heappop, heappush, nsmallest
+from heapq import heappop, nsmallest
 from math import inf
 
 from ooc_solve.models.vocabulary import Objective, Selection
@@ -52,6 +52,9 @@ DRAFTS = 6
 
 MOST_DRAFTS = 64
 """Proposals with tasks that wait to be carried out."""
+
+APART = 0.0002
+"""Proposals whose prices differ by a smaller share are taken for the same."""
 
 PESSIMISM = 1.05
 """How much simulated prices are above what can be done, at most, where selections are given up."""
@@ -224,17 +227,17 @@ class _Improvement:
         return allowed
 
     def _try(self, proposals: Sequence[Proposal], most: int) -> None:
-        """Carry out the proposals that may be better than what is known."""
-        if not self._draft(proposals, DRAFTS * most, self._worthwhile(most)):
+        """Carry out the proposals that may be better than what is known, and earlier ones where these are few."""
+        drafts = self._drafts_of(proposals, DRAFTS * most, self._worthwhile(most))
+        if not drafts:
             self.hope *= MORE_HOPE
+        while len(drafts) < most and self.drafts:
+            drafts.append(heappop(self.drafts))
+        drafts.sort(key=lambda draft: draft[:2])
         best = self.best
-        for tried in range(most):
-            if not self.drafts or (self.over and tried):
-                break
-            expected, _, draft, proposal = heappop(self.drafts)
+        for tried, (expected, _, draft, proposal) in enumerate(drafts[:most]):
             limit_ns = self._limit_ns(best)
-            if self.is_quickest and expected >= limit_ns:
-                self.drafts.clear()  # the others are no better
+            if (self.over and tried) or (self.is_quickest and expected >= limit_ns):
                 break
             candidate = carried_out(self.space.problem, draft, limit_ns, self.deadline)
             self.left -= UNITS_PER_TASK * len(draft.graph.tasks)
@@ -242,17 +245,24 @@ class _Improvement:
                 self.pool.append((candidate, proposal))
                 if best is None or candidate.score < best.score:
                     best = candidate
+        self.drafts = nsmallest(MOST_DRAFTS, [*self.drafts, *drafts[most:]])  # sorted, which is a heap
         self.pool.sort(key=lambda pair: pair[0].score)
         del self.pool[POOL:]
         if best is not None and best is not self.best:
             self._finish(best)
 
-    def _draft(self, proposals: Sequence[Proposal], most: int, limit: float) -> int:
-        """Give tasks to the proposals up to a price that are new; how many there were."""
-        drafted_now = 0
+    def _drafts_of(
+        self, proposals: Sequence[Proposal], most: int, limit: float
+    ) -> list[tuple[float, int, Draft, Proposal]]:
+        """Proposals up to a price that are new, with tasks; first what they are expected to come to."""
+        found: list[tuple[float, int, Draft, Proposal]] = []
+        drafted_now, before = 0, 0.0
         for proposal in proposals:
             if drafted_now == most or (self.over and drafted_now) or proposal.price > limit:
                 break
+            if proposal.price < before * (1 + APART):
+                continue
+            before = proposal.price
             selection = self._course(0.0).selection(proposal.numbers)
             if selection in self.seen:
                 continue
@@ -262,9 +272,8 @@ class _Improvement:
             self.left -= DRAFT_UNITS_PER_TASK * (FAILED_TASKS if draft is None else len(draft.graph.tasks))
             if draft is not None:
                 expected = draft.counted_ns if self.is_quickest else proposal.price
-                heappush(self.drafts, (expected, len(self.seen), draft, proposal))
-        self.drafts = nsmallest(MOST_DRAFTS, self.drafts)  # sorted, which is a heap
-        return drafted_now
+                found.append((expected, len(self.seen), draft, proposal))
+        return found
 
     def _limit_ns(self, best: Candidate | None) -> int:
         """What a plan must be shorter than; any length will do where something else is minimised."""

@@ -161,7 +161,7 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     graph = draft.graph
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
     above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
-    if draft.counted_ns < above_ns:
+    if draft.counted_ns < above_ns and len(graph.tasks) <= MANY_TASKS:
         best = repaired(problem, graph, REPAIRED, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
