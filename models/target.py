@@ -27,6 +27,10 @@ Target file, ``kind = "target"``, joins them::
     port = "sdmmc1"
     storage = "sd-class10-tlc-32g"
 
+    [annex]                         # optional: a second place for weights, that of the activations or a third
+    port = "qspi"                   # on a channel of its own; of each operator the plan says where its weights lie
+    storage = "w25q128jv"
+
 ``board`` and ``storage`` may also name a file: a path that ends in ``.toml``, relative to the target file.
 Or everything goes into one file: instead of ``board = "..."`` the table ``[board]`` with the content of a
 board file (``[board.cpu]``, ``[[board.port]]``, ...) less ``schema`` and ``kind``, and for storage
@@ -70,6 +74,9 @@ from ooc_solve.models.vocabulary import (
 )
 
 SCHEMA = "ooc-profile/1"
+
+ROLES = ("weights", "activations", "annex")
+"""What a store of a target is for, a table each."""
 
 # Beyond this, an integer no longer survives JSON readers or float arithmetic.
 LARGEST = 2**53
@@ -117,7 +124,7 @@ def target_tables(name_or_path: str | Path) -> dict[str, Any]:
     if not isinstance(tables["board"], dict):
         tables["board"] = _without(_open_board(source).data, ("schema", "kind"))
     storage = tables.setdefault("storage", {})
-    for role in ("weights", "activations"):
+    for role in ROLES:
         reference = tables.get(role, {}).get("storage")
         if reference is not None and reference not in storage:
             part = _refer(source, f"{role}.storage", "storage part", reference).data
@@ -399,6 +406,7 @@ _TARGET_FILE: _Form = {
     "runtime": _name,
     "weights": _PLACE,
     "activations?": _PLACE,
+    "annex?": _PLACE,
     "storage?": _Named(_STORAGE),
 }
 
@@ -629,13 +637,30 @@ def _target(source: _Source) -> Target:
     board = _board(origin, _BOARD if embedded else _BOARD_FILE)
     runtime = _pick(source, "runtime", {cost.name: cost for cost in board.runtimes}, f"board '{board.name}'")
     provenance = _provenance("board", origin)
-    stores = {
-        role: _store(source, role, board, provenance) for role in ("weights", "activations") if role in data
-    }
-    weights, activations = stores["weights"], stores.get("activations")
-    if activations and (activations.port, activations.storage) == (weights.port, weights.storage):
+    stores = {role: _store(source, role, board, provenance) for role in ROLES if role in data}
+    weights, activations, annex = (stores.get(role) for role in ROLES)
+    assert weights is not None  # the form asks for it
+    if activations and _same_part(activations, weights):
         weights = activations = Store("both", weights.port, weights.storage)
-    return Target(data["id"], data["title"], board, runtime, weights, activations, provenance)
+    if annex:
+        annex = _annex(source, annex, weights, activations)
+    return Target(data["id"], data["title"], board, runtime, weights, activations, provenance, annex=annex)
+
+
+def _same_part(a: Store, b: Store) -> bool:
+    return (a.port, a.storage) == (b.port, b.storage)
+
+
+def _annex(source: _Source, annex: Store, weights: Store, activations: Store | None) -> Store:
+    """The annex, which is the store of the activations if it is the same part."""
+    kept = not annex.storage.volatile
+    complaint = f"must keep its content without power (got '{annex.storage.name}')"
+    _require(kept, source, "annex.storage", complaint)
+    shared = activations is not None and _same_part(annex, activations)
+    others = [weights.channel] if shared or activations is None else [weights.channel, activations.channel]
+    complaint = f"must be a port whose channel no other store uses (got '{annex.port.name}')"
+    _require(annex.channel not in others, source, "annex.port", complaint)
+    return activations if shared and activations is not None else annex
 
 
 def _open_board(source: _Source) -> _Source:

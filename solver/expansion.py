@@ -119,9 +119,12 @@ class _Expander:
             for op, tiling in zip(self.network.ops, selection.tilings, strict=True)
             if tiling.patch is not None
         }
-        self.region_bytes = dict.fromkeys(RegionName, 0)
+        self.region_bytes = dict.fromkeys(problem.regions, 0)
         self.records: dict[tuple[int, int, int], int] = {}
-        self.region_bytes[RegionName.IMAGE] = align_up(HEADER_BYTES, problem.granule_bytes(RegionName.IMAGE))
+        for home in {RegionName.IMAGE, *(tiling.weights_in for tiling in selection.tilings)}:
+            if home not in self.region_bytes:
+                raise SelectionError("weights cannot come from an annex: the target has none")
+            self.region_bytes[home] = align_up(HEADER_BYTES, problem.granule_bytes(home))
 
     # ------------------------------------------------------------------ whole run
 
@@ -373,21 +376,22 @@ class _Expander:
                 cache.clear()
             size = self._record_bytes(geometry, index)
             record = (stage, *key)
+            home = geometry.tiling.weights_in
             if record not in self.records:
-                self.records[record] = self.region_bytes[RegionName.IMAGE]
-                self.region_bytes[RegionName.IMAGE] += size
+                self.records[record] = self.region_bytes[home]
+                self.region_bytes[home] += size
             buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", size)
-            transfer = self._record_transfer(self.records[record], size)
+            transfer = self._record_transfer(home, self.records[record], size)
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
 
-    def _record_transfer(self, offset: int, size: int) -> Transfer:
+    def _record_transfer(self, home: RegionName, offset: int, size: int) -> Transfer:
         if self.problem.target.crypto is None:
-            return Transfer(RegionName.IMAGE, offset, size, checked=True)
-        return Transfer(RegionName.IMAGE, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
+            return Transfer(home, offset, size, checked=True)
+        return Transfer(home, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
 
     def _record_bytes(self, geometry: StageGeometry, index: TileIndex) -> int:
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        granule = self.problem.granule_bytes(geometry.tiling.weights_in)
         return align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
 
     # --------------------------------------------------------------------- outputs

@@ -227,7 +227,7 @@ def _broken_memories(problem: Problem, plan: Plan) -> Iterator[str]:
     for position, buffer in enumerate(graph.buffers):
         if buffer.index != position or buffer.size_bytes < 1:
             yield f"buffer {position} must carry its position and a size (got {buffer.index}, {buffer.size_bytes})"
-    if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in RegionName):
+    if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in problem.regions):
         yield "every region must be there exactly once"
     for region in graph.regions:
         if region.size_bytes < 0 or region.store not in range(len(problem.target.stores)):
@@ -347,7 +347,7 @@ def _too_early(case: _Case, task: Task, other: int, reason: str) -> Iterator[Vio
 
 def _resources(case: _Case) -> Iterator[Violation]:
     """Every task runs on the resource its kind and store call for, and alone."""
-    due_of = {region: _due_resource(case.problem, region) for region in (None, *RegionName)}
+    due_of = {region: _due_resource(case.problem, region) for region in (None, *case.problem.regions)}
     for task in case.graph.tasks:
         if task.resource != (due := due_of[task.transfer.region if task.transfer else None]):
             message = f"{_name(task)} must run on '{due}' (got '{task.resource}')"
@@ -547,7 +547,7 @@ def _storage(case: _Case) -> Iterator[Violation]:
         if region.store != (due := case.problem.store_index(region.name)):
             message = f"region '{region.name.value}' must lie on store {due} (got {region.store})"
             yield Violation(Rule.STORAGE, message)
-    granules = {name: case.problem.granule_bytes(name) for name in RegionName}
+    granules = {name: case.problem.granule_bytes(name) for name in case.problem.regions}
     for task in case.graph.tasks:
         if task.transfer is None:
             continue
@@ -562,7 +562,7 @@ def _storage(case: _Case) -> Iterator[Violation]:
             yield Violation(Rule.STORAGE, message, (task.index,), task.transfer.size_bytes, case.start(task))
 
 
-_GIVEN = (RegionName.IMAGE, RegionName.INPUT)
+_GIVEN = (RegionName.IMAGE, RegionName.ANNEX, RegionName.INPUT)
 """Regions that the host has written before the run."""
 
 

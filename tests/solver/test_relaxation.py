@@ -54,6 +54,8 @@ BASES = (
     "nrf52840-nor",
     "f746-sd",
     "rp2350-psram",
+    "h747-qspi-sd",
+    "rt1060-flash-sdram-sd",
 )
 MOST_SELECTIONS = 40
 MOST_TASKS = 18
@@ -84,12 +86,21 @@ def random_target(rng: random.Random) -> Target:
     if activations is not None:
         same = activations == target.weights
         activations = weights if same and rng.random() < 0.7 else random_store(rng, activations)
+    annex = target.annex
+    if annex is not None:
+        annex = activations if annex == target.activations else random_store(rng, annex)
     pace = rng.choice((0.2, 1.0, 4.0))
     runtime = replace(target.runtime, conv_cycles_per_mac=pace, dw_cycles_per_mac=pace, fc_cycles_per_mac=pace,
                       cycles_per_output=rng.choice((0.0, 3.0)), cycles_per_call=rng.choice((0.0, 20.0, 200.0)))  # fmt: skip
     board = replace(target.board, clock_hz=100_000_000)
     return replace(
-        target, weights=weights, activations=activations, runtime=runtime, board=board, provenance={}
+        target,
+        weights=weights,
+        activations=activations,
+        annex=annex,
+        runtime=runtime,
+        board=board,
+        provenance={},
     )
 
 
