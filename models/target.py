@@ -31,6 +31,13 @@ Target file, ``kind = "target"``, joins them::
     port = "qspi"                   # on a channel of its own; of each operator the plan says where its weights lie
     storage = "w25q128jv"
 
+Instead of these three tables a target may list its parts, each behind a port of its own; then
+`models.roles` says which is for what, by the objective::
+
+    [[store]]
+    port = "sdmmc1"
+    storage = "sd-class10-tlc-32g"
+
 ``board`` and ``storage`` may also name a file: a path that ends in ``.toml``, relative to the target file.
 Or everything goes into one file: instead of ``board = "..."`` the table ``[board]`` with the content of a
 board file (``[board.cpu]``, ``[[board.port]]``, ...) less ``schema`` and ``kind``, and for storage
@@ -56,6 +63,7 @@ from pathlib import Path
 from typing import Any
 
 from ooc_solve.models.cost import KERNEL_KINDS
+from ooc_solve.models.roles import assigned
 from ooc_solve.models.vocabulary import (
     Bank,
     Board,
@@ -65,6 +73,7 @@ from ooc_solve.models.vocabulary import (
     InputError,
     KernelCost,
     Npu,
+    Objective,
     Port,
     RuntimeCost,
     Storage,
@@ -124,12 +133,12 @@ def target_tables(name_or_path: str | Path) -> dict[str, Any]:
     if not isinstance(tables["board"], dict):
         tables["board"] = _without(_open_board(source).data, ("schema", "kind"))
     storage = tables.setdefault("storage", {})
-    for role in ROLES:
-        reference = tables.get(role, {}).get("storage")
-        if reference is not None and reference not in storage:
-            part = _refer(source, f"{role}.storage", "storage part", reference).data
+    places = [tables[role] for role in ROLES if role in tables] + tables.get("store", [])
+    for place in places:
+        if place["storage"] not in storage:
+            part = _refer(source, "storage", "storage part", place["storage"]).data
             storage[part["id"]] = _without(part, ("schema", "id"))
-            tables[role]["storage"] = part["id"]
+            place["storage"] = part["id"]
     return tables
 
 
@@ -411,6 +420,13 @@ _TARGET_FILE: _Form = {
 }
 
 
+# The same with parts that get their roles by the rule.
+_PARTS_FILE: _Form = {
+    **{key: form for key, form in _TARGET_FILE.items() if key.removesuffix("?") not in ROLES},
+    "store": [_PLACE],
+}
+
+
 def _check(source: _Source, form: _Form) -> None:
     """Raise the first thing wrong with a table: its kind, unknown keys, missing keys, then values."""
     known = {key.removesuffix("?"): rule for key, rule in form.items()}
@@ -632,12 +648,19 @@ def _check_erase(source: _Source) -> None:
 def _target(source: _Source) -> Target:
     data = source.data
     embedded = isinstance(data.get("board"), dict)
-    _check(source, {**_TARGET_FILE, "board": _BOARD} if embedded else _TARGET_FILE)
+    form = _PARTS_FILE if "store" in data else _TARGET_FILE
+    _check(source, {**form, "board": _BOARD} if embedded else form)
     origin = source.inside("board", data["board"]) if embedded else _open_board(source)
     board = _board(origin, _BOARD if embedded else _BOARD_FILE)
     runtime = _pick(source, "runtime", {cost.name: cost for cost in board.runtimes}, f"board '{board.name}'")
     provenance = _provenance("board", origin)
-    stores = {role: _store(source, role, board, provenance) for role in ROLES if role in data}
+    if "store" in data:
+        return _with_roles(source, board, runtime, provenance)
+    stores = {
+        role: _store(source, source.inside(role, data[role]), role, board, provenance)
+        for role in ROLES
+        if role in data
+    }
     weights, activations, annex = (stores.get(role) for role in ROLES)
     assert weights is not None  # the form asks for it
     if activations and _same_part(activations, weights):
@@ -645,6 +668,19 @@ def _target(source: _Source) -> Target:
     if annex:
         annex = _annex(source, annex, weights, activations)
     return Target(data["id"], data["title"], board, runtime, weights, activations, provenance, annex=annex)
+
+
+def _with_roles(source: _Source, board: Board, runtime: RuntimeCost, provenance: dict[str, str]) -> Target:
+    """A target whose parts get their roles by the rule, for latency as long as nobody asks for more."""
+    data = source.data
+    parts = tuple(
+        _store(source, source.inside(f"store.{place['port']}", place), "part", board, provenance)
+        for place in data["store"]
+    )
+    lasting = [part for part in parts if not part.storage.volatile]
+    _require(bool(lasting), source, "store", "must list a part that keeps its content without power")
+    target = Target(data["id"], data["title"], board, runtime, lasting[0], None, provenance, parts=parts)
+    return assigned(target, Objective.LATENCY)
 
 
 def _same_part(a: Store, b: Store) -> bool:
@@ -690,19 +726,19 @@ def _pick(source: _Source, key: str, choices: Mapping[str, Any], owner: str) -> 
     return choices[value]
 
 
-def _store(source: _Source, role: str, board: Board, provenance: dict[str, str]) -> Store:
-    """Build the store of ``[weights]`` or ``[activations]`` and note where its numbers come from."""
+def _store(source: _Source, place: _Source, role: str, board: Board, provenance: dict[str, str]) -> Store:
+    """Build the store of one ``place`` of a target file and note where its numbers come from."""
     ports = {port.name: port for port in board.ports}
-    port: Port = _pick(source, f"{role}.port", ports, f"board '{board.name}'")
-    reference = source.data[role]["storage"]
+    port: Port = _pick(place, "port", ports, f"board '{board.name}'")
+    reference = place.data["storage"]
     embedded = source.data.get("storage", {})
     if reference in embedded:
         origin = source.inside("storage", embedded).inside(reference, embedded[reference])
         storage = _storage(origin, reference)
     else:
-        origin = _refer(source, f"{role}.storage", "storage part", reference)
+        origin = _refer(place, "storage", "storage part", reference)
         storage = _storage(origin)
     complaint = f"must be a part that a {port.bus} port can carry (got '{storage.name}', kind {storage.kind})"
-    _require(storage.kind in CARRIES[port.bus], source, f"{role}.storage", complaint)
+    _require(storage.kind in CARRIES[port.bus], place, "storage", complaint)
     provenance.update(_provenance(f"storage.{storage.name}", origin))
     return Store(role, port, storage)

@@ -641,6 +641,7 @@ class Target:
     It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
     rows of spilled activations are sealed. ``annex`` holds weights too, where it is another store than
     ``weights``: of each operator the plan says where its weights lie. It may be the same store as ``activations``.
+    ``parts`` are the stores to which `roles.assigned` gives these roles; empty: the target file gives them.
     """
 
     name: str
@@ -652,6 +653,7 @@ class Target:
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
     crypto: Crypto | None = None
     annex: Store | None = None
+    parts: tuple[Store, ...] = ()
 
     @property
     def stores(self) -> tuple[Store, ...]:
