@@ -28,6 +28,7 @@ from ooc_solve.codegen.machines import (
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
 from ooc_solve.codegen.tables import Tables, build_tables, has_annex
+from ooc_solve.models.npu import check_emitted
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, InternalError, Plan, RegionName
@@ -66,8 +67,9 @@ def write_project(
     check_directory(directory)
     if problem.target.crypto is not None and key is None:
         raise InputError("Sealed records need a key (there is none); name its file with --key-file.")
+    check_emitted(problem.target, plan.selection.tilings)
     tables = build_tables(problem, plan)
-    if has_annex(tables) and machine_of(problem.target.board) is not None:
+    if has_annex(tables) and problem.target.board.emulator is not None:
         raise InputError(
             f"Target '{problem.target.name}': an emulated machine has no store for an annex; "
             "leave [annex] out of the target, or 'emulator' out of the board."

@@ -19,6 +19,8 @@ Target file, ``kind = "target"``, joins them::
     board = "stm32f746g-disco"      # a built-in id
     runtime = "vendor_tuned"        # a [runtime.NAME] of the board
 
+    npu = "neural_art"              # optional: a [npu.NAME] of the board, which then computes what is faster there
+
     [weights]
     port = "sdmmc1"                 # a [[port]] of the board
     storage = "sd-class10-tlc-32g"  # a built-in id
@@ -56,7 +58,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -413,6 +415,7 @@ _TARGET_FILE: _Form = {
     "title": _text,
     "board": _reference,
     "runtime": _name,
+    "npu?": _name,
     "weights": _PLACE,
     "activations?": _PLACE,
     "annex?": _PLACE,
@@ -654,8 +657,11 @@ def _target(source: _Source) -> Target:
     board = _board(origin, _BOARD if embedded else _BOARD_FILE)
     runtime = _pick(source, "runtime", {cost.name: cost for cost in board.runtimes}, f"board '{board.name}'")
     provenance = _provenance("board", origin)
+    npu = None
+    if "npu" in data:
+        npu = _pick(source, "npu", {unit.name: unit for unit in board.npus}, f"board '{board.name}'")
     if "store" in data:
-        return _with_roles(source, board, runtime, provenance)
+        return replace(_with_roles(source, board, runtime, provenance), npu=npu)
     stores = {
         role: _store(source, source.inside(role, data[role]), role, board, provenance)
         for role in ROLES
@@ -667,7 +673,9 @@ def _target(source: _Source) -> Target:
         weights = activations = Store("both", weights.port, weights.storage)
     if annex:
         annex = _annex(source, annex, weights, activations)
-    return Target(data["id"], data["title"], board, runtime, weights, activations, provenance, annex=annex)
+    return Target(
+        data["id"], data["title"], board, runtime, weights, activations, provenance, annex=annex, npu=npu
+    )
 
 
 def _with_roles(source: _Source, board: Board, runtime: RuntimeCost, provenance: dict[str, str]) -> Target:

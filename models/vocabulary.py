@@ -521,7 +521,11 @@ class Crypto:
 
 @dataclass(frozen=True, slots=True)
 class Npu:
-    """An accelerator: time = fixed + sum or max of weight, output and MAC terms."""
+    """An accelerator: time of an operator = fixed + sum or max of weight, output and MAC terms.
+
+    With ``weight_mem_bytes`` weights lie in a memory of its own, which is loaded once at start-up; otherwise it
+    reads them from flash while it computes. ``data_mem_bytes`` hold inputs and output of an operator.
+    """
 
     name: str
     fixed_ns: int
@@ -641,6 +645,7 @@ class Target:
     It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
     rows of spilled activations are sealed. ``annex`` holds weights too, where it is another store than
     ``weights``: of each operator the plan says where its weights lie. It may be the same store as ``activations``.
+    ``npu``, one of the board's, computes some operators in place of the CPU.
     ``parts`` are the stores to which `roles.assigned` gives these roles; empty: the target file gives them.
     """
 
@@ -654,6 +659,7 @@ class Target:
     crypto: Crypto | None = None
     annex: Store | None = None
     parts: tuple[Store, ...] = ()
+    npu: Npu | None = None
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -738,7 +744,8 @@ class Tiling:
     of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
     with the one behind it; rows and columns are those of the largest tile. ``ring_rows`` are those of
     the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
-    ``annex``: the weights come from `Target.annex`.
+    ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs whole on `Target.npu`, which has
+    the weights or reads them itself (`models.npu`).
     """
 
     rows: int
@@ -751,6 +758,7 @@ class Tiling:
     patch: Patch | None = None
     ring_rows: int = 0
     annex: bool = False
+    npu: bool = False
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:

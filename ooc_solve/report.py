@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ooc_solve import __version__, storage_use
+from ooc_solve import __version__, npu_use, storage_use
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
 from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.energy import Rates, nanojoules
@@ -281,6 +281,7 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
         _slowness(problem, plan),
         _life(problem, plan),
         *storage_use.sentences(problem, plan),
+        *npu_use.sentences(problem, plan),
         *_sealing(problem, plan),
         f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
         "All times and energies are those of the board's cost model, not of a measurement.",

@@ -15,6 +15,8 @@ from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
+from ooc_solve.models.npu import offered as offered_npu
+from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
@@ -230,7 +232,7 @@ class OptionCosts:
         annexed = self.problem.target.annex is not None and any(op.weights is not None for op in ops)
         for tilings in cuts:
             yield tilings
-            if annexed:
+            if annexed and not tilings[0].npu:
                 weighty = (op.weights is not None for op in ops)
                 yield tuple(replace(t, annex=there) for t, there in zip(tilings, weighty, strict=True))
 
@@ -255,10 +257,12 @@ class OptionCosts:
     def _tilings(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
         network = self.problem.network
         out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
+        if not streamed_at_all(inputs, output) and op.name in offered_npu(self.problem.target, network):
+            yield whole_tiling(network, op)
         if op.needs_whole_tensors:
             yield Tiling(out.height, out.width, out.channels, first.channels)
             return
-        streamed = any(inputs) or output != KEPT
+        streamed = streamed_at_all(inputs, output)
         channels = [out.channels] if op.takes_whole_pixels else sizes(out.channels)
         splits = [first.channels]
         planes = {width for width, name in zip(inputs, op.inputs, strict=True)
@@ -339,7 +343,7 @@ class OptionCosts:
                 held_inputs += slot
             bytes_read, tasks = bytes_read + size, tasks + count
             pj += self.read_pj(self.region_of(op.inputs[k]), size, count)
-        if op.weights is not None:
+        if geometry.loads_weights:
             slot, total_ns, head_ns, size, count, held_weights, checking = self._weight_cost(geometry)
             channel = self.channel_of(tiling.weights_in)
             reads[channel] += total_ns
@@ -594,6 +598,11 @@ class OptionCosts:
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
         return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing
+
+
+def streamed_at_all(inputs: tuple[int, ...], output: int) -> bool:
+    """Whether a tensor of a stage lives in storage."""
+    return any(inputs) or output != KEPT
 
 
 def _tile_sizes(total: int, tile: int) -> Counter[int]:

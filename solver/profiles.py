@@ -231,7 +231,7 @@ class _Walk:
                 self._input(k, residence)
             elif self.known.fetches_kept(self.stage, name) and self.geometry.op.inputs.index(name) == k:
                 self._kept_input(k)
-        if self.geometry.op.weights is not None:
+        if self.geometry.loads_weights:
             self._weights()
         self._kernels()
         self._output()

@@ -255,7 +255,7 @@ class _Stage:
         for k, residence in enumerate(self.option.inputs):
             if residence != KEPT:
                 self._input(k, residence)
-        if self.op.weights is not None:
+        if self.geometry.loads_weights:
             self._weights()
         self._results()
         return self._folded()

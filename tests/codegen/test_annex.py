@@ -192,7 +192,7 @@ def test_regions_of_commands_have_three_bits() -> None:
 def test_emulated_machines_have_no_annex(workshop: Any, tmp_path: Path) -> None:
     """A board with an emulator refuses a plan with an annex, in one sentence, and writes nothing."""
     target = load_target("h747-qspi-sd")
-    board = replace(load_target("lm3s-qemu").board, overlaps_cpu=True, dma_channels=1)
+    board = replace(target.board, emulator=load_target("lm3s-qemu").board.emulator)
     problem = workshop.problem(replace(target, board=board))
     plan = workshop.plan(problem, spread(problem, workshop.selection))
     with pytest.raises(InputError, match="has no store for an annex"):
@@ -272,9 +272,9 @@ def nonces(content: bytes, spans: list[tuple[int, int]]) -> list[bytes]:
 @pytest.mark.skipif(find_spec("cryptography") is None, reason="needs the library cryptography")
 def test_no_nonce_comes_twice(workshop: Any, tmp_path: Path) -> None:
     """Records at the same offset of image and annex are sealed with different nonces."""
-    problem = workshop.problem(encrypted(load_target("h747-qspi-sd"), "aes-128-gcm"))
+    problem = workshop.problem(encrypted(load_target("h747-qspi-sd"), "chacha20-poly1305"))
     plan = workshop.plan(problem, spread(problem, workshop.selection))
-    write_project(problem, plan, tmp_path / "out", "net", bytes(16))
+    write_project(problem, plan, tmp_path / "out", "net", bytes(32))
     found = []
     for region, file in ((0, "net.bin"), (ANNEX, "net_annex.bin")):
         moved = {
@@ -289,14 +289,14 @@ def test_no_nonce_comes_twice(workshop: Any, tmp_path: Path) -> None:
 
 @compiled
 @pytest.mark.skipif(
-    find_spec("cryptography") is None or not Path("/usr/include/mbedtls/gcm.h").exists(),
+    find_spec("cryptography") is None or not Path("/usr/include/mbedtls/chachapoly.h").exists(),
     reason="needs the library cryptography and Mbed TLS",
 )
 def test_sealed_weights_on_two_stores_run(workshop: Any, tmp_path: Path) -> None:
     """With sealed records in image and annex the output is the reference's, and damage is told."""
-    problem = workshop.problem(encrypted(load_target("h747-qspi-sd"), "aes-128-gcm"))
+    problem = workshop.problem(encrypted(load_target("h747-qspi-sd"), "chacha20-poly1305"))
     plan = workshop.plan(problem, spread(problem, workshop.selection))
-    device = built(problem, plan, tmp_path / "out", bytes(range(16)))
+    device = built(problem, plan, tmp_path / "out", bytes(range(32)))
     assert device.run("--key", "key.bin") == (device.expected, "")
     content = bytearray((device.folder / "net_annex.bin").read_bytes())
     content[600] ^= 4

@@ -102,7 +102,7 @@ WRONG = {
     "nothing lasting": (SDRAM.format("[store]"), "'store' must list a part that keeps its content without power."),
     "both ways": (
         QSPI.format("[store]") + CARD.format("weights"),
-        "'weights' is not a known key; choose from schema, kind, id, title, board, runtime, storage, store.",
+        "'weights' is not a known key; choose from schema, kind, id, title, board, runtime, npu, storage, store.",
     ),
     "one port twice": (
         QSPI.format("[store]") * 2, "'store.port' must differ between tables (got 'qspi' twice).",

@@ -56,6 +56,8 @@ BASES = (
     "rp2350-psram",
     "h747-qspi-sd",
     "rt1060-flash-sdram-sd",
+    "n6-neural-art",
+    "max78000-cnn",
 )
 ANNEXED = ("h747-qspi-sd", "rt1060-flash-sdram-sd")
 MOST_SELECTIONS = 40
@@ -94,11 +96,16 @@ def random_target(rng: random.Random, bases: Sequence[str] = BASES) -> Target:
     runtime = replace(target.runtime, conv_cycles_per_mac=pace, dw_cycles_per_mac=pace, fc_cycles_per_mac=pace,
                       cycles_per_output=rng.choice((0.0, 3.0)), cycles_per_call=rng.choice((0.0, 20.0, 200.0)))  # fmt: skip
     board = replace(target.board, clock_hz=100_000_000)
+    npu = target.npu
+    if npu is not None:  # as slow to start as small kernels, with room for some of their weights
+        most = None if npu.weight_mem_bytes is None else rng.choice((100, 1_000, 100_000))
+        npu = replace(npu, fixed_ns=rng.choice((0, 500, 5_000)), weight_mem_bytes=most)
     return replace(
         target,
         weights=weights,
         activations=activations,
         annex=annex,
+        npu=npu,
         runtime=runtime,
         board=board,
         provenance={},
@@ -315,9 +322,9 @@ def check_space_with_annex(seed: int, most: int) -> Counter[str]:
     )
 
 
-def check_space(seed: int, **shape: int) -> Counter[str]:
+def check_space(seed: int, most_ops: int = 3, side: int = 6, channels: int = 12) -> Counter[str]:
     """Compare the bound over all selections with the best of them, with and without an incumbent."""
-    problem = random_problem(seed, **shape)
+    problem = random_problem(seed, most_ops, side, channels)
     space, rng = whole_space(problem), random.Random(seed)
     every = list(islice(choices(space, rng), MOST_SELECTIONS + 1)) if all(space.options) else []
     if not every or len(every) > MOST_SELECTIONS:
