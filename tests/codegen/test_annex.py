@@ -23,7 +23,7 @@ from ooc_solve.models.sealing import NONCE_BYTES, SEAL_BYTES, encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import InputError, Plan, RegionName, Selection
 
-TARGETS = ("h747-qspi-sd", "rt1060-flash-sdram-sd")
+TARGETS = ("h747-qspi-sd", "rt1060-flash-sdram-sd", "esp32s3-flash-psram-sd")
 ANNEX = REGIONS.index(RegionName.ANNEX)
 NO_IMAGE, RECORD, DIGEST, TRUNCATED = -2, -4, -9, -10
 
@@ -98,14 +98,17 @@ def device(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Device:
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("io", list(IoPlace))
 def test_tables_are_sound(workshop: Any, name: str, io: IoPlace) -> None:
-    """Each part has a stream of its own, weights come over two of them, and the checker proves the order."""
+    """Each channel has a stream of its own, weights come over two of them, and the checker proves the order."""
     problem, plan = planned(workshop, name, io)
     tables = build_tables(problem, plan)
     assert not check_tables(tables)
     assert has_annex(tables)
-    assert len(tables.stream) == 1 + len(problem.target.stores)
+    channels = list(dict.fromkeys(store.channel for store in problem.target.stores))
+    assert len(tables.stream) == 1 + len(channels)
     read = [{c.word[2] for c in stream.commands if c.is_transfer} for stream in tables.stream]
-    assert ANNEX in read[1 + problem.store_index(RegionName.ANNEX)]
+    annex = problem.target.annex
+    assert annex is not None
+    assert ANNEX in read[1 + channels.index(annex.channel)]
     assert 0 in read[1]
     assert tables.region[ANNEX].base == 0
     assert table_bytes(tables) <= count_table_bytes(problem, plan.graph)
@@ -204,7 +207,9 @@ def test_emulated_machines_have_no_annex(workshop: Any, tmp_path: Path) -> None:
 
 
 @compiled
-@pytest.mark.parametrize(("name", "io"), [(TARGETS[0], IoPlace.SRAM), (TARGETS[1], IoPlace.STORAGE)])
+@pytest.mark.parametrize(
+    ("name", "io"), [(TARGETS[0], IoPlace.SRAM), (TARGETS[1], IoPlace.STORAGE), (TARGETS[2], IoPlace.STORAGE)]
+)
 def test_runs_equal_the_reference(workshop: Any, tmp_path: Path, name: str, io: IoPlace) -> None:
     """Whatever both stores do and however long they take, the output is the reference's."""
     device = built(*planned(workshop, name, io), tmp_path / "out")

@@ -35,6 +35,9 @@ def test_shipped_targets() -> None:
     assert [store.channel for store in two.stores] == ["qspi", "sdmmc1"]
     assert parts(three) == ("w25q128jv", "sdram-8m", "sd-class10-tlc-32g")
     assert [store.channel for store in three.stores] == ["flexspi", "sdram", "usdhc1"]
+    shared = load_target("esp32s3-flash-psram-sd")
+    assert parts(shared) == ("w25q128jv", "aps6408l-ocx", "sd-class10-tlc-32g")
+    assert len({store.channel for store in shared.stores}) == 2
 
 
 def test_one_part_is_all_there_is() -> None:

@@ -26,7 +26,7 @@ from ooc_solve.models.vocabulary import InputError
 
 MODELS = files("ooc_solve.models")
 TARGETS = [
-    "esp32s3-psram", "f746-qspi-sdram", "f746-sd", "h747-qspi", "h747-qspi-sd", "h747-sd", "l4r5-sdspi", "lm3s-qemu",
+    "esp32s3-flash-psram-sd", "esp32s3-psram", "f746-qspi-sdram", "f746-sd", "h747-qspi", "h747-qspi-sd", "h747-sd", "l4r5-sdspi", "lm3s-qemu",
     "max78000-cnn", "n6-neural-art", "n6-npu", "nrf52840-nor", "rp2350-psram", "rp2350-sd", "rt1060-flash-sdram-sd", "rt1060-sd", "u585-octal",
 ]  # fmt: skip
 EMULATED = [

@@ -59,7 +59,7 @@ BASES = (
     "n6-neural-art",
     "max78000-cnn",
 )
-ANNEXED = ("h747-qspi-sd", "rt1060-flash-sdram-sd")
+ANNEXED = ("h747-qspi-sd", "rt1060-flash-sdram-sd", "esp32s3-flash-psram-sd")
 MOST_SELECTIONS = 40
 MOST_TASKS = 18
 
