@@ -310,10 +310,8 @@ class _Walk:
     def _weights(self) -> None:
         geometry, (_, _, groups, splits) = self.geometry, self.grid
         region = self.option.tiling.weights_in
-        granule, operand = (
-            self.problem.granule_bytes(region),
-            len(geometry.inputs) + self.known.homes.index(region),
-        )
+        granule = self.problem.granule_bytes(region)
+        operand = len(geometry.inputs) + self.known.homes.index(region)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
         groups_at, like_group = _representatives(1 if shared else groups)
