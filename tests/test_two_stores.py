@@ -22,6 +22,7 @@ from ooc_solve.report import report, verdict
 from ooc_solve.solver.ordering import least_peak, peak_bytes
 from ooc_solve.solver.search import evaluate
 from ooc_solve.solver.solve import SCHEDULERS, checked, plan_of
+from ooc_solve.solver.validate import Rule, validate
 from ooc_solve.storage_use import uses_of
 
 MODELS = (
@@ -111,6 +112,21 @@ def test_a_plan_that_uses_both_is_faster() -> None:
     assert candidate is not None
     both = plan_of(problem, candidate, "by hand")
     assert both.figures.latency_ns < alone.figures.latency_ns
+
+
+def test_the_validator_knows_where_weights_lie() -> None:
+    """A record loaded from the other store, and an annex that the target does not have, are reported."""
+    problem = half_of_need(zoo_network("ds_cnn"), "h747-qspi-sd")
+    plan = spread_plan(problem)
+    assert not validate(problem, plan)
+    tasks = list(plan.graph.tasks)
+    load = next(t for t in tasks if t.transfer is not None and t.transfer.region is RegionName.ANNEX)
+    assert load.transfer is not None
+    tasks[load.index] = replace(load, transfer=replace(load.transfer, region=RegionName.IMAGE))
+    moved = replace(plan, graph=replace(plan.graph, tasks=tuple(tasks)))
+    assert {Rule.COVERAGE, Rule.RESOURCE} <= {violation.rule for violation in validate(problem, moved)}
+    alone = replace(problem, target=replace(problem.target, annex=None, parts=()))
+    assert Rule.STRUCTURE in {violation.rule for violation in validate(alone, plan)}
 
 
 def test_reports_say_what_lies_where() -> None:
