@@ -47,7 +47,7 @@ def of_frame(name: str, frame: int) -> str:
 
 
 def of_frames(name: str, first: int, last: int) -> str:
-    """What the tensor is called in which some frames lie one below the other."""
+    """What a tensor is called in which some frames lie one below the other, or an operator that computes them."""
     return of_frame(name, first) if first == last else f"{name}_{first}to{last}"
 
 
@@ -154,8 +154,9 @@ class _Frames:
         """Append an operator that computes all frames, behind the moves that put its inputs together."""
         last, window = self.frames - 1, stacked_window(self.base, op)
         assert window is not None
+        name, output = of_frames(op.name, 0, last), self._tensor(op.output, 0, last)
         inputs = tuple(self._put_together(name, 0, last) for name in op.inputs)
-        self.ops.append(replace(op, inputs=inputs, output=self._tensor(op.output, 0, last), window=window))
+        self.ops.append(replace(op, name=name, inputs=inputs, output=output, window=window))
 
     def _put_together(self, name: str, first: int, last: int) -> str:
         """The tensor of some frames, made by moves unless it is there: halves first, so that little is moved often."""

@@ -449,12 +449,14 @@ def solve(
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
     budget, history = Budget(time_limit, workers, seed), History(progress)
 
-    def planned(here: Problem, left: Budget, told: History = history) -> list[Result]:
-        return [scheduled(here, scheduler, left, told)]
+    def planned(
+        told: History, here: Problem, left: Budget, given: Sequence[vocabulary.Plan] = ()
+    ) -> list[Result]:
+        return [scheduled(here, scheduler, left, told, given)]
 
     if checked_frames(frames) == 1:
-        return Solution(problem, tuple(planned(problem, budget)), tuple(history.steps))
-    flight = fly(problem, frames, budget, partial(planned, told=History()), planned)
+        return Solution(problem, tuple(planned(history, problem, budget)), tuple(history.steps))
+    flight = fly(problem, frames, budget, partial(planned, History()), partial(planned, history))
     return Solution(flight.problem, flight.results, tuple(history.steps), flight)
 
 

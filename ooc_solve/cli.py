@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
-from ooc_solve.frames import fly, frames_facts, frames_words, read_frames, run_of
+from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
@@ -287,11 +286,11 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
     given = () if reference is None or reference.plan is None else (reference.plan,)
-    planned, flight = partial(solve, options, errors=errors, history=history, given=given), None
+    flight = None
     if options.frames == 1:
-        results: Sequence[Result] = planned(problem, budget)
+        results: Sequence[Result] = solve(options, problem, budget, errors, history, given)
     else:
-        flight = fly(problem, options.frames, budget, partial(solve_alone, options), planned)
+        flight = flown(options, problem, budget, errors, history, given)
         problem, results = flight.problem, flight.results
         reference = reference if problem.network.frames > 1 else None  # it is that of a run
     points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
@@ -426,9 +425,23 @@ def solve(
         return [scheduled(problem, options.scheduler, budget, history, given)]
 
 
-def solve_alone(options: argparse.Namespace, problem: Problem, budget: Budget) -> list[Result]:
-    """Run the scheduler asked for on one frame at a time."""
-    return [scheduled(problem, options.scheduler, budget, History())]
+def flown(
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
+) -> Flight:
+    """The better of a run of several frames, for which plans are ``given``, and one frame at a time."""
+
+    def alone(problem: Problem, budget: Budget, _: Sequence[Plan]) -> list[Result]:
+        return [scheduled(problem, options.scheduler, budget, History())]
+
+    def together(run: Problem, budget: Budget, known: Sequence[Plan]) -> list[Result]:
+        return solve(options, run, budget, errors, history, (*given, *known))
+
+    return fly(problem, options.frames, budget, alone, together)
 
 
 def show_least(problem: Problem, console: Console) -> int:

@@ -6,6 +6,7 @@ plan is the one that is told and written unless the run is better, and bounds ho
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,17 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
 from ooc_solve.report import amount, milliseconds
 from ooc_solve.solver.objective import value
+from ooc_solve.solver.repetition import repeated_plan
 from ooc_solve.solver.solve import lower_bound
 
 ALONE_SHARE = 0.3
 """Share of the time limit for the plan of one frame at a time."""
 
-Solve = Callable[[Problem, Budget], Sequence[Result]]
-"""Solves a problem; the last result is the answer."""
+REPEATED_SHARE = 0.2
+"""Share of what is left to make a plan for the run of that."""
+
+Solve = Callable[[Problem, Budget, Sequence[Plan]], Sequence[Result]]
+"""Solves a problem for which plans are known; the last result is the answer."""
 
 
 def read_frames(text: str) -> int:
@@ -80,9 +85,12 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
     The bound is weakened to what holds for both ways. One frame at a time is chosen if the run is no better.
     """
     share, left = ALONE_SHARE * budget.time_limit_s, (1 - ALONE_SHARE) * budget.time_limit_s
-    single = solve_alone(problem, replace(budget, time_limit_s=share))[-1]
-    budget, run = replace(budget, time_limit_s=left), run_of(problem, frames)
-    results = tuple(solve_run(run, budget))
+    single = solve_alone(problem, replace(budget, time_limit_s=share), ())[-1]
+    run, known = run_of(problem, frames), None
+    if single.plan is not None:
+        known = repeated_plan(run, problem, single.plan, time.monotonic() + REPEATED_SHARE * left)
+    budget = replace(budget, time_limit_s=(1 - REPEATED_SHARE) * left)
+    results = tuple(solve_run(run, budget, () if known is None else (known,)))
     last = results[-1]
     if last.plan is not None and single.plan is None:
         return Flight(frames, problem, single, run, results)
@@ -91,8 +99,8 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
     if last.plan is not None and _costs(run, last.plan, 1) < _costs(run, single.plan, frames):
         better = _bounded(last, min(last.bound, frames * single.bound))
         return Flight(frames, problem, single, run, (*results[:-1], better))
-    known = _costs(run, single.plan, frames)[0]
-    bound = last.bound if last.plan is not None else lower_bound(run, budget, known)
+    least = _costs(run, single.plan, frames)[0]
+    bound = last.bound if last.plan is not None else lower_bound(run, budget, least)
     words = f"no run of {frames} frames is known to be better: this is the plan of one, to be run for each"
     chosen = replace(_bounded(single, min(single.bound, bound // frames)), reason=words)
     return Flight(frames, problem, single, problem, (chosen,))
