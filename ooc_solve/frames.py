@@ -15,9 +15,11 @@ from ooc_solve.models.frames import checked_frames, in_flight
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
 from ooc_solve.report import amount, milliseconds
+from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.repetition import repeated_plan
-from ooc_solve.solver.solve import lower_bound
+from ooc_solve.solver.solve import least_value
 
 ALONE_SHARE = 0.3
 """Share of the time limit for the plan of one frame at a time."""
@@ -99,11 +101,21 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
     if last.plan is not None and _costs(run, last.plan, 1) < _costs(run, single.plan, frames):
         better = _bounded(last, min(last.bound, frames * single.bound))
         return Flight(frames, problem, single, run, (*results[:-1], better))
-    least = _costs(run, single.plan, frames)[0]
-    bound = last.bound if last.plan is not None else lower_bound(run, budget, least)
+    floor = _floor(run, last)
+    bound = single.bound if floor is None else min(single.bound, floor // frames)
     words = f"no run of {frames} frames is known to be better: this is the plan of one, to be run for each"
-    chosen = replace(_bounded(single, min(single.bound, bound // frames)), reason=words)
+    chosen = replace(_bounded(single, bound), reason=words)
     return Flight(frames, problem, single, problem, (chosen,))
+
+
+def _floor(run: Problem, result: Result) -> int | None:
+    """A value that no plan for a run is below; None if it is proven that there is none."""
+    if result.plan is not None:
+        return result.bound
+    least = least_sram(run)
+    if least is None or least.bound_bytes > run.sram_bytes:
+        return None
+    return max(result.bound, least_value(space_of(run)))
 
 
 def _costs(problem: Problem, plan: Plan, times: int) -> tuple[int, int]:
