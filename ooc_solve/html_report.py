@@ -25,7 +25,7 @@ from ooc_solve.colours import (
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
-from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report, written_each
+from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report, run_words, written_each
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.pareto import Point
 from ooc_solve.trade import day_words, front_section
@@ -114,7 +114,7 @@ SCALES = {
 def _subtitle(problem: Problem, facts: dict[str, Any]) -> str:
     return (
         f"{facts['sram_bytes'] / 1024:g} KiB of SRAM, input and output in {facts['io']}, least "
-        f"{facts['objective']}, planned by {facts['schedulers'][-1]['name']}"
+        f"{facts['objective']}, planned by {facts['schedulers'][-1]['name']}{run_words(problem)}"
     )
 
 

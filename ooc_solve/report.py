@@ -210,11 +210,11 @@ def title(problem: Problem) -> str:
     """Network, target and options in one line."""
     return (
         f"{problem.network.name} on {problem.target.name}, {problem.sram_bytes / 1024:g} KiB SRAM, "
-        f"io {problem.io.value}, least {problem.objective.value}{_run_words(problem)}"
+        f"io {problem.io.value}, least {problem.objective.value}{run_words(problem)}"
     )
 
 
-def _run_words(problem: Problem) -> str:
+def run_words(problem: Problem) -> str:
     """What the figures are about, where that is more than one inference."""
     frames = problem.network.frames
     return f", a run of {frames} frames" if frames > 1 else ""
