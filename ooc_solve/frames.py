@@ -93,19 +93,35 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
         known = repeated_plan(run, problem, single.plan, time.monotonic() + REPEATED_SHARE * left)
     budget = replace(budget, time_limit_s=(1 - REPEATED_SHARE) * left)
     results = tuple(solve_run(run, budget, () if known is None else (known,)))
-    last = results[-1]
-    if last.plan is not None and single.plan is None:
-        return Flight(frames, problem, single, run, results)
+    if _is_better(run, results[-1], single):
+        return Flight(
+            frames, problem, single, run, (*results[:-1], _bounded_by_both(results[-1], single, frames))
+        )
+    return Flight(frames, problem, single, problem, (_instead(run, results[-1], single),))
+
+
+def _is_better(run: Problem, together: Result, single: Result) -> bool:
+    """Whether a run is better than as many times one frame: in its value, then in its latency."""
+    if together.plan is None or single.plan is None:
+        return together.plan is not None
+    return _costs(run, together.plan, 1) < _costs(run, single.plan, run.network.frames)
+
+
+def _bounded_by_both(together: Result, single: Result, frames: int) -> Result:
+    """The result of a run, with a bound that holds for one frame at a time as well."""
     if single.plan is None:
-        return Flight(frames, problem, single, problem, (single,))
-    if last.plan is not None and _costs(run, last.plan, 1) < _costs(run, single.plan, frames):
-        better = _bounded(last, min(last.bound, frames * single.bound))
-        return Flight(frames, problem, single, run, (*results[:-1], better))
-    floor = _floor(run, last)
+        return together
+    return _bounded(together, min(together.bound, frames * single.bound))
+
+
+def _instead(run: Problem, together: Result, single: Result) -> Result:
+    """The result of one frame at a time where a run is no better, with a bound that holds for both."""
+    if single.plan is None:
+        return single
+    frames, floor = run.network.frames, _floor(run, together)
     bound = single.bound if floor is None else min(single.bound, floor // frames)
     words = f"no run of {frames} frames is known to be better: this is the plan of one, to be run for each"
-    chosen = replace(_bounded(single, bound), reason=words)
-    return Flight(frames, problem, single, problem, (chosen,))
+    return replace(_bounded(single, bound), reason=words)
 
 
 def _floor(run: Problem, result: Result) -> int | None:
