@@ -732,6 +732,7 @@ class Tiling:
     of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
     with the one behind it; rows and columns are those of the largest tile. ``ring_rows`` are those of
     the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
+    ``in_place``: the output takes the bytes of the first kept input that is not read any more (`models.in_place`).
     """
 
     rows: int
@@ -743,6 +744,7 @@ class Tiling:
     hold_inputs: bool = False
     patch: Patch | None = None
     ring_rows: int = 0
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:

@@ -8,13 +8,14 @@ every plan that uses them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
+from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
@@ -47,7 +48,8 @@ class Option:
     ``tilings`` has one tiling per operator: a stage that begins with some operator may be fused with
     the next ones. ``inputs`` has a residence per operand made outside of the stage (`fused.operands`).
     ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
-    ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, ``firm_bytes``
+    ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, less an output that lies
+    where a kept input did, so that both are kept and take their bytes once; ``firm_bytes``
     the largest tiles of all kinds together when every fetched stripe starts and ends
     anywhere in its granules;
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
@@ -178,6 +180,7 @@ class OptionCosts:
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
         self._largest_bank = max((size for _, size in problem.banks), default=0)
+        self._number = {op.name: k for k, op in enumerate(problem.network.ops)}
 
     def _store(self, region: RegionName) -> Store:
         return self.problem.target.stores[self.problem.store_index(region)]
@@ -211,7 +214,11 @@ class OptionCosts:
         Tilings are those for an arena of ``offered`` bytes (default: the same).
         """
         found = []
+        in_place = self.is_in_place(
+            range(self._number[op.name], self._number[op.name] + 1), op.inputs, inputs, output
+        )
         for tiling in self._tilings(op, inputs, output, arena if offered is None else offered):
+            tiling = replace(tiling, in_place=in_place)
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
             key = op.name, tiling, inputs, output
@@ -222,6 +229,15 @@ class OptionCosts:
                 continue
             found.append(option)
         return pareto(found, several_banks=arena > self._largest_bank)
+
+    def is_in_place(self, span: range, names: Sequence[str], inputs: tuple[int, ...], output: int) -> bool:
+        """Whether the output of a stage takes the bytes of an input, which costs nothing."""
+        given = replaceable(self.problem.network, span) if output == KEPT else ()
+        return any(w == KEPT and name in given for name, w in zip(names, inputs, strict=True))
+
+    def spared_bytes(self, tiling: Tiling, output: Tensor) -> int:
+        """What an output takes less of SRAM because it lies where an input did."""
+        return self.problem.buffer_bytes(output.size_bytes) if tiling.in_place else 0
 
     def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
         """Bytes that a tiling needs at the very least, cheap to tell."""
@@ -358,9 +374,9 @@ class OptionCosts:
             self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
             tuple(map(self.problem.seal_bytes, regions[:-1])),
         )  # fmt: skip
-        need = workspace.busiest_bytes()
+        need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
         return Option(
-            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
+            (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)), pj,
         )  # fmt: skip
