@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.least import peak_bytes
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
 from ooc_solve.solver.validate import Rule, validate
 
 Planned = Callable[[Problem, Selection, bool], Plan]
@@ -121,6 +122,62 @@ def test_less_sram_suffices_without_a_byte_of_traffic_more() -> None:
     assert selected.selection is not None
     assert peak_bytes(expand(problem, selected.selection)) <= problem.arena_bytes
     assert Relaxation(problem).bound_ns > 0
+
+
+def random_network(rng: random.Random) -> Network:
+    """Sums, products, tables and convolutions to one pixel of whatever was made before, all of one shape."""
+    form = rng.randint(1, 6), rng.randint(1, 6), rng.randint(1, 8)
+    names, ops = ["t"], []
+    for number in range(rng.randint(2, 6)):
+        name, kind = (
+            f"t{number}",
+            rng.choice((OpKind.ADD, OpKind.ADD, OpKind.MULTIPLY, OpKind.LOOKUP, OpKind.MAX_POOL)),
+        )
+        inputs = tuple(
+            rng.choice(names[-3:]) for _ in range(2 if kind in (OpKind.ADD, OpKind.MULTIPLY) else 1)
+        )
+        arrays = {"weights": np.zeros(256, np.uint8)} if kind is OpKind.LOOKUP else {}
+        ops.append(Op(f"op{number}", kind, inputs, name, Window(), **arrays))  # type: ignore[arg-type]
+        names.append(name)
+    tensors = {name: Tensor(name, *form, DType.INT8) for name in names}
+    return Network("random", tensors, tuple(ops), ("t",), (names[-1],))
+
+
+def drawn(space: Space, rng: random.Random) -> Selection | None:
+    """A selection of the space, None if the residences drawn fit no option."""
+    network = space.problem.network
+    width = {name: rng.choice((0, *widths)) for name, widths in space.residences.items()}
+    tilings = []
+    for op, options in zip(network.ops, space.options, strict=True):
+        places = (*(width[name] for name in op.inputs), width[op.output])
+        fitting = [o for o in options if o.operators == 1 and (*o.inputs, o.output) == places]
+        if not fitting:
+            return None
+        tilings.append(rng.choice(fitting).tiling)
+    return Selection(tuple(tilings), frozenset(name for name, w in width.items() if not w))
+
+
+def test_bounds_and_judge_agree_with_every_selection(planned: Planned) -> None:
+    """Over random networks nothing is below the bounds on time and SRAM, and every plan that fits is right."""
+    rng, in_place = random.Random(3), 0
+    for _ in range(60):
+        problem = problem_of(random_network(rng), 8 * rng.randint(20, 120), rng.choice(list(IoPlace)))
+        space = build_space(problem)
+        bound = Relaxation(problem, (space,)).bound_ns
+        least = SelectionModel(space).solve(Aim.SRAM, Budget(20.0, 1, 1))
+        for _ in range(6):
+            selection = drawn(space, rng)
+            if selection is None:
+                continue
+            plan = planned(problem, selection, True)
+            assert peak_bytes(plan.graph) >= least.bound
+            ends = (plan.schedule.start_ns[t.index] + t.duration_ns for t in plan.graph.tasks)
+            broken = rules(problem, plan)
+            assert broken <= {Rule.CAPACITY}
+            if not broken:
+                assert bound <= max(ends)
+                in_place += sum(tiling.in_place for tiling in selection.tilings)
+    assert in_place > 20
 
 
 @pytest.mark.parametrize("number", [0, 1, 4])
