@@ -59,13 +59,15 @@ def elementwise_network(dtype: DType) -> Network:
     kinds: dict[str, Any] = {"function": Function.SWISH, "weights": np.array([1.5, 0], np.float32)}
     first = Op("a", OpKind.LOOKUP, ("x",), "a", **(kinds if floats else {"weights": every}))
     per_channel = rng.uniform(-2, 2, (7, 2)).astype(np.float32)
-    table = {"function": Function.AFFINE, "weights": per_channel} if floats else {"weights": each}
+    table: dict[str, Any] = (
+        {"function": Function.AFFINE, "weights": per_channel} if floats else {"weights": each}
+    )
     ops = (
         first,
         Op("b", OpKind.MAX_POOL, ("x",), "b", Window((3, 3), pads=(1, 1, 1, 1)), clamp=clamp),
         Op("sum", OpKind.ADD, ("b", "a"), "sum", clamp=clamp),
         Op("product", OpKind.MULTIPLY, ("a", "sum"), "product"),
-        Op("table", OpKind.LOOKUP, ("product",), "table", **table),  # type: ignore[arg-type]
+        Op("table", OpKind.LOOKUP, ("product",), "table", **table),
         Op("double", OpKind.ADD, ("table", "table"), "double"),
         Op("y", OpKind.MAX_POOL, ("double",), "y", Window()),
     )
