@@ -39,6 +39,11 @@ needs_compiler = pytest.mark.skipif(
     not (shutil.which("make") and shutil.which("cc")), reason="needs make and a C compiler"
 )
 
+needs_emulator = pytest.mark.skipif(
+    not (shutil.which("make") and shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
+    reason="needs make, a compiler for Arm and its emulator",
+)
+
 SANITIZE = "EXTRA_CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -Werror"
 
 
@@ -98,25 +103,18 @@ def planned(workshop: Any, problem: Problem, selection: Selection) -> tuple[Plan
     return plan, tables
 
 
-def inferred(problem: Problem, plan: Plan, folder: Path, content: bytes) -> bytes:
+ON_HOST = ("host-run", SANITIZE, "ARGUMENTS=--runs 2")
+
+
+def inferred(
+    problem: Problem, plan: Plan, folder: Path, content: bytes, way: tuple[str, ...] = ON_HOST
+) -> bytes:
     """Output of an emitted project for one input."""
     write_project(problem, plan, folder / "out", "net")
     (folder / "in.bin").write_bytes(content)
-    command = [
-        "make",
-        "-s",
-        "-C",
-        str(folder / "out"),
-        "host-run",
-        "INPUT=in.bin",
-        "OUTPUT=out.bin",
-        SANITIZE,
-    ]
+    command = ["make", "-s", "-C", str(folder / "out"), *way, "INPUT=in.bin", "OUTPUT=out.bin"]
     environment = {**os.environ, "PWD": str(folder)}
-    result = subprocess.run(
-        [*command, "ARGUMENTS=--runs 2"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return (folder / "out.bin").read_bytes()
 
@@ -150,6 +148,20 @@ def test_every_elementwise_kernel_works_in_place(
     plan, _ = planned(workshop, problem, selection)
     data = samples(network)
     found = inferred(problem, plan, tmp_path, data["x"].tobytes())
+    assert found == run(network, data)["y"].tobytes()
+
+
+@needs_emulator
+@pytest.mark.parametrize("target", ["an505-qemu", "an547-qemu"])
+def test_elementwise_kernels_work_in_place_on_emulated_cores(
+    workshop: Any, tmp_path: Path, target: str
+) -> None:
+    """Compiled for cores with instructions for several bytes at once they give the same bytes."""
+    network = elementwise_network(DType.INT8)
+    problem = Problem(network, load_target(target), 64 << 10, IoPlace.SRAM)
+    plan, _ = planned(workshop, problem, in_place(workshop, network, 2))
+    data = samples(network)
+    found = inferred(problem, plan, tmp_path, data["x"].tobytes(), ("run", "TIMEOUT=300"))
     assert found == run(network, data)["y"].tobytes()
 
 
