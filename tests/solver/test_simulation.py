@@ -181,7 +181,7 @@ def test_no_resource_is_faster_than_its_work(data: st.DataObject, problems: Prob
         ("ds_cnn", "f746-sd", 128, 0.02),
         ("resnet8", "f746-sd", 256, 0.02),
         ("autoencoder", "l4r5-sdspi", 16, 0.02),
-        ("resnet8", "f746-sd", 16, 0.08),
+        ("resnet8", "f746-sd", 20, 0.08),
     ],
 )
 def test_near_to_real_schedules(name: str, target: str, kib: int, apart: float) -> None:
