@@ -228,7 +228,7 @@ class OptionCosts:
             range(self._number[op.name], self._number[op.name] + 1), op.inputs, inputs, output
         )
         for tiling in self._tilings(op, inputs, output, arena if offered is None else offered):
-            tiling = replace(tiling, in_place=in_place)
+            tiling = replace(tiling, in_place=True) if in_place else tiling
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
             key = op.name, tiling, inputs, output
