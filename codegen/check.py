@@ -36,6 +36,7 @@ from ooc_solve.codegen.tables import (
     FORMAT,
     HEADER_BYTES,
     HOMES,
+    KINDS,
     REGIONS,
     RESIDENT,
     STREAMED,
@@ -43,7 +44,8 @@ from ooc_solve.codegen.tables import (
     Tables,
     has_annex,
 )
-from ooc_solve.models.vocabulary import Footprint, RegionName
+from ooc_solve.models.in_place import ELEMENTWISE
+from ooc_solve.models.vocabulary import Footprint, OpKind, RegionName
 
 Position = tuple[int, int]
 """Stream and number of a command in it."""
@@ -69,6 +71,7 @@ class Rule(Enum):
     UNORDERED = "unordered"  # two streams race for a byte
     UNWRITTEN = "unwritten"  # a read of what was never written
     WRONG_DATA = "wrong-data"  # a read that finds other data than the operator needs
+    OVERWRITTEN = "overwritten"  # a kernel writes over what it has still to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ class _Checker:
             self._inside(at, access)
         if command.is_transfer:
             self._granules(at, move_of(self.tables, command))
+        else:
+            self._overwriting(at, KINDS[self.tables.stages[command.stage].kind])
 
     def _inside(self, at: Position, access: Access) -> None:
         span = access.footprint.span
@@ -168,6 +173,18 @@ class _Checker:
             self._report(Rule.OUTSIDE_REGION, at, access.space, span, detail)
         if access.write and access.space in (*IMAGES, INPUT):
             self._report(Rule.OUTSIDE_REGION, at, access.space, span, "this region is read only")
+
+    def _overwriting(self, at: Position, kind: OpKind) -> None:
+        """A kernel writes over what it reads only where it goes element by element, and each where it was read."""
+        written = [access for access in self.touched[at] if access.write]
+        for access in written:
+            low, high = access.footprint.span
+            for other in self.touched[at]:
+                first, end = other.footprint.span
+                apart = other.write or end <= low or high <= first
+                if not (apart or _is_in_place(kind, other, access)):
+                    detail = "a kernel writes over bytes that it reads"
+                    self._report(Rule.OVERWRITTEN, at, SRAM, (max(low, first), min(high, end)), detail)
 
     def _records(self, image: int) -> None:
         """Weight records fill an image behind its header, one after the other."""
@@ -343,6 +360,13 @@ class _Checker:
             self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
         if not move.store or move.region not in (*IMAGES, INPUT):
             target[...] = source
+
+
+def _is_in_place(kind: OpKind, read: Access, write: Access) -> bool:
+    """Whether each element is read where it is written: of partial sums, or of a tensor element by element."""
+    subjects = {access.content.subject for access in (read, write) if access.content is not None}
+    places = subjects == {Subject.SUMS} or (subjects == {Subject.TENSOR} and kind in ELEMENTWISE)
+    return places and read.footprint == write.footprint
 
 
 def required_counts(tables: Tables, stream: int) -> list[tuple[int, ...]]:

@@ -747,6 +747,7 @@ class Tiling:
     the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
     ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs whole on `Target.npu`, which has
     the weights or reads them itself (`models.npu`).
+    ``in_place``: the output takes the bytes of the first kept input that is not read any more (`models.in_place`).
     """
 
     rows: int
@@ -760,6 +761,7 @@ class Tiling:
     ring_rows: int = 0
     annex: bool = False
     npu: bool = False
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:

@@ -21,7 +21,7 @@ from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import cipher_of
-from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, Task, TaskKind
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status, Task, TaskKind
 from ooc_solve.progress import Step
 from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import in_core
@@ -296,10 +296,11 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
 
 def _fit(problem: Problem, plan: Plan) -> str:
     figures = plan.figures
-    kept = sum(b.role is BufferRole.TENSOR for b in plan.graph.buffers)
+    kept, places = len(plan.graph.resident), len({buffer for _, buffer in plan.graph.resident})
+    in_place = f" in {places} places" if places < kept else ""
     return (
         f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
-        f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
+        f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept{in_place}."
     )
 
 

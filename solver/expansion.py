@@ -13,6 +13,7 @@ from ooc_solve.models.cost import (
     sealing_ns,
     write_ns,
 )
+from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import IoPlace, Problem
@@ -153,6 +154,7 @@ class _Expander:
             self._place_input(self.network.tensors[name])
         for span in self.selection.stages:
             self._check_fusion(span)
+            self._check_places(span)
             self._stage([_Layer(k, self._geometry(k)) for k in span])
         return TaskGraph(
             tasks=tuple(self.tasks),
@@ -209,7 +211,24 @@ class _Expander:
         if not covered(self.network, span, tuple(self.selection.tilings[k] for k in span)):
             raise SelectionError(f"the patches behind '{first.name}' do not hold what is read of them")
 
+    def _check_places(self, span: range) -> None:
+        """Refuse outputs in place where no input gives its bytes away."""
+        for k in span:
+            if self.selection.tilings[k].in_place and (k != span[-1] or self._replaced(span) is None):
+                raise SelectionError(f"'{self.network.ops[k].name}' cannot work in place")
+
+    def _replaced(self, span: range) -> str | None:
+        """The kept input whose bytes a kept output takes; None if there is none."""
+        kept = self.selection.kept
+        if self.network.ops[span[-1]].output not in kept:
+            return None
+        return next((name for name in replaceable(self.network, span) if name in kept), None)
+
     def _stage(self, layers: list[_Layer]) -> None:
+        last = layers[-1]
+        if last.geometry.tiling.in_place:
+            replaced = self._replaced(range(layers[0].stage, last.stage + 1))
+            self.resident[last.geometry.output.name] = self.resident[str(replaced)]
         for layer in layers:
             self._place_output(layer.stage, layer.geometry)
         if len(layers) == 1:
@@ -217,7 +236,6 @@ class _Expander:
                 self._tile(layers[0], index)
         else:
             self._patchwise(layers)
-        last = layers[-1]
         if last.geometry.output.name in self.resident and self.problem.stored_at_end(last.geometry.output):
             self._store_resident(last.stage, last.geometry.output)
 
@@ -418,7 +436,7 @@ class _Expander:
 
     def _place_output(self, stage: int, geometry: StageGeometry) -> None:
         tensor, problem = geometry.output, self.problem
-        if tensor.name in self.patch_of:
+        if tensor.name in self.patch_of or tensor.name in self.resident:
             return
         pinned = problem.io is IoPlace.SRAM and tensor.name in self.network.outputs
         if pinned or tensor.name in self.selection.kept:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
@@ -99,7 +99,10 @@ def fused_options(
         residence = dict(zip(dict.fromkeys(names), chosen, strict=True))
         inputs = tuple(residence[name] for name in names)
         for out in places[output]:
-            made = (_option(costs, span, tilings, inputs, out) for tilings in cuts)
+            here = cuts
+            if costs.is_in_place(span, names, inputs, out):
+                here = [(*tilings[:-1], replace(tilings[-1], in_place=True)) for tilings in cuts]
+            made = (_option(costs, span, tilings, inputs, out) for tilings in here)
             fitting = [o for o in made if o is not None and o.need_bytes <= most and costs.in_a_bank(o)]
             for kind in product((True, False), repeat=2):
                 found += _few(pareto([o for o in fitting if (keeps_rows(o), is_annexed(o)) == kind]))
@@ -266,9 +269,10 @@ class _Costing:
             tasks += count
             pj += self.costs.written_pj(self._output_region(), written, count)
         need, largest = self._need([io.slot if io else 0 for io in records], room)
+        spared = self.costs.spared_bytes(self.tilings[-1], self.layers[-1].output)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
         return Option(
-            self.tilings, self.inputs, self.output, need, need + worse, ahead, compute + crypto, tuple(self.io.items()),
+            self.tilings, self.inputs, self.output, need - spared, need + worse - spared, ahead, compute + crypto, tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
             tasks + sum(layer.tiles for layer in self.layers), min(need, largest), pj,
         )  # fmt: skip

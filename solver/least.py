@@ -186,6 +186,9 @@ def busiest_stage(space: Space, selection: Selection) -> tuple[int, int, int]:
             and (o.output == KEPT) == (output in selection.kept)
         ]
         need = min(fits, default=0)
+        if tilings[-1].in_place:  # then the output is not beside the input
+            spared = problem.buffer_bytes(network.tensors[output].size_bytes)
+            need, kept = need + spared, kept - spared
         if need + kept > worst[1] + worst[2]:
             worst = (stage[0], need, kept)
     return worst

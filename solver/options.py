@@ -15,6 +15,7 @@ from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
+from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
 from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
@@ -49,7 +50,8 @@ class Option:
     ``tilings`` has one tiling per operator: a stage that begins with some operator may be fused with
     the next ones. ``inputs`` has a residence per operand made outside of the stage (`fused.operands`).
     ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
-    ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, ``firm_bytes``
+    ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, less an output that lies
+    where a kept input did, so that both are kept and take their bytes once; ``firm_bytes``
     the largest tiles of all kinds together when every fetched stripe starts and ends
     anywhere in its granules;
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
@@ -191,6 +193,7 @@ class OptionCosts:
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
         self._largest_bank = max((size for _, size in problem.banks), default=0)
         self.idle = dict.fromkeys(map(problem.resource_of, problem.target.stores), 0)
+        self._number = {op.name: k for k, op in enumerate(problem.network.ops)}
 
     def _store(self, region: RegionName) -> Store:
         return self.problem.target.stores[self.problem.store_index(region)]
@@ -224,8 +227,11 @@ class OptionCosts:
         Tilings are those for an arena of ``offered`` bytes (default: the same).
         """
         found = []
+        number = self._number[op.name]
+        in_place = self.is_in_place(range(number, number + 1), op.inputs, inputs, output)
         tilings = self._tilings(op, inputs, output, arena if offered is None else offered)
         for (tiling,) in self.homes((op,), ((tiling,) for tiling in tilings)):
+            tiling = replace(tiling, in_place=True) if in_place and not tiling.npu else tiling
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
             key = op.name, tiling, inputs, output
@@ -245,6 +251,15 @@ class OptionCosts:
             if annexed and not tilings[0].npu:
                 weighty = (op.weights is not None for op in ops)
                 yield tuple(replace(t, annex=there) for t, there in zip(tilings, weighty, strict=True))
+
+    def is_in_place(self, span: range, names: Sequence[str], inputs: tuple[int, ...], output: int) -> bool:
+        """Whether the output of a stage takes the bytes of an input, which costs nothing."""
+        given = replaceable(self.problem.network, span) if output == KEPT else ()
+        return any(w == KEPT and name in given for name, w in zip(names, inputs, strict=True))
+
+    def spared_bytes(self, tiling: Tiling, output: Tensor) -> int:
+        """What an output takes less of SRAM because it lies where an input did."""
+        return self.problem.buffer_bytes(output.size_bytes) if tiling.in_place else 0
 
     def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
         """Bytes that a tiling needs at the very least, cheap to tell."""
@@ -383,9 +398,9 @@ class OptionCosts:
             self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
             tuple(map(self.problem.seal_bytes, regions[:-1])),
         )  # fmt: skip
-        need = workspace.busiest_bytes()
+        need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
         return Option(
-            (tiling,), inputs, output, need, max(need, room + extra), ahead, self._compute_cost(geometry) + checking + crypto,
+            (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead, self._compute_cost(geometry) + checking + crypto,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)), pj,
         )  # fmt: skip
@@ -404,7 +419,8 @@ class OptionCosts:
     def _compute_cost(self, geometry: StageGeometry) -> int:
         """Compute time of all tiles, which does not depend on the order of the loops."""
         tiling = geometry.tiling
-        key = "compute", geometry.op.name, tiling.rows, tiling.columns, tiling.channels, tiling.split
+        shape = tiling.rows, tiling.columns, tiling.channels, tiling.split
+        key = "compute", geometry.op.name, tiling.npu, shape
         if key not in self.shared:
             self.shared[key] = self._computed(geometry)
         found: int = self.shared[key]

@@ -85,6 +85,8 @@ class Patchwork:
                 self._input(operand, n, k, at[n])
         if self.option.output != KEPT:
             self._stores(at[-1])
+        elif self.option.tiling.in_place:  # from its first kernel on the output lies on an input
+            self.change[self.firsts[-1]] -= self.problem.buffer_bytes(self.layers[-1].output.size_bytes)
         self.fetches.sort(key=lambda fetch: fetch.kernel)
 
     @property

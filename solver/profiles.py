@@ -390,6 +390,8 @@ class _Walk:
     def _kept_output(self) -> None:
         """A kept output is not there during the first partial sums; one of the network is stored at the end."""
         out, problem = self.geometry.output, self.problem
+        if self.option.tiling.in_place:
+            self.table[NEED] -= problem.buffer_bytes(out.size_bytes)
         if problem.io is IoPlace.STORAGE or out.name not in problem.network.outputs:
             self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
         if problem.stored_at_end(out):

@@ -18,6 +18,7 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.energy import Rates
+from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
@@ -189,7 +190,9 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
     )
     weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
     on_npu = op.name in offered(problem.target, network)
-    return op.kind, op.window, op.groups, op.places, weights, tensors, on_npu
+    number = network.ops.index(op)
+    given = tuple(name in replaceable(network, range(number, number + 1)) for name in op.inputs)
+    return op.kind, op.window, op.groups, op.places, weights, tensors, on_npu, given
 
 
 def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:
@@ -335,10 +338,19 @@ class SelectionModel:
             most = max((c.option.largest_bytes for c in covers), default=0)
             takes = [self.model.new_bool_var(f"largest of {stage} in {k}") for k in range(len(banks))]
             self.model.add_exactly_one(takes)
+            spared = self._spared(stage)
             for k, size in enumerate(banks):
-                self.model.add(self._lying(lies, self._alive(stage), k) <= size)
+                self.model.add(self._lying(lies, self._alive(stage), k) <= size + spared)
                 for names, largest in self._together(stage):
-                    self.model.add(self._lying(lies, names, k) + largest <= size + most * (1 - takes[k]))
+                    fits = size + spared + most * (1 - takes[k])
+                    self.model.add(self._lying(lies, names, k) + largest <= fits)
+
+    def _spared(self, stage: int) -> Expression:
+        """Bytes of the output of a stage, if it lies where an input does."""
+        size = self._kept_bytes(self.problem.network.ops[stage].output)
+        return _weighted(
+            [(c.chosen, size) for c in self.covers[stage] if c.output == KEPT and c.option.tiling.in_place]
+        )
 
     def _lying(self, lies: dict[str, dict[int, cp_model.IntVar]], names: list[str], bank: int) -> Expression:
         """Bytes of kept tensors that lie in a bank."""

@@ -293,6 +293,8 @@ class _Stage:
             sums = [self.problem.buffer_bytes(r * c * g * ACCUMULATOR_BYTES) for r, c, g in kinds]
             self.need += np.array(sums, np.int64)[which]
         if self.option.output == KEPT:
+            if self.option.tiling.in_place:
+                self.need -= self.problem.buffer_bytes(tensor.size_bytes)
             if self.problem.stored_at_end(tensor):
                 granule = self.problem.granule_bytes(RegionName.OUTPUT)
                 size = align_up(tensor.size_bytes, granule)

@@ -29,6 +29,7 @@ from ooc_solve.models.cost import (
     sealing_ns,
     write_ns,
 )
+from ooc_solve.models.in_place import ELEMENTWISE
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, tile_range
@@ -67,6 +68,7 @@ class Rule(StrEnum):
     RESOURCE = "resource"
     DURATION = "duration"
     OVERLAP = "overlap"  # two buffers share bytes at the same time
+    IN_PLACE = "in place"  # a kernel writes over what it has still to read
     CAPACITY = "capacity"
     BANK = "bank"  # a buffer lies across a wall between banks
     ALIGNMENT = "alignment"
@@ -488,6 +490,17 @@ def _lifetimes(case: _Case) -> list[tuple[int, int, int]]:
     return sorted(free + [(0, case.makespan_ns, buffer) for buffer in pinned])
 
 
+def _in_place(case: _Case) -> Iterator[Violation]:
+    """A kernel writes over what it reads only where it goes element by element, and each where it was read."""
+    for task in case.graph.compute_tasks:
+        elementwise = case.geometry[task.stage].op.kind in ELEMENTWISE
+        for written in task.writes:
+            beside = [t for t in task.reads if t.buffer == written.buffer != task.operands[4]]
+            if beside and not (elementwise and all(t.footprint == written.footprint for t in beside)):
+                message = f"{_name(task)} writes over bytes of buffer {written.buffer} that it reads"
+                yield Violation(Rule.IN_PLACE, message, (task.index,), at_ns=case.start(task))
+
+
 def _capacity(case: _Case) -> Iterator[Violation]:
     """No buffer ends beyond the arena."""
     arena = case.problem.arena_bytes
@@ -672,14 +685,20 @@ _EMPTY, _PADDING, _DATA = 0, 1, 2
 class _Contents:
     """What every byte of SRAM and storage holds while the tasks run.
 
-    ``owner`` says through which buffer a byte of SRAM was last written completely, -1 if
-    not or if a write is under way. Padding, which transfers carry along because parts move
-    whole granules, counts as not written when a kernel reads it.
+    ``owner`` says what a byte of SRAM was last written as completely, -1 if not or if a write is
+    under way: the number of a buffer, or behind those of all buffers that of a tensor, as several
+    may lie in one buffer one after the other. Padding, which transfers carry along because parts
+    move whole granules, counts as not written when a kernel reads it.
     """
 
     def __init__(self, case: _Case) -> None:
         self.case = case
-        narrow = len(case.graph.buffers) <= np.iinfo(np.int16).max  # half the bytes to go through
+        self.tenants: dict[int, list[str]] = {}  # tensors of each buffer
+        for name, buffer in case.graph.resident:
+            self.tenants.setdefault(buffer, []).append(name)
+        names = enumerate(case.problem.network.tensors, len(case.graph.buffers))
+        self.owner_of = {name: number for number, name in names}
+        narrow = len(case.graph.buffers) + len(self.owner_of) <= np.iinfo(np.int16).max  # half the bytes
         self.owner = np.full(case.problem.arena_bytes, -1, np.int16 if narrow else np.int32)
         self.stored = {
             region.name: np.zeros(region.size_bytes, np.uint8)
@@ -694,7 +713,20 @@ class _Contents:
         case, network = self.case, self.case.problem.network
         for name, buffer in case.graph.resident:
             if case.problem.io is IoPlace.SRAM and name in network.inputs:
-                self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))[...] = buffer
+                place = self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))
+                place[...] = self.owner_of[name]
+
+    def _owner(self, task: Task, buffer: int, writes: bool) -> int:
+        """What a task reads of a buffer, or what it makes of it."""
+        network, names = self.case.problem.network, self.tenants.get(buffer)
+        if names is None:
+            return buffer
+        if task.kind is TaskKind.COMPUTE:
+            op = network.ops[task.stage]
+            due: Sequence[str] = (op.output,) if writes else op.inputs
+        else:
+            due = network.inputs if task.kind is TaskKind.LOAD else network.outputs
+        return next((self.owner_of[name] for name in due if name in names), -1)
 
     def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.signedinteger[Any]]:
         return cells_of(self.owner, self.case.placed(buffer, footprint))
@@ -737,7 +769,8 @@ class _Contents:
             found = [(f"region '{task.transfer.region.value}'", _count(state == _EMPTY))]
         elif task.kind is TaskKind.STORE and task.transfer is not None:
             touch = task.reads[0]
-            present = (self._in_sram(touch.buffer, touch.footprint) == touch.buffer).reshape(-1)
+            owner = self._owner(task, touch.buffer, False)
+            present = (self._in_sram(touch.buffer, touch.footprint) == owner).reshape(-1)
             self.carried[task.index] = present
             # the last granule may be filled up with anything
             needed = max(0, present.size - self.case.problem.granule_bytes(task.transfer.region) + 1)
@@ -746,7 +779,9 @@ class _Contents:
             found = [
                 (
                     f"buffer {touch.buffer}",
-                    _count(self._in_sram(touch.buffer, touch.footprint) != touch.buffer),
+                    _count(
+                        self._in_sram(touch.buffer, touch.footprint) != self._owner(task, touch.buffer, False)
+                    ),
                 )
                 for touch in task.reads
             ]
@@ -755,12 +790,12 @@ class _Contents:
     def _finish(self, task: Task) -> None:
         """What a task wrote is there from now on."""
         for touch in task.writes:
-            view = self._in_sram(touch.buffer, touch.footprint)
+            view, owner = self._in_sram(touch.buffer, touch.footprint), self._owner(task, touch.buffer, True)
             if task.index in self.carried:
                 data = self.carried.pop(task.index).reshape(view.shape)
-                view[...] = np.where(data, touch.buffer, -1)
+                view[...] = np.where(data, owner, -1)
             else:
-                view[...] = touch.buffer
+                view[...] = owner
         if task.kind is TaskKind.STORE and task.transfer is not None and task.transfer.region in self.stored:
             stored = self._in_storage(task.transfer)
             stored[...] = np.where(self.carried.pop(task.index).reshape(stored.shape), _DATA, _PADDING)
@@ -785,7 +820,7 @@ class _Contents:
         buffer = dict(self.case.graph.resident).get(tensor.name)
         if buffer is None or self.case.graph.buffers[buffer].size_bytes < tensor.size_bytes:
             return tensor.size_bytes
-        return _count(self._in_sram(buffer, Footprint(0, tensor.size_bytes)) != buffer)
+        return _count(self._in_sram(buffer, Footprint(0, tensor.size_bytes)) != self.owner_of[tensor.name])
 
     def _missing_in_storage(self, layout: StorageLayout) -> int:
         written, present = self.stored[RegionName.OUTPUT], 0
@@ -883,6 +918,7 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
     _resources,
     _durations,
     _overlaps,
+    _in_place,
     _capacity,
     _banks,
     _reach,

@@ -297,7 +297,9 @@ static void window_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
 
 /* ----------------------------------------------------------- element by element */
 
-/* Operands with one row or one column repeat it. */
+/* The output may lie exactly where an input does (ooc_kernels.c).
+ *
+ * Operands with one row or one column repeat it. */
 static const uint8_t *operand_pixel(const struct ooc_view *view, int32_t y, int32_t x) {
     return ooc_view_pixel(view, y < view->height ? y : 0, x < view->width ? x : 0);
 }

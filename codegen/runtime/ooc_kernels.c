@@ -153,6 +153,9 @@ static void average_pool_pixel(const struct ooc_tile *tile, int32_t y, int32_t x
 
 /* -------------------------------------------------------------- element by element */
 
+/* The output may lie exactly where an input does: each element is read before the one in its place is
+ * written, and not again. */
+
 /* What adding needs to know of its operands' scales. With ratios below 4, a sum in fixed point with 19
  * fractional bits lies within 512 units of the float32 one: two rounded ratios come to at most 287
  * units, six float roundings of numbers below 2^11 to at most 210. Only sums so close to a half need

@@ -135,7 +135,11 @@ def compare(problem: Problem, course: Course, path: Sequence[Step]) -> None:
             absent = size.get(
                 course.output(stage, step.operators), 0
             )  # a kept output comes with its first bytes
-            for need, bytes_ in zip(table[NEED].tolist(), held, strict=True):
+            if course.options[stage][step.option].tiling.in_place:  # its bytes are there, with another tensor
+                output = course.network.tensors[course.output(stage, step.operators)]
+                absent = problem.buffer_bytes(output.size_bytes)
+                held[-1] -= absent
+            for need, bytes_ in zip(table[NEED, :-1].tolist(), held, strict=False):
                 assert need in (bytes_, bytes_ - absent)
             assert table[NEED, -1] == held[-1]
             kernel += len(compute)
@@ -177,7 +181,7 @@ def test_no_resource_is_faster_than_its_work(data: st.DataObject, problems: Prob
         ("ds_cnn", "f746-sd", 128, 0.02),
         ("resnet8", "f746-sd", 256, 0.02),
         ("autoencoder", "l4r5-sdspi", 16, 0.02),
-        ("resnet8", "f746-sd", 16, 0.08),
+        ("resnet8", "f746-sd", 20, 0.08),
     ],
 )
 def test_near_to_real_schedules(name: str, target: str, kib: int, apart: float) -> None:

@@ -90,12 +90,19 @@ def records_of(problem: Problem, costs: StepCosts, chosen: Chosen, stage: int) -
     )
 
 
-def needs(graph: TaskGraph, stages: range) -> list[int]:
-    """Bytes of the stage's own tile buffers during each of its kernels."""
+def needs(problem: Problem, graph: TaskGraph, stages: range) -> list[int]:
+    """Bytes of the stage's own tile buffers during each of its kernels, less an output that has none of its own."""
+    network, where = problem.network, dict(graph.resident)
+    names = (network.ops[stages[-1]].output, *network.ops[stages[-1]].inputs)
+    places = [where[name] for name in names if name in where]
+    twice = names[0] in where and where[names[0]] in places[1:]
+    spared = network.tensors[names[0]].size_bytes if twice else 0
+    begun = [task.stage for task in graph.compute_tasks].index(stages[-1])
     uses, kernels = buffer_uses(graph), [task.stage for task in graph.compute_tasks]
     own = [b for b in graph.buffers if b.stage in stages and b.role.value != "tensor"]
     return [
         sum(b.size_bytes for b in own if uses[b.index].first <= k <= uses[b.index].last)
+        - (problem.buffer_bytes(spared) if k >= begun else 0)
         for k, of in enumerate(kernels)
         if of in stages
     ]
@@ -124,7 +131,7 @@ def check(problem: Problem, chosen: Chosen, graph: TaskGraph) -> None:
         assert total["rough"] <= total["exact"]
         if costs.channels:
             assert exact.compute_ns[order].tolist() == kernels
-        assert exact.need_bytes[order].tolist() == needs(graph, stages)
+        assert exact.need_bytes[order].tolist() == needs(problem, graph, stages)
         assert (rough.need_bytes[list(unfolded(rough))] <= exact.need_bytes[order]).all()
         check_loads(exact, rough)
         check_option(option, exact, order)
