@@ -394,7 +394,7 @@ class SelectionModel:
         most = self.problem.most_written_bytes
         if most is not None:
             self.model.add(self._written() <= most)
-        if self.problem.most_programs == 0:
+        if not self.problem.allows_writes:
             self.model.add(self._written() == 0)
 
     def latency_budget(self) -> None:

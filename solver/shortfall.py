@@ -9,6 +9,7 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Result
 from ooc_solve.models.wear import is_levelled
 from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.turns import misfit
 
 Search = Callable[[Problem, Budget], Result]
 
@@ -65,6 +66,9 @@ def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
         return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
     if least.sram_bytes > problem.sram_bytes:
         return sram_needed(problem)
+    ring = _ring_fault(problem, search, budget)
+    if ring is not None:
+        return ring
     budgets = given_budgets(problem)
     time_s = EACH_SHARE * budget.time_limit_s
     for given in budgets:
@@ -75,6 +79,15 @@ def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
     if not budgets:
         return "no plan was found within the time limit; allow more with --time-limit"
     return why_infeasible(budgets[0].without, search, budget)
+
+
+def _ring_fault(problem: Problem, search: Search, budget: Budget) -> str | None:
+    """What is wrong with the ring for the plan that writes least, as it has the least scratch region known."""
+    if problem.scratch_ring_bytes is None:
+        return None
+    free = replace(problem, objective=Objective.WEAR, scratch_ring_bytes=None)
+    found = search(free, replace(budget, time_limit_s=EACH_SHARE * budget.time_limit_s))
+    return None if found.plan is None else misfit(problem, found.plan.graph)
 
 
 def _sentence(given: Given, value: int, bound: int, others: bool) -> str:

@@ -16,6 +16,8 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_RING             all models have a scratch region that takes turns at the places of a ring: ooc_ring.c,
+ *                      and members of structs. Emitted tables need it or refuse it, likewise.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they
