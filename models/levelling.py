@@ -39,7 +39,7 @@ class Ring:
     @classmethod
     def of(cls, ring_bytes: int, scratch_bytes: int, granule_bytes: int, block_bytes: int) -> Ring:
         """The ring of a scratch region on a store whose places begin on blocks; at least one place."""
-        offset, note = align_up(scratch_bytes, granule_bytes), align_up(NOTE_BYTES, granule_bytes)
+        offset, note = align_up(scratch_bytes, granule_bytes), note_bytes(granule_bytes)
         step = align_up(offset + note, block_bytes)
         return cls(step, min(max(ring_bytes // step, 1), MOST_PLACES), offset, note)
 
@@ -54,9 +54,14 @@ class Ring:
         return Fraction(1, self.places)
 
 
+def note_bytes(granule_bytes: int) -> int:
+    """Bytes that are written for a note."""
+    return align_up(NOTE_BYTES, granule_bytes)
+
+
 def most_scratch_bytes(ring_bytes: int, granule_bytes: int) -> int:
     """Bytes of the largest scratch region of which a place fits in a ring."""
-    return align_down(ring_bytes - align_up(NOTE_BYTES, granule_bytes), granule_bytes)
+    return align_down(ring_bytes - note_bytes(granule_bytes), granule_bytes)
 
 
 def check_ring(ring_bytes: int, storage: Storage, granule_bytes: int, block_bytes: int) -> None:

@@ -7,7 +7,7 @@ from enum import Enum
 from fractions import Fraction
 
 from ooc_solve.models.cost import align_down, align_up
-from ooc_solve.models.levelling import RING_STATE_BYTES, Ring, check_ring, most_scratch_bytes
+from ooc_solve.models.levelling import RING_STATE_BYTES, Ring, check_ring, most_scratch_bytes, note_bytes
 from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
@@ -140,6 +140,11 @@ class Problem:
         if self.scratch_ring_bytes is None:
             return None
         return most_scratch_bytes(self.scratch_ring_bytes, self.granule_bytes(RegionName.SCRATCH))
+
+    @property
+    def note_bytes(self) -> int:
+        """Bytes that a run with a scratch region writes to say which place of the ring it uses; 0 without a ring."""
+        return 0 if self.scratch_ring_bytes is None else note_bytes(self.granule_bytes(RegionName.SCRATCH))
 
     def ring(self, scratch_bytes: int) -> Ring | None:
         """Where a scratch region of so many bytes takes turns, None without a ring or without a region."""

@@ -148,7 +148,10 @@ def _maybe(change: Callable[[Store], Store], store: Store | None) -> Store | Non
 
 
 def _with_stores(problem: Problem, weights: Store, activations: Store | None) -> Problem:
-    return replace(problem, target=replace(problem.target, weights=weights, activations=activations))
+    """The problem with other stores; a ring is made for its part and goes with it."""
+    same = activations is not None and activations.storage == problem.activation_store.storage
+    target = replace(problem.target, weights=weights, activations=activations)
+    return replace(problem, target=target, scratch_ring_bytes=problem.scratch_ring_bytes if same else None)
 
 
 def _places(problem: Problem) -> Iterator[WhatIf]:

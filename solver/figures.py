@@ -81,8 +81,7 @@ def ring_of(problem: Problem, graph: TaskGraph) -> Ring | None:
 
 def note_bytes(problem: Problem, graph: TaskGraph) -> int:
     """Bytes that a run writes to say which place of the ring it uses."""
-    ring = ring_of(problem, graph)
-    return 0 if ring is None else ring.note_bytes
+    return problem.note_bytes if scratch_bytes(graph) else 0
 
 
 def compute_ns(graph: TaskGraph) -> int:

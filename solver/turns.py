@@ -8,6 +8,9 @@ from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import RegionName, TaskGraph
 from ooc_solve.solver.figures import ring_of, scratch_bytes
 
+MOST_OFFSET = (1 << 32) - 1
+"""Offsets on a store have 32 bits in the tables."""
+
 
 def misfit(problem: Problem, graph: TaskGraph) -> str | None:
     """What is wrong with the ring of a problem for the tasks, with the size that would be right; None if nothing is."""
@@ -40,4 +43,6 @@ def greatest_ring_bytes(problem: Problem, graph: TaskGraph) -> int:
     )
     if problem.target.crypto is not None:
         taken += 2 * align_up(align_up(SEAL_BYTES, problem.granule_bytes(RegionName.SCRATCH)), block)
-    return max(0, align_down(problem.activation_store.storage.capacity_bytes - taken, block))
+    return max(
+        0, align_down(min(problem.activation_store.storage.capacity_bytes, MOST_OFFSET) - taken, block)
+    )

@@ -271,7 +271,8 @@ def test_checker_knows_the_ring(workshop: Any) -> None:
     tables = build_tables(problem, levelled(workshop, problem))
     assert check_tables(tables) == ()
     ring, scratch = tables.ring, tables.region[3]
-    assert ring == RingRow(ring.step, (48 << 10) // ring.step, ring.buffer, 512) if ring else False
+    assert ring is not None
+    assert ring == RingRow(ring.step, (48 << 10) // ring.step, ring.buffer, 512)
     assert tables.store_bytes(0) == scratch.base + ring.step * ring.places
 
     def rules(**changes: int) -> set[Rule]:

@@ -66,7 +66,7 @@ def test_a_lifetime_of_bare_flash_counts_programs(tiny_problem: Problem) -> None
     assert lasting.most_programs == Fraction(100_000) / (200 * Fraction("365.25"))
     assert lasting.allows_writes
     assert not lasting_longer.allows_writes
-    assert replace(lasting_longer, scratch_ring_bytes=2 * 4096).allows_writes
+    assert replace(lasting_longer, scratch_ring_bytes=2 << 16).allows_writes
     assert replace(problem, limits=Limits(lifetime_years=0.3)).most_written_bytes is None
 
 
