@@ -142,6 +142,20 @@ class Problem:
         return most_scratch_bytes(self.scratch_ring_bytes, self.granule_bytes(RegionName.SCRATCH))
 
     @property
+    def most_stored_bytes(self) -> int | None:
+        """Bytes that the tasks of an inference may write, what a ring holds included.
+
+        A run writes no byte of a region twice: so the scratch region's bytes, and at most so many of the outputs that
+        each row of each channel ends with a granule of padding.
+        """
+        allowed, scratch = [self.most_written_bytes], self.most_scratch_bytes
+        if scratch is not None:
+            granule = self.granule_bytes(RegionName.OUTPUT)
+            outputs = [self.network.tensors[n] for n in self.network.outputs if self.io is IoPlace.STORAGE]
+            allowed.append(scratch + sum(t.size_bytes + t.height * t.channels * granule for t in outputs))
+        return min((size for size in allowed if size is not None), default=None)
+
+    @property
     def note_bytes(self) -> int:
         """Bytes that a run with a scratch region writes to say which place of the ring it uses; 0 without a ring."""
         return 0 if self.scratch_ring_bytes is None else note_bytes(self.granule_bytes(RegionName.SCRATCH))

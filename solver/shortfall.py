@@ -61,14 +61,14 @@ def given_budgets(problem: Problem) -> tuple[Given, ...]:
 
 def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
     """One sentence for a problem without a plan; other searches say what would be feasible."""
+    ring = _ring_fault(problem, search, budget)
+    if ring is not None:
+        return ring
     least = least_sram(problem)
     if least is None:
         return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
     if least.sram_bytes > problem.sram_bytes:
         return sram_needed(problem)
-    ring = _ring_fault(problem, search, budget)
-    if ring is not None:
-        return ring
     budgets = given_budgets(problem)
     time_s = EACH_SHARE * budget.time_limit_s
     for given in budgets:
@@ -86,6 +86,9 @@ def _ring_fault(problem: Problem, search: Search, budget: Budget) -> str | None:
     if problem.scratch_ring_bytes is None:
         return None
     free = replace(problem, objective=Objective.WEAR, scratch_ring_bytes=None)
+    least = least_sram(free)
+    if least is None or least.sram_bytes > problem.sram_bytes:
+        return None
     found = search(free, replace(budget, time_limit_s=EACH_SHARE * budget.time_limit_s))
     return None if found.plan is None else misfit(problem, found.plan.graph)
 

@@ -244,7 +244,7 @@ def test_turns_are_kept_over_a_life_of_cuts(device: Callable[[str], Levelled], t
 
 @needs_tools
 def test_a_sealed_region_takes_turns(workshop: Any, tmp_path: Path) -> None:
-    """Sealed rows open wherever their region lies, run after run."""
+    """Sealed rows open wherever their region lies, run after run, and after power cuts at every write of a run."""
     if not any(Path(f, "mbedtls/gcm.h").is_file() for f in ("/usr/include", "/usr/local/include")):
         pytest.skip("needs libmbedtls-dev")
     sealed = workshop.problem(encrypted(load_target("f746-sd"), "aes-128-gcm"))
@@ -254,6 +254,15 @@ def test_a_sealed_region_takes_turns(workshop: Any, tmp_path: Path) -> None:
     found = project.counted("run", f"ARGUMENTS=--stats --rounds {2 * lap} --seed 3")
     assert lap > 1
     assert found["bytes_written"] == 2 * lap * project.plan.figures.bytes_written
+    sources = [path.name for path in project.folder.glob("*.c") if not path.name.endswith("_host.c")]
+    model = ("-DOOC_RING", "-DOOC_SEAL", '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
+    command = ["cc", *STRICT, *model, *sources, str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
+    subprocess.run(command, cwd=project.folder, check=True)
+    deed = ["./device", "cut", "net.bin", "../in.bin", "../key.bin"]
+    done = subprocess.run(deed, cwd=project.folder, capture_output=True, text=True, check=True)
+    told = {name: int(value) for name, value in map(str.split, done.stdout.splitlines())}
+    assert told["lives"] == 3 * told["writes"] > 20
+    assert (told["twice"], told["failed"]) == (0, 0)
 
 
 # --------------------------------------------------------------------------- tables
