@@ -23,6 +23,7 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Plan,
     RegionName,
+    Result,
     Selection,
     Status,
     TaskKind,
@@ -41,6 +42,7 @@ from ooc_solve.solver.figures import (
     written_bytes,
 )
 from ooc_solve.solver.selection import Aim, SelectionModel, build_space
+from ooc_solve.solver.shortfall import why_infeasible
 from ooc_solve.solver.solve import SCHEDULERS, cp_sat
 from ooc_solve.solver.turns import greatest_ring_bytes, misfit
 from ooc_solve.solver.validate import Rule, validate
@@ -194,6 +196,24 @@ def test_plans_belong_to_their_ring(flash: Problem, tiny_selection: Selection, p
 
 
 # --------------------------------------------------------------------------- search
+
+
+def test_the_reason_is_the_ring(flash: Problem, tiny_selection: Selection, planned: Planned) -> None:
+    """A ring too small is told with the least that works, one too small for a lifetime with the years it gives."""
+    plan = promised(flash, planned(flash, tiny_selection, False))
+    step = Ring.of(1 << 20, scratch_bytes(plan.graph), 32, BLOCK).step_bytes
+
+    def search(here: Problem, budget: Budget) -> Result:
+        assert (here.scratch_ring_bytes, here.limits.lifetime_years) == (None, None)
+        return Result("", Status.FEASIBLE, plan, 1, 1, 0.0)
+
+    ringed = replace(with_ring(flash, 2, step), limits=Limits(lifetime_years=20.0))
+    words = why_infeasible(ringed, search, Budget(1.0, 1, 1))
+    assert words.startswith("the lifetime of 20 years at 1000 inferences a day fails")
+    years = figures_of(ringed, plan.graph, plan.schedule).lifetime_years
+    assert f"lives {years:.3g} years in this ring" in words
+    words = why_infeasible(with_ring(flash, 1, step - BLOCK), search, Budget(1.0, 1, 1))
+    assert f"the least ring known to work is {step} bytes" in words
 
 
 def test_no_byte_of_the_region_is_written_twice(flash: Problem) -> None:
