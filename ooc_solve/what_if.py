@@ -102,7 +102,7 @@ def _behind(problem: Problem, port: Port, other: Port) -> Problem:
     def moved(store: Store) -> Store:
         return replace(store, port=other) if store.port == port else store
 
-    return _with_stores(problem, moved(problem.target.weights), _maybe(moved, problem.target.activations))
+    return _with_stores(problem, moved)
 
 
 def _parts(problem: Problem) -> Iterator[WhatIf]:
@@ -131,7 +131,7 @@ def _serves(target: Target, store: Store, part: Storage) -> bool:
         old.erase,
         old.endurance,
     )
-    if same or (store == target.weights and part.volatile):
+    if same or (store in (target.weights, target.annex) and part.volatile):
         return False
     return store != target.activations or part.erase is None or not part.erase.required
 
@@ -140,18 +140,24 @@ def _swapped(problem: Problem, store: Store, part: Storage) -> Problem:
     def swapped(other: Store) -> Store:
         return replace(other, storage=part) if other == store else other
 
-    return _with_stores(problem, swapped(problem.target.weights), _maybe(swapped, problem.target.activations))
+    return _with_stores(problem, swapped)
+
+
+def _with_stores(problem: Problem, change: Callable[[Store], Store]) -> Problem:
+    """The problem with every store of its target changed; a ring is made for its part and goes with it."""
+    target = problem.target
+    changed = replace(
+        target,
+        weights=change(target.weights),
+        activations=_maybe(change, target.activations),
+        annex=_maybe(change, target.annex),
+    )
+    same = changed.activations is not None and changed.activations.storage == problem.activation_store.storage
+    return replace(problem, target=changed, scratch_ring_bytes=problem.scratch_ring_bytes if same else None)
 
 
 def _maybe(change: Callable[[Store], Store], store: Store | None) -> Store | None:
     return None if store is None else change(store)
-
-
-def _with_stores(problem: Problem, weights: Store, activations: Store | None) -> Problem:
-    """The problem with other stores; a ring is made for its part and goes with it."""
-    same = activations is not None and activations.storage == problem.activation_store.storage
-    target = replace(problem.target, weights=weights, activations=activations)
-    return replace(problem, target=target, scratch_ring_bytes=problem.scratch_ring_bytes if same else None)
 
 
 def _places(problem: Problem) -> Iterator[WhatIf]:

@@ -63,7 +63,7 @@ class Levelled:
     def lap(self, laps: int = 1) -> Counter[int]:
         """Writes of each block of the store in so many laps of the ring, by the plan's tasks and its ring alone."""
         rows = build_tables(self.problem, self.plan).region
-        base = {name: row.base for name, row in zip(REGIONS, rows, strict=True)}
+        base = {name: row.base for name, row in zip(REGIONS, rows, strict=False)}
         found: Counter[int] = Counter()
         for place in range(self.ring.places):
             moved = base[RegionName.SCRATCH] + place * self.ring.step_bytes
