@@ -45,6 +45,7 @@ from ooc_solve.codegen.tables import (
     has_annex,
 )
 from ooc_solve.models.in_place import ELEMENTWISE
+from ooc_solve.models.levelling import NOTE_BYTES
 from ooc_solve.models.vocabulary import Footprint, OpKind, RegionName
 
 Position = tuple[int, int]
@@ -54,7 +55,7 @@ Labels = NDArray[Any]
 """What bytes hold; 0: nothing was written."""
 
 NO_COMMAND: Position = (-1, -1)
-INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.INPUT, RegionName.OUTPUT))
+INPUT, OUTPUT, SCRATCH = (REGIONS.index(n) for n in (RegionName.INPUT, RegionName.OUTPUT, RegionName.SCRATCH))
 IMAGES = tuple(map(REGIONS.index, HOMES))
 """The image, and the annex that some tables have."""
 
@@ -110,6 +111,7 @@ class _Checker:
 
     def run(self) -> list[Violation]:
         self._model()
+        self._ring()
         for stream, row in enumerate(self.tables.stream):
             for number in range(len(row.commands)):
                 self._decode((stream, number))
@@ -135,15 +137,41 @@ class _Checker:
             if size % tables.unit:
                 detail = f"a bank must be a multiple of {tables.unit} bytes"
                 self._report(Rule.MISALIGNED, NO_COMMAND, SRAM, (0, size), detail)
-        for space, row in enumerate(tables.region):
+        for space, row in enumerate(tables.used_regions):
             span = (row.base, row.base + row.bytes)
-            for other in tables.region[:space]:
+            for other in tables.used_regions[:space]:
                 if other.store == row.store and row.base < other.base + other.bytes and other.base < span[1]:
                     detail = "two regions of a store overlap"
                     self._report(Rule.OUTSIDE_REGION, NO_COMMAND, space, span, detail)
             if row.bytes and row.base % tables.granule_bytes[space]:
                 detail = f"a region must start on a granule of {tables.granule_bytes[space]} bytes"
                 self._report(Rule.OFF_GRANULE, NO_COMMAND, space, span, detail)
+
+    def _ring(self) -> None:
+        """Each place of the ring holds the scratch region and its note, which goes through bytes that no input has."""
+        tables, ring = self.tables, self.tables.ring
+        if ring is None:
+            return
+        region, granule = tables.region[SCRATCH], tables.granule_bytes[SCRATCH]
+        end = region.bytes + ring.note
+        if ring.places < 1 or end > ring.step or ring.note < NOTE_BYTES:
+            detail = f"a place of {ring.step} bytes must hold the scratch region and its note"
+            self._report(Rule.OUTSIDE_REGION, NO_COMMAND, SCRATCH, (region.bytes, end), detail)
+        if ring.step % granule or ring.note % granule or region.bytes % granule:
+            detail = f"places and notes must begin on granules of {granule} bytes"
+            self._report(Rule.OFF_GRANULE, NO_COMMAND, SCRATCH, (region.bytes, end), detail)
+        low = ring.buffer * tables.unit
+        span = (low, low + ring.note)
+        if not self._in_one_bank(*span):
+            self._report(Rule.OUTSIDE_BANK, NO_COMMAND, SRAM, span, "the note must lie in one bank")
+        for number, binding in enumerate(tables.bindings[: tables.inputs]):
+            if (
+                binding.operand.place == RESIDENT
+                and low < binding.offset + binding.bytes
+                and binding.offset < span[1]
+            ):
+                detail = f"the note must not lie on input {number}"
+                self._report(Rule.WRONG_DATA, NO_COMMAND, SRAM, span, detail)
 
     def _decode(self, at: Position) -> None:
         command = self.tables.stream[at[0]].commands[at[1]]

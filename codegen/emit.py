@@ -39,6 +39,7 @@ from ooc_solve.models.footprint import (
     STAGE_BYTES,
     TENSOR_BYTES,
 )
+from ooc_solve.models.levelling import RING_STATE_BYTES
 from ooc_solve.models.problem import SEALING_STATE_BYTES, STATE_BYTES
 from ooc_solve.models.vocabulary import InputError, Network, Tensor
 
@@ -101,6 +102,7 @@ def emit_header(tables: Tables, network: Network, name: str) -> str:
         "",
         *_format_check(word),
         *_sealing_check(tables, word),
+        *_ring_check(tables, word),
         *_annex_check(tables, word),
         "",
         *_header_macros(tables, network, word.upper()),
@@ -133,6 +135,17 @@ def _sealing_check(tables: Tables, word: str) -> list[str]:
     return [
         "#ifndef OOC_SEAL",
         f'#error "{word}.c has sealed records: define OOC_SEAL for all files"',
+        "#endif",
+    ]
+
+
+def _ring_check(tables: Tables, word: str) -> list[str]:
+    """A scratch region that takes turns needs a runtime that knows whose turn it is."""
+    if tables.ring is None:
+        return []
+    return [
+        "#ifndef OOC_RING",
+        f'#error "{word}.c has a scratch ring: define OOC_RING for all files"',
         "#endif",
     ]
 
@@ -368,12 +381,30 @@ def _model(tables: Tables, word: str) -> Iterator[str]:
         rows = getattr(tables, part)
         counts.append(len(rows))
         yield f"    {f'{word}_{part}' if rows else 'NULL'},"
-    yield f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}{',' if tables.sealing else ''}"
-    if tables.sealing is not None:
-        sealed = tables.sealing.sealed
-        yield f"    {tables.sealing.cipher}, 0, {len(sealed)}, {f'{word}_sealed' if sealed else 'NULL'},"
-        yield f"    {_region(tables.sealing.journal)} /* journal */"
+    parts = [
+        f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}",
+        *_sealing(tables, word),
+        *_ring(tables),
+    ]
+    yield ",\n".join(parts)
     yield "};"
+
+
+def _sealing(tables: Tables, word: str) -> list[str]:
+    if tables.sealing is None:
+        return []
+    sealed = tables.sealing.sealed
+    array = f"{word}_sealed" if sealed else "NULL"
+    return [
+        f"    {tables.sealing.cipher}, 0, {len(sealed)}, {array},\n    {_region(tables.sealing.journal)} /* journal */"
+    ]
+
+
+def _ring(tables: Tables) -> list[str]:
+    if tables.ring is None:
+        return []
+    row = tables.ring
+    return [f"    {{{row.step}u, {row.places}, {row.buffer}, {row.note}, 0}} /* ring */"]
 
 
 def _digest(digest: bytes) -> Iterator[str]:
@@ -401,6 +432,7 @@ def _assertions(tables: Tables, word: str) -> Iterator[str]:
     for struct, size in STRUCT_BYTES:
         yield _assertion(word, f"{struct}_size", f"sizeof(struct {struct}) == {size}")
     state = STATE_BYTES + (SEALING_STATE_BYTES if tables.sealing else 0)
+    state += RING_STATE_BYTES if tables.ring else 0
     yield _assertion(word, "state_size", f"sizeof(struct ooc) <= {state - 24} + 6 * sizeof(void *)")
     yield _assertion(word, "streams", f"{len(tables.stream)} <= OOC_MAX_STREAMS")
     yield _assertion(word, "banks", f"{len(tables.bank_bytes)} <= OOC_MAX_BANKS")
@@ -417,7 +449,7 @@ def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
     """Name of a field, the largest value that any row has in it, and what it can hold."""
     operands = [operand for stage in tables.stages for operand in stage.operand]
     operands += [binding.operand for binding in tables.bindings]
-    stages, tensors, regions = tables.stages, tables.tensors, tables.region
+    stages, tensors, regions = tables.stages, tables.tensors, tables.used_regions
 
     def most(values: Iterable[int]) -> int:
         return max(values, default=0)
@@ -440,6 +472,8 @@ def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
     yield "bindings", most(v for b in tables.bindings for v in (b.offset, b.bytes)), "UINT32_MAX"
     yield "bank_bytes", most(tables.bank_bytes), "UINT32_MAX"
     yield "unit", tables.unit, "UINT16_MAX"
+    if tables.ring is not None:
+        yield "ring", most((tables.ring.places, tables.ring.buffer, tables.ring.note)), "UINT16_MAX"
 
 
 def _windows(row: StageRow) -> tuple[tuple[int, int], ...]:

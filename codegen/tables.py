@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ooc_solve.codegen.packing import NOWHERE, TRANSFER, CommandRow, pack, unpack
-from ooc_solve.models.cost import align_up
+from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.footprint import (
     AXIS_BYTES,
     BINDING_BYTES,
@@ -24,6 +24,7 @@ from ooc_solve.models.footprint import (
     MOVE_AXES,
     PERMUTE_AXES,
     REGION_BYTES,
+    RING_BYTES,
     SEALING_BYTES,
     SHAPE_BYTES,
     STAGE_BYTES,
@@ -233,6 +234,16 @@ class SealingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RingRow:
+    """``struct ooc_ring``: where the scratch region takes turns, and the SRAM address through which notes go."""
+
+    step: int
+    places: int
+    buffer: int
+    note: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRow:
     """``struct ooc_stream``; ``commands`` are what its words stand for."""
 
@@ -273,6 +284,7 @@ class Tables:
     bindings: tuple[BindingRow, ...]
     granule_bytes: tuple[int, ...]
     sealing: SealingRow | None = None
+    ring: RingRow | None = None
 
     @property
     def arena_bytes(self) -> int:
@@ -281,8 +293,17 @@ class Tables:
 
     def store_bytes(self, store: int) -> int:
         """Bytes of a store from its start to the end of the last region on it."""
-        regions = (*self.region, *([self.sealing.journal] if self.sealing else []))
+        regions = (*self.used_regions, *([self.sealing.journal] if self.sealing else []))
         return max((r.base + r.bytes for r in regions if r.store == store), default=0)
+
+    @property
+    def used_regions(self) -> tuple[RegionRow, ...]:
+        """The regions with all bytes that they lie in: the scratch region takes the places of its ring."""
+        scratch = REGIONS.index(RegionName.SCRATCH)
+        if self.ring is None:
+            return self.region
+        whole = replace(self.region[scratch], bytes=self.ring.step * self.ring.places)
+        return (*self.region[:scratch], whole, *self.region[scratch + 1 :])
 
     def store_granule(self, store: int) -> int:
         """Granule that suits every region in use on a store, 1 if there is none."""
@@ -301,6 +322,7 @@ def table_bytes(tables: Tables) -> int:
         MODEL_BYTES
         + REGION_BYTES * has_annex(tables)
         + sealing
+        + (RING_BYTES if tables.ring else 0)
         + CODE_BYTES * sum(len(stream.code) for stream in tables.stream)
         + STAGE_BYTES * len(tables.stages)
         + TENSOR_BYTES * len(tables.tensors)
@@ -473,8 +495,9 @@ class _Builder:
             axes=tuple(self.axes),
             bindings=self._bindings(),
             granule_bytes=self._granules(),
-            sealing=self._sealing(regions),
+            ring=self._ring(regions),
         )
+        tables = replace(tables, sealing=self._sealing(tables.used_regions))
         return replace(tables, digest=table_digest(self.network, tables))
 
     def _tensor_order(self) -> tuple[str, ...]:
@@ -558,7 +581,7 @@ class _Builder:
             for _, layout in self._spilled()
         )
         store = self.problem.store_index(RegionName.SCRATCH)
-        alignment = self._region_alignment(store)
+        alignment = self.problem.block_bytes(RegionName.SCRATCH)
         end = align_up(max(r.base + r.bytes for r in regions if r.store == store), alignment)
         size = 2 * align_up(self._slot_bytes(), alignment)
         part = self.problem.target.stores[store].storage
@@ -592,7 +615,7 @@ class _Builder:
         rows = {}
         for name in sorted(self._names(), key=lambda name: name not in HOMES):
             store = self.problem.store_index(name)
-            base = align_up(end[store], self._region_alignment(store))
+            base = align_up(end[store], self.problem.block_bytes(name))
             part = self.problem.target.stores[store].storage
             label = f"Storage '{part.name}'"
             end[store] = _fit(
@@ -601,11 +624,32 @@ class _Builder:
             rows[name] = RegionRow(base, size[name], store)
         return tuple(rows[name] for name in self._names())
 
-    def _region_alignment(self, store: int) -> int:
-        here = (name for name in self._names() if self.problem.store_index(name) == store)
-        granules = [self.problem.granule_bytes(name) for name in here]
-        erase = self.problem.target.stores[store].storage.erase
-        return max(1, *granules, erase.block_bytes if erase is not None and erase.required else 1)
+    def _ring(self, regions: tuple[RegionRow, ...]) -> RingRow | None:
+        """Where the scratch region takes turns.
+
+        A note goes through a buffer whose bytes go to the scratch region later in the run: it holds a granule, and no
+        input, for those stay in the arena for the whole run.
+        """
+        scratch = regions[REGIONS.index(RegionName.SCRATCH)]
+        ring = self.problem.ring(scratch.bytes)
+        if ring is None:
+            return None
+        part = self.problem.target.stores[scratch.store].storage
+        most = min(UINT32, part.capacity_bytes)
+        advice = f"choose a --scratch-ring of at most {align_down(most - scratch.base, ring.step_bytes)}"
+        _fit(scratch.base + ring.size_bytes, most, "the end of the ring", f"Storage '{part.name}'", advice)
+        if ring.note_offset != scratch.bytes:
+            raise InternalError(
+                f"A note must lie right behind the scratch region ({scratch.bytes}; got {ring.note_offset})."
+            )
+        return RingRow(ring.step_bytes, ring.places, self._units(self._spilling_buffer()), ring.note_bytes)
+
+    def _spilling_buffer(self) -> int:
+        """The buffer of the first task that stores to the scratch region."""
+        for task in self.graph.tasks:
+            if task.kind is TaskKind.STORE and task.transfer and task.transfer.region is RegionName.SCRATCH:
+                return task.reads[0].buffer
+        raise InternalError("A scratch region must have a task that stores there.")
 
     # ------------------------------------------------------------ tensors and stages
 

@@ -34,6 +34,9 @@ MODEL_BYTES = 56 + 4 * REGION_BYTES + 4 * STREAM_BYTES + 5 * 4 + 8
 SEALING_BYTES = 8 + REGION_BYTES
 """What ``struct ooc_model`` has besides where records are sealed."""
 
+RING_BYTES = 12
+"""What ``struct ooc_model`` has besides where the scratch region takes turns."""
+
 PERMUTE_AXES = 5
 """Axes stored per permutation; unused ones have size 1."""
 
@@ -78,6 +81,7 @@ def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
         MODEL_BYTES
         + (REGION_BYTES if annexed else 0)
         + (sealed if problem.target.crypto is not None else 0)
+        + (RING_BYTES if problem.scratch_ring_bytes is not None else 0)
         + sum(command_bytes(task, len(graph.resources)) for task in graph.tasks)
         + STAGE_BYTES * len(network.ops)
         + TENSOR_BYTES * len(network.tensors)

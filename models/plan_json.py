@@ -111,13 +111,13 @@ def _problem_values(problem: Problem) -> dict[str, Any]:
 
 
 def _limit_values(problem: Problem) -> dict[str, Any]:
-    """Budgets of the other figures and the rate of lifetimes, where they are not the usual ones."""
+    """Budgets of the other figures, the rate of lifetimes and the ring, where they are not the usual ones."""
     usual = problem.bare
     return {
         name: _encode(getattr(problem, name))
         for name in ("limits", "inferences_per_day")
         if getattr(problem, name) != getattr(usual, name)
-    }
+    } | ({} if problem.scratch_ring_bytes is None else {"scratch_ring_bytes": problem.scratch_ring_bytes})
 
 
 def _target_values(target: Target) -> dict[str, Any]:

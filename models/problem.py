@@ -7,6 +7,7 @@ from enum import Enum
 from fractions import Fraction
 
 from ooc_solve.models.cost import align_down, align_up
+from ooc_solve.models.levelling import RING_STATE_BYTES, Ring, check_ring, most_scratch_bytes, note_bytes
 from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
@@ -60,6 +61,8 @@ class Problem:
     at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
     which plans are right. 1: none are fused.
+    In the ``scratch_ring_bytes`` of the activation store the scratch region takes turns (see `levelling`), None: it
+    stays where it is.
     """
 
     network: Network
@@ -71,6 +74,7 @@ class Problem:
     limits: Limits = NO_LIMITS
     inferences_per_day: float = INFERENCES_PER_DAY
     patch_depth: int = PATCH_DEPTH
+    scratch_ring_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.sram_bytes <= self.reserved_bytes:
@@ -83,6 +87,18 @@ class Problem:
                 f"Target '{self.target.name}' has no storage that takes writes, so its output cannot be "
                 "placed there; use --io sram."
             )
+        self._check_ring()
+
+    def _check_ring(self) -> None:
+        if self.scratch_ring_bytes is None:
+            return
+        if self.target.activations is None:
+            raise InputError(
+                f"A scratch ring must lie where activations may be spilled (target '{self.target.name}' has no storage "
+                "that takes writes); leave --scratch-ring out."
+            )
+        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
+        check_ring(self.scratch_ring_bytes, self.activation_store.storage, granule, block)
 
     @property
     def bare(self) -> Problem:
@@ -106,21 +122,62 @@ class Problem:
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         allowed = [self.write_budget_bytes]
         if years is not None and is_levelled(storage):
-            allowed.append(most_stress(storage, years, self.runs_per_day))
+            stress = most_stress(storage, years, self.runs_per_day)
+            allowed.append(None if stress is None else int(stress))
         return min((size for size in allowed if size is not None), default=None)
 
     @property
-    def most_programs(self) -> int | None:
-        """Programs of one erase block that a run may cost, None where blocks do not count."""
+    def most_programs(self) -> Fraction | None:
+        """Programs of one erase block that a run may cost on average, None where blocks do not count."""
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         if years is None or is_levelled(storage):
             return None
         return most_stress(storage, years, self.runs_per_day)
 
     @property
+    def allows_writes(self) -> bool:
+        """Whether a plan may write anything at all: no block is programmed less often than in one run of a lap."""
+        ring, block = self.scratch_ring_bytes, self.block_bytes(RegionName.SCRATCH)
+        return self.most_programs is None or self.most_programs * (1 if ring is None else ring // block) >= 1
+
+    @property
+    def most_scratch_bytes(self) -> int | None:
+        """Bytes that the scratch region may have, None: as many as the part holds."""
+        if self.scratch_ring_bytes is None:
+            return None
+        return most_scratch_bytes(self.scratch_ring_bytes, self.granule_bytes(RegionName.SCRATCH))
+
+    @property
+    def most_stored_bytes(self) -> int | None:
+        """Bytes that the tasks of an inference may write, what a ring holds included.
+
+        A run writes no byte of a region twice: so the scratch region's bytes, and at most so many of the outputs that
+        each row of each channel ends with a granule of padding.
+        """
+        allowed, scratch = [self.most_written_bytes], self.most_scratch_bytes
+        if scratch is not None:
+            granule = self.granule_bytes(RegionName.OUTPUT)
+            outputs = [self.network.tensors[n] for n in self.network.outputs if self.io is IoPlace.STORAGE]
+            allowed.append(scratch + sum(t.size_bytes + t.height * t.channels * granule for t in outputs))
+        return min((size for size in allowed if size is not None), default=None)
+
+    @property
+    def note_bytes(self) -> int:
+        """Bytes that a run with a scratch region writes to say which place of the ring it uses; 0 without a ring."""
+        return 0 if self.scratch_ring_bytes is None else note_bytes(self.granule_bytes(RegionName.SCRATCH))
+
+    def ring(self, scratch_bytes: int) -> Ring | None:
+        """Where a scratch region of so many bytes takes turns, None without a ring or without a region."""
+        if self.scratch_ring_bytes is None or not scratch_bytes:
+            return None
+        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
+        return Ring.of(self.scratch_ring_bytes, scratch_bytes, granule, block)
+
+    @property
     def state_bytes(self) -> int:
         """SRAM for the runtime's state."""
-        return STATE_BYTES + (SEALING_STATE_BYTES if self.target.crypto is not None else 0)
+        sealing = SEALING_STATE_BYTES if self.target.crypto is not None else 0
+        return STATE_BYTES + sealing + (RING_STATE_BYTES if self.scratch_ring_bytes is not None else 0)
 
     @property
     def stack_bytes(self) -> int:
@@ -198,6 +255,13 @@ class Problem:
         if region not in (RegionName.IMAGE, RegionName.ANNEX):
             sizes += [store.storage.write.granularity_bytes, store.storage.write.page_bytes or 1]
         return max(sizes)
+
+    def block_bytes(self, region: RegionName) -> int:
+        """Alignment of a region on its store: the granules of all regions there, and the erase block."""
+        store = self.store_index(region)
+        granules = [self.granule_bytes(name) for name in self.regions if self.store_index(name) == store]
+        erase = self.target.stores[store].storage.erase
+        return max(*granules, erase.block_bytes if erase is not None and erase.required else 1)
 
     def seal_bytes(self, region: RegionName) -> int:
         """What lies behind each row in a region: spilled activations are sealed row by row."""

@@ -48,8 +48,12 @@ def block_programs(requests: Iterable[tuple[int, int]], block_bytes: int) -> Cou
     return found
 
 
-def inferences_survived(storage: Storage, written_bytes: int, hottest_programs: int) -> Fraction | None:
+def inferences_survived(
+    storage: Storage, written_bytes: int, hottest_programs: int | Fraction
+) -> Fraction | None:
     """Inferences until the part wears out, None if it never does.
+
+    ``hottest_programs`` are those of an inference on average, where a region takes turns at several places.
 
     By the unit of its endurance::
 
@@ -65,7 +69,10 @@ def inferences_survived(storage: Storage, written_bytes: int, hottest_programs: 
 
 
 def lifetime_years(
-    storage: Storage, written_bytes: int, hottest_programs: int, inferences_per_day: float | Fraction
+    storage: Storage,
+    written_bytes: int,
+    hottest_programs: int | Fraction,
+    inferences_per_day: float | Fraction,
 ) -> float | None:
     """Years of 365.25 days until the part wears out, None if it never does.
 
@@ -79,7 +86,7 @@ def lifetime_years(
     return float(survived / (Fraction(str(inferences_per_day)) * DAYS_PER_YEAR))
 
 
-def most_stress(storage: Storage, years: float, inferences_per_day: float | Fraction) -> int | None:
+def most_stress(storage: Storage, years: float, inferences_per_day: float | Fraction) -> Fraction | None:
     """Bytes written (levelled parts) or programs of one block that an inference may cost at most.
 
     None where the part does not wear. The part then lasts at least ``years``.
@@ -89,4 +96,4 @@ def most_stress(storage: Storage, years: float, inferences_per_day: float | Frac
     if endurance is None or inferences == 0:
         return None
     spare = storage.capacity_bytes if is_levelled(storage) else 1
-    return int(spare * endurance.cycles / (inferences * Fraction(str(endurance.write_amplification))))
+    return spare * endurance.cycles / (inferences * Fraction(str(endurance.write_amplification)))

@@ -144,6 +144,7 @@ def problem_of(
     write_budget_bytes: int | None = None,
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
+    scratch_ring_bytes: int | None = None,
 ) -> Problem:
     """The problem of these options: all SRAM of the board, and storage for input and output, by default.
 
@@ -164,7 +165,10 @@ def problem_of(
         place = IoPlace(io) if io is not None else _usual_place(target)
         judged = Objective(objective)
         target = assigned(target, judged)
-        return Problem(network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day)
+        return Problem(
+            network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day,
+            scratch_ring_bytes=scratch_ring_bytes,
+        )  # fmt: skip
     except ValueError as error:
         raise InputError(f"Objectives and places of input and output have names ({error}).") from None
 
@@ -423,6 +427,7 @@ def solve(
     write_budget: int | None = None,
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
+    scratch_ring: int | str | None = None,
     frames: int = 1,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
@@ -435,7 +440,8 @@ def solve(
     ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
     sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
-    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. With ``frames`` a run makes
+    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``scratch_ring``: storage in which
+    the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
     several inferences, and the time for each of many is what is minimised. ``time_limit`` in seconds.
     ``progress`` is told each step of the search.
 
@@ -446,7 +452,9 @@ def solve(
     BudgetError
         If the SRAM does not even hold the runtime.
     """
-    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
+    problem = _problem(
+        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
+    )
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
     budget, history = Budget(time_limit, workers, seed), History(progress)
@@ -472,13 +480,16 @@ def compare(
     write_budget: int | None = None,
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
+    scratch_ring: int | str | None = None,
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
     progress: Callable[[Step], None] | None = None,
 ) -> Comparison:
     """Plan a network with every scheduler; options as in `solve`, the last plan is the one it would give."""
-    problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
+    problem = _problem(
+        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
+    )
     history = History(progress)
     results = solving.compare(problem, Budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
@@ -494,6 +505,7 @@ def advise(
     write_budget: int | None = None,
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
+    scratch_ring: int | str | None = None,
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
@@ -504,7 +516,7 @@ def advise(
     """
     options: dict[str, Any] = {
         "objective": objective, "io": io, "write_budget": write_budget, "limits": limits,
-        "inferences_per_day": inferences_per_day,
+        "inferences_per_day": inferences_per_day, "scratch_ring": scratch_ring,
     }  # fmt: skip
     spent: dict[str, Any] = {"time_limit": time_limit, "workers": workers, "seed": seed}
     return solve(network, target, sram, **options, **spent).advise(**spent)
@@ -540,9 +552,13 @@ def _problem(
     write_budget: int | None,
     limits: Limits,
     inferences_per_day: float,
+    scratch_ring: int | str | None,
 ) -> Problem:
     sram_bytes = None if sram is None else size_bytes(sram)
-    return problem_of(network, target, sram_bytes, objective, io, write_budget, limits, inferences_per_day)
+    ring_bytes = None if scratch_ring is None else size_bytes(scratch_ring)
+    return problem_of(
+        network, target, sram_bytes, objective, io, write_budget, limits, inferences_per_day, ring_bytes
+    )
 
 
 def identifier(name: str) -> str:

@@ -169,6 +169,10 @@ def parser() -> argparse.ArgumentParser:
         "--lifetime-years", type=parse_years, metavar="Y", help="least lifetime of the storage at that rate"
     )
     made.add_argument(
+        "--scratch-ring", type=parse_size, metavar="SIZE",
+        help="storage in which spilled activations take turns, to level wear, e.g. 1MiB (none)",
+    )  # fmt: skip
+    made.add_argument(
         "--inferences-per-day", type=parse_rate, default=1000.0, metavar="N",
         help="rate for lifetimes, mean power and mJ a day (1000)",
     )  # fmt: skip
@@ -269,6 +273,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         options.write_budget,
         Limits(None, options.max_energy, options.lifetime_years),
         options.inferences_per_day,
+        options.scratch_ring,
     )
     if options.output is not None:
         check_creatable(options.output)

@@ -25,7 +25,16 @@ from ooc_solve.colours import (
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
-from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report, run_words, written_each
+from ooc_solve.report import (
+    amount,
+    kibibytes,
+    lifetime,
+    milliseconds,
+    report,
+    ring_words,
+    run_words,
+    written_each,
+)
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.pareto import Point
 from ooc_solve.trade import day_words, front_section
@@ -379,7 +388,8 @@ def _wear(problem: Problem, plan: Plan) -> str:
         f"{store.capacity_bytes / 2**20:,.0f} MiB, each byte written costs "
         f"{store.endurance.write_amplification:g} in the part."
     )
-    return f"<p>{words}</p>" + table(
+    ring = "".join(f"<p>{escape(sentence)}</p>" for sentence in ring_words(problem, plan))
+    return f"<p>{words}</p>{ring}" + table(
         ("inferences a day", "KiB written a day", "storage lives"), rows, "small"
     )
 

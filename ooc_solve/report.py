@@ -22,7 +22,9 @@ from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import cipher_of
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status, Task, TaskKind
+from ooc_solve.models.wear import is_levelled
 from ooc_solve.progress import Step
+from ooc_solve.ring import ring_facts
 from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import in_core
 from ooc_solve.solver.least import least_sram
@@ -97,7 +99,8 @@ def _energies(problem: Problem, plan: Plan, compute: list[int], waiting: list[in
         spent_ns += compute[stage] + waiting[stage]
         if stage == len(compute) - 1:
             spent_ns = plan.figures.latency_ns
-        traffic = traffic_of(problem, replace(plan.graph, tasks=tuple(tasks[stage])))
+        regions = () if stage else plan.graph.regions  # the note in a ring belongs to the first layer
+        traffic = traffic_of(problem, replace(plan.graph, tasks=tuple(tasks[stage]), regions=regions))
         fixed_pj += rates.fixed_pj(compute[stage], traffic)
         sums.append(nanojoules(fixed_pj + rates.per_ns * spent_ns))
     return [after - before for before, after in pairwise(sums)]
@@ -131,6 +134,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         "objective": problem.objective.value,
         "write_budget_bytes": problem.write_budget_bytes,
         "inferences_per_day": problem.inferences_per_day,
+        "scratch_ring": None if chosen.plan is None else ring_facts(problem, chosen.plan),
         "in_core_ns": in_core(problem, Budget()).bound,
         **_figures(chosen),
         "schedulers": [
@@ -286,6 +290,7 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
         _fit(problem, plan),
         _slowness(problem, plan),
         _life(problem, plan),
+        *ring_words(problem, plan),
         *storage_use.sentences(problem, plan),
         *npu_use.sentences(problem, plan),
         *_sealing(problem, plan),
@@ -339,8 +344,35 @@ def _life(problem: Problem, plan: Plan) -> str:
 
 def _hottest(problem: Problem, plan: Plan) -> str:
     """What decides the lifetime where every erase block wears for itself."""
-    programs = hottest_programs(problem, plan.graph)
-    return f", {programs:,} programs of the hottest erase block" if programs else ""
+    programs = float(hottest_programs(problem, plan.graph))
+    return f", {programs:,.4g} programs of the hottest erase block" if programs else ""
+
+
+def ring_words(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    """One sentence where a ring was asked for."""
+    if problem.scratch_ring_bytes is None:
+        return ()
+    facts = ring_facts(problem, plan)
+    if facts is None:
+        return ("The scratch ring is not used: nothing is spilled.",)
+    note = (
+        f"each run first notes its place: {facts['note_bytes']:,} bytes, {milliseconds(facts['note_ns'])} ms that the "
+        "latency does not count"
+    )
+    return (f"{_gain(problem, facts)}; {note}.",)
+
+
+def _gain(problem: Problem, facts: dict[str, Any]) -> str:
+    part, years = problem.activation_store.storage, facts["lifetime_years_without"]
+    turns = f"The scratch region takes turns at {facts['places']:,} places of {facts['place_bytes']:,} bytes"
+    if is_levelled(part):
+        return f"{turns}, which brings nothing here as {part.name} levels wear by itself"
+    limit = (
+        "; the output, which stays in one place, wears most (--io sram)" if facts["output_wears_most"] else ""
+    )
+    return (
+        turns if years is None else f"{turns}; in one place the storage would live {lifetime(years)}{limit}"
+    )
 
 
 def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def _swapped(problem: Problem, store: Store, part: Storage) -> Problem:
 
 
 def _with_stores(problem: Problem, change: Callable[[Store], Store]) -> Problem:
-    """The problem with every store of its target changed."""
+    """The problem with every store of its target changed; a ring is made for its part and goes with it."""
     target = problem.target
     changed = replace(
         target,
@@ -152,7 +152,8 @@ def _with_stores(problem: Problem, change: Callable[[Store], Store]) -> Problem:
         activations=_maybe(change, target.activations),
         annex=_maybe(change, target.annex),
     )
-    return replace(problem, target=changed)
+    same = changed.activations is not None and changed.activations.storage == problem.activation_store.storage
+    return replace(problem, target=changed, scratch_ring_bytes=problem.scratch_ring_bytes if same else None)
 
 
 def _maybe(change: Callable[[Store], Store], store: Store | None) -> Store | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from math import inf
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Figures, TaskGraph
+from ooc_solve.models.vocabulary import Figures, Plan, TaskGraph
 from ooc_solve.models.wear import most_stress
 from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
+from ooc_solve.solver.turns import misfit
 
 NOTHING = -1
 
 
 def within_writes(problem: Problem, graph: TaskGraph) -> bool:
-    """Whether the tasks keep to the budgets of bytes written and of programs of one erase block."""
+    """Whether the tasks keep to the budgets of bytes written and of programs of one erase block, and to the ring."""
     most_bytes, most_programs = problem.most_written_bytes, problem.most_programs
-    few = most_bytes is None or written_bytes(graph) <= most_bytes
-    return few and (most_programs is None or hottest_programs(problem, graph) <= most_programs)
+    few = most_bytes is None or written_bytes(problem, graph) <= most_bytes
+    cool = most_programs is None or hottest_programs(problem, graph) <= most_programs
+    return few and cool and misfit(problem, graph) is None
 
 
 def allowed_makespan_ns(problem: Problem, graph: TaskGraph) -> float:
@@ -49,6 +51,12 @@ def excesses(problem: Problem, figures: Figures) -> tuple[str, ...]:
             f"asked for at {problem.inferences_per_day:g} inferences a day"
         )
     return tuple(found)
+
+
+def complaints(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    """Why a plan may not be used: the budgets that it exceeds, and a ring that does not suit it."""
+    ring = misfit(problem, plan.graph)
+    return (*excesses(problem, plan.figures), *(() if ring is None else (ring,)))
 
 
 def _dies_early(problem: Problem, figures: Figures) -> bool:

@@ -683,7 +683,7 @@ class _Beam:
         self, stage: int, states: list[State], behind: Ints, front: Front, fixed: Floats, written: Ints
     ) -> Floats:
         prices = np.full(len(behind), np.inf)
-        budget = self.course.problem.most_written_bytes
+        budget = self.course.problem.most_stored_bytes
         for number, state in enumerate(states):
             here = np.flatnonzero(behind == number)
             prices[here] = self.outlook.price(stage, state, front, here, fixed[here])

@@ -24,9 +24,12 @@ BOUND_AIMS = {
 
 
 def is_budgeted(problem: Problem) -> bool:
-    """Whether there is any budget but the SRAM."""
+    """Whether there is any budget but the SRAM; a ring bounds the scratch region."""
     limits = problem.limits
-    given = (problem.most_written_bytes, problem.most_programs, limits.latency_ns, limits.energy_nj)
+    given = (
+        *(problem.most_written_bytes, problem.most_programs, problem.most_scratch_bytes),
+        *(limits.latency_ns, limits.energy_nj),
+    )
     return any(value is not None for value in given)
 
 

@@ -9,7 +9,8 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import TaskGraph
-from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
+from ooc_solve.solver.allowance import within_writes
+from ooc_solve.solver.figures import compute_ns, traffic_of
 from ooc_solve.solver.variables import Variables
 
 
@@ -61,12 +62,7 @@ def arena_capacity(model: cp_model.CpModel, problem: Problem, graph: TaskGraph, 
 
 def write_budget(model: cp_model.CpModel, problem: Problem, graph: TaskGraph) -> None:
     """Bytes programmed per inference, and programs of one erase block, stay within the budget."""
-    for found, most in (
-        (written_bytes(graph), problem.most_written_bytes),
-        (hottest_programs(problem, graph), problem.most_programs),
-    ):
-        if most is not None:
-            model.add(model.new_constant(found) <= most)
+    model.add(model.new_constant(int(within_writes(problem, graph))) == 1)
 
 
 def latency_budget(model: cp_model.CpModel, problem: Problem, v: Variables) -> None:

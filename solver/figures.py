@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from ooc_solve.models.energy import Traffic, energy_nj, erased_bytes
 from ooc_solve.models.footprint import count_table_bytes
+from ooc_solve.models.levelling import Ring
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Figures, RegionName, Schedule, TaskGraph, TaskKind
 from ooc_solve.models.wear import block_programs, lifetime_years, wear_block_bytes
@@ -42,7 +43,7 @@ def figures_of(
 
 
 def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
-    """What moves to and from each of ``target.stores``."""
+    """What moves to and from each of ``target.stores``, the note in a ring included."""
     storage = [store.storage for store in problem.target.stores]
     store_of = {region: problem.store_index(region) for region in problem.regions}
     moved = [[0] * 5 for _ in storage]
@@ -54,12 +55,33 @@ def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
             sums[write] += requests * size
             sums[2 + write] += requests
             sums[4] += requests * erased_bytes(storage[store], size) if write else 0
+    note = note_bytes(problem, graph)
+    if note:
+        sums = moved[store_of[RegionName.SCRATCH]]
+        sums[1], sums[3] = sums[1] + note, sums[3] + 1
+        sums[4] += erased_bytes(storage[store_of[RegionName.SCRATCH]], note)
     return tuple(Traffic(*sums) for sums in moved)
 
 
-def written_bytes(graph: TaskGraph) -> int:
-    """Bytes written in an inference."""
-    return sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
+def written_bytes(problem: Problem, graph: TaskGraph) -> int:
+    """Bytes written in an inference, the note in a ring included."""
+    stored = sum(t.transfer.size_bytes for t in graph.tasks if t.transfer and t.kind is TaskKind.STORE)
+    return stored + note_bytes(problem, graph)
+
+
+def scratch_bytes(graph: TaskGraph) -> int:
+    """Bytes of the scratch region."""
+    return sum(region.size_bytes for region in graph.regions if region.name is RegionName.SCRATCH)
+
+
+def ring_of(problem: Problem, graph: TaskGraph) -> Ring | None:
+    """Where the scratch region takes turns, None if it does not, or if there is none."""
+    return problem.ring(scratch_bytes(graph))
+
+
+def note_bytes(problem: Problem, graph: TaskGraph) -> int:
+    """Bytes that a run writes to say which place of the ring it uses."""
+    return problem.note_bytes if scratch_bytes(graph) else 0
 
 
 def compute_ns(graph: TaskGraph) -> int:
@@ -82,13 +104,22 @@ def programs_of(
     return found
 
 
-def hottest_programs(problem: Problem, graph: TaskGraph) -> int:
-    """Programs of the erase block that is written most often; 0 where blocks do not wear each for itself.
+def hottest_programs(problem: Problem, graph: TaskGraph) -> Fraction:
+    """Programs per inference of the erase block that is written most often; 0 where blocks do not wear each for itself.
 
-    Regions begin on erase blocks (`codegen.tables`), so no block belongs to two of them.
+    Regions begin on erase blocks (`codegen.tables`), so no block belongs to two of them. In a ring every place
+    has its turn, so the blocks of the scratch region and the note behind it have their share of the runs.
     """
     block = wear_block_bytes(problem.activation_store.storage)
-    return 0 if block is None else max(programs_of(graph, block).values(), default=0)
+    if block is None:
+        return Fraction(0)
+    ring, programs = ring_of(problem, graph), programs_of(graph, block)
+    if ring is None:
+        return Fraction(max(programs.values(), default=0))
+    for number in block_programs([(ring.note_offset, ring.note_bytes)], block):
+        programs[RegionName.SCRATCH, number] += 1
+    shares = {RegionName.SCRATCH: ring.share}
+    return max(count * shares.get(region, Fraction(1)) for (region, _), count in programs.items())
 
 
 def _makespan_ns(graph: TaskGraph, schedule: Schedule) -> int:

@@ -31,7 +31,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver import listing
 from ooc_solve.solver.allocation_schedule import packed_placement
-from ooc_solve.solver.allowance import excesses, within_writes
+from ooc_solve.solver.allowance import complaints, within_writes
 from ooc_solve.solver.assignment import gates
 from ooc_solve.solver.clock import interrupted
 from ooc_solve.solver.expansion import SelectionError, expand
@@ -135,7 +135,7 @@ def _rule(
         reason = "the buffers cannot be placed without fragmentation"
         return Result(name, Status.INFEASIBLE, None, None, 0, time.monotonic() - begun, reason)
     plan = finish(problem, selection, graph, best, name)
-    beyond = excesses(problem, plan.figures)
+    beyond = complaints(problem, plan)
     if beyond:
         return Result(name, Status.INFEASIBLE, None, None, 0, time.monotonic() - begun, beyond[0])
     objective = value(problem.objective, plan.figures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, product
 from math import inf
 
@@ -35,7 +36,7 @@ from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
 
-Score = tuple[int, ...]
+Score = tuple[int, int, int, int, Fraction, int]
 """Lexicographic value of a schedule under the problem's objective; less is better."""
 
 QUICK_WAYS = ((32, 0, False), (4, 1, False), (32, 0, True), (4, 1, True))
@@ -95,13 +96,15 @@ class Judge:
     traffic: tuple[Traffic, ...]
     written: int
     tasks: int
-    hottest: int
+    hottest: Fraction
 
     @classmethod
     def of(cls, problem: Problem, graph: TaskGraph) -> Judge:
         """The judge of the schedules of a graph."""
         traffic, hottest = traffic_of(problem, graph), hottest_programs(problem, graph)
-        return cls(problem, compute_ns(graph), traffic, written_bytes(graph), len(graph.tasks), hottest)
+        return cls(
+            problem, compute_ns(graph), traffic, written_bytes(problem, graph), len(graph.tasks), hottest
+        )
 
     def score(self, makespan: int) -> Score:
         """Value of a schedule: the objective first, the other figures break ties, latency before all others."""

@@ -276,6 +276,7 @@ class SelectionModel:
         self.memory_per_stage(slack, firm)
         self.buffers_in_banks()
         self.write_budget()
+        self.ring()
         self.latency_budget()
         self.energy_budget()
 
@@ -398,8 +399,14 @@ class SelectionModel:
         most = self.problem.most_written_bytes
         if most is not None:
             self.model.add(self._written() <= most)
-        if self.problem.most_programs == 0:
+        if not self.problem.allows_writes:
             self.model.add(self._written() == 0)
+
+    def ring(self) -> None:
+        """What is spilled fits into a place of the ring: no byte of the scratch region is written twice."""
+        most = self.problem.most_scratch_bytes
+        if most is not None:
+            self.model.add(self._spilled() <= most)
 
     def latency_budget(self) -> None:
         """The least makespan that the chosen options allow stays within the budget."""
@@ -433,6 +440,17 @@ class SelectionModel:
     def _written(self) -> Expression:
         """Bytes written, those of network outputs that are kept and stored at the end included."""
         return self._total(lambda o: o.bytes_written) + self._whole_total(lambda w: w.bytes_written)
+
+    def _spilled(self) -> Expression:
+        """Bytes written of tensors that are no outputs of the network."""
+        network = self.problem.network
+        pairs = [
+            (x, option.bytes_written)
+            for stage, (options, variables) in enumerate(zip(self.space.options, self.choice, strict=True))
+            for option, x in zip(options, variables, strict=True)
+            if network.ops[stage + option.operators - 1].output not in network.outputs
+        ]
+        return _weighted(pairs)
 
     def objective(self, aim: Aim) -> Expression:
         """Expression to minimise for an aim."""

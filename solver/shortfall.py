@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Objective, Result
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result
 from ooc_solve.models.wear import is_levelled
+from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.turns import misfit
 
 Search = Callable[[Problem, Budget], Result]
 
@@ -60,6 +62,9 @@ def given_budgets(problem: Problem) -> tuple[Given, ...]:
 
 def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
     """One sentence for a problem without a plan; other searches say what would be feasible."""
+    ring = _ring_fault(problem, search, budget)
+    if ring is not None:
+        return ring
     least = least_sram(problem)
     if least is None:
         return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
@@ -75,6 +80,33 @@ def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
     if not budgets:
         return "no plan was found within the time limit; allow more with --time-limit"
     return why_infeasible(budgets[0].without, search, budget)
+
+
+def _ring_fault(problem: Problem, search: Search, budget: Budget) -> str | None:
+    """What is wrong with the ring for the plan that writes least, as it has the least scratch region known."""
+    if problem.scratch_ring_bytes is None:
+        return None
+    limits = replace(problem.limits, lifetime_years=None)
+    free = replace(problem, objective=Objective.WEAR, limits=limits, scratch_ring_bytes=None)
+    least = least_sram(free)
+    if least is None or least.sram_bytes > problem.sram_bytes:
+        return None
+    plan = search(free, replace(budget, time_limit_s=EACH_SHARE * budget.time_limit_s)).plan
+    return None if plan is None else misfit(problem, plan.graph) or _short_life(problem, plan)
+
+
+def _short_life(problem: Problem, plan: Plan) -> str | None:
+    """How long the storage lives in the ring with a plan, where that is not long enough."""
+    asked, years = (
+        problem.limits.lifetime_years,
+        figures_of(problem, plan.graph, plan.schedule).lifetime_years,
+    )
+    if problem.most_programs is None or asked is None or years is None or years >= asked:
+        return None
+    return (
+        f"the lifetime of {asked:g} years at {problem.inferences_per_day:g} inferences a day fails: the storage lives "
+        f"{years:.3g} years in this ring with the plan known to write least; a larger --scratch-ring levels further"
+    )
 
 
 def _sentence(given: Given, value: int, bound: int, others: bool) -> str:

@@ -21,7 +21,7 @@ from ooc_solve.models.vocabulary import (
     Selection,
     Status,
 )
-from ooc_solve.solver.allowance import excesses
+from ooc_solve.solver.allowance import complaints
 from ooc_solve.solver.budgets import (
     BOUND_AIMS,
     budgeted_bound,
@@ -162,7 +162,7 @@ def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
 def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
     """The best plan that is known, with what is proven."""
     problem, budget = descent.problem, descent.budget
-    given = [candidate_of(problem, plan) for plan in known if plan and not excesses(problem, plan.figures)]
+    given = [candidate_of(problem, plan) for plan in known if plan and not complaints(problem, plan)]
     plan = _best_plan(problem, [*given, *descent.found])
     if plan is None and interrupted:
         raise KeyboardInterrupt
@@ -185,7 +185,7 @@ def _best_plan(problem: Problem, candidates: Sequence[Candidate]) -> Plan | None
     for candidate in sorted(candidates, key=lambda c: c.score):
         here = ordered(problem, candidate.selection.order)
         plan = settled(here, candidate, "cp-sat")
-        if not excesses(here, plan.figures):
+        if not complaints(here, plan):
             checked(here, plan)
             return plan
     return None
@@ -441,11 +441,8 @@ def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
     plans = _plans_by_rules(here.bare, deadline)
     if not is_budgeted(here):
         return [candidate_of(here, plan) for plan in plans]
-    found = [
-        candidate_of(here, plan)
-        for plan in plans
-        if not excesses(here, figures_of(here, plan.graph, plan.schedule))
-    ]
+    costed = [replace(plan, figures=figures_of(here, plan.graph, plan.schedule)) for plan in plans]
+    found = [candidate_of(here, plan) for plan in costed if not complaints(here, plan)]
     if found:
         return found
     return [candidate_of(here, plan) for plan in _plans_by_rules(here, deadline, enough=1)]

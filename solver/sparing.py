@@ -36,9 +36,10 @@ def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -
     least = floor(problem, FLOOR_SHARE * budget.time_limit_s)
     if least is None:
         return Result("cp-sat", Status.INFEASIBLE, None, None, 0, time.monotonic() - begun)
-    result = _within(problem, least, search, _share(budget, FIRST_SHARE))
+    most = least + problem.note_bytes  # the bound does not know of notes
+    result = _within(problem, most, search, _share(budget, FIRST_SHARE))
     if result.plan is None:
-        result = _between(problem, least, search, budget, begun)
+        result = _between(problem, most, search, budget, begun)
     seconds = time.monotonic() - begun
     if result.plan is None:
         return replace(result, bound=least, seconds=seconds)

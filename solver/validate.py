@@ -37,6 +37,7 @@ from ooc_solve.models.vocabulary import (
     Figures,
     Footprint,
     Plan,
+    Region,
     RegionName,
     Schedule,
     Selection,
@@ -46,7 +47,12 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Transfer,
 )
-from ooc_solve.solver.audit import audited_energy_nj, audited_lifetime_years
+from ooc_solve.solver.audit import (
+    audited_energy_nj,
+    audited_lifetime_years,
+    audited_ring_bytes,
+    audited_written_bytes,
+)
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.happens_before import (
@@ -614,7 +620,7 @@ def _beyond_storage(case: _Case) -> Iterator[Violation]:
     """Regions that do not fit in their part, and transfers that leave their region."""
     for number, store in enumerate(case.problem.target.stores):
         regions = [region for region in case.graph.regions if region.store == number]
-        used = sum(align_up(r.size_bytes, case.problem.granule_bytes(r.name)) for r in regions)
+        used = sum(align_up(_stored_bytes(case, r), case.problem.granule_bytes(r.name)) for r in regions)
         if (excess := used - store.storage.capacity_bytes) > 0:
             message = f"the regions on '{store.storage.name}' exceed its capacity by {excess} bytes"
             yield Violation(Rule.STORAGE, message, (), excess)
@@ -628,10 +634,23 @@ def _beyond_storage(case: _Case) -> Iterator[Violation]:
             yield Violation(Rule.STORAGE, message, (task.index,), excess, case.start(task))
 
 
+def _stored_bytes(case: _Case, region: Region) -> int:
+    """Bytes that a region takes in storage: the scratch region all places of its ring."""
+    ring = audited_ring_bytes(case.problem, case.plan)
+    return region.size_bytes if ring is None or region.name is not RegionName.SCRATCH else ring[1]
+
+
+def _ring(case: _Case) -> Iterator[Violation]:
+    """The scratch region and its note fit at least once in the ring."""
+    ring, asked = audited_ring_bytes(case.problem, case.plan), case.problem.scratch_ring_bytes
+    if ring is not None and asked is not None and (excess := ring[0] - asked) > 0:
+        message = f"a place of the scratch ring takes {ring[0]} bytes, {excess} more than the ring has"
+        yield Violation(Rule.STORAGE, message, (), excess)
+
+
 def _write_budget(case: _Case) -> Iterator[Violation]:
     """No more bytes are programmed per inference than allowed."""
-    stores = (task.transfer for task in case.graph.tasks if task.kind is TaskKind.STORE)
-    written = sum(transfer.size_bytes for transfer in stores if transfer is not None)
+    written = audited_written_bytes(case.problem, case.plan)
     budget = case.problem.write_budget_bytes
     if budget is not None and written > budget:
         message = f"{written} bytes are written, {written - budget} more than the budget of {budget}"
@@ -905,7 +924,10 @@ def _figures(case: _Case) -> Iterator[Violation]:
         audited_energy_nj(case.problem, case.plan),
         audited_lifetime_years(case.problem, case.plan),
     )
-    due = replace(due, energy_nj=energy, lifetime_years=years)  # worked out by the timetable alone
+    written = audited_written_bytes(case.problem, case.plan)
+    due = replace(
+        due, energy_nj=energy, lifetime_years=years, bytes_written=written
+    )  # from the timetable alone
     for field in fields(Figures):
         right, promised = getattr(due, field.name), getattr(case.plan.figures, field.name)
         if promised != right:
@@ -924,6 +946,7 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
     _reach,
     _npu,
     _storage,
+    _ring,
     _write_budget,
     _latency_budget,
     _energy_budget,

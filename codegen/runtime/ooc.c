@@ -3,6 +3,7 @@
 
 #include "ooc_access.h"
 #include "ooc_kernels.h"
+#include "ooc_ring.h"
 #include "ooc_seal.h"
 
 #include <string.h>
@@ -192,6 +193,13 @@ static inline int arrived(struct ooc_progress *progress, const struct ooc_shape 
     return progress->cursor.count == shape->segments ? ENDED : NEXT;
 }
 
+/* How far the scratch region has moved from where the tables have it. */
+#ifdef OOC_RING
+#define MOVED(o, number) ((number) == (unsigned)OOC_REGION_SCRATCH ? (o)->place * (o)->model->ring.step : 0u)
+#else
+#define MOVED(o, number) 0u
+#endif
+
 /* Start the segment whose turn it is: 0 or an error. */
 static int start(struct ooc *o, struct ooc_progress *progress, const struct ooc_shape *shape, uint8_t *sram) {
     const uint16_t *word = progress->command.word;
@@ -201,7 +209,8 @@ static int start(struct ooc *o, struct ooc_progress *progress, const struct ooc_
     if (!to_store) {
         progress->tail = set_tail(sram, shape->bytes);
     }
-    return request(o, progress->channel, region->store, region->base + offset, sram, shape->bytes, to_store);
+    offset += region->base + MOVED(o, word[2]);
+    return request(o, progress->channel, region->store, offset, sram, shape->bytes, to_store);
 }
 
 /* Go on with a transfer as far as it goes. */
@@ -562,7 +571,12 @@ static int erase_part(struct ooc *o, const struct ooc_region *region) {
 }
 
 static int erase(struct ooc *o, unsigned number) {
+#ifdef OOC_RING
+    struct ooc_region here = ooc_ring_region(o, number);
+    return erase_part(o, &here);
+#else
     return erase_part(o, &o->model->region[number]);
+#endif
 }
 
 /* Whether the caller may use the port: opened, no run and no transfer under way. */
@@ -606,8 +620,16 @@ static int restart(struct ooc *o) {
         return result;
     }
 #endif
+#ifdef OOC_RING
+    ooc_ring_turn(o);
+#endif
     result = erase(o, OOC_REGION_OUTPUT);
-    return result == OOC_DONE ? erase(o, OOC_REGION_SCRATCH) : result;
+    result = result == OOC_DONE ? erase(o, OOC_REGION_SCRATCH) : result;
+#ifdef OOC_RING
+    o->status = OOC_ERROR_STATE; /* nothing is under way: ooc_transfer may be used */
+    result = result == OOC_DONE ? ooc_ring_note(o) : result;
+#endif
+    return result;
 }
 
 int ooc_start(struct ooc *o) {
@@ -744,12 +766,16 @@ static int check_capacity(const struct ooc *o) {
     unsigned k;
     for (k = 0; k < (unsigned)OOC_REGIONS; k++) {
         const struct ooc_region *region = &o->model->region[k];
+        uint32_t bytes = region->bytes;
         if (region->store >= (unsigned)OOC_STORES) {
             return OOC_ERROR_FORMAT;
         }
-        if (o->port->capacity[region->store] != 0u && region->bytes != 0u
+#ifdef OOC_RING
+        bytes = k == (unsigned)OOC_REGION_SCRATCH ? o->model->ring.places * o->model->ring.step : bytes;
+#endif
+        if (o->port->capacity[region->store] != 0u && bytes != 0u
             && (region->base > o->port->capacity[region->store]
-                || region->bytes > o->port->capacity[region->store] - region->base)) {
+                || bytes > o->port->capacity[region->store] - region->base)) {
             return OOC_ERROR_RANGE;
         }
     }
@@ -828,6 +854,11 @@ int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[
 #ifdef OOC_SEAL
     if (result == OOC_DONE) {
         result = count_opening(o);
+    }
+#endif
+#ifdef OOC_RING
+    if (result == OOC_DONE) {
+        result = ooc_ring_find(o);
     }
 #endif
     if (result != OOC_DONE) {

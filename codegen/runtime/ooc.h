@@ -23,7 +23,8 @@
  * state must not be used by two threads at the same time, and by an interrupt only
  * through ooc_advance.
  *
- * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL; ooc_check.c and
+ * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL; ooc_ring.c with
+ * OOC_RING; ooc_check.c and
  * ooc_command_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.
@@ -110,14 +111,24 @@ struct ooc {
     uint32_t opening; /* number of this ooc_open, and of the run: nonces are made of them */
     uint32_t run;
 #endif
+#ifdef OOC_RING
+    uint32_t turn; /* number of the run, of all with these tables on this storage */
+    uint32_t place; /* of the scratch region in its ring */
+#endif
 };
 
-/* 256 bytes where a pointer has 32 bits; 16 more with OOC_SEAL. */
+/* 256 bytes where a pointer has 32 bits; 16 more with OOC_SEAL, 8 more with OOC_RING. */
 #ifdef OOC_SEAL
-#define OOC_STATE_BYTES 248u
+#define OOC_SEAL_STATE_BYTES 16u
 #else
-#define OOC_STATE_BYTES 232u
+#define OOC_SEAL_STATE_BYTES 0u
 #endif
+#ifdef OOC_RING
+#define OOC_RING_STATE_BYTES 8u
+#else
+#define OOC_RING_STATE_BYTES 0u
+#endif
+#define OOC_STATE_BYTES (232u + OOC_SEAL_STATE_BYTES + OOC_RING_STATE_BYTES)
 typedef char ooc_state_is_as_large_as_plans_count
     [sizeof(struct ooc) <= OOC_STATE_BYTES + 6 * sizeof(void *) ? 1 : -1];
 
@@ -152,8 +163,9 @@ int ooc_check_records(struct ooc *state, unsigned when);
 
 /* Begin a run from the first commands. Inputs must be in place. Also the way to start
  * again after an error: waits for transfers still under way, whatever their result.
- * With ooc_port.erase_start: erases what the run will write, and waits for it.
- * Errors: STATE (not opened), PORT, TIMEOUT. */
+ * With ooc_port.erase_start: erases what the run will write, and waits for it. With OOC_RING: goes on to the
+ * next place of the scratch region, and writes down that it did.
+ * Errors: STATE (not opened), PORT, TIMEOUT; with OOC_RING those of a transfer. */
 int ooc_start(struct ooc *state);
 
 /* Do what can be done now: ask for completed transfers, start those that may start,

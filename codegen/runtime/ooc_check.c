@@ -2,6 +2,7 @@
 #include "ooc.h"
 
 #include "ooc_kernels.h"
+#include "ooc_ring.h"
 #include "ooc_seal.h"
 
 #include <stddef.h>
@@ -313,6 +314,9 @@ int ooc_check(struct ooc *o) {
     }
 #ifdef OOC_SEAL
     sound = sound && ooc_seal_check(o);
+#endif
+#ifdef OOC_RING
+    sound = sound && ooc_ring_check(o);
 #endif
     return sound && bindings_are_sound(o) && streams_are_sound(o) ? OOC_DONE : OOC_ERROR_FORMAT;
 }

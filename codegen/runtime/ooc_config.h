@@ -16,6 +16,8 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_RING             all models have a scratch region that takes turns at the places of a ring: ooc_ring.c,
+ *                      and members of structs. Emitted tables need it or refuse it, likewise.
  * OOC_ANNEX            models may have a second image, on a store of its own or on that of the
  *                      activations. Emitted tables say when they need it, and the emitted
  *                      Makefile defines it then.

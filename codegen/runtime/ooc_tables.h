@@ -201,6 +201,16 @@ struct ooc_stream {
     uint8_t reserved[2];
 };
 
+/* Where the scratch region takes turns: `places` of `step` bytes each, from its base on. In each, right behind the
+ * region, `note` bytes say which run used it last (ooc_ring.h). They go through SRAM from address `buffer` on. */
+struct ooc_ring {
+    uint32_t step;
+    uint16_t places;
+    uint16_t buffer;
+    uint16_t note;
+    uint16_t reserved;
+};
+
 struct ooc_model {
     uint16_t format; /* OOC_FORMAT */
     uint16_t unit; /* bytes per SRAM address unit */
@@ -227,6 +237,9 @@ struct ooc_model {
     uint16_t sealed_count;
     const struct ooc_binding *sealed; /* tensors in the scratch region, by their offsets there */
     struct ooc_region journal; /* two slots, one after the other; no bytes if nothing is spilled */
+#endif
+#ifdef OOC_RING
+    struct ooc_ring ring;
 #endif
 };
 

@@ -72,6 +72,7 @@ GROUPS = {
     "sealed": Group(
         c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL", "-DOOC_ANNEX"), ((),), ("gcc",), ON_ARM
     ),
+    "ring": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_RING"), ((),), ("gcc",), ON_ARM),
     "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(

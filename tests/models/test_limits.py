@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -61,8 +62,11 @@ def test_a_lifetime_of_bare_flash_counts_programs(tiny_problem: Problem) -> None
     store = replace(tiny_problem.target.weights, storage=load_storage("w25q128jv"))
     target = replace(tiny_problem.target, weights=store, activations=store)
     problem = replace(tiny_problem, target=target)
-    assert replace(problem, limits=Limits(lifetime_years=0.2)).most_programs == 1
-    assert replace(problem, limits=Limits(lifetime_years=0.3)).most_programs == 0
+    lasting, lasting_longer = (replace(problem, limits=Limits(lifetime_years=years)) for years in (0.2, 0.3))
+    assert lasting.most_programs == Fraction(100_000) / (200 * Fraction("365.25"))
+    assert lasting.allows_writes
+    assert not lasting_longer.allows_writes
+    assert replace(lasting_longer, scratch_ring_bytes=2 << 16).allows_writes
     assert replace(problem, limits=Limits(lifetime_years=0.3)).most_written_bytes is None
 
 

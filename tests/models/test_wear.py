@@ -61,8 +61,9 @@ def test_requests_hit_every_block_they_touch() -> None:
 def test_the_most_stress_is_the_last_that_lives_long_enough(part: object, years: float, rate: float) -> None:
     """What is allowed for a lifetime lasts as long, and one byte or program more does not."""
     assert isinstance(part, type(CARD))
-    most = most_stress(part, years, rate)
-    assert most is not None
+    found = most_stress(part, years, rate)
+    assert found is not None
+    most = int(found)
 
     def lasts(stress: int) -> float:
         found = lifetime_years(part, stress, stress, rate)

@@ -150,7 +150,7 @@ def check(problem: Problem, graph: TaskGraph) -> None:
     compute = sum(task.duration_ns for task in graph.compute_tasks)
     moved = traffic_of(problem, graph)
     energies = [energy_nj(problem.target, compute, makespan, moved) for makespan in makespans]
-    written = written_bytes(graph)
+    written = written_bytes(problem, graph)
     assert value(Objective.ENERGY, figures) == min(energies)
     assert value(Objective.WEAR, figures) == written
     plans = [(written, m, e, written) for m, e in zip(makespans, energies, strict=True)]
@@ -166,7 +166,7 @@ def check_within(problem: Problem, graph: TaskGraph, limits: Limits, written: in
         energy = energy_nj(problem.target, compute, makespan, moved)
         late = limits.latency_ns is not None and makespan > limits.latency_ns
         costly = limits.energy_nj is not None and energy > limits.energy_nj
-        return not late and not costly and (written is None or written_bytes(graph) <= written)
+        return not late and not costly and (written is None or written_bytes(problem, graph) <= written)
 
     least = min(filter(keeps, all_makespans(problem, graph)), default=None)
     result = solve_graph(problem, graph, None, BUDGET)
@@ -191,7 +191,7 @@ def test_budgets_leave_what_brute_force_finds(data: st.DataObject, task_graphs: 
     latency = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, least + step))))
     spent = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, energy + step))))
     written = data.draw(
-        st.one_of(st.none(), st.sampled_from([-8, 0, 8]).map(lambda d: written_bytes(graph) + d))
+        st.one_of(st.none(), st.sampled_from([-8, 0, 8]).map(lambda d: written_bytes(problem, graph) + d))
     )
     check_within(problem, graph, Limits(latency, spent), None if written is None else max(0, written))
 

@@ -48,7 +48,39 @@ static int write_flipped(struct fault_port *fault, uint8_t channel, uint8_t stor
     return result;
 }
 
-static void count(struct fault_port *fault, int write, uint32_t bytes) {
+#ifdef OOC_RING
+static uint32_t block_of(const struct fault_port *fault, uint32_t offset) {
+    uint32_t block = offset / fault->block_bytes;
+    return block < FAULT_BLOCKS ? block : FAULT_BLOCKS - 1u;
+}
+
+static void count_blocks(struct fault_port *fault, uint32_t offset, uint32_t bytes) {
+    uint32_t block;
+    if (fault->block_bytes > 0 && bytes > 0) {
+        for (block = block_of(fault, offset); block <= block_of(fault, offset + bytes - 1u); block++) {
+            fault->block_writes[block]++;
+        }
+    }
+}
+
+uint32_t fault_port_worst_block(const struct fault_port *fault) {
+    uint32_t worst = 0;
+    unsigned k;
+    for (k = 0; k < FAULT_BLOCKS; k++) {
+        worst = fault->block_writes[k] > worst ? fault->block_writes[k] : worst;
+    }
+    return worst;
+}
+#endif
+
+static void count(struct fault_port *fault, int write, uint32_t offset, uint32_t bytes) {
+#ifdef OOC_RING
+    if (write) {
+        count_blocks(fault, offset, bytes);
+    }
+#else
+    (void)offset;
+#endif
     if (write) {
         fault->writes++;
         fault->bytes_written += bytes;
@@ -102,7 +134,7 @@ static int begin(struct fault_port *fault, uint8_t channel, uint8_t store, uint3
     if (channel >= OOC_MAX_STREAMS) {
         return FAULT_ERROR_MISUSE;
     }
-    count(fault, write, bytes);
+    count(fault, write, offset, bytes);
     number = fault->reads + fault->writes;
     c = &fault->channel[channel];
     memset(c, 0, sizeof *c);
@@ -193,4 +225,7 @@ void fault_port_arm(struct fault_port *fault, const struct faults *faults) {
     fault->faults = *faults;
     fault->reads = fault->writes = 0;
     fault->bytes_read = fault->bytes_written = 0;
+#ifdef OOC_RING
+    memset(fault->block_writes, 0, sizeof fault->block_writes);
+#endif
 }

@@ -23,6 +23,10 @@ struct faults {
     uint32_t cut; /* power goes in the middle of this write: nothing works after it */
 };
 
+#ifdef OOC_RING
+#define FAULT_BLOCKS 256u /* the last one counts for all behind it too */
+#endif
+
 struct fault_channel {
     uint8_t *target; /* null: a write */
     uint32_t bytes;
@@ -40,10 +44,19 @@ struct fault_port {
     uint64_t bytes_written;
     struct fault_channel channel[OOC_MAX_STREAMS];
     uint8_t off; /* power is gone */
+#ifdef OOC_RING
+    uint32_t block_bytes; /* of a block below; 0: they are not counted */
+    uint16_t block_writes[FAULT_BLOCKS]; /* write requests that touched each block of the store that is written */
+#endif
 };
 
 /* Fill in a port whose context is `fault`, around `below`. */
 void fault_port_bind(struct ooc_port *port, struct fault_port *fault, const struct ooc_port *below);
+
+#ifdef OOC_RING
+/* The most writes that a block got. */
+uint32_t fault_port_worst_block(const struct fault_port *fault);
+#endif
 
 /* Set the counters to 0 and have these faults from now on. */
 void fault_port_arm(struct fault_port *fault, const struct faults *faults);

@@ -144,6 +144,10 @@ static void store_sizes(uint32_t size[HOST_STORES]) {
             size[region->store] = region->base + region->bytes;
         }
     }
+#ifdef OOC_RING
+    size[OOC_MODEL.region[OOC_REGION_SCRATCH].store] =
+        OOC_MODEL.region[OOC_REGION_SCRATCH].base + OOC_MODEL.ring.places * OOC_MODEL.ring.step;
+#endif
 #ifdef OOC_SEAL
     if (OOC_MODEL.journal.bytes > 0) {
         size[OOC_MODEL.journal.store] = OOC_MODEL.journal.base + OOC_MODEL.journal.bytes;

@@ -1,9 +1,10 @@
 /* main_emulated.c - run an emitted network once on an emulated machine.
  *
- * Arguments: [--icount S] [--before N] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
+ * Arguments: [--icount S] [--before N] [--rounds N] [--block N] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
  * [--hang N] [--full N] [--cut N] (fault_port.h). With --icount the emulator runs under `-icount shift=S`, and the
  * counter of the machine becomes a count of instructions. With --before there are N runs before the one
- * that is told about, and records of weights are compared in the first of them alone.
+ * that is told about, and records of weights are compared in the first of them alone. With --rounds that one is N runs,
+ * one after the other, and with --block the most writes that a block of so many bytes got in them is told (with OOC_RING).
  *
  * Inputs and outputs in storage were put there and are read back by the host (host_store.c);
  * those in the arena are read from input.bin and written to output.bin, which holds room for
@@ -65,7 +66,7 @@ __attribute__((section(".state"))) static struct ooc state;
 /* What measuring takes besides; no plan counts it. */
 static struct fault_port fault;
 static struct faults faults;
-static uint32_t icount_shift, has_icount, runs_before;
+static uint32_t icount_shift, has_icount, runs_before, rounds, block_bytes;
 
 #define COMMAND_LINE_BYTES 160u
 
@@ -86,7 +87,7 @@ static uint32_t *option(const char *name) {
     } known[] = {{"--fail", &faults.fail},       {"--flip", &faults.flip}, {"--short", &faults.shorten},
                  {"--partial", &faults.partial}, {"--hang", &faults.hang}, {"--full", &faults.full},
                  {"--cut", &faults.cut},         {"--icount", &icount_shift},
-                 {"--before", &runs_before}};
+                 {"--before", &runs_before},     {"--rounds", &rounds},         {"--block", &block_bytes}};
     unsigned k;
     for (k = 0; k < sizeof known / sizeof *known; k++) {
         if (strcmp(name, known[k].name) == 0) {
@@ -203,6 +204,11 @@ static void report(uint64_t ticks, uint32_t stack) {
     machine_print_number("writes", fault.writes);
     machine_print_number("bytes_read", fault.bytes_read);
     machine_print_number("bytes_written", fault.bytes_written);
+#ifdef OOC_RING
+    if (fault.block_bytes != 0) {
+        machine_print_number("worst_block_writes", fault_port_worst_block(&fault));
+    }
+#endif
     machine_print_number("arena_bytes", arena);
     machine_print_number("state_bytes", sizeof state);
     machine_print_number("stack_bytes", stack);
@@ -276,6 +282,14 @@ static void run_before(void) {
     }
 }
 
+static int run_rounds(void) {
+    int result = ooc_run(&state);
+    for (; rounds > 1 && result == OOC_DONE; rounds--) {
+        result = ooc_run(&state);
+    }
+    return result;
+}
+
 int main(void) {
     uint64_t begin, end;
     uintptr_t mark = stack_mark();
@@ -287,8 +301,11 @@ int main(void) {
     run_before();
     move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
     fault_port_arm(&fault, &faults);
+#ifdef OOC_RING
+    fault.block_bytes = block_bytes;
+#endif
     begin = machine_ticks();
-    result = ooc_run(&state);
+    result = run_rounds();
     end = machine_ticks();
     stack = stack_used_bytes(mark);
     if (result != OOC_DONE) {

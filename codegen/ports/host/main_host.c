@@ -4,7 +4,7 @@
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
  *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
  *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE] [--key FILE]
- *          [--annex FILE]
+ *          [--annex FILE] [--rounds N]
  *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
  * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
@@ -14,7 +14,8 @@
  * --seed 0 (default): transfers take latency + bytes / rate of a virtual clock that stands
  * still while kernels run. Other seeds: unpredictable completion (port_host.h). --runs N:
  * N runs with seeds N, N+1, ..., each with a new storage and arena full of garbage; all
- * outputs must be equal. --granule N: what the emulated storage insists on (default 1).
+ * outputs must be equal. --rounds N: each of them runs N times on its storage, and the counters are those of all
+ * rounds. --granule N: what the emulated storage insists on (default 1).
  * --block N: bytes of a block in worst_block_writes (default 4096). --log FILE: when each
  * command of the only run started and ended (port_host.h), for ooc-trace.
  *
@@ -58,6 +59,7 @@ struct options {
     uint64_t runs;
     uint64_t retry;
     uint32_t shrink;
+    uint32_t rounds; /* 0 counts as 1 */
     int stats;
     const char *log_path; /* NULL: no log */
     const char *key_path;
@@ -191,6 +193,10 @@ static void store_sizes(uint32_t size[HOST_STORES], uint32_t lacking) {
             size[region->store] = region->base + region->bytes;
         }
     }
+#ifdef OOC_RING
+    size[OOC_MODEL.region[OOC_REGION_SCRATCH].store] =
+        OOC_MODEL.region[OOC_REGION_SCRATCH].base + OOC_MODEL.ring.places * OOC_MODEL.ring.step;
+#endif
 #ifdef OOC_SEAL
     if (OOC_MODEL.journal.bytes > 0) {
         size[OOC_MODEL.journal.store] = OOC_MODEL.journal.base + OOC_MODEL.journal.bytes;
@@ -269,6 +275,7 @@ static void print_stats(const struct ooc *state, const struct host_port *host) {
 /* Counters and faults concern the schedule alone, not ooc_open or the copies of inputs and
  * outputs. */
 static int run_measured(struct ooc *state, struct host_port *host, const struct options *options, int stats) {
+    uint32_t round;
     int result;
     host_port_reset(host);
     host->fail_transfer = options->fault.fail_transfer;
@@ -280,6 +287,9 @@ static int run_measured(struct ooc *state, struct host_port *host, const struct 
     host->cut_write = options->fault.cut_write;
     host->log = options->log;
     result = ooc_run(state);
+    for (round = 1; round < options->rounds && result == OOC_DONE; round++) {
+        result = ooc_run(state);
+    }
     host->log = NULL;
     if (stats && result == OOC_DONE) {
         print_stats(state, host);
@@ -421,7 +431,7 @@ static int usage(const char *what, const char *which) {
             "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
             "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
             "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
-            "       [--retry N] [--log FILE] [--key FILE] [--annex FILE]\n");
+            "       [--retry N] [--log FILE] [--key FILE] [--annex FILE] [--rounds N]\n");
     return 2;
 }
 
@@ -449,6 +459,7 @@ static uint32_t *small_option(struct options *options, const char *name) {
         {"--block", &options->host.block_bytes},
         {"--timeout-us", &options->host.timeout_us},
         {"--shrink", &options->shrink},
+        {"--rounds", &options->rounds},
         {"--fail", &options->fault.fail_transfer},
         {"--flip", &options->fault.flip_transfer},
         {"--short", &options->fault.short_transfer},
@@ -520,7 +531,7 @@ static int parse(int argc, char *argv[], struct options *options) {
             k++;
         }
     }
-    if (options->log_path != NULL && options->runs > 1) {
+    if (options->log_path != NULL && (options->runs > 1 || options->rounds > 1)) {
         return usage("a log is of one run", options->log_path);
     }
     if (options->fault.hang_transfer != 0 && options->host.timeout_us == 0) {
