@@ -24,8 +24,8 @@ from ooc_solve.models.sealing import cipher_of
 from ooc_solve.models.vocabulary import Budget, BufferRole, Objective, Plan, Result, Status, Task, TaskKind
 from ooc_solve.progress import Step
 from ooc_solve.solver.figures import hottest_programs, traffic_of
-from ooc_solve.solver.heuristics import in_core
-from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.heuristics import IN_CORE, in_core
+from ooc_solve.solver.least import least_known
 
 SCHEMA = "ooc-report/1"
 
@@ -130,7 +130,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         "objective": problem.objective.value,
         "write_budget_bytes": problem.write_budget_bytes,
         "inferences_per_day": problem.inferences_per_day,
-        "in_core_ns": in_core(problem, Budget()).bound,
+        "in_core_ns": _in_core_ns(problem, results),
         **_figures(chosen),
         "schedulers": [
             {"name": result.scheduler, **_figures(result), "reason": result.reason or None}
@@ -147,7 +147,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         found["layers"] = [_layer(layer) for layer in layers_of(problem, chosen.plan)]
         found["plan_hash"] = plan_hash(problem, chosen.plan)
     else:
-        least = least_sram(problem)
+        least = least_known(problem)
         found["reason"] = chosen.reason
         found["min_sram_bytes"] = least.sram_bytes if least else None
     return found
@@ -286,6 +286,14 @@ def _fit(problem: Problem, plan: Plan) -> str:
         f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
         f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept."
     )
+
+
+def _in_core_ns(problem: Problem, results: Sequence[Result]) -> int:
+    """The in-core bound; 0 where not even that was known when the time was up."""
+    known = next((result.bound for result in results if result.scheduler == IN_CORE), None)
+    if known is None and results[-1].plan is not None:
+        return in_core(problem, Budget()).bound
+    return known or 0
 
 
 def _slowness(problem: Problem, plan: Plan) -> str:

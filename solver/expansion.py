@@ -32,6 +32,7 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
+from ooc_solve.solver.deadline import keep_time
 
 HEADER_BYTES = 64
 ACCUMULATOR_BYTES = 4
@@ -509,6 +510,7 @@ class _Expander:
         transfer: Transfer | None,
         operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1),
     ) -> int:
+        keep_time()
         index = len(self.tasks)
         self.tasks.append(
             Task(index, kind, resource, duration, stage, tile, reads, writes, after, transfer, operands)

@@ -21,6 +21,7 @@ from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tiling
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
 
 T = TypeVar("T")
@@ -200,6 +201,7 @@ def _option(
     """Figures of a fused stage, or None where storage cannot address it."""
     key = span, tilings, inputs, output
     if key not in costs.known:
+        keep_time()
         costs.known[key] = _Costing(costs, span, tilings, inputs, output).run()
     return costs.known[key]
 
