@@ -17,7 +17,7 @@ from itertools import pairwise, product
 from typing import TypeVar
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
-from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
+from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
@@ -141,7 +141,9 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
     end = span[-1] + 1
     if end not in costs.cuts:
         costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
-    return [tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span)]
+    network = costs.problem.network
+    parts = (tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span))
+    return [reading_rings(network, span, tilings) for tilings in parts]  # the first may have read one before it
 
 
 def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:
