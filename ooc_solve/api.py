@@ -66,7 +66,7 @@ from ooc_solve.report import (
 )
 from ooc_solve.solver import solve as solving
 from ooc_solve.solver.budgets import is_budgeted
-from ooc_solve.solver.deadline import TimeIsUp, ends_at, limit_ends
+from ooc_solve.solver.deadline import TimeIsUp, within
 from ooc_solve.solver.shortfall import NOTHING_FOUND, sram_needed
 from ooc_solve.solver.validate import Violation, validate
 from ooc_solve.trace import measured, read_log, to_text, trace_of
@@ -493,7 +493,7 @@ def scheduled(
     """
     if scheduler in solving.PARTS:
         return solving.cp_sat(problem, budget, progress, given, parts=solving.PARTS[scheduler])
-    with ends_at(limit_ends(budget.time_limit_s)):
+    with within(budget.time_limit_s):
         return _ruled(problem, scheduler, budget)
 
 

@@ -43,7 +43,7 @@ from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
-from ooc_solve.solver.deadline import ends_at, limit_ends
+from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
@@ -274,7 +274,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.min_sram:
         return show_least(problem, console)
     history = History()
-    with ends_at(limit_ends(options.time_limit)):
+    with within(options.time_limit):
         problem, reference, results, points, advice = answers(options, problem, errors, history)
     chosen = results[-1]
     quiet = options.json is not None and str(options.json) == "-"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from math import inf
 
 from ortools.sat.python import cp_model
@@ -19,7 +20,24 @@ OVERRUN_SHARE, OVERRUN_S = 0.04, 0.8
 """Share of a limit, and seconds, by which work in progress may exceed it: what is left of a tenth and two
 seconds is for checking and printing the plan."""
 
-_MOMENT: ContextVar[float] = ContextVar("deadline", default=inf)
+LEAST_WORK_S = 1.6
+"""Seconds of the processor that a deadline leaves in any case. A small network has a plan by then, however
+little time was given, and however many others the machine works for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A time of `time.monotonic`, and one of `time.process_time` that must have passed too."""
+
+    moment: float
+    worked: float
+
+    @property
+    def left_s(self) -> float:
+        return max(self.moment - time.monotonic(), self.worked - time.process_time())
+
+
+_ENDS: ContextVar[tuple[_End, ...]] = ContextVar("ends", default=())
 
 
 class TimeIsUp(Exception):
@@ -27,33 +45,38 @@ class TimeIsUp(Exception):
 
 
 @contextmanager
-def ends_at(moment: float) -> Iterator[None]:
-    """Let what is done inside end at a time of `time.monotonic`, or earlier if that was said before."""
-    token = _MOMENT.set(min(moment, _MOMENT.get()))
+def ends_at(moment: float, least_s: float = 0.0) -> Iterator[None]:
+    """Let what is done inside end at a time of `time.monotonic`, or earlier if that was said before.
+
+    It may take ``least_s`` seconds of the processor in any case.
+    """
+    token = _ENDS.set((*_ENDS.get(), _End(moment, time.process_time() + least_s)))
     try:
         yield
     finally:
-        _MOMENT.reset(token)
+        _ENDS.reset(token)
+
+
+@contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    """Let what is done inside end with a time limit that begins now, or little later if it is in the middle of something."""
+    with ends_at(time.monotonic() + limit_s * (1 + OVERRUN_SHARE) + OVERRUN_S, LEAST_WORK_S):
+        yield
 
 
 @contextmanager
 def unhurried() -> Iterator[None]:
     """What must be finished once it is begun, such as checking a plan."""
-    token = _MOMENT.set(inf)
+    token = _ENDS.set(())
     try:
         yield
     finally:
-        _MOMENT.reset(token)
-
-
-def limit_ends(limit_s: float) -> float:
-    """When work under a limit that begins now has to end, at last."""
-    return time.monotonic() + limit_s * (1 + OVERRUN_SHARE) + OVERRUN_S
+        _ENDS.reset(token)
 
 
 def left_s() -> float:
     """Seconds until the deadline; infinite where there is none."""
-    return max(0.0, _MOMENT.get() - time.monotonic())
+    return max(0.0, min((end.left_s for end in _ENDS.get()), default=inf))
 
 
 def keep_time() -> None:
@@ -64,8 +87,10 @@ def keep_time() -> None:
     TimeIsUp
         If it has.
     """
-    if time.monotonic() > _MOMENT.get():
-        raise TimeIsUp
+    now = time.monotonic()
+    for end in _ENDS.get():
+        if now > end.moment and end.left_s <= 0:
+            raise TimeIsUp
 
 
 def solved_in_time(

@@ -89,6 +89,19 @@ def _why(problem: Problem, search: Search, budget: Budget) -> str:
     return _why(budgets[0].without, search, budget)
 
 
+def storage_needed(problem: Problem) -> str | None:
+    """What is said where the weights alone are more than their part holds; None if they are not."""
+    store = problem.target.weights
+    weights = sum(op.weight_bytes for op in problem.network.ops)
+    missing = weights - store.storage.capacity_bytes
+    if missing <= 0:
+        return None
+    return (
+        f"the weights take {weights:,} bytes, {missing:,} more than '{store.storage.name}' holds: "
+        "the target needs a larger part"
+    )
+
+
 NOTHING_FOUND = "no plan was found within the time limit; allow more with --time-limit"
 
 

@@ -32,7 +32,7 @@ from ooc_solve.solver.budgets import (
     united,
 )
 from ooc_solve.solver.cpsat import solve_graph
-from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, limit_ends, unhurried
+from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried, within
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.heuristics import (
@@ -61,7 +61,7 @@ from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import Relaxation, proven_bound
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
 from ooc_solve.solver.selection import SelectionModel, Space, least_compute_ns
-from ooc_solve.solver.shortfall import why_infeasible
+from ooc_solve.solver.shortfall import storage_needed, why_infeasible
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
 
@@ -120,7 +120,10 @@ def cp_sat(
     Wear is minimised by searches for latency under write budgets (see `sparing`).
     """
     begun = time.monotonic()
-    with ends_at(limit_ends(budget.time_limit_s)):
+    missing = storage_needed(problem)
+    if missing is not None:
+        return Result("cp-sat", Status.INFEASIBLE, None, None, 0, 0.0, missing)
+    with within(budget.time_limit_s):
         result = _solved(problem, budget, progress, known, spent_s, parts)
         if result.plan is not None:
             return result
@@ -213,8 +216,8 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
     """The best plan that is known, with what is proven."""
     problem = descent.problem
     with unhurried():
-        within = [plan for plan in known if plan and not excesses(problem, plan.figures)]
-        plan = _best_plan(problem, [*(candidate_of(problem, plan) for plan in within), *descent.found])
+        kept = [plan for plan in known if plan and not excesses(problem, plan.figures)]
+        plan = _best_plan(problem, [*(candidate_of(problem, plan) for plan in kept), *descent.found])
     if plan is None and interrupted:
         raise KeyboardInterrupt
     plan = plan or _plan_for_least_sram(problem)
@@ -406,6 +409,7 @@ class _Descent:
         left_s = self.deadline - time.monotonic()
         if self.bound is None and (left_s > 0 or not self.floor):
             self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
+            return
         if self.bound is None or self.bound >= best:
             return
         if is_budgeted(self.problem):
@@ -705,7 +709,10 @@ def on_rungs(rule: Scheduler) -> Scheduler:
     """A rule that plans for the largest rung on which it finds a plan, as `cp_sat` does."""
 
     def schedule(problem: Problem, budget: Budget) -> Result:
-        result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, "no tiling fits")
+        missing = storage_needed(problem)
+        result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, missing or "no tiling fits")
+        if missing is not None:
+            return result
         for size in rungs(problem)[:RUNGS_OF_A_RULE]:
             result = _ruled(rule, at_size(problem, size))
             if result.plan is not None:
@@ -779,8 +786,8 @@ def compare(
     Rules that have not ended after their share of the time limit are left out, and say so as their reason.
     """
     begun = time.monotonic()
-    with ends_at(limit_ends(budget.time_limit_s)):
-        with ends_at(begun + COMPARED_SHARE * budget.time_limit_s + COMPARED_S):
+    with within(budget.time_limit_s):
+        with ends_at(begun + COMPARED_SHARE * budget.time_limit_s + COMPARED_S, COMPARED_S):
             results, interrupted = _rules_in_turn(problem, budget)
         known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
         if interrupted:
