@@ -143,7 +143,9 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
         costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
     network = costs.problem.network
     parts = (tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span))
-    return [reading_rings(network, span, tilings) for tilings in parts]  # the first may have read one before it
+    return [
+        reading_rings(network, span, tilings) for tilings in parts
+    ]  # the first may have read one before it
 
 
 def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:

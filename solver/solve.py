@@ -60,7 +60,7 @@ from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import Relaxation, proven_bound
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
-from ooc_solve.solver.selection import SelectionModel, Space, least_compute_ns
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, least_compute_ns
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
@@ -329,6 +329,7 @@ class _Descent:
 
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
+        self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
         self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         self.floor = min(map(least_value, spaces))
@@ -513,6 +514,22 @@ def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
         starts = first_candidates(space_of(here), deadline)
     starts.sort(key=lambda c: c.score)
     return list({start.selection.order: start for start in reversed(starts)}.values())
+
+
+ROOM = ((True, 1.0), (True, 0.93), (False, 1.0))
+"""Whether tiles count as starting anywhere in their granules, and the share of the arena, of quick selections."""
+
+
+@lru_cache(maxsize=32)
+def _selected(here: Problem) -> list[Candidate]:
+    """A plan within the budgets, soon: no rule minds them, but the selection model does."""
+    for firm, share in ROOM:
+        model = SelectionModel(space_of(here), int(here.arena_bytes * share), firm=firm)
+        selection = model.solve(Aim.LAYER_OVERLAP, Budget(5.0, 1, 1)).selection
+        found = None if selection is None else evaluate(here, selection)
+        if found is not None:
+            return [found]
+    return []
 
 
 def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
