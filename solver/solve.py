@@ -789,6 +789,30 @@ SCHEDULERS: dict[str, Scheduler] = {
 """Schedulers by the name the command line gives them."""
 
 
+def three_objectives(problem: Problem, budget: Budget) -> dict[Objective, Result]:
+    """A problem solved for each objective, each within the time limit; every plan is a candidate for all.
+
+    So none is worse in its own figure than the plan of another objective.
+    """
+    found: dict[Objective, Result] = {}
+    for aim in Objective:
+        known = [result.plan for result in found.values()]
+        found[aim] = cp_sat(replace(problem, objective=aim), budget, known=known)
+    return {aim: _best_of(aim, result, list(found.values())) for aim, result in found.items()}
+
+
+def _best_of(aim: Objective, own: Result, others: Sequence[Result]) -> Result:
+    """The result for an objective with the best plan of all; the bound is its own."""
+    plans = [result.plan for result in others if result.plan is not None]
+    if not plans:
+        return own
+    plan = min(plans, key=lambda plan: score(aim, plan.figures))
+    objective = value(aim, plan.figures)
+    bound = min(own.bound, objective)
+    status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
+    return replace(own, plan=plan, objective=objective, bound=bound, status=status)
+
+
 COMPARED_SHARE, COMPARED_S = 0.5, 1.0
 """Share of the time limit, and seconds on top, after which no rule of the comparison goes on."""
 
