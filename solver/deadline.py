@@ -20,21 +20,24 @@ OVERRUN_SHARE, OVERRUN_S = 0.04, 0.8
 """Share of a limit, and seconds, by which work in progress may exceed it: what is left of a tenth and two
 seconds is for checking and printing the plan."""
 
-LEAST_WORK_S = 1.6
+LEAST_WORK_S = 2.4
 """Seconds of the processor that a deadline leaves in any case. A small network has a plan by then, however
 little time was given, and however many others the machine works for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _End:
     """A time of `time.monotonic`, and one of `time.process_time` that must have passed too."""
 
     moment: float
     worked: float
 
-    @property
     def left_s(self) -> float:
-        return max(self.moment - time.monotonic(), self.worked - time.process_time())
+        """Seconds until both have passed; negative afterwards."""
+        now = time.monotonic()
+        # work takes no less time than the processor does: nobody has to ask for that again before then
+        self.moment = max(self.moment, now + self.worked - time.process_time())
+        return self.moment - now
 
 
 _ENDS: ContextVar[tuple[_End, ...]] = ContextVar("ends", default=())
@@ -76,7 +79,7 @@ def unhurried() -> Iterator[None]:
 
 def left_s() -> float:
     """Seconds until the deadline; infinite where there is none."""
-    return max(0.0, min((end.left_s for end in _ENDS.get()), default=inf))
+    return max(0.0, min((end.left_s() for end in _ENDS.get()), default=inf))
 
 
 def keep_time() -> None:
@@ -89,7 +92,7 @@ def keep_time() -> None:
     """
     now = time.monotonic()
     for end in _ENDS.get():
-        if now > end.moment and end.left_s <= 0:
+        if now > end.moment and end.left_s() < 0:
             raise TimeIsUp
 
 
@@ -103,12 +106,13 @@ def solved_in_time(
     Raises
     ------
     TimeIsUp
-        If the deadline left it less time than it was to have, and it found nothing in that.
+        If the deadline left it less time than its limits, and it found nothing in that.
     """
-    asked_s, left = solver.parameters.max_time_in_seconds, left_s()
-    keep_time()
-    solver.parameters.max_time_in_seconds = min(asked_s, left)
-    code = solver.solve(model, watch)
-    if code == cp_model.UNKNOWN and left < asked_s:
-        raise TimeIsUp
-    return code
+    asked_s = solver.parameters.max_time_in_seconds
+    while True:
+        keep_time()
+        left = left_s()
+        solver.parameters.max_time_in_seconds = min(asked_s, left)
+        code = solver.solve(model, watch)
+        if code != cp_model.UNKNOWN or left >= asked_s:
+            return code

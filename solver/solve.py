@@ -226,10 +226,19 @@ def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: boo
     objective = value(problem.objective, plan.figures)
     if not interrupted and descent.to_prove:
         interrupted = _proven(descent, objective)
-    bound = min(objective, descent.bound or descent.floor)
+    bound = min(objective, descent.bound or descent.floor or _simple_floor(problem))
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
     return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
+
+
+def _simple_floor(problem: Problem) -> int:
+    """The bound that is there without any search: what computing alone takes."""
+    with unhurried():
+        return min(
+            least_value(space_of(at_size(problem, size)))
+            for size in (*rungs(problem)[:1], problem.sram_bytes)
+        )
 
 
 def _proven(descent: _Descent, objective: int) -> bool:
@@ -390,20 +399,23 @@ class _Descent:
             self.found.append(replace(candidate, score=score))
             self.tell(size)
 
-        found, until = start, self.search_ends if self.found else inf
+        found, until = start, self._search_may_end_at()
         if self.parts.beam:
             try:
-                with ends_at(until):
-                    found = improve(
-                        lane.space, start, effort, self.budget.seed, self.search_ends, lane.relaxation, keep
-                    )
+                with ends_at(until if self.found else inf):
+                    found = improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
             except TimeIsUp:
-                if until == inf:
+                if not self.found:
                     raise
         if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
             return
         if len(found.graph.tasks) <= self.parts.exact:
             keep(exact(lane.problem, found, self.budget, self.proven))
+
+    def _search_may_end_at(self) -> float:
+        """When its share of the limit is spent; without a plan by then, when the limit itself is."""
+        now = time.monotonic()
+        return self.search_ends if self.found or now < self.search_ends else now + left_s()
 
     def prove(self, best: int) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
@@ -567,7 +579,12 @@ def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -
         late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
         if late or (enough is not None and len(found) >= enough):
             break
-        plan = _ruled(rule, here).plan
+        try:
+            plan = _ruled(rule, here).plan
+        except TimeIsUp:
+            if not found:
+                raise
+            break
         found += [] if plan is None else [plan]
     return found
 
