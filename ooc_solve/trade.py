@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ooc_solve.models.energy import duty, sleep_mw
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Plan, Result, Status
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status
 from ooc_solve.quantities import LatencyBudget
 from ooc_solve.report import kibibytes, lifetime, milliseconds
 from ooc_solve.solver import solve as solving
@@ -142,8 +142,19 @@ def before_and_after(problem: Problem, chosen: Result, reference: Result | None)
         f"Before, with the least latency: {milliseconds(before.latency_ns)} ms, "
         f"{kibibytes(before.bytes_written)} KiB written, {_years(problem, reference)}. "
         f"After: {milliseconds(after.latency_ns)} ms, {kibibytes(after.bytes_written)} KiB written, "
-        f"{_years(problem, chosen)}."
+        f"{_years(problem, chosen)}.{_unchanged(problem, reference, chosen)}"
     )
+
+
+def _unchanged(problem: Problem, reference: Result, chosen: Result) -> str:
+    """That writes did not fall, and whether they can."""
+    assert reference.plan is not None
+    assert chosen.plan is not None
+    if chosen.plan.figures.bytes_written < reference.plan.figures.bytes_written:
+        return ""
+    if problem.objective is Objective.WEAR and chosen.status is Status.OPTIMAL:
+        return " The fastest plan writes no more than the plan chosen, and no plan within the budgets does better."
+    return " The fastest plan writes no more than the plan chosen; none that is better was found in time."
 
 
 def _years(problem: Problem, result: Result) -> str:

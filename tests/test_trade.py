@@ -62,6 +62,10 @@ def test_before_and_after_tell_both_lifetimes(comparison: Comparison) -> None:
     words = before_and_after(comparison.problem, lasting, fast)
     assert words is not None
     assert re.search(r"Before.* 5\.00 ms.* 10 years.*After.* 6\.00 ms.* 1,000 years", words)
+    assert "writes no more" not in words
+    same = before_and_after(comparison.problem, fast, fast)
+    assert same is not None
+    assert "The fastest plan writes no more than the plan chosen" in same
     assert before_and_after(comparison.problem, lasting, None) is None
 
 
