@@ -8,7 +8,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
@@ -173,6 +174,10 @@ def parser() -> argparse.ArgumentParser:
         help="rate for lifetimes, mean power and mJ a day (1000)",
     )  # fmt: skip
     made.add_argument(
+        "--frames", type=read_by(read_frames), default=1, metavar="N",
+        help="inferences in one run, to minimise the time for each of many (1)",
+    )  # fmt: skip
+    made.add_argument(
         "--pareto",
         action="store_true",
         help="also the front over latency, energy and wear: about ten plans in half of the time limit",
@@ -272,15 +277,18 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     check_files(options)
     key = key_of(options, problem)
     if options.min_sram:
-        return show_least(problem, console)
+        return show_least(run_of(problem, options.frames), console)
     history = History()
     with within(options.time_limit):
-        problem, reference, results, points, advice = answers(options, problem, errors, history)
+        found = answers(options, problem, errors, history)
+    problem, reference, results, flight = found.problem, found.reference, found.results, found.flight
+    points, advice = found.points, found.advice
     chosen = results[-1]
     quiet = options.json is not None and str(options.json) == "-"
     if options.json is not None:
         facts = report(problem, results, history.steps)
         facts |= trade_facts(problem, chosen, reference, points)
+        facts |= {} if flight is None else {"frames": frames_facts(flight)}
         write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
         write_pictures(options, problem, results, history.steps, points, advice)
@@ -305,6 +313,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         show_layers(console, problem, chosen.plan)
         console.print()
         show_verdict(console, problem, results)
+        if flight is not None:
+            console.print(Text(frames_words(flight)))
         console.print(Text(day_words(problem, chosen)))
         changed = before_and_after(problem, chosen, reference)
         if changed is not None:
@@ -320,29 +330,44 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     return 0
 
 
-def answers(
-    options: argparse.Namespace, problem: Problem, errors: Console, history: History
-) -> tuple[Problem, Result | None, list[Result], tuple[Point, ...], Advice | None]:
-    """All that is solved for, each in its turn within the time limit.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """All that was solved for: the problem with its budgets, in the order that was chosen; what was found.
 
-    The problem with its budgets, in the order that was chosen; the least latency, where a budget refers to
-    it; what the schedulers found; the front; advice.
+    ``reference`` is the least latency, where a budget refers to it.
     """
+
+    problem: Problem
+    reference: Result | None
+    results: Sequence[Result]
+    flight: Flight | None
+    points: tuple[Point, ...]
+    advice: Advice | None
+
+
+def answers(options: argparse.Namespace, problem: Problem, errors: Console, history: History) -> Answers:
+    """Solve for all that is asked, each in its turn within the time limit."""
     factor = options.max_latency is not None and options.max_latency.factor is not None
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
     turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
-    reference = least_latency(problem, turns.next()) if factor else None
+    reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
     if options.max_latency is not None:
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
     given = () if reference is None or reference.plan is None else (reference.plan,)
-    results = solve(options, problem, turns.next(), errors, history, given)
+    flight = None
+    if options.frames == 1:
+        results: Sequence[Result] = solve(options, problem, turns.next(), errors, history, given)
+    else:
+        flight = flown(options, problem, turns.next(), errors, history, given)
+        problem, results = flight.problem, flight.results
+        reference = reference if problem.network.frames > 1 else None  # it is that of a run
     plan = results[-1].plan
     points = walk_front(problem, turns.next(), results) if options.pareto and plan is not None else ()
     if plan is not None:
         problem = ordered(problem, plan.selection.order)
     advice = advised(problem, plan, turns.next(), errors) if options.advise else None
-    return problem, reference, results, points, advice
+    return Answers(problem, reference, results, flight, points, advice)
 
 
 def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
@@ -420,6 +445,25 @@ def solve(
         if options.scheduler == "cp-sat" and not options.no_compare:
             return compare(problem, budget, history, given)
         return [scheduled(problem, options.scheduler, budget, history, given)]
+
+
+def flown(
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
+) -> Flight:
+    """The better of a run of several frames, for which plans are ``given``, and one frame at a time."""
+
+    def alone(problem: Problem, budget: Budget, _: Sequence[Plan]) -> list[Result]:
+        return [scheduled(problem, options.scheduler, budget, History())]
+
+    def together(run: Problem, budget: Budget, known: Sequence[Plan]) -> list[Result]:
+        return solve(options, run, budget, errors, history, (*given, *known))
+
+    return fly(problem, options.frames, budget, alone, together)
 
 
 def show_least(problem: Problem, console: Console) -> int:
