@@ -128,11 +128,11 @@ def fused_tilings(
             if any((n is None) != (count == 1) for n, count in zip(joined, counts, strict=True)):
                 return None
             needs[name] = joined
-    tilings = _reading_rings(network, span, tuple(reversed(found)))
+    tilings = reading_rings(network, span, tuple(reversed(found)))
     return tilings if covered(network, span, tilings) else None
 
 
-def _reading_rings(network: Network, span: range, tilings: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
+def reading_rings(network: Network, span: range, tilings: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
     """The tilings, with the rows of the ring that each operator reads."""
     rings = {network.ops[k].output: t.patch.ring_rows for k, t in zip(span, tilings, strict=True) if t.patch}
     names = (network.ops[k].inputs[0] for k in span)
@@ -172,7 +172,7 @@ def _patch(tensor: Tensor, need: Needs, counts: tuple[int, int], rings: bool) ->
 def covered(network: Network, span: range, tilings: tuple[Tiling, ...]) -> bool:
     """Whether every tile finds in the patches before it what it reads."""
     patches = {network.ops[k].output: t.patch for k, t in zip(span, tilings, strict=True)}
-    if tilings != _reading_rings(network, span, tilings):
+    if tilings != reading_rings(network, span, tilings):
         return False
     for k, tiling in zip(span, tilings, strict=True):
         geometry = StageGeometry.of(network, network.ops[k], tiling)

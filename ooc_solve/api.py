@@ -70,7 +70,8 @@ from ooc_solve.report import (
 )
 from ooc_solve.solver import solve as solving
 from ooc_solve.solver.budgets import is_budgeted
-from ooc_solve.solver.shortfall import sram_needed
+from ooc_solve.solver.deadline import TimeIsUp, within
+from ooc_solve.solver.shortfall import NOTHING_FOUND, sram_needed
 from ooc_solve.solver.validate import Violation, validate
 from ooc_solve.trace import measured, read_log, to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
@@ -535,12 +536,22 @@ def scheduled(
     """
     if scheduler in solving.PARTS:
         return solving.cp_sat(problem, budget, progress, given, parts=solving.PARTS[scheduler])
-    result = solving.SCHEDULERS[scheduler](problem, budget)
-    if result.plan is None:
-        missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"
-        return replace(result, reason=f"{result.reason}{missing}")
-    solving.checked(problem, result.plan)
-    return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
+    with within(budget.time_limit_s):
+        return _ruled(problem, scheduler, budget)
+
+
+def _ruled(problem: Problem, scheduler: str, budget: Budget) -> Result:
+    """What a rule finds, as far as the time goes."""
+    result = Result(scheduler.replace("-", " "), Status.INFEASIBLE, None, None, 0, 0.0, NOTHING_FOUND)
+    try:
+        result = solving.SCHEDULERS[scheduler](problem, budget)
+        if result.plan is None:
+            missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"
+            return replace(result, reason=f"{result.reason}{missing}")
+        solving.checked(problem, result.plan)
+        return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
+    except TimeIsUp:
+        return result
 
 
 def _problem(

@@ -8,7 +8,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +44,7 @@ from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
@@ -51,7 +52,7 @@ from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
 from ooc_solve.trace import to_text, trace_of
 from ooc_solve.trade import (
-    REFERENCE_SHARE,
+    Turns,
     before_and_after,
     day_words,
     latency_ns,
@@ -183,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--pareto",
         action="store_true",
-        help="also the front over latency, energy and wear: about ten plans, each with the whole time limit",
+        help="also the front over latency, energy and wear: about ten plans in half of the time limit",
     )
     made.add_argument(
         "--encrypt",
@@ -282,28 +283,13 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     key = key_of(options, problem)
     if options.min_sram:
         return show_least(run_of(problem, options.frames), console)
-    budget = Budget(options.time_limit, max(1, options.workers), options.seed)
-    history, reference = History(), None
-    if options.max_latency is not None:
-        if options.max_latency.factor is not None:
-            reference = least_latency(run_of(problem, options.frames), budget)
-            budget = replace(budget, time_limit_s=budget.time_limit_s * (1 - REFERENCE_SHARE))
-        most = latency_ns(options.max_latency, reference)
-        problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
-    given = () if reference is None or reference.plan is None else (reference.plan,)
-    flight = None
-    if options.frames == 1:
-        results: Sequence[Result] = solve(options, problem, budget, errors, history, given)
-    else:
-        flight = flown(options, problem, budget, errors, history, given)
-        problem, results = flight.problem, flight.results
-        reference = reference if problem.network.frames > 1 else None  # it is that of a run
-    points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
+    history = History()
+    with within(options.time_limit):
+        found = answers(options, problem, errors, history)
+    problem, reference, results, flight = found.problem, found.reference, found.results, found.flight
+    points, advice = found.points, found.advice
     chosen = results[-1]
-    if chosen.plan is not None:
-        problem = ordered(problem, chosen.plan.selection.order)
     quiet = options.json is not None and str(options.json) == "-"
-    advice = advised(options, problem, chosen, budget, errors)
     if options.json is not None:
         facts = report(problem, results, history.steps)
         facts |= trade_facts(problem, chosen, reference, points)
@@ -349,6 +335,46 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """All that was solved for: the problem with its budgets, in the order that was chosen; what was found.
+
+    ``reference`` is the least latency, where a budget refers to it.
+    """
+
+    problem: Problem
+    reference: Result | None
+    results: Sequence[Result]
+    flight: Flight | None
+    points: tuple[Point, ...]
+    advice: Advice | None
+
+
+def answers(options: argparse.Namespace, problem: Problem, errors: Console, history: History) -> Answers:
+    """Solve for all that is asked, each in its turn within the time limit."""
+    factor = options.max_latency is not None and options.max_latency.factor is not None
+    budget = Budget(options.time_limit, max(1, options.workers), options.seed)
+    turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
+    reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
+    if options.max_latency is not None:
+        most = latency_ns(options.max_latency, reference)
+        problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
+    given = () if reference is None or reference.plan is None else (reference.plan,)
+    flight = None
+    if options.frames == 1:
+        results: Sequence[Result] = solve(options, problem, turns.next(), errors, history, given)
+    else:
+        flight = flown(options, problem, turns.next(), errors, history, given)
+        problem, results = flight.problem, flight.results
+        reference = reference if problem.network.frames > 1 else None  # it is that of a run
+    plan = results[-1].plan
+    points = walk_front(problem, turns.next(), results) if options.pareto and plan is not None else ()
+    if plan is not None:
+        problem = ordered(problem, plan.selection.order)
+    advice = advised(problem, plan, turns.next(), errors) if options.advise else None
+    return Answers(problem, reference, results, flight, points, advice)
+
+
 def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
     """The key of the image; whatever is missing to seal it is told before anything is solved."""
     crypto = problem.target.crypto
@@ -374,14 +400,10 @@ def check_files(options: argparse.Namespace) -> None:
         check_plotting()
 
 
-def advised(
-    options: argparse.Namespace, problem: Problem, chosen: Result, budget: Budget, errors: Console
-) -> Advice | None:
-    """What changes would bring, if that was asked for, with progress on a terminal."""
-    if not options.advise:
-        return None
+def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console) -> Advice:
+    """What changes would bring, with progress on a terminal."""
     with errors.status("") as status:
-        return advise(problem, chosen.plan, budget, status.update)
+        return advise(problem, plan, budget, status.update)
 
 
 def write_pictures(

@@ -26,8 +26,8 @@ from ooc_solve.models.wear import is_levelled
 from ooc_solve.progress import Step
 from ooc_solve.ring import ring_facts
 from ooc_solve.solver.figures import hottest_programs, traffic_of
-from ooc_solve.solver.heuristics import in_core
-from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.heuristics import IN_CORE, in_core
+from ooc_solve.solver.least import least_known
 from ooc_solve.storage_use import StoreUse, uses_of
 
 SCHEMA = "ooc-report/1"
@@ -135,7 +135,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         "write_budget_bytes": problem.write_budget_bytes,
         "inferences_per_day": problem.inferences_per_day,
         "scratch_ring": None if chosen.plan is None else ring_facts(problem, chosen.plan),
-        "in_core_ns": in_core(problem, Budget()).bound,
+        "in_core_ns": _in_core_ns(problem, results),
         **_figures(chosen),
         "schedulers": [
             {"name": result.scheduler, **_figures(result), "reason": result.reason or None}
@@ -154,7 +154,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         found["stores"] = [_store(use) for use in uses_of(problem, chosen.plan)]
         found["plan_hash"] = plan_hash(problem, chosen.plan)
     else:
-        least = least_sram(problem)
+        least = least_known(problem)
         found["reason"] = chosen.reason
         found["min_sram_bytes"] = least.sram_bytes if least else None
     return found
@@ -307,6 +307,14 @@ def _fit(problem: Problem, plan: Plan) -> str:
         f"It fits: {figures.sram_peak_bytes:,} of {problem.sram_bytes:,} bytes of SRAM, "
         f"{len(plan.graph.tasks):,} tasks, at most {figures.table_bytes:,} bytes of tables, {kept} tensors kept{in_place}."
     )
+
+
+def _in_core_ns(problem: Problem, results: Sequence[Result]) -> int:
+    """The in-core bound; 0 where not even that was known when the time was up."""
+    known = next((result.bound for result in results if result.scheduler == IN_CORE), None)
+    if known is None and results[-1].plan is not None:
+        return in_core(problem, Budget()).bound
+    return known or 0
 
 
 def _slowness(problem: Problem, plan: Plan) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -12,20 +14,35 @@ from rich.text import Text
 
 from ooc_solve.models.energy import duty, sleep_mw
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Plan, Result
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status
 from ooc_solve.quantities import LatencyBudget
 from ooc_solve.report import kibibytes, lifetime, milliseconds
 from ooc_solve.solver import solve as solving
-from ooc_solve.solver.pareto import Point, front
+from ooc_solve.solver.deadline import left_s
+from ooc_solve.solver.pareto import MOST_POINTS, Point, front
 
-REFERENCE_SHARE = 0.5
-"""Share of the time limit for the least latency, where a budget is a factor of it."""
+
+class Turns:
+    """One time limit for everything that a command asks for: each in its turn gets an even share of the rest."""
+
+    def __init__(self, budget: Budget, turns: int) -> None:
+        self.budget, self.left = budget, turns
+        self.ends = time.monotonic() + budget.time_limit_s
+
+    def next(self) -> Budget:
+        """The share of what comes next."""
+        rest_s = max(LEAST_TURN_S, self.ends - time.monotonic()) / max(1, self.left)
+        self.left -= 1
+        return replace(self.budget, time_limit_s=rest_s)
+
+
+LEAST_TURN_S = 0.1
+"""Seconds that are left to whoever comes last, whatever the others have spent."""
 
 
 def least_latency(problem: Problem, budget: Budget) -> Result:
     """The fastest plan without any budget but the SRAM, for a factor to refer to."""
-    share = Budget(REFERENCE_SHARE * budget.time_limit_s, budget.workers, budget.seed)
-    return solving.cp_sat(problem.bare, share)
+    return solving.cp_sat(problem.bare, budget)
 
 
 def latency_ns(asked: LatencyBudget, reference: Result | None) -> int | None:
@@ -36,10 +53,13 @@ def latency_ns(asked: LatencyBudget, reference: Result | None) -> int | None:
 
 
 def walk_front(problem: Problem, budget: Budget, known: Sequence[Result]) -> tuple[Point, ...]:
-    """The front; every point has the whole time limit."""
+    """The front; its points share the time limit."""
+    turns = Turns(budget, MOST_POINTS - 1)
 
     def solve(asked: Problem, plans: Sequence[Plan]) -> Result:
-        return solving.cp_sat(asked, budget, None, plans)
+        if left_s() <= 0:
+            return Result("cp-sat", Status.INFEASIBLE, None, None, 0, 0.0, solving.NOT_RUN)
+        return solving.cp_sat(asked, turns.next(), None, plans)
 
     return front(problem, solve, known)
 
@@ -122,8 +142,19 @@ def before_and_after(problem: Problem, chosen: Result, reference: Result | None)
         f"Before, with the least latency: {milliseconds(before.latency_ns)} ms, "
         f"{kibibytes(before.bytes_written)} KiB written, {_years(problem, reference)}. "
         f"After: {milliseconds(after.latency_ns)} ms, {kibibytes(after.bytes_written)} KiB written, "
-        f"{_years(problem, chosen)}."
+        f"{_years(problem, chosen)}.{_unchanged(problem, reference, chosen)}"
     )
+
+
+def _unchanged(problem: Problem, reference: Result, chosen: Result) -> str:
+    """That writes did not fall, and whether they can."""
+    assert reference.plan is not None
+    assert chosen.plan is not None
+    if chosen.plan.figures.bytes_written < reference.plan.figures.bytes_written:
+        return ""
+    if problem.objective is Objective.WEAR and chosen.status is Status.OPTIMAL:
+        return " The fastest plan writes no more than the plan chosen, and no plan within the budgets does better."
+    return " The fastest plan writes no more than the plan chosen; none that is better was found in time."
 
 
 def _years(problem: Problem, result: Result) -> str:

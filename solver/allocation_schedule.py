@@ -19,6 +19,7 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, BufferRole, Schedule, TaskGraph
 from ooc_solve.solver.allocation import Effort, Verdict, allocate
 from ooc_solve.solver.allocation_search import Block
+from ooc_solve.solver.deadline import keep_time, left_s
 from ooc_solve.solver.placement import Placement, Use, buffer_uses
 from ooc_solve.solver.weaving import Loom, Policy
 
@@ -140,7 +141,10 @@ class Packing:
     ) -> tuple[int, ...] | None:
         """Addresses of buffers whose bytes are theirs from some time to another; None if none were found."""
         blocks = [Block(first, end, buffer.size_bytes, self.unit) for (first, end), buffer in alive]
-        found = allocate(blocks, self.arena_bytes, effort or self.effort, self.walls)
+        asked = effort or self.effort
+        within = replace(asked, seconds=min(asked.seconds, left_s()))
+        found = allocate(blocks, self.arena_bytes, within, self.walls)
+        keep_time()
         return found.address if found.verdict is Verdict.FOUND else None
 
 

@@ -16,6 +16,7 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import TaskGraph, TaskKind
+from ooc_solve.solver.deadline import solved_in_time
 from ooc_solve.solver.placement import buffer_uses
 
 MOST_SLOTS = 96
@@ -150,7 +151,7 @@ def _solve(slots: Sequence[_Slot], arena: int) -> list[tuple[tuple[int, int], ..
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = DETERMINISTIC_TIME
     solver.parameters.catch_sigint_signal = False
-    known = solver.solve(model) in (cp_model.OPTIMAL, cp_model.FEASIBLE)
+    known = solved_in_time(solver, model) in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     return [
         (*((l, solver.value(flag)) for l, flag in own.items() if known and solver.value(flag)), (w, CHUNKS))
         for w, own in enumerate(x)

@@ -19,6 +19,7 @@ from ooc_solve.models.energy import Rates
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Objective, RegionName, Selection, Tiling
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide, carried, least_ns
 from ooc_solve.solver.maxplus import Ints, minimal
@@ -147,6 +148,7 @@ class Course:
         """A stage done in one way, kernel by kernel; None if it does not fit."""
         key = stage, state, way.option
         if key not in self._steps:
+            keep_time()
             self.looked_at += 1
             self._steps[key] = self._step(stage, state, way)
         return self._steps[key]
@@ -325,6 +327,7 @@ class Outlook:
             for key, options in groups.items()
         }
         for state in states:
+            keep_time()
             found, writes = [], []
             given = dict(zip(course.alive[stage], state, strict=True))
             inputs = {n: self._inputs(stage, n, state) for n in {key[0] for key in figures}}
@@ -563,6 +566,7 @@ class _Beam:
         """Do the next stage in every way from every plan and keep the best, by the operators it takes."""
         crowd = self.kept[stage]
         for operators in self.course.spans[stage]:
+            keep_time()
             plans, which, ways, froms = self._pairs(stage, operators, crowd)
             if len(plans):
                 self._advance(stage, operators, crowd, plans, which, ways, froms)

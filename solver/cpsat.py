@@ -14,6 +14,7 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Schedule, Status, TaskGraph
 from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.constraints import Rules, add_rules
+from ooc_solve.solver.deadline import solved_in_time
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.objective import minimise_makespan
 from ooc_solve.solver.variables import Variables, add_hint, make_variables
@@ -90,7 +91,7 @@ def solve_graph(
     if hint is not None:
         add_hint(model, problem, variables, hint)
     solver = _solver(budget, deterministic)
-    code = solver.solve(model, _Watch(progress)) if progress else solver.solve(model)
+    code = solved_in_time(solver, model, _Watch(progress) if progress else None)
     seconds = time.monotonic() - begun
     if code == cp_model.INFEASIBLE and hint is not None:
         left = replace(budget, time_limit_s=budget.time_limit_s - seconds)

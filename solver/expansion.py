@@ -34,6 +34,7 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
+from ooc_solve.solver.deadline import keep_time
 
 HEADER_BYTES = 64
 ACCUMULATOR_BYTES = 4
@@ -156,6 +157,7 @@ class _Expander:
             self._check_fusion(span)
             self._check_places(span)
             self._stage([_Layer(k, self._geometry(k)) for k in span])
+        self._check_storage()
         return TaskGraph(
             tasks=tuple(self.tasks),
             buffers=tuple(self.buffers),
@@ -166,6 +168,14 @@ class _Expander:
             resident=tuple(self.resident.items()),
             weight_records=tuple(self.records.items()),
         )
+
+    def _check_storage(self) -> None:
+        """Refuse a selection whose regions are more than their parts hold."""
+        for number, store in enumerate(self.problem.target.stores):
+            here = [name for name in self.region_bytes if self.problem.store_index(name) == number]
+            used = sum(align_up(self.region_bytes[n], self.problem.granule_bytes(n)) for n in here)
+            if used > store.storage.capacity_bytes:
+                raise SelectionError(f"'{store.storage.name}' holds fewer than {used} bytes")
 
     def _resources(self) -> tuple[str, ...]:
         names = [self.problem.compute_resource]
@@ -551,6 +561,7 @@ class _Expander:
         transfer: Transfer | None,
         operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1),
     ) -> int:
+        keep_time()
         index = len(self.tasks)
         self.tasks.append(
             Task(index, kind, resource, duration, stage, tile, reads, writes, after, transfer, operands)

@@ -17,11 +17,12 @@ from itertools import pairwise, product
 from typing import TypeVar
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
-from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
+from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto, stored_bytes
 
 T = TypeVar("T")
@@ -150,7 +151,11 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
     end = span[-1] + 1
     if end not in costs.cuts:
         costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
-    return [tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span)]
+    network = costs.problem.network
+    parts = (tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span))
+    return [
+        reading_rings(network, span, tilings) for tilings in parts
+    ]  # the first may have read one before it
 
 
 def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:
@@ -210,6 +215,7 @@ def _option(
     """Figures of a fused stage, or None where storage cannot address it."""
     key = span, tilings, inputs, output
     if key not in costs.known:
+        keep_time()
         costs.known[key] = _Costing(costs, span, tilings, inputs, output).run()
     return costs.known[key]
 

@@ -13,6 +13,7 @@ from itertools import product
 
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.vocabulary import Selection
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.selection import Space, whole_transfers
@@ -84,6 +85,7 @@ class Paths:
             ways[0][state] = _Way(sum(self.whole_ns.get(name, 0) for name in kept), None, None, kept)
         for boundary in range(len(self.network.ops)):
             for state, way in ways[boundary].items():
+                keep_time()
                 for end, reached, better in self._steps(boundary, state, way, arena):
                     known = ways[end].get(reached)
                     if known is None or better.cost_ns < known.cost_ns:

@@ -111,11 +111,14 @@ def finish(problem: Problem, selection: Selection, graph: TaskGraph, schedule: S
     return Plan(selection, graph, schedule, streams, figures_of(problem, graph, schedule), name)
 
 
+IN_CORE = "in-core bound"
+
+
 def in_core(problem: Problem, budget: Budget) -> Result:
     """Compute only, as if everything fitted in SRAM: no plan can be shorter."""
     begun = time.monotonic()
     compute = least_compute_ns(space_of(problem)) or 0
-    return Result("in-core bound", Status.FEASIBLE, None, None, compute, time.monotonic() - begun)
+    return Result(IN_CORE, Status.FEASIBLE, None, None, compute, time.monotonic() - begun)
 
 
 def _rule(

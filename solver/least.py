@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, product
@@ -9,6 +10,7 @@ from itertools import accumulate, product
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Selection, TaskGraph
+from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.heuristics import space_of
@@ -54,9 +56,32 @@ def least_sram(problem: Problem) -> LeastSram | None:
     Write budgets do not count here.
 
     The selection model gives the bound; from there on, sizes are tried until the tiles can
-    really be placed.
+    really be placed. At a deadline (see `deadline`) the least that is known by then is the answer.
+
+    Raises
+    ------
+    TimeIsUp
+        If there is none by then.
     """
-    return _least_sram(_unbounded(problem))
+    full = _unbounded(problem)
+    try:
+        return _least_sram(full)
+    except TimeIsUp:
+        if not _steps_down(full):
+            raise
+        return _steps_down(full)[-1]
+
+
+def least_known(problem: Problem) -> LeastSram | None:
+    """The least SRAM that was found whenever it was asked for; None if it was not, or nothing was found."""
+    return next(reversed(_steps_down(_unbounded(problem))), None)
+
+
+def least_bound_bytes(problem: Problem) -> int | None:
+    """SRAM below which nothing of the option space fits, which is soon known; None if nothing fits at all."""
+    full = _unbounded(problem)
+    relaxed = _relaxed(full)
+    return None if relaxed is None else relaxed[1] + full.reserved_bytes
 
 
 @lru_cache(maxsize=32)
@@ -82,20 +107,36 @@ def _unbounded(problem: Problem) -> Problem:
 
 
 @lru_cache(maxsize=32)
+def _steps_down(full: Problem) -> list[LeastSram]:
+    """What `_least_sram` has found so far, ever less."""
+    return []
+
+
+@lru_cache(maxsize=32)
 def _least_sram(full: Problem) -> LeastSram | None:
     relaxed = _relaxed(full)
     if relaxed is None:
         return None
     space, bound = relaxed
-    candidate, size = _smallest(full, space, bound)
-    if candidate is None:
-        return None
-    stage, need, kept = busiest_stage(space, candidate.selection)
-    return LeastSram(size, bound + full.reserved_bytes, stage, need, kept, candidate)
+    found = _steps_down(full)
+    for candidate, size in _smaller_and_smaller(full, space, bound):
+        stage, need, kept = busiest_stage(space, candidate.selection)
+        found.append(LeastSram(size, bound + full.reserved_bytes, stage, need, kept, candidate))
+    return found[-1] if found else None
 
 
-def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None, int]:
-    """Least size at which one of many selections can be placed, with its plan."""
+def _smaller_and_smaller(full: Problem, space: Space, bound: int) -> Iterator[tuple[Candidate, int]]:
+    """Plans that need less and less SRAM, and how much."""
+    best = full.sram_bytes + 1
+    for candidate, size in _placed(full, space, bound):
+        if size < best:
+            best = size
+            yield candidate, size
+    yield from _lower(full, best, bound + full.reserved_bytes)
+
+
+def _placed(full: Problem, space: Space, bound: int) -> Iterator[tuple[Candidate, int]]:
+    """Sizes at which one of many selections can be placed, with its plan."""
     found: list[tuple[int, int, Selection]] = []
     seen: set[Selection] = set()
     for share, (aim, firm) in product(GRID, MAKESHIFT):
@@ -111,35 +152,36 @@ def _smallest(full: Problem, space: Space, bound: int) -> tuple[Candidate | None
         except SelectionError:
             continue
         found.append((peak_bytes(graph), len(found), selected.selection))
-    best: tuple[Candidate | None, int] = (None, full.sram_bytes + 1)
+    best = full.sram_bytes + 1
     for peak, _, selection in sorted(found)[:4]:
         arena = align_up(peak, full.unit_bytes)
-        while arena + full.reserved_bytes < best[1]:
+        while arena + full.reserved_bytes < best:
             candidate = evaluate(at_size(full, arena + full.reserved_bytes), selection)
             if candidate is not None:
-                best = candidate, arena + full.reserved_bytes
+                best = arena + full.reserved_bytes
+                yield candidate, best
                 break
             arena += align_up(max(1, arena // 64), full.unit_bytes)
-    return _lower(full, best, bound + full.reserved_bytes)
 
 
-def _lower(full: Problem, best: tuple[Candidate | None, int], bound: int) -> tuple[Candidate | None, int]:
-    """Less SRAM than that, if it has a plan: first by rungs, since the solver must not know of less."""
+def _lower(full: Problem, best: int, bound: int) -> Iterator[tuple[Candidate, int]]:
+    """Less SRAM than ``best``, if it has a plan: first by rungs, since the solver must not know of less."""
     for size in rungs(full):
-        if size < best[1]:
+        if size < best:
             found = first_candidates(space_of(at_size(full, size)), FOREVER_S)
             if not found:
                 break
-            best = found[0], size
-    failed, size = 0, best[1]
+            best = size
+            yield found[0], size
+    failed, size = 0, best
     while failed < PATIENCE and len(full.network.ops) <= SMALL:
         size -= align_up(size // 64, full.unit_bytes)
         if size < bound:
             break
         found = first_candidates(space_of(at_size(full, size)), FOREVER_S)
         failed = 0 if found else failed + 1
-        best = (found[0], size) if found else best
-    return best
+        if found:
+            yield found[0], size
 
 
 PATIENCE = 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ooc_solve.models.vocabulary import Schedule, TaskGraph, TaskKind
 from ooc_solve.solver.clock import Clock
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.placement import Placement, buffer_uses
 from ooc_solve.solver.streams import earliest_times, ordered_conflicts, synchronize
 
@@ -136,6 +137,7 @@ def run(
         if waiting[first.index] == 0 and first.kind is not TaskKind.COMPUTE:
             heapq.heappush(ready[first.resource], (priority(order, first.index), first.index))
     while True:
+        keep_time()
         for resource in order.graph.resources:
             if not free_at[resource]:
                 continue

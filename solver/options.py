@@ -30,6 +30,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
@@ -236,6 +237,7 @@ class OptionCosts:
                 continue
             key = op.name, tiling, inputs, output
             if key not in self.known:
+                keep_time()
                 self.known[key] = self.cost(op, tiling, inputs, output)
             option = self.known[key]
             if option is None or option.need_bytes > arena or not self.in_a_bank(option):
@@ -645,6 +647,7 @@ def pareto(options: list[Option], several_banks: bool = False) -> list[Option]:
     options = sorted(options, key=lambda o: (o.need_bytes, o.total_io_ns + o.compute_ns, o.tasks))
     kept: list[Option] = []
     for option in options:
+        keep_time()
         rivals = (o for o in kept if not several_banks or o.largest_bytes <= option.largest_bytes)
         if not any(_dominates(other, option) for other in rivals):
             kept.append(option)

@@ -15,6 +15,9 @@ from ooc_solve.models.vocabulary import Figures, Objective, Plan, Result
 LEVELS = 3
 """Write budgets between the least writes and those of the fastest plan."""
 
+MOST_POINTS = len(Objective) + 2 * LEVELS + 1
+"""Problems that are asked at most: each objective, two of them at each level, latency at half the energy."""
+
 WORTH = 0.005
 """Budgets are tried between extremes that differ by a larger share than this."""
 

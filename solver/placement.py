@@ -15,6 +15,7 @@ from itertools import groupby
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, BufferRole, TaskGraph, TaskKind
+from ooc_solve.solver.deadline import keep_time
 
 FOREVER = 1 << 60
 
@@ -185,6 +186,7 @@ def place(
     rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
     rest.sort(key=lambda b: (uses[b.index].first, -uses[b.index].last, -b.size_bytes, b.index))
     for buffer in rest:
+        keep_time()
         use = uses[buffer.index]
         arena.settle_before(use.first)
         found = _place_tile(arena, buffer, use, ahead, drain, corners)
@@ -230,6 +232,7 @@ def _place_step(
     arena: _Arena, step: Sequence[Buffer], uses: Sequence[Use], ways: Iterable[int]
 ) -> list[tuple[int, int]] | None:
     """Places for the buffers that one step is the first to use, with the first ``ahead`` that works."""
+    keep_time()
     before = arena.settle_before(uses[step[0].index].first)
     for ahead in ways:
         del arena.blocks[before:]

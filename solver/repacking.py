@@ -19,6 +19,7 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Schedule, TaskGraph
 from ooc_solve.solver.allocation import Effort
 from ooc_solve.solver.allocation_schedule import Counted, Packing, counted
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.merging import Merger
 from ooc_solve.solver.weaving import Policy
@@ -112,6 +113,7 @@ class Repair:
 
     def _fits(self, times: Counted, first_ns: int, last_ns: int) -> bool:
         """Whether there are addresses for the buffers alive from some time until one begins at another."""
+        keep_time()
         spans = zip(self.packing.lifetimes(times), self.graph.buffers, strict=True)
         there = [
             ((a, min(b, last_ns + 1)), buffer) for (a, b), buffer in spans if a <= last_ns and b > first_ns

@@ -23,6 +23,7 @@ from ooc_solve.models.npu import offered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
+from ooc_solve.solver.deadline import keep_time, solved_in_time
 from ooc_solve.solver.fused import fused_options, operands, spans
 from ooc_solve.solver.options import KEPT, Option, costs_of, residences, stored_bytes
 
@@ -159,6 +160,7 @@ def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes:
     known: dict[object, tuple[Option, ...]] = {}
     stages = []
     for op in network.ops:
+        keep_time()
         shape = _shape_of(problem, op, where)
         if shape not in known:
             found: list[Option] = []
@@ -228,6 +230,7 @@ def covers_of(space: Space, choice: Sequence[Sequence[cp_model.IntVar]]) -> list
     network = space.problem.network
     found: list[list[Cover]] = [[] for _ in network.ops]
     for first, (options, variables) in enumerate(zip(space.options, choice, strict=True)):
+        keep_time()
         for option, x in zip(options, variables, strict=True):
             if (
                 option.operators == 1
@@ -292,6 +295,7 @@ class SelectionModel:
     def options_match_residences(self) -> None:
         """An option is used only where its tensors live as it assumes."""
         for op, covers in zip(self.problem.network.ops, self.covers, strict=True):
+            keep_time()
             for k, name in enumerate(op.inputs):
                 for width, flag in self.resides[name].items():
                     self.model.add(sum(c.chosen for c in covers if c.inputs[k] == width) == flag)
@@ -305,6 +309,7 @@ class SelectionModel:
             return (option.firm_bytes if firm else option.need_bytes) + int(slack * option.ahead_bytes)
 
         for stage, covers in enumerate(self.covers):
+            keep_time()
             kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in self._alive(stage)]
             self.model.add(_weighted(kept + [(c.chosen, need(c.option)) for c in covers]) <= self.peak)
         for first, last, pairs in self._fused():
@@ -336,6 +341,7 @@ class SelectionModel:
             lies[name] = {k: self.model.new_bool_var(f"{name} in {k}") for k in fitting}
             self.model.add(sum(lies[name].values()) == self.resides[name][KEPT])
         for stage, covers in enumerate(self.covers):
+            keep_time()
             most = max((c.option.largest_bytes for c in covers), default=0)
             takes = [self.model.new_bool_var(f"largest of {stage} in {k}") for k in range(len(banks))]
             self.model.add_exactly_one(takes)
@@ -519,7 +525,7 @@ class SelectionModel:
         solver.parameters.num_workers = budget.workers
         solver.parameters.random_seed = budget.seed
         solver.parameters.catch_sigint_signal = False  # Ctrl-C is for Python, which cleans up
-        code = solver.solve(self.model)
+        code = solved_in_time(solver, self.model)
         bound = max(0, int(solver.best_objective_bound)) if code != cp_model.INFEASIBLE else 0
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             status = Status.INFEASIBLE if code == cp_model.INFEASIBLE else Status.FEASIBLE

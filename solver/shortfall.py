@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result
 from ooc_solve.models.wear import is_levelled
+from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.figures import figures_of
-from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.heuristics import baseline
+from ooc_solve.solver.ladder import at_size, rungs
+from ooc_solve.solver.least import least_bound_bytes, least_sram
 from ooc_solve.solver.turns import misfit
 
 Search = Callable[[Problem, Budget], Result]
@@ -61,15 +64,24 @@ def given_budgets(problem: Problem) -> tuple[Given, ...]:
 
 
 def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
-    """One sentence for a problem without a plan; other searches say what would be feasible."""
+    """One sentence for a problem without a plan; other searches say what would be feasible.
+
+    They end with the deadline (see `deadline`), and the sentence says so if they had not come to an end.
+    """
+    try:
+        return _why(problem, search, budget)
+    except TimeIsUp:
+        return _unfinished(problem)
+
+
+def _why(problem: Problem, search: Search, budget: Budget) -> str:
     ring = _ring_fault(problem, search, budget)
     if ring is not None:
         return ring
-    least = least_sram(problem)
-    if least is None:
-        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
-    if least.sram_bytes > problem.sram_bytes:
-        return sram_needed(problem)
+    if not _has_room(problem):
+        needed = _least_needed(problem)
+        if needed is not None:
+            return needed
     budgets = given_budgets(problem)
     time_s = EACH_SHARE * budget.time_limit_s
     for given in budgets:
@@ -78,8 +90,59 @@ def why_infeasible(problem: Problem, search: Search, budget: Budget) -> str:
         if found.objective is not None:
             return _sentence(given, found.objective, found.bound, len(budgets) > 1)
     if not budgets:
-        return "no plan was found within the time limit; allow more with --time-limit"
-    return why_infeasible(budgets[0].without, search, budget)
+        return NOTHING_FOUND
+    return _why(budgets[0].without, search, budget)
+
+
+def storage_needed(problem: Problem) -> str | None:
+    """What is said where the weights alone are more than their part holds; None if they are not."""
+    store = problem.target.weights
+    weights = sum(op.weight_bytes for op in problem.network.ops)
+    missing = weights - store.storage.capacity_bytes
+    if missing <= 0:
+        return None
+    return (
+        f"the weights take {weights:,} bytes, {missing:,} more than '{store.storage.name}' holds: "
+        "the target needs a larger part"
+    )
+
+
+NOTHING_FOUND = "no plan was found within the time limit; allow more with --time-limit"
+
+
+def _has_room(problem: Problem) -> bool:
+    """Whether the SRAM is known to suffice without any other budget: the simplest rule finds a plan."""
+    return any(baseline(at_size(problem.bare, size)) is not None for size in rungs(problem)[:1])
+
+
+def _least_needed(problem: Problem) -> str | None:
+    """How much SRAM is missing; None if none is known to be."""
+    bound = least_bound_bytes(problem)
+    if bound is None:
+        return _fits_nowhere(problem)
+    try:
+        least = least_sram(problem)
+    except TimeIsUp:
+        if bound <= problem.sram_bytes:
+            raise
+        return (
+            f"no plan of this kind fits in less than {bound} bytes of SRAM, {bound - problem.sram_bytes} more "
+            "than given; the time limit was too short to find the least that works (ask with --min-sram)"
+        )
+    if least is not None and least.sram_bytes <= problem.sram_bytes:
+        return None
+    return sram_needed(problem)
+
+
+def _fits_nowhere(problem: Problem) -> str:
+    return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+
+
+def _unfinished(problem: Problem) -> str:
+    """What is said where the time was too short even for a reason."""
+    budgets = given_budgets(problem)
+    what = "whether the budgets can be met" if budgets else "the least SRAM that works"
+    return f"{NOTHING_FOUND} ({what} was not found out either, the proof is unfinished)"
 
 
 def _ring_fault(problem: Problem, search: Search, budget: Budget) -> str | None:
@@ -124,7 +187,7 @@ def sram_needed(problem: Problem) -> str:
     """How much SRAM is missing, and which layer asks for it."""
     least = least_sram(problem)
     if least is None:
-        return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+        return _fits_nowhere(problem)
     op = problem.network.ops[least.stage]
     return (
         f"the least SRAM known to work is {least.sram_bytes} bytes, {least.sram_bytes - problem.sram_bytes} more "

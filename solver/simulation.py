@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.profiles import (
     COMPUTE,
     LOAD_BYTES,
@@ -149,6 +150,7 @@ class _Walk:
         longest = int(self.kernels[0]) if len(self.kernels) else 0
         active = np.searchsorted(-self.kernels, -np.arange(longest), side="left")
         for kernel in range(longest):
+            keep_time()
             self._kernel(kernel, int(active[kernel]))
         front.gate_bytes = np.where(front.gate_bytes < OPEN, front.gate_bytes - self.loaded, OPEN)
         return front

@@ -32,9 +32,11 @@ from ooc_solve.solver.budgets import (
     united,
 )
 from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried, within
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.heuristics import (
+    IN_CORE,
     Scheduler,
     assignment,
     clairvoyant_eviction,
@@ -54,12 +56,12 @@ from ooc_solve.solver.improvement import improve
 from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
-from ooc_solve.solver.objective import value
+from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import Relaxation, proven_bound
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
-from ooc_solve.solver.selection import SelectionModel, Space, least_compute_ns
-from ooc_solve.solver.shortfall import why_infeasible
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, least_compute_ns
+from ooc_solve.solver.shortfall import storage_needed, why_infeasible
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
 
@@ -112,18 +114,27 @@ def cp_sat(
     the deadline cuts the search. No heuristic's plan is better: those of each coarse rung are
     candidates, and so are the plans ``known`` for this problem, which took ``spent_s`` of the time
     limit. Operators run in the order of the problem, and also in the one with the least peak; the
-    bound holds for both. Ctrl-C ends the search; what is known by then is returned.
+    bound holds for both. Ctrl-C ends the search, and so does the time limit, whatever is being done
+    (see `deadline`); what is known by then is returned.
 
     Wear is minimised by searches for latency under write budgets (see `sparing`).
     """
-    result = _solved(problem, budget, progress, known, spent_s, parts)
-    if result.plan is not None:
-        return result
+    begun = time.monotonic()
+    missing = storage_needed(problem)
+    if missing is not None:
+        return Result("cp-sat", Status.INFEASIBLE, None, None, 0, 0.0, missing)
+    with within(budget.time_limit_s):
+        result = _solved(problem, budget, progress, known, spent_s, parts)
+        if result.plan is not None:
+            return result
 
-    def search(here: Problem, budget: Budget) -> Result:
-        return _solved(here, budget, None, (), 0.0, parts)
+        def search(here: Problem, budget: Budget) -> Result:
+            return _solved(here, budget, None, [*known, *_plans_without_budgets(here)], 0.0, parts)
 
-    return replace(result, reason=why_infeasible(problem, search, budget))
+        rest_s = begun + budget.time_limit_s - spent_s - time.monotonic()
+        return replace(
+            result, reason=why_infeasible(problem, search, replace(budget, time_limit_s=max(0.1, rest_s)))
+        )
 
 
 def _solved(
@@ -133,22 +144,64 @@ def _solved(
     known: Sequence[Plan | None],
     spent_s: float,
     parts: Parts,
+    to_prove: bool = True,
 ) -> Result:
-    """`cp_sat` without the reason why nothing is found."""
+    """`cp_sat` without the reason why nothing is found; ``to_prove``: whether the bound is of use."""
     if problem.objective is Objective.WEAR:
-
-        def search(here: Problem, budget: Budget) -> Result:
-            return _solved(here, budget, _by_writes(progress, here), known, 0.0, parts)
-
-        left = replace(budget, time_limit_s=max(budget.time_limit_s - spent_s, budget.time_limit_s / 2))
-        return least_wear(problem, left, search, least_written)
-    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts), False
+        return _spared(problem, budget, progress, known, spent_s, parts)
+    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts, to_prove), False
     try:
         descent.search()
-        descent.prove()
+    except TimeIsUp:
+        pass
     except KeyboardInterrupt:
         interrupted = True
     return _concluded(descent, known, interrupted)
+
+
+def _spared(
+    problem: Problem,
+    budget: Budget,
+    progress: Progress | None,
+    known: Sequence[Plan | None],
+    spent_s: float,
+    parts: Parts,
+) -> Result:
+    """The plan that writes least, which is none that writes more than one that is known already."""
+    given = [plan for plan in known if plan is not None]
+
+    def search(here: Problem, budget: Budget) -> Result:
+        found = _solved(here, budget, _by_writes(progress, here), given, 0.0, parts, to_prove=False)
+        given.extend([] if found.plan is None else [found.plan])
+        return found
+
+    def floor(here: Problem, seconds: float) -> int | None:
+        try:
+            return least_written(here, seconds)
+        except TimeIsUp:
+            return 0
+
+    left = replace(budget, time_limit_s=_left_of(budget, spent_s))
+    result = least_wear(problem, left, search, floor)
+    fewest = min((p for p in given if not complaints(problem, p)), key=_writes_first, default=None)
+    if fewest is None or (result.plan is not None and _writes_first(result.plan) <= _writes_first(fewest)):
+        return result
+    with unhurried():
+        plan = _best_plan(problem, [candidate_of(problem, fewest)])
+    if plan is None:
+        return result
+    written = plan.figures.bytes_written
+    status = Status.OPTIMAL if written <= result.bound else Status.FEASIBLE
+    return replace(result, status=status, plan=plan, objective=written, bound=min(written, result.bound))
+
+
+def _writes_first(plan: Plan) -> tuple[int, ...]:
+    return score(Objective.WEAR, plan.figures)
+
+
+def _left_of(budget: Budget, spent_s: float) -> float:
+    """Seconds of a limit that are left to a search, at least half of it, but no more than its caller has."""
+    return min(max(budget.time_limit_s - spent_s, budget.time_limit_s / 2), left_s())
 
 
 def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
@@ -161,23 +214,52 @@ def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
 
 def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
     """The best plan that is known, with what is proven."""
-    problem, budget = descent.problem, descent.budget
-    given = [candidate_of(problem, plan) for plan in known if plan and not complaints(problem, plan)]
-    plan = _best_plan(problem, [*given, *descent.found])
+    problem = descent.problem
+    with unhurried():
+        kept = [plan for plan in known if plan and not complaints(problem, plan)]
+        plan = _best_plan(problem, [*(candidate_of(problem, plan) for plan in kept), *descent.found])
     if plan is None and interrupted:
         raise KeyboardInterrupt
-    plan = plan or _best_plan(problem, _least_candidates(problem))
+    plan = plan or _plan_for_least_sram(problem)
     if plan is None:
         return Result("cp-sat", Status.INFEASIBLE, None, None, descent.bound or 0, descent.seconds)
     objective = value(problem.objective, plan.figures)
-    left_s = descent.deadline - time.monotonic()
-    if descent.bound is not None or interrupted or (descent.floor and left_s <= 0):
-        bound = min(objective, descent.bound or descent.floor)
-    else:
-        bound = lower_bound(problem, replace(budget, time_limit_s=max(1.0, left_s)), objective)
+    if not interrupted and descent.to_prove:
+        interrupted = _proven(descent, objective)
+    bound = min(objective, descent.bound or descent.floor or _simple_floor(problem))
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
     return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
+
+
+def _simple_floor(problem: Problem) -> int:
+    """The bound that is there without any search: what computing alone takes."""
+    with unhurried():
+        return min(
+            least_value(space_of(at_size(problem, size)))
+            for size in (*rungs(problem)[:1], problem.sram_bytes)
+        )
+
+
+def _proven(descent: _Descent, objective: int) -> bool:
+    """Raise the bound of a search as far as its time goes; whether Ctrl-C ended that."""
+    try:
+        descent.prove(objective)
+    except TimeIsUp:
+        pass
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _plan_for_least_sram(problem: Problem) -> Plan | None:
+    """The plan with the least SRAM known, if it fits where no rung does and is found in time."""
+    try:
+        candidates = _least_candidates(problem)
+    except TimeIsUp:
+        return None
+    with unhurried():
+        return _best_plan(problem, candidates)
 
 
 def _best_plan(problem: Problem, candidates: Sequence[Candidate]) -> Plan | None:
@@ -201,14 +283,15 @@ class _Descent:
         progress: Progress | None,
         spent_s: float,
         parts: Parts = ALL_PARTS,
+        to_prove: bool = True,
     ) -> None:
         self.problem = problem
-        self.budget, self.parts = budget, parts
+        self.budget, self.parts, self.to_prove = budget, parts, to_prove
         self.progress = progress
         self.begun = time.monotonic()
-        left_s = max(budget.time_limit_s - spent_s, budget.time_limit_s / 2)
+        left_s = _left_of(budget, spent_s)
         self.deadline = self.begun + left_s
-        self.search_ends = self.begun + left_s * SEARCH_SHARE
+        self.search_ends = self.begun + left_s * (SEARCH_SHARE if to_prove else 1.0)
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
@@ -255,6 +338,7 @@ class _Descent:
 
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
+        self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
         self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         self.floor = min(map(least_value, spaces))
@@ -315,24 +399,36 @@ class _Descent:
             self.found.append(replace(candidate, score=score))
             self.tell(size)
 
-        found = start
+        found, until = start, self._search_may_end_at()
         if self.parts.beam:
-            found = improve(
-                lane.space, start, effort, self.budget.seed, self.search_ends, lane.relaxation, keep
-            )
+            try:
+                with ends_at(until if self.found else inf):
+                    found = improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
+            except TimeIsUp:
+                if not self.found:
+                    raise
         if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
             return
         if len(found.graph.tasks) <= self.parts.exact:
             keep(exact(lane.problem, found, self.budget, self.proven))
 
-    def prove(self) -> None:
+    def _search_may_end_at(self) -> float:
+        """When its share of the limit is spent; without a plan by then, when the limit itself is."""
+        now = time.monotonic()
+        return self.search_ends if self.found or now < self.search_ends else now + left_s()
+
+    def prove(self, best: int) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
-        if self.best is None or self.bound is None or self.bound >= self.best:
+        left_s = self.deadline - time.monotonic()
+        if self.bound is None and (left_s > 0 or not self.floor):
+            self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
+            return
+        if self.bound is None or self.bound >= best:
             return
         if is_budgeted(self.problem):
-            seconds = max(1.0, (self.deadline - time.monotonic()) / 3)
+            seconds = max(1.0, left_s / 3)
             self.bound = max(self.bound, united_bound(self.problem, self.rungs_seen, seconds) or 0)
-        proven = relaxed_bound(self.problem, self.rungs_seen, self.best, self.deadline)
+        proven = relaxed_bound(self.problem, self.rungs_seen, best, self.deadline)
         self.bound = max(self.bound, proven)
 
     def tell(self, size: int) -> None:
@@ -432,6 +528,22 @@ def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
     return list({start.selection.order: start for start in reversed(starts)}.values())
 
 
+ROOM = ((True, 1.0), (True, 0.93), (False, 1.0))
+"""Whether tiles count as starting anywhere in their granules, and the share of the arena, of quick selections."""
+
+
+@lru_cache(maxsize=32)
+def _selected(here: Problem) -> list[Candidate]:
+    """A plan within the budgets, soon: no rule minds them, but the selection model does."""
+    for firm, share in ROOM:
+        model = SelectionModel(space_of(here), int(here.arena_bytes * share), firm=firm)
+        selection = model.solve(Aim.LAYER_OVERLAP, Budget(5.0, 1, 1)).selection
+        found = None if selection is None else evaluate(here, selection)
+        if found is not None:
+            return [found]
+    return []
+
+
 def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
     """What the rules make of one rung within the budgets.
 
@@ -448,6 +560,15 @@ def _rule_plans(here: Problem, deadline: float) -> list[Candidate]:
     return [candidate_of(here, plan) for plan in _plans_by_rules(here, deadline, enough=1)]
 
 
+def _plans_without_budgets(problem: Problem) -> list[Plan]:
+    """What the rules make of the largest rung if there is no budget but the SRAM."""
+    return [
+        plan
+        for size in rungs(problem)[:1]
+        for plan in _plans_by_rules(at_size(problem, size).bare, time.monotonic() + left_s())
+    ]
+
+
 def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -> list[Plan]:
     """Plans of the rules, the last of the comparison first, as they are mostly the better ones."""
     found: list[Plan] = []
@@ -455,7 +576,12 @@ def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -
         late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
         if late or (enough is not None and len(found) >= enough):
             break
-        plan = _ruled(rule, here).plan
+        try:
+            plan = _ruled(rule, here).plan
+        except TimeIsUp:
+            if not found:
+                raise
+            break
         found += [] if plan is None else [plan]
     return found
 
@@ -614,7 +740,10 @@ def on_rungs(rule: Scheduler) -> Scheduler:
     """A rule that plans for the largest rung on which it finds a plan, as `cp_sat` does."""
 
     def schedule(problem: Problem, budget: Budget) -> Result:
-        result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, "no tiling fits")
+        missing = storage_needed(problem)
+        result = Result("", Status.INFEASIBLE, None, None, 0, 0.0, missing or "no tiling fits")
+        if missing is not None:
+            return result
         for size in rungs(problem)[:RUNGS_OF_A_RULE]:
             result = _ruled(rule, at_size(problem, size))
             if result.plan is not None:
@@ -674,15 +803,34 @@ SCHEDULERS: dict[str, Scheduler] = {
 """Schedulers by the name the command line gives them."""
 
 
+def three_objectives(problem: Problem, budget: Budget) -> dict[Objective, Result]:
+    """A problem solved for each objective, each within the time limit; every plan is a candidate for all.
+
+    So none is worse in its own figure than the plan of another objective.
+    """
+    found: dict[Objective, Result] = {}
+    for aim in Objective:
+        known = [result.plan for result in found.values()]
+        found[aim] = cp_sat(replace(problem, objective=aim), budget, known=known)
+    return {aim: _best_of(aim, result, list(found.values())) for aim, result in found.items()}
+
+
+def _best_of(aim: Objective, own: Result, others: Sequence[Result]) -> Result:
+    """The result for an objective with the best plan of all; the bound is its own."""
+    plans = [result.plan for result in others if result.plan is not None]
+    if not plans:
+        return own
+    plan = min(plans, key=lambda plan: score(aim, plan.figures))
+    objective = value(aim, plan.figures)
+    bound = min(own.bound, objective)
+    status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
+    return replace(own, plan=plan, objective=objective, bound=bound, status=status)
+
+
 COMPARED_SHARE, COMPARED_S = 0.5, 1.0
-"""Share of the time limit, and seconds on top, after which no further rule is run on a large network."""
+"""Share of the time limit, and seconds on top, after which no rule of the comparison goes on."""
 
 NOT_RUN = "not run: the time limit leaves no room"
-
-
-def _is_large(result: Result) -> bool:
-    """Whether plans of this size take long to make and to check."""
-    return result.plan is not None and len(result.plan.graph.tasks) > QUICK_TASKS
 
 
 def compare(
@@ -690,27 +838,44 @@ def compare(
 ) -> list[Result]:
     """Every scheduler on one problem: the in-core bound first, CP-SAT last; it also knows the plans ``given``.
 
-    On large networks rules whose turn comes after their share of the time limit are left out, and say
-    so as their reason.
+    Rules that have not ended after their share of the time limit are left out, and say so as their reason.
     """
     begun = time.monotonic()
-    results = [in_core(problem, budget)]
+    with within(budget.time_limit_s):
+        with ends_at(begun + COMPARED_SHARE * budget.time_limit_s + COMPARED_S, COMPARED_S):
+            results, interrupted = _rules_in_turn(problem, budget)
+        known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
+        if interrupted:
+            last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
+        else:
+            last = cp_sat(problem, budget, progress, known, spent_s)
+    return [*results, last]
+
+
+def _rules_in_turn(problem: Problem, budget: Budget) -> tuple[list[Result], bool]:
+    """What the rules give, the in-core bound first, and whether Ctrl-C ended them."""
+    names = [IN_CORE, *(name.replace("-", " ") for name in HEURISTICS)]
+    results: list[Result] = []
     interrupted = False
-    for name, rule in zip(HEURISTICS, RULES, strict=True):
-        late = time.monotonic() - begun > COMPARED_SHARE * budget.time_limit_s + COMPARED_S
-        if interrupted or (late and any(map(_is_large, results))):
-            results.append(Result(name.replace("-", " "), Status.FEASIBLE, None, None, 0, 0.0, NOT_RUN))
-            continue
+    for name, rule in zip(names, (in_core, *RULES), strict=True):
         try:
-            result = rule(problem, budget)
-            if result.plan is not None:
-                checked(problem, result.plan)
-            results.append(result)
+            results.append(_not_run(name) if interrupted else _checked_result(rule, problem, budget))
+        except TimeIsUp:
+            results.append(_not_run(name))
         except KeyboardInterrupt:
             interrupted = True
-    known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
-    if interrupted:
-        last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
-    else:
-        last = cp_sat(problem, budget, progress, known, spent_s)
-    return [*results, last]
+            results.append(_not_run(name))
+    return results, interrupted
+
+
+def _checked_result(rule: Scheduler, problem: Problem, budget: Budget) -> Result:
+    """What a rule gives, from every side."""
+    keep_time()
+    result = rule(problem, budget)
+    if result.plan is not None:
+        checked(problem, result.plan)
+    return result
+
+
+def _not_run(name: str) -> Result:
+    return Result(name, Status.FEASIBLE, None, None, 0, 0.0, NOT_RUN)

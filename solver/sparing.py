@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Result, Status
+from ooc_solve.solver.deadline import left_s
 
 Search = Callable[[Problem, Budget], Result]
 """Plans for a problem that is judged by latency."""
@@ -38,7 +39,7 @@ def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -
         return Result("cp-sat", Status.INFEASIBLE, None, None, 0, time.monotonic() - begun)
     most = least + problem.note_bytes  # the bound does not know of notes
     result = _within(problem, most, search, _share(budget, FIRST_SHARE))
-    if result.plan is None:
+    if result.plan is None and left_s() > 0:
         result = _between(problem, most, search, budget, begun)
     seconds = time.monotonic() - begun
     if result.plan is None:
@@ -52,7 +53,7 @@ def _between(problem: Problem, failed: int, search: Search, budget: Budget, begu
     """Search at budgets above one that failed: first without any, then ever closer."""
     best = _within(problem, None, search, _share(budget, (1 - FIRST_SHARE) / 2))
     for _ in range(STEPS):
-        left = budget.time_limit_s - (time.monotonic() - begun)
+        left = min(budget.time_limit_s - (time.monotonic() - begun), left_s())
         if best.plan is None or best.plan.figures.bytes_written <= failed + 1 or left <= 0 or best.reason:
             break  # a reason is given by searches that were interrupted
         middle = (failed + best.plan.figures.bytes_written) // 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ooc_solve.models.vocabulary import Schedule, Streams, Task, TaskGraph, Touch
 from ooc_solve.solver.clock import Clock
+from ooc_solve.solver.deadline import keep_time
 
 Span = tuple[str, int, int]
 """Space (``"sram"`` or the name of a region), first byte, end."""
@@ -77,6 +78,7 @@ def ordered_conflicts(
     history: dict[str, _History] = {}
     found: list[set[int]] = [set() for _ in graph.tasks]
     for index in sequence:
+        keep_time()
         reads, writes = accesses(graph, graph.tasks[index], address)
         for space, low, high in reads:
             for piece in history.setdefault(space, _History()).between(low, high):

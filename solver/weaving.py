@@ -16,6 +16,7 @@ from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, Schedule, TaskGraph, TaskKind
 from ooc_solve.solver.clock import Clock
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.placement import Use, buffer_uses, kept_addresses
 
 
@@ -98,6 +99,7 @@ class Loom:
     def run(self) -> Schedule | None:
         """Let the clock run until everything is done, or nothing can start any more."""
         while True:
+            keep_time()
             while self._start_step() | self._start_transfers():
                 pass
             ended = self.clock.end()

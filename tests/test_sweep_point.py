@@ -64,7 +64,7 @@ def test_a_worse_plan_for_less_sram_is_not(less: Known) -> None:
 
 def test_too_little_sram_is_a_row_with_the_least() -> None:
     """A point that nothing fits says why, and names the least SRAM, which then works."""
-    found = solve_point(replace(SERIAL, sram_bytes=2000)).row
+    found = solve_point(replace(SERIAL, sram_bytes=2000, budget=Budget(20.0, 1, 1))).row
     assert (found.status, found.value, found.plan_hash) == ("infeasible", None, None)
     assert found.min_sram_bytes is not None
     assert str(found.min_sram_bytes) in (found.reason or "")

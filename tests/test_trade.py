@@ -8,9 +8,13 @@ from dataclasses import replace
 import pytest
 
 from ooc_solve.api import Comparison, load, problem_of, target
-from ooc_solve.models.vocabulary import Budget, Plan, Result, Status
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Result, Selection, Status
 from ooc_solve.quantities import LatencyBudget
+from ooc_solve.solver.expansion import expand
+from ooc_solve.solver.figures import written_bytes
 from ooc_solve.solver.pareto import Point
+from ooc_solve.solver.selection import Aim, SelectionModel, build_space
 from ooc_solve.solver.solve import cp_sat
 from ooc_solve.trade import (
     before_and_after,
@@ -58,6 +62,10 @@ def test_before_and_after_tell_both_lifetimes(comparison: Comparison) -> None:
     words = before_and_after(comparison.problem, lasting, fast)
     assert words is not None
     assert re.search(r"Before.* 5\.00 ms.* 10 years.*After.* 6\.00 ms.* 1,000 years", words)
+    assert "writes no more" not in words
+    same = before_and_after(comparison.problem, fast, fast)
+    assert same is not None
+    assert "The fastest plan writes no more than the plan chosen" in same
     assert before_and_after(comparison.problem, lasting, None) is None
 
 
@@ -94,21 +102,41 @@ def test_the_page_shows_the_front(comparison: Comparison, points: tuple[Point, .
     assert "front of latency, energy and wear" not in page(*given)
 
 
-def fused_operators(plan: Plan) -> int:
-    """Operators of the first fused stage, 0 without one among the first stages."""
-    stages = plan.selection.stages[:4]
-    return max((len(stage) for stage in stages if len(stage) > 1), default=0)
+TIGHT_BYTES = 100_000
+"""A write budget under which MobileNetV2-224 may hardly spill at 128 KiB."""
+
+
+def little_sram() -> Problem:
+    """MobileNetV2-224 on an SD card with 128 KiB of SRAM: the fastest plan spills a megabyte."""
+    return problem_of(load("zoo:mobilenet_v2_224"), target("f746-sd"), 128 * 1024)
+
+
+def test_the_selection_fuses_early_blocks_where_it_may_hardly_write() -> None:
+    """The fastest selection spills more than the budget; the fastest within it fuses more operators, and is slower."""
+    space = build_space(little_sram())
+    tight = replace(space, problem=replace(space.problem, write_budget_bytes=TIGHT_BYTES))
+    free, within = (
+        SelectionModel(one).solve(Aim.LAYER_OVERLAP, Budget(60.0, 1, 1)) for one in (space, tight)
+    )
+    assert free.status is within.status is Status.OPTIMAL
+    assert free.selection is not None
+    assert within.selection is not None
+    assert longest_stage(within.selection) > longest_stage(free.selection)
+    assert within.value > free.value
+    assert written_bytes(tight.problem, expand(tight.problem, within.selection)) <= TIGHT_BYTES
+    assert written_bytes(space.problem, expand(space.problem, free.selection)) > 5 * TIGHT_BYTES
+
+
+def longest_stage(selection: Selection) -> int:
+    """Most operators that are fused among the first stages."""
+    return max(len(stage) for stage in selection.stages[:4])
 
 
 @pytest.mark.slow
 def test_a_tight_write_budget_fuses_the_early_blocks() -> None:
-    """MobileNetV2-224 on an SD card spills less and fuses its first blocks when it may write a tenth."""
-    problem = problem_of(load("zoo:mobilenet_v2_224"), target("f746-sd"))
-    free = cp_sat(problem, Budget(240.0, 1, 1))
-    assert free.plan is not None
-    budget = free.plan.figures.bytes_written // 10
-    tight = cp_sat(replace(problem, write_budget_bytes=budget), Budget(240.0, 1, 1))
+    """The plan for MobileNetV2-224 on an SD card fuses its first blocks where it may write 100 kB."""
+    tight = cp_sat(replace(little_sram(), write_budget_bytes=TIGHT_BYTES), Budget(60.0, 1, 1))
     assert tight.plan is not None
     assert tight.status in (Status.OPTIMAL, Status.FEASIBLE)
-    assert tight.plan.figures.bytes_written <= budget
-    assert fused_operators(tight.plan) > fused_operators(free.plan)
+    assert tight.plan.figures.bytes_written <= TIGHT_BYTES
+    assert longest_stage(tight.plan.selection) >= 6

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ooc_solve.models.patches import covered
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
@@ -28,6 +29,7 @@ from ooc_solve.models.vocabulary import (
     Tiling,
     Window,
 )
+from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.options import KEPT, Option, pareto, sizes, stored_bytes
@@ -303,3 +305,13 @@ def test_the_largest_buffer_counts_only_with_several_banks() -> None:
     bad = Option((tiling,), (KEPT,), KEPT, 6, 6, 6, 6, (("io", 6),), 6, 6, 6, 6, 6, 4)
     assert pareto([bad, good]) == [good]
     assert pareto([bad, good], several_banks=True) == [good, bad]
+
+
+def test_every_fused_option_can_be_carried_out() -> None:
+    """Patches of each stage that is offered hold what is read of them, wherever in a long chain it begins."""
+    problem = Problem(zoo_network("mobilenet_v1_025_96"), load_target("f746-sd"), 48 * 1024, IoPlace.STORAGE)
+    space = build_space(problem)
+    fused = [(first, o) for first, options in enumerate(space.options) for o in options if o.operators > 1]
+    assert any(tiling.ring_rows for _, option in fused for tiling in option.tilings)
+    for first, option in fused:
+        assert covered(problem.network, range(first, first + option.operators), option.tilings)

@@ -1,0 +1,183 @@
+"""Latency, energy and wear: a plan with its bound for each, over networks and targets.
+
+    python benchmarks/objectives.py --time-limit 30 --results benchmarks/OBJECTIVES.md
+    python benchmarks/objectives.py --networks ds_cnn --targets f746-sd --rows rows.json
+
+The plans of the three objectives are candidates for one another, so the one of least energy takes no more
+energy than the fastest, and the one of least wear writes no more than both. Every plan is validated, its
+figures too, before it gets a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ortools
+
+from ooc_solve import __version__
+from ooc_solve.api import load, problem_of, target
+from ooc_solve.models.vocabulary import Budget, Objective
+from ooc_solve.solver.solve import three_objectives
+from ooc_solve.solver.validate import validate
+
+NETWORKS = (
+    "autoencoder",
+    "ds_cnn",
+    "mobilenet_v1_025_96",
+    "resnet8",
+    "mobilenet_v2_224",
+    "alexnet_224",
+    "vgg16_224",
+)
+TARGETS = ("f746-sd", "u585-octal", "nrf52840-nor")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One objective of one network on one target; figures are ``None`` where there is no plan.
+
+    ``value`` and ``bound`` are in the unit of the objective: ns, nJ or bytes; ``seconds`` what the search took.
+    """
+
+    network: str
+    target: str
+    objective: str
+    status: str
+    latency_ns: int | None
+    energy_nj: int | None
+    bytes_written: int | None
+    lifetime_years: float | None
+    value: int | None
+    bound: int
+    seconds: float
+    reason: str
+
+
+def rows_of(network: str, target_name: str, budget: Budget) -> list[Row]:
+    """Solve a network on a target for every objective.
+
+    Raises
+    ------
+    SystemExit
+        If a plan is not valid, is worse than another one's in its own figure, or below a bound.
+    """
+    problem = problem_of(load(f"zoo:{network}"), target(target_name))
+    rows = []
+    for objective, result in three_objectives(problem, budget).items():
+        plan = result.plan
+        if plan is not None and (found := validate(problem, plan)):
+            raise SystemExit(f"{network} on {target_name}: {found[0].message}")
+        figures = None if plan is None else plan.figures
+        rows.append(
+            Row(
+                network, target_name, objective.value, result.status.value,
+                figures and figures.latency_ns, figures and figures.energy_nj,
+                figures and figures.bytes_written, figures and figures.lifetime_years,
+                result.objective, result.bound, round(result.seconds, 1), result.reason,
+            )
+        )  # fmt: skip
+    _compared(rows)
+    return rows
+
+
+def _compared(rows: Sequence[Row]) -> None:
+    for row in rows:
+        others = [asdict(other)[FIGURES[row.objective]] for other in rows]
+        if row.value is not None and (
+            row.value > min(v for v in others if v is not None) or row.value < row.bound
+        ):
+            raise SystemExit(f"{row.network} on {row.target}: {row.objective} is not what it claims to be")
+
+
+FIGURES = {
+    Objective.LATENCY.value: "latency_ns",
+    Objective.ENERGY.value: "energy_nj",
+    Objective.WEAR.value: "bytes_written",
+}
+"""The figure that each objective minimises."""
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a table in Markdown."""
+    lines = [
+        "| network | target | objective | ms | mJ | KiB written | years | bound | gap |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+        *map(_line, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    head = f"| {row.network} | {row.target} | {row.objective} |"
+    if row.value is None or row.latency_ns is None or row.energy_nj is None or row.bytes_written is None:
+        return f"{head} {row.reason or 'no plan'} | | | | | |"
+    years = "-" if row.lifetime_years is None else f"{row.lifetime_years:,.0f}"
+    scale, unit = (
+        (1024, "KiB") if row.objective == "wear" else (1e6, "ms" if row.objective == "latency" else "mJ")
+    )
+    gap = (row.value - row.bound) / row.value if row.value else 0.0
+    return (
+        f"{head} {row.latency_ns / 1e6:,.2f} | {row.energy_nj / 1e6:,.3f} | {row.bytes_written / 1024:,.1f} | {years} "
+        f"| {row.bound / scale:,.2f} {unit} | {gap:.2%} |"
+    )
+
+
+def page(rows: Sequence[Row], budget: Budget, clock: str) -> str:
+    """The file of results."""
+    return f"""# Objectives
+
+Written by `python benchmarks/objectives.py --results benchmarks/OBJECTIVES.md`; not to be edited. All figures are of the cost model, not measured. *Years* at 1,000 inferences a day; `-`: nothing is written, or the part does not wear. *Bound*: no plan of the option space is below it.
+
+{table(rows)}
+At most {budget.time_limit_s:g} s of {clock} for each objective, {budget.workers} threads, seed {budget.seed}; {platform.system()}, Python {platform.python_version()}, ooc-solve {__version__}, OR-Tools {ortools.__version__}.
+"""
+
+
+def main() -> None:
+    """Solve everything that was asked for, print the table, and keep it where that was asked for."""
+    options = parser().parse_args()
+    budget = Budget(options.time_limit, 1, options.seed)
+    if options.cpu_clock:
+        time.monotonic = time.process_time  # all deadlines are taken from it
+    known = [Row(**row) for row in json.loads(options.rows.read_text())] if _exists(options.rows) else []
+    rows: list[Row] = []
+    for network in options.networks.split(","):
+        for name in options.targets.split(","):
+            kept = [row for row in known if (row.network, row.target) == (network, name)]
+            rows += kept or rows_of(network, name, budget)
+            if options.rows is not None and not kept:
+                known += rows[-len(Objective) :]
+                options.rows.write_text(json.dumps([asdict(row) for row in known], indent=1) + "\n")
+    print(table(rows), end="")
+    if options.results is not None:
+        clock = "the processor" if options.cpu_clock else "the clock"
+        options.results.write_text(page(rows, budget, clock), encoding="utf-8")
+
+
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made.add_argument("--networks", default=",".join(NETWORKS))
+    made.add_argument("--targets", default=",".join(TARGETS))
+    made.add_argument("--time-limit", type=float, default=30.0, metavar="S", help="for each objective (30)")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument(
+        "--cpu-clock", action="store_true", help="limit CPU time, where the machine does other work"
+    )
+    made.add_argument("--rows", type=Path, help="keep rows here, and take those that are there already")
+    made.add_argument("--results", type=Path, help="write the table here, as a page")
+    return made
+
+
+if __name__ == "__main__":
+    main()
