@@ -169,6 +169,10 @@ class Function(Enum):
     HARD_SWISH = 12  # x * (x * a + b limited to [0, 1])
     ELU = 13  # x, below 0 a * (exp(x) - 1)
     ABS = 14
+    SQRT = 15
+    LOG = 16
+    SOFTPLUS = 17  # log(1 + exp(x))
+    MISH = 18  # x * tanh(log(1 + exp(x)))
 
 
 CHEAP = frozenset(
@@ -177,7 +181,7 @@ CHEAP = frozenset(
         *(Function.HARD_SIGMOID, Function.HARD_SWISH),
     }
 )
-"""Functions without an exponential."""
+"""Functions without an exponential, a logarithm or a root."""
 
 UNLIMITED = (-(1 << 15), (1 << 15) - 1)
 """The clamp of float32 outputs that have no limits: these two bounds limit nothing."""
