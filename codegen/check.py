@@ -39,6 +39,7 @@ from ooc_solve.codegen.tables import (
     RESIDENT,
     STREAMED,
     BindingRow,
+    PackingRow,
     Tables,
 )
 from ooc_solve.models.vocabulary import Footprint, RegionName
@@ -337,6 +338,9 @@ class _Checker:
             self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
         if not move.store or move.region not in (IMAGE, INPUT):
             target[...] = source
+        for spread in self.touched.get(at, ())[2:]:  # packed weights
+            packing = self.tables.packings[self.tables.stream[at[0]].commands[at[1]].word[1]]
+            memory.unpack(spread, move.offset, packing)
 
 
 def required_counts(tables: Tables, stream: int) -> list[tuple[int, ...]]:
@@ -424,8 +428,8 @@ class _History:
 class _Memory:
     """A label per byte of SRAM and of every region.
 
-    Labels are numbered through: bytes of the image from 1, then each tensor densely, then
-    partial sums as they appear.
+    Labels are numbered through: bytes of the image from 1, then each tensor densely, then weights that
+    were packed in the image, two per byte of it, then partial sums as they appear.
     """
 
     def __init__(self, tables: Tables, records: set[int]) -> None:
@@ -435,6 +439,9 @@ class _Memory:
         for tensor in tables.tensors:
             self.tensor_start.append(self.free)
             self.free += tensor.size_bytes
+        self.halves = self.free
+        self.free += 2 * tables.region[IMAGE].bytes
+        self.packings: dict[int, PackingRow] = {}  # by the label of the first byte of a record
         self.sums: dict[tuple[int, ...], int] = {}
         self.records: dict[tuple[int, ...], int] = {}
         self.owners: dict[int, tuple[int, ...]] = {}
@@ -480,6 +487,22 @@ class _Memory:
         else:
             view[...] = self.positions(content.dense, self.tensor_start[content.key[0]]).reshape(view.shape)
 
+    def unpack(self, spread: Access, offset: int, packing: PackingRow) -> None:
+        """Label the weights of a record of the image once they are spread."""
+        self.packings[1 + offset] = packing
+        self.view(spread)[...] = self._record(1 + offset, packing.end, packing.start)
+
+    def _record(self, start: int, size: int, head: int) -> Labels:
+        """Labels of a record as a kernel finds it: of another size than its packed weights mean, none that there are."""
+        packing = self.packings.get(start, PackingRow(size, 0))
+        plain = self.positions(Footprint(0, packing.start), start)
+        if not packing.weights:
+            return plain
+        halves = self.positions(Footprint(0, packing.weights), self.halves + 2 * (start - 1))
+        labels: Labels = np.concatenate([plain, halves])
+        fits = (packing.start, packing.end) == (head, size)
+        return labels if fits else np.zeros(size, self.form)
+
     def labels(self, access: Access, found: Labels) -> Labels | None:
         """What an access must find, flat; None if there is no such data."""
         content = access.content
@@ -492,10 +515,14 @@ class _Memory:
                 return None
             start = self.sums[content.key]
         else:
-            start = self.records.setdefault(content.key, int(found[0]))
+            first = int(found[0])
+            if self.halves <= first < self.halves + 2 * self.sizes[IMAGE]:
+                first = 1 + (first - self.halves) // 2
+            start = self.records.setdefault(content.key, first)
             foreign = self.owners.setdefault(start, content.key) != content.key
             if foreign or start - 1 not in self.record_starts:
                 return None
+            return self._record(start, content.dense.run, content.head)
         return self.positions(content.dense, start).reshape(-1)
 
     def positions(self, f: Footprint, start: int) -> Labels:

@@ -20,6 +20,7 @@ from ooc_solve.codegen.tables import (
     BindingRow,
     CutRow,
     OperandRow,
+    PackingRow,
     RegionRow,
     ShapeRow,
     StageRow,
@@ -220,6 +221,11 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield ""
     yield '#include "ooc.h"'
     yield ""
+    if tables.packings:
+        yield "#ifndef OOC_PACKED"
+        yield '#error "this model has weights of four bits: compile it and the runtime with -DOOC_PACKED"'
+        yield "#endif"
+        yield ""
     if computes_in_floats(tables):
         yield "#ifndef OOC_FLOATS"
         yield '#error "this model computes in float32: compile it and the runtime with -DOOC_FLOATS"'
@@ -233,6 +239,7 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     stages = (_stage(row, op.name) for row, op in zip(tables.stages, network.ops, strict=True))
     yield from _array("ooc_stage", f"{word}_stages", stages)
     yield from _array("ooc_shape", f"{word}_shapes", map(_shape_row, tables.shapes))
+    yield from _array("ooc_packing", f"{word}_packings", map(_packing, tables.packings))
     yield from _array("ooc_axis", f"{word}_axes", map(_axis, tables.axes))
     yield from _array("ooc_binding", f"{word}_bindings", map(_binding, tables.bindings))
     if tables.sealing is not None:
@@ -287,6 +294,10 @@ def _stage(row: StageRow, name: str) -> str:
 
 def _shape_row(row: ShapeRow) -> str:
     return f"{{{row.bytes}u, {row.pitch}u, {row.segments}, 0}}"
+
+
+def _packing(row: PackingRow) -> str:
+    return f"{{{row.start}u, {row.weights}u}}"
 
 
 def _axis(row: AxisRow) -> str:
@@ -351,11 +362,15 @@ def _model(tables: Tables, word: str) -> Iterator[str]:
         rows = getattr(tables, part)
         counts.append(len(rows))
         yield f"    {f'{word}_{part}' if rows else 'NULL'},"
-    yield f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}{',' if tables.sealing else ''}"
+    more = tables.sealing or tables.packings
+    yield f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}{',' if more else ''}"
     if tables.sealing is not None:
         sealed = tables.sealing.sealed
         yield f"    {tables.sealing.cipher}, 0, {len(sealed)}, {f'{word}_sealed' if sealed else 'NULL'},"
-        yield f"    {_region(tables.sealing.journal)} /* journal */"
+        comma = "," if tables.packings else ""
+        yield f"    {_region(tables.sealing.journal)}{comma} /* journal */"
+    if tables.packings:
+        yield f"    {word}_packings"
     yield "};"
 
 

@@ -86,6 +86,7 @@ def _known(tables: Tables) -> str:
         ("OOC_ONE_BANK", len(tables.bank_bytes) == 1),
         ("OOC_FLOATS", computes_in_floats(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
+        ("OOC_PACKED", bool(tables.packings)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)
 

@@ -109,7 +109,8 @@ def _dequantize(given: Operands, node: Node) -> Value:
         axis = int(node.attributes.get("axis", 1))
         axis = axis % value.array.ndim if value.array.ndim > 1 else 0
         constant = given.constant(node, 0, axis)
-        return replace(constant, array=array, zero_point=unpacked(constant.zero_point))
+        four = array is not value.array
+        return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
     if not isinstance(value, View):
         raise InputError(f"{node}: its input must be quantised integers.")
     scale = given.scale(node, 1, np.dtype(np.uint8 if value.offset else np.int8))

@@ -220,7 +220,9 @@ def convolution(
     else:
         kind, stored = OpKind.CONV, values.transpose(0, 2, 3, 1)
     template = Op(
-        node.name, kind, (spatial.tensor,), "", window, groups, weights=np.ascontiguousarray(stored)
+        *(node.name, kind, (spatial.tensor,), "", window, groups),
+        weights=np.ascontiguousarray(stored),
+        packed=weights.four_bits and fits_four_bits(stored),
     )
     taps = values.reshape(outputs, -1)
     return _weighted(
@@ -263,6 +265,7 @@ def transposed_convolution(
         window,
         groups,
         weights=np.ascontiguousarray(stored),
+        packed=weights.four_bits and fits_four_bits(stored),
     )
     scales = weights.scales(node, 1)
     scales = np.tile(scales, groups) if scales.size > 1 else scales
@@ -302,7 +305,11 @@ def fully_connected(
     else:
         tensor, size = _row_tensor(draft, node, source, rows, inputs, outputs)
         window, kernel = POINT, values.T.reshape(outputs, 1, 1, inputs)
-    template = Op(node.name, OpKind.CONV, (tensor,), "", window, weights=np.ascontiguousarray(kernel))
+    template = Op(
+        *(node.name, OpKind.CONV, (tensor,), "", window),
+        weights=np.ascontiguousarray(kernel),
+        packed=weights.four_bits and fits_four_bits(kernel),
+    )
     index = sequential((*source.shape[:-1], outputs))
     return _weighted(draft, template, size, index, scale, weights.scales(node, 1), values.T, bias, node)
 
@@ -315,6 +322,11 @@ def _row_tensor(
         return source.tensor, (height, width, outputs)
     order = source.index.reshape(rows, 1, inputs)
     return draft.stored_as(source, order, node.name), (rows, 1, outputs)
+
+
+def fits_four_bits(values: Array) -> bool:
+    """Whether integers can be stored with four bits each."""
+    return bool(values.min() >= -8 and values.max() <= 7)
 
 
 def _weighted(
@@ -356,7 +368,8 @@ def _weighted(
         """Fold a factor and an addend per channel into weights and bias; a factor of 0 leaves the addend."""
         size_of_factor = np.where(factor == 0, np.float32(1), np.abs(factor)).astype(np.float32)
         signs = np.sign(factor).astype(np.int8)
-        folded = replace(template, weights=_times(template, signs))
+        negated = _times(template, signs)
+        folded = replace(template, weights=negated, packed=template.packed and fits_four_bits(negated))
         real = steps * (product.astype(np.float64) * factor) + addend
         sums = Constant(real.astype(np.float32))
         scales = weight_scales * size_of_factor

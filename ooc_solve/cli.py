@@ -41,7 +41,7 @@ from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
-from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
+from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -291,6 +291,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.json is not None:
         facts = report(problem, results, history.steps)
         facts |= trade_facts(problem, chosen, reference, points)
+        if quantized is not None:
+            facts["quantization"] = change_facts(quantized, options.quantize)
         write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
         write_pictures(options, problem, results, history.steps, points, advice)

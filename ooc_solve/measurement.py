@@ -28,6 +28,7 @@ from ooc_solve.models.vocabulary import (
     Task,
     TaskKind,
     Tensor,
+    Transfer,
 )
 from ooc_solve.solver.clock import interrupted
 from ooc_solve.solver.streams import earliest_times
@@ -148,10 +149,11 @@ def _events(path: Path) -> Iterator[Event]:
 def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> list[KernelSample]:
     """Cycles of each kernel call, with what the runtime did before it since the last event.
 
-    What checking records took is left out, at so many cycles per byte.
+    What checking records took is left out, at so many cycles per byte, and what unpacking their weights took.
     """
-    clock_hz, samples = measured.problem.target.board.clock_hz, []
-    records = checked_bytes(measured.plan)
+    target, samples = measured.problem.target, []
+    clock_hz, records = target.board.clock_hz, checked_bytes(measured.plan)
+    packed = packed_weights(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         if task.kind is TaskKind.COMPUTE:
@@ -162,6 +164,7 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
             work = geometry.exact_work(geometry.index(task.tile))
             cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
             cycles -= cycles_per_checked_byte * records[task.index]
+            cycles -= target.runtime.cycles_per_unpacked_weight * packed[task.index]
             samples.append(
                 KernelSample(f"{work.kind} {task.stage}, {measured.problem.network.name}", work, cycles)
             )
@@ -171,13 +174,14 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
 def request_samples(measured: Measurement) -> list[RequestSample]:
     """Cycles the CPU spent on each transfer that nothing came between, and before each kernel."""
     target, samples = measured.problem.target, []
-    records = checked_bytes(measured.plan)
+    records, packed = checked_bytes(measured.plan), packed_weights(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         transfer = task.transfer
         label = f"{measured.problem.network.name}: {task.kind.value} {task.index}"
         if transfer is None:
             cycles = (start.ns - before.ns) * target.board.clock_hz / NS_PER_S
+            cycles -= target.runtime.cycles_per_unpacked_weight * packed[task.index]
             samples.append(RequestSample(label, 0, records[task.index], cycles, kernels=1))
         else:
             handling = handling_ns(target, transfer.size_bytes, transfer.segments)
@@ -193,16 +197,26 @@ def checked_bytes(plan: Plan) -> tuple[int, ...]:
     They are those among all commands that it waits for, and that no kernel before waited for: on a channel the
     record of a later kernel may come first, and is then checked early.
     """
+    return tuple(sum(move.size_bytes for move in moves) for moves in _checked_moves(plan))
+
+
+def packed_weights(plan: Plan) -> tuple[int, ...]:
+    """Per task, the weights of four bits in these records."""
+    return tuple(sum(move.packed_weights for move in moves) for moves in _checked_moves(plan))
+
+
+def _checked_moves(plan: Plan) -> list[list[Transfer]]:
     order = plan.streams.order
-    seen, found = [0] * len(order), [0] * len(plan.graph.tasks)
+    seen: list[int] = [0] * len(order)
+    found: list[list[Transfer]] = [[] for _ in plan.graph.tasks]
     for position, index in enumerate(order[0]):
         if plan.graph.tasks[index].kind is TaskKind.COMPUTE:
             needs = plan.streams.required[index] if len(order) > 1 else (position,)
             for stream in range(min(1, len(order) - 1), len(order)):
                 moves = [plan.graph.tasks[k].transfer for k in order[stream][seen[stream] : needs[stream]]]
-                found[index] += sum(move.size_bytes for move in moves if move is not None and move.checked)
+                found[index] += [move for move in moves if move is not None and move.checked]
                 seen[stream] = max(seen[stream], needs[stream])
-    return tuple(found)
+    return found
 
 
 def record_bytes(plan: Plan) -> tuple[int, ...]:

@@ -196,7 +196,7 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
         )
         for t in (network.tensors[name] for name in (*op.inputs, op.output))
     )
-    weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
+    weights = None if op.weights is None else (op.weights.shape, op.weight_bytes, op.packed)
     return op.kind, op.window, op.groups, op.places, weights, tensors
 
 

@@ -23,7 +23,7 @@
  * state must not be used by two threads at the same time, and by an interrupt only
  * through ooc_advance.
  *
- * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL; ooc_check.c and
+ * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL, ooc_unpack.c with OOC_PACKED; ooc_check.c and
  * ooc_command_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.

@@ -16,6 +16,8 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_PACKED           models may have weights of four bits: ooc_unpack.c, and a member of structs.
+ *                      Emitted tables say when they need it, and the emitted Makefile defines it then.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they
@@ -49,6 +51,7 @@
 /* #define OOC_NO_TAIL_CHECK */
 /* #define OOC_NO_TABLE_CHECK */
 /* #define OOC_FLOATS */
+/* #define OOC_PACKED */
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS
