@@ -446,6 +446,79 @@ def _in_parts(numbers: NDArray[np.int64], parts: int) -> Constant | QuantizedCon
     return QuantizedConstant(numbers.astype(np.int8), scale, np.zeros(1, np.int8), 0)
 
 
+# ------------------------------------------------------------- products of activations
+
+
+def matrix_product(parts: Parts) -> None:
+    """``a @ b`` of two activations: all products of elements, and their means times how many there are.
+
+    ``[rows, depth]`` times ``[depth, columns]`` has ``rows * depth * columns`` products between; batches, which are
+    heads of attention mostly, come one after the other.
+    """
+    a, b = parts.node.inputs[:2]
+    left, right = parts.shape(0), parts.shape(1)
+    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
+        raise InputError(f"{parts.node}: its inputs must be matrices that fit (got {left} and {right}).")
+    rows, depth, columns = left[-2], left[-1], right[-1]
+    batch = np.broadcast_shapes(left[:-2], right[:-2])
+    count = int(np.prod(batch))
+    if count > _LARGEST_CONCAT or {int(np.prod(left[:-2])), int(np.prod(right[:-2]))} - {1, count}:
+        raise InputError(
+            f"{parts.node}: must have one batch of matrices, or at most {_LARGEST_CONCAT} (got {left} and {right})."
+        )
+    results = []
+    for number in range(count):
+        one = _matrix(parts, a, left, number, (rows, depth, 1))
+        other = _matrix(parts, b, right, number, (1, depth, columns))
+        wide = parts.add("Expand", one, parts.integers(rows, depth, columns))
+        mean = parts.add("ReduceMean", parts.add("Mul", wide, other), axes=[1], keepdims=0)
+        results.append(parts.add("Reshape", mean, parts.integers(1, rows, columns)))
+    joined = results[0] if count == 1 else parts.add("Concat", *results, axis=0)
+    total = parts.add("Mul", joined, parts.constant(depth))
+    parts.add("Reshape", total, parts.integers(*batch, rows, columns))
+
+
+def _matrix(parts: Parts, x: str, shape: tuple[int, ...], number: int, wanted: tuple[int, ...]) -> str:
+    """One matrix of a batch, or the only one, in another shape."""
+    count = int(np.prod(shape[:-2]))
+    if count > 1:
+        flat = parts.add("Reshape", x, parts.integers(count, *shape[-2:]))
+        x = _slice(parts, flat, 0, number, number + 1)
+    return parts.add("Reshape", x, parts.integers(*wanted))
+
+
+def of_constant_matrix(parts: Parts) -> None:
+    """``constant @ x`` as ``(x' @ constant')'``."""
+    array = parts.given.array(parts.node, 0)
+    rank = len(parts.shape(1))
+    if array is None or array.ndim != 2 or rank < 2:
+        raise InputError(f"{parts.node}: its constant must be a matrix, its input have at least two axes.")
+    turned = [*range(rank - 2), rank - 1, rank - 2]
+    x = parts.add("Transpose", parts.node.inputs[1], perm=turned)
+    product = parts.add("MatMul", x, parts.constant(np.ascontiguousarray(array.T)))
+    parts.add("Transpose", product, perm=turned)
+
+
+def gemm_of_activations(parts: Parts) -> None:
+    """Gemm whose second input is computed."""
+    a, b = (
+        parts.add("Transpose", name, perm=[1, 0]) if parts.node.attributes.get(key) else name
+        for name, key in zip(parts.node.inputs, ("transA", "transB"), strict=False)
+    )
+    x = parts.add("Mul", parts.add("MatMul", a, b), parts.constant(parts.number("alpha", 1)))
+    bias = parts.given.array(parts.node, 2)
+    if bias is not None:
+        parts.add("Add", x, parts.constant(bias.astype(np.float32) * np.float32(parts.number("beta", 1))))
+
+
+def quantized_product(parts: Parts) -> None:
+    """QLinearMatMul and QGemm of two activations: dequantised, multiplied and quantised again."""
+    names = parts.node.inputs
+    a, b = parts.add("DequantizeLinear", *names[:3]), parts.add("DequantizeLinear", *names[3:6])
+    product = parts.add("MatMul", a, b)
+    parts.add("QuantizeLinear", product, *names[6:8])
+
+
 # ---------------------------------------------------------- onnxruntime's fused operators
 
 

@@ -399,6 +399,8 @@ def _batch_normalization(given: Operands, node: Node) -> Value:
 
 
 def _gemm(given: Operands, node: Node) -> Value:
+    if not isinstance(given.operand(node, 1), Constant | QuantizedConstant):
+        return composites.read(given, node, composites.gemm_of_activations)[0]
     view, scale = given.dequantized(node)
     if scale is None:
         return floats.gemm(given, node, view)
@@ -418,6 +420,10 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 
 
 def _matmul(given: Operands, node: Node) -> Value:
+    left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
+    if not right:
+        recipe = composites.of_constant_matrix if left else composites.matrix_product
+        return composites.read(given, node, recipe)[0]
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
@@ -744,6 +750,8 @@ def _integer_bias(
 
 
 def _qlinear_matmul(given: Operands, node: Node) -> Value:
+    if isinstance(given.operand(node, 3), View):
+        return composites.read(given, node, composites.quantized_product)[0]
     view, scale = given.activation(node, 0)
     weights, output = given.constant(node, 3, 1), given.scale(node, 6)
     pending = operators.fully_connected(given.draft, node, view, scale, weights, None)
@@ -868,6 +876,7 @@ _TABLE = "of one tensor; a table of 256 bytes, exact"
 _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
+_PRODUCT = "of two activations in float32, rows x depth x columns elements between"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -918,8 +927,8 @@ HANDLERS: dict[str, Operator] = {
     "ConvTranspose": Operator(
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
-    "Gemm": Operator(_gemm, ("conv",), "constant int8 weights; alpha 1, beta 1, transA 0"),
-    "MatMul": Operator(_matmul, ("conv",), "constant int8 weights [in, out]"),
+    "Gemm": Operator(_gemm, ("conv",), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
+    "MatMul": Operator(_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -937,7 +946,7 @@ HANDLERS: dict[str, Operator] = {
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
-    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), "constant int8 weights [in, out]"),
+    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
     f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),

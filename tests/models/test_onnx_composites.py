@@ -81,6 +81,19 @@ CASES: dict[str, tuple[Step, ...]] = {
     "MeanVarianceNormalization": (("MeanVarianceNormalization", ("x",), {}),),
     "Min": (("Tanh", ("x",), {}), ("Elu", ("x",), {}), ("Min", ("x", "t0", "t1"), {})),
     "Min of a constant": (("Min", ("half", "x"), {}),),
+    "MatMul of activations": (
+        ("Transpose", ("x",), {"perm": (0, 1, 3, 2)}),
+        ("Mul", ("t0", "tiny"), {}),
+        ("MatMul", ("x", "t1"), {}),
+        ("Softmax", ("t2",), {}),
+        ("MatMul", ("t3", "x"), {}),
+    ),
+    "MatMul of a constant first": (("MatMul", ("seven", "x"), {}),),
+    "Gemm of activations": (
+        ("Flatten", ("x",), {"axis": 2}),
+        ("Tanh", ("t0",), {}),
+        ("Gemm", ("t0", "t1", "half"), {"transB": 1, "alpha": 0.02}),
+    ),
     "Mish": (("Mish", ("x",), {}),),
     "Mish written out": (("Softplus", ("x",), {}), ("Tanh", ("t0",), {}), ("Mul", ("x", "t1"), {})),
     "Pad by a number": (("Pad", ("x", "pads", "number"), {}),),
@@ -114,6 +127,7 @@ CASES: dict[str, tuple[Step, ...]] = {
 }  # fmt: skip
 CONSTANTS |= {
     "last": np.array([-1], np.int64),
+    "seven": RNG.normal(0, 0.3, (7, 9)).astype(np.float32),
     "rows": np.array([1, 54, 8], np.int64),
     "one_per_row": RNG.normal(0, 1, 1).astype(np.float32),
 }
