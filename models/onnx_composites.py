@@ -430,7 +430,8 @@ def linear_resize(parts: Parts, sizes: Sequence[int], transformation: str) -> No
     high, wide = taps[0], taps[1]
     kernel = np.tile(np.outer(high.weights, wide.weights), (shape[1], 1, 1, 1))
     weights = parts.constant(_in_parts(kernel, high.parts * wide.parts))
-    wider = parts.add("Pad", x, parts.integers(0, 0, 1, 1, 0, 0, 1, 1), mode="edge")
+    begin, end = zip(high.edges, wide.edges, strict=True)
+    wider = parts.add("Pad", x, parts.integers(0, 0, *begin, 0, 0, *end), mode="edge")
     parts.add(
         "ConvTranspose", wider, weights,
         strides=[high.factor, wide.factor], group=shape[1],

@@ -132,8 +132,9 @@ def _rearranged(given: Operands, node: Node, change: Callable[[Index], Index]) -
         return _seen_through(given, node, value, change)
     if isinstance(value, Real | Float32):
         return replace(value, view=_seen_through(given, node, value.view, change))
-    if isinstance(value, Pending):
-        return replace(value, index=change(value.index))
+    if isinstance(value, Pending):  # factors of bytes go by the channels of the operator alone
+        rescaled = value.rescaled if value.is_float else None
+        return replace(value, index=change(value.index), rescaled=rescaled)
     assert isinstance(value, QuantizedConstant)
     if value.scale.size > 1 or value.zero_point.size > 1:
         raise InputError(

@@ -7,6 +7,7 @@ channel go into the weights of the operator before, where nobody else reads its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def affine(
         if found[0] is not None and found[1] is not None:
             shape = (before.channels,)
             spread = [np.broadcast_to(part, shape).astype(np.float32) for part in found if part is not None]
-            return before.rescaled(spread[0], spread[1])
+            return replace(before.rescaled(spread[0], spread[1]), index=before.index)
     view, parameters = _parameters(given, node, _float_view(given, node, position), (factor, addend))
     return _applied(given, node, view, Function.AFFINE, parameters)
 

@@ -68,14 +68,16 @@ def scaled_size(size: int, scale: np.float32) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearTaps:
-    """One axis of a linear Resize by a whole factor, as a transposed convolution of an input with one more edge each side.
+    """One axis of a linear Resize by a whole factor, as a transposed convolution.
 
-    ``weights`` count ``parts`` of 1; ``before`` and ``after`` are what its result has too much.
+    Its input has ``edges`` more positions at both ends, which repeat the first and the last one. ``weights`` count
+    ``parts`` of 1; ``before`` and ``after`` are what the result has too much.
     """
 
     factor: int
     weights: NDArray[np.int64]
     parts: int
+    edges: tuple[int, int]
     before: int
     after: int
 
@@ -83,15 +85,20 @@ class LinearTaps:
 def linear_taps(size: int, count: int, transformation: str) -> LinearTaps | None:
     """Return the taps that enlarge an axis of ``size`` to ``count``, None where no whole factor does.
 
-    Output ``q`` lies at ``v = (q + 0.5) / factor + 0.5`` of the wider input, or at ``q / factor + 1`` if asymmetric, and
-    its neighbour ``j`` has the weight ``1 - |v - j|``, as far as that is above 0.
+    Output ``q`` lies at ``v = (q + 0.5) / factor - 0.5``, or at ``q / factor`` if asymmetric, and its neighbour ``j``
+    has the weight ``1 - |v - j|``, as far as that is above 0.
     """
     factor, rest = divmod(count, size)
     if rest or transformation not in ("half_pixel", "pytorch_half_pixel", "asymmetric"):
         return None
-    shift = 2 * factor if transformation == "asymmetric" else 1 + factor
-    offsets = np.arange(-2 * factor, factor)
+    half = transformation != "asymmetric" and factor > 1
+    edges = (int(half), int(factor > 1))
+    offsets = np.arange(
+        -2 * factor, 2 * factor
+    )  # of an output from the place of its neighbour, edge included
+    shift = 1 - factor + 2 * factor * edges[0] if half else 0
     weights = 2 * factor - np.abs(2 * offsets + shift)
     kept = offsets[weights > 0]
     before, taps = -int(kept[0]), weights[weights > 0]
-    return LinearTaps(factor, taps, 2 * factor, before, factor + len(taps) - before)
+    after = (sum(edges) - 1) * factor + len(taps) - before
+    return LinearTaps(factor, taps, 2 * factor, edges, before, after)

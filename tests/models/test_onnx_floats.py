@@ -385,6 +385,15 @@ def test_what_float32_has_no_kernel_for_is_named(tmp_path: Path) -> None:
     assert complaint(sketch, tmp_path).startswith("Pow 'Pow_0': its exponent must be one constant")
 
 
+def test_factors_go_into_an_operator_whose_result_was_turned(tmp_path: Path) -> None:
+    """What is folded into the operator before a Transpose keeps the shape that the Transpose gave it."""
+    sketch = Sketch()
+    turned = sketch.node("Transpose", sketch.node("Conv", "x", sketch.real(4, 6, 3, 3)), perm=(0, 3, 2, 1))
+    sketch.node("Mul", turned, sketch.real(1, 1, 1, 4))
+    network = agrees(sketch, tmp_path)
+    assert OpKind.LOOKUP not in kinds_of(network)
+
+
 def test_float32_meets_bytes(tmp_path: Path) -> None:
     """Where one input is float32 and the other is quantised, that one is dequantised."""
     sketch = Sketch()
