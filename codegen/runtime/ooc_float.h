@@ -24,7 +24,8 @@ enum ooc_function_kind {
     OOC_SQRT = 15,
     OOC_LOG = 16,
     OOC_SOFTPLUS = 17, /* log(1 + exp(x)) */
-    OOC_MISH = 18 /* x * tanh(log(1 + exp(x))) */
+    OOC_MISH = 18, /* x * tanh(log(1 + exp(x))) */
+    OOC_MOST_FUNCTION = OOC_MISH
 };
 
 float ooc_function(enum ooc_function_kind kind, float x, float a, float b);
