@@ -877,6 +877,7 @@ _TABLE = "of one tensor; a table of 256 bytes, exact"
 _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
+_FLOATS_OF_TWO = "two activations in float32"
 _PRODUCT = "of two activations in float32, rows x depth x columns elements between"
 _POOL = "one or two spatial axes; batch 1"
 
@@ -898,18 +899,21 @@ HANDLERS: dict[str, Operator] = {
     "Relu": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}"),
     "Clip": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}; constant bounds"),
     "Add": Operator(_arithmetic, ("add", "lookup"), f"{_PAIR}; behind Conv, Gemm, MatMul: its bias"),
-    "Sum": Operator(_arithmetic, ("add", "lookup"), f"two inputs; {_PAIR}"),
+    "Sum": Operator(_arithmetic, ("add", "lookup"), f"any number of inputs, float32 from three on; {_PAIR}"),
     "Mul": Operator(_arithmetic, ("multiply", "lookup"), _PAIR),
     "Sub": Operator(_arithmetic, ("add", "lookup"), _PAIR),
-    "Div": Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+    "Div": Operator(
+        _arithmetic, ("lookup", "multiply"), f"one input constant, of any shape; {_FLOATS_OF_TWO}"
+    ),
     "PRelu": Operator(_arithmetic, ("lookup",), "constant slope, of any shape"),
     "BatchNormalization": Operator(
         _batch_normalization, ("lookup",), "part of a Conv before it, or a table per channel"
     ),
     **dict.fromkeys(
-        ("Max", "Min", "Pow"),
-        Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+        ("Max", "Min"),
+        Operator(_arithmetic, ("lookup", "add"), f"one input constant, of any shape; {_FLOATS_OF_TWO}"),
     ),
+    "Pow": Operator(_arithmetic, ("lookup",), "one input constant; in float32 the exponents below"),
     "Shape": Operator(_shape, (), "constant"),
     "Cast": Operator(_cast, (), "dropped; to float32"),
     "Expand": Operator(_expand, ("move",), f"constant shape; {_MOVE}"),
@@ -938,12 +942,18 @@ HANDLERS: dict[str, Operator] = {
     "Softmax": Operator(_softmax, ("softmax",), "any axis; below opset 13 the axes from `axis` on"),
     "MaxPool": Operator(_max_pool, ("max_pool",), f"{_POOL}; no indices"),
     "GlobalMaxPool": Operator(_global_max, ("max_pool",), "one or two spatial axes; batch 1"),
-    "Pad": Operator(_pad, ("move",), f"constant or edge; constant pads, also negative; {_MOVE}"),
+    "Pad": Operator(_pad, ("move",), f"constant, edge or reflect; constant pads, also negative; {_MOVE}"),
     "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
     "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
     "Split": Operator(_split, ("move",), f"constant; {_MOVE}"),
-    "Resize": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
-    "Upsample": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
+    **dict.fromkeys(
+        ("Resize", "Upsample"),
+        Operator(
+            _resize,
+            ("move", "transposed"),
+            f"nearest, positions evenly apart; linear by whole factors of height and width; {_MOVE}",
+        ),
+    ),
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),

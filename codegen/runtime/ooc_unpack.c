@@ -12,14 +12,19 @@ static uint8_t number(uint32_t byte) {
 
 /* From the last pair to the first: each byte is read before what it holds is written over it, or behind it. */
 static void spread(uint8_t *weights, uint32_t count) {
+    uint8_t *to = weights + count;
     uint32_t pair = count / 2u;
     if (count % 2u != 0u) {
-        weights[count - 1u] = number(weights[pair]);
+        to--;
+        *to = number(weights[pair]);
     }
     while (pair > 0u) {
-        uint32_t both = weights[--pair];
-        weights[2u * pair] = number(both);
-        weights[2u * pair + 1u] = number(both >> 4);
+        uint32_t both;
+        pair--;
+        both = weights[pair];
+        to -= 2;
+        to[0] = number(both);
+        to[1] = number(both >> 4);
     }
 }
 
