@@ -550,6 +550,16 @@ def _fused(parts: Parts) -> None:
     _activated(parts, x)
 
 
+def _fused_matmul(parts: Parts) -> None:
+    """``alpha * a @ b``, either of which may be turned."""
+    sides = []
+    for position, key in enumerate(("transA", "transB")):
+        rank, name = len(parts.shape(position)), parts.node.inputs[position]
+        turned = [*range(rank - 2), rank - 1, rank - 2]
+        sides.append(parts.add("Transpose", name, perm=turned) if parts.node.attributes.get(key) else name)
+    parts.add("Mul", parts.add("MatMul", *sides), parts.constant(parts.number("alpha", 1)))
+
+
 def _bias_gelu(parts: Parts) -> None:
     parts.add("Gelu", parts.add("Add", *parts.node.inputs[:2]))
 
@@ -583,6 +593,7 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "com.microsoft.BiasGelu": (_bias_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
+    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "multiply", "average_pool", "lookup")),
     "com.microsoft.QuickGelu": (_quick_gelu, ("lookup",)),
     "com.microsoft.SkipLayerNormalization": (_skip_layer_normalization, _MEANS),
 }

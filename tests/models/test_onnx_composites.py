@@ -55,6 +55,11 @@ CASES: dict[str, tuple[Step, ...]] = {
         ("Flatten", ("x",), {"axis": 3}),
         ("FusedGemm", ("t0", "weights_t", "five"), {"activation": "LeakyRelu", "activation_alpha": 0.1, **OWN}),
     ),
+    "FusedMatMul": (("FusedMatMul", ("x", "weights_t"), {"alpha": 0.5, **OWN}),),
+    "FusedMatMul of activations": (
+        ("Tanh", ("x",), {}),
+        ("FusedMatMul", ("x", "t0"), {"transB": 1, "alpha": 0.1, **OWN}),
+    ),
     "Gather": (("Gather", ("x", "list"), {"axis": 1}),),
     "Gather of one": (("Gather", ("x", "one"), {"axis": 2}),),
     "GroupNormalization": (("GroupNormalization", ("x", "six", "six"), {"num_groups": 2}),),
