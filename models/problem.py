@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from fractions import Fraction
 
 from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.limits import NO_LIMITS, Limits
@@ -54,8 +55,9 @@ class Problem:
     """Everything a plan must satisfy.
 
     ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
-    ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound; ``limits`` the
-    other figures. Lifetimes are those at ``inferences_per_day``.
+    ``write_budget_bytes`` bounds the bytes programmed per run, None: no bound; ``limits`` the
+    other figures. A run is one inference, or as many as the network has frames. Lifetimes are those
+    at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
     which plans are right. 1: none are fused.
     """
@@ -94,21 +96,26 @@ class Problem:
         )
 
     @property
+    def runs_per_day(self) -> Fraction:
+        """How often the network runs; the decimal rate counts as it was written."""
+        return Fraction(str(self.inferences_per_day)) / self.network.frames
+
+    @property
     def most_written_bytes(self) -> int | None:
-        """Bytes that an inference may write: the budget, and what the least lifetime of a levelled part allows."""
+        """Bytes that a run may write: the budget, and what the least lifetime of a levelled part allows."""
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         allowed = [self.write_budget_bytes]
         if years is not None and is_levelled(storage):
-            allowed.append(most_stress(storage, years, self.inferences_per_day))
+            allowed.append(most_stress(storage, years, self.runs_per_day))
         return min((size for size in allowed if size is not None), default=None)
 
     @property
     def most_programs(self) -> int | None:
-        """Programs of one erase block that an inference may cost, None where blocks do not count."""
+        """Programs of one erase block that a run may cost, None where blocks do not count."""
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         if years is None or is_levelled(storage):
             return None
-        return most_stress(storage, years, self.inferences_per_day)
+        return most_stress(storage, years, self.runs_per_day)
 
     @property
     def state_bytes(self) -> int:

@@ -399,7 +399,7 @@ class Network:
 
     Every tensor is a network input or the output of exactly one operator. ``order`` says
     where each operator stands in the model's own list, ``base`` is the network that runs them
-    as listed; empty and None: this one does.
+    as listed; empty and None: this one does. One run makes as many inferences as it has ``frames``.
     """
 
     name: str
@@ -410,6 +410,7 @@ class Network:
     digest: str = ""
     order: tuple[int, ...] = ()
     base: Network | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         known = set(self.inputs)

@@ -210,8 +210,14 @@ def title(problem: Problem) -> str:
     """Network, target and options in one line."""
     return (
         f"{problem.network.name} on {problem.target.name}, {problem.sram_bytes / 1024:g} KiB SRAM, "
-        f"io {problem.io.value}, least {problem.objective.value}"
+        f"io {problem.io.value}, least {problem.objective.value}{run_words(problem)}"
     )
+
+
+def run_words(problem: Problem) -> str:
+    """What the figures are about, where that is more than one inference."""
+    frames = problem.network.frames
+    return f", a run of {frames} frames" if frames > 1 else ""
 
 
 def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
@@ -304,12 +310,17 @@ def slowdown(problem: Problem, plan: Plan) -> float | None:
     return plan.figures.latency_ns / bound if bound else None
 
 
+def written_each(problem: Problem, written_bytes: int) -> str:
+    """KiB that each inference of a run writes, for people."""
+    return kibibytes(written_bytes // problem.network.frames)
+
+
 def _life(problem: Problem, plan: Plan) -> str:
     """How long the storage lasts, or why it does not matter."""
     years, written = plan.figures.lifetime_years, plan.figures.bytes_written
     if written == 0:
         return "The storage does not wear: nothing is written."
-    each = f"{problem.inferences_per_day:,g} inferences a day, {kibibytes(written)} KiB written by each"
+    each = f"{problem.inferences_per_day:,g} inferences a day, {written_each(problem, written)} KiB written by each"
     if years is None:
         kind = problem.activation_store.storage.kind.upper()
         return f"The storage does not wear, as it is {kind} ({each})."
