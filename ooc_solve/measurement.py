@@ -221,14 +221,18 @@ def _checked_moves(plan: Plan) -> list[list[Transfer]]:
 
 def record_bytes(plan: Plan) -> tuple[int, ...]:
     """Per task, the bytes of the records that the cost model lets it check: it is the first that reads them."""
+    return tuple(sum(move.size_bytes for move in moves) for moves in _records_read_first(plan))
+
+
+def _records_read_first(plan: Plan) -> list[list[Transfer]]:
     checked: set[int] = set()
-    found = [0] * len(plan.graph.tasks)
+    found: list[list[Transfer]] = [[] for _ in plan.graph.tasks]
     for task in plan.graph.tasks:
         if task.kind is TaskKind.COMPUTE:
             loads = [plan.graph.tasks[load].transfer for load in set(task.after) - checked]
-            found[task.index] = sum(move.size_bytes for move in loads if move is not None and move.checked)
+            found[task.index] = [move for move in loads if move is not None and move.checked]
             checked |= set(task.after)
-    return tuple(found)
+    return found
 
 
 def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
@@ -265,13 +269,14 @@ def with_durations(measured: Measurement, target: Target) -> Plan:
     """The measured plan with the durations of another calibration of its target, kernels without interruptions."""
     problem, plan = measured.problem, measured.plan
     records = record_bytes(plan)
+    packed = [sum(move.packed_weights for move in moves) for moves in _records_read_first(plan)]
 
     def duration(task: Task) -> int:
         if task.transfer is None:
             op = problem.network.ops[task.stage]
             geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
             work = geometry.tile_work(geometry.index(task.tile))
-            return compute_ns(target, work) + check_ns(target, records[task.index])
+            return compute_ns(target, work) + check_ns(target, records[task.index], packed[task.index])
         figures = task.transfer.size_bytes, task.transfer.segments
         return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
 
