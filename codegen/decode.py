@@ -17,8 +17,10 @@ from ooc_solve.codegen.tables import (
     FLAG_STORE,
     FLAG_TABLE_PER_CHANNEL,
     FLAG_TRANSPOSED,
+    HOMES,
     KINDS,
     PATCH,
+    REGIONS,
     RESIDENT,
     STREAMED,
     CutRow,
@@ -185,7 +187,7 @@ def unpacked_access(tables: Tables, command: CommandRow, move: Move) -> tuple[Ac
     if not packing.weights:
         return ()
     stored = packing.start + (packing.weights + 1) // 2
-    checked = move.region == 0 and command.word[3] == FLAG_CHECKED
+    checked = REGIONS[move.region] in HOMES and command.word[3] == FLAG_CHECKED
     if not checked or move.segments > 1 or stored > move.size_bytes:
         raise DecodeError("only whole records of weights can be packed")
     return (Access(SRAM, move.sram, Footprint(move.sram, packing.end), True),)

@@ -177,16 +177,25 @@ class Problem:
         """Where spilled activations, input and output live."""
         return self.target.activations or self.target.weights
 
+    @property
+    def regions(self) -> tuple[RegionName, ...]:
+        """The regions that there are: an annex only where the target has a store for it."""
+        return tuple(name for name in RegionName if name is not RegionName.ANNEX or self.target.annex)
+
     def store_index(self, region: RegionName) -> int:
-        """Index into ``target.stores`` of the store that holds a region."""
-        store = self.target.weights if region is RegionName.IMAGE else self.activation_store
+        """Index into ``target.stores`` of the store that holds a region (one of `regions`)."""
+        if region is RegionName.IMAGE:
+            return 0
+        store = self.target.annex if region is RegionName.ANNEX else self.activation_store
+        if store is None:
+            raise ValueError(f"target '{self.target.name}' has no {region.value}")
         return self.target.stores.index(store)
 
     def granule_bytes(self, region: RegionName) -> int:
         """Alignment of transfers to and from a region."""
         store = self.target.stores[self.store_index(region)]
         sizes = [store.storage.read.granularity_bytes]
-        if region is not RegionName.IMAGE:
+        if region not in (RegionName.IMAGE, RegionName.ANNEX):
             sizes += [store.storage.write.granularity_bytes, store.storage.write.page_bytes or 1]
         return max(sizes)
 

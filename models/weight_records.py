@@ -13,7 +13,6 @@ from ooc_solve.models.cost import align_up, check_ns
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, TileIndex
-from ooc_solve.models.vocabulary import RegionName
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class WeightRecord:
 
 def weight_record(problem: Problem, geometry: StageGeometry, index: TileIndex) -> WeightRecord:
     """The record that a tile uses."""
-    granule = problem.granule_bytes(RegionName.IMAGE)
+    granule = problem.granule_bytes(geometry.tiling.weights_in)
     size = align_up(geometry.record_bytes(index) + trailer_bytes(problem.target), granule)
     room = problem.buffer_bytes(max(size, geometry.weight_bytes(index)))
     return WeightRecord(size, room, check_ns(problem.target, size, geometry.packed(index)[1]))

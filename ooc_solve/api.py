@@ -41,6 +41,7 @@ from ooc_solve.models.onnx_quantization import Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.roles import assigned
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -177,6 +178,7 @@ def problem_of(
     try:
         place = IoPlace(io) if io is not None else _usual_place(target)
         judged = Objective(objective)
+        target = assigned(target, judged)
         return Problem(network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day)
     except ValueError as error:
         raise InputError(f"Objectives and places of input and output have names ({error}).") from None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ooc_solve import __version__
+from ooc_solve import __version__, npu_use, storage_use
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
 from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.energy import Rates, nanojoules
@@ -26,6 +26,7 @@ from ooc_solve.progress import Step
 from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import in_core
 from ooc_solve.solver.least import least_sram
+from ooc_solve.storage_use import StoreUse, uses_of
 
 SCHEMA = "ooc-report/1"
 
@@ -137,6 +138,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
             for result in results
         ],
         "layers": [],
+        "stores": [],
         "convergence": [
             {"seconds": round(step.seconds, 3), "what": step.what, "best": step.best, "bound": step.bound}
             for step in steps
@@ -145,6 +147,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
     }
     if chosen.plan is not None:
         found["layers"] = [_layer(layer) for layer in layers_of(problem, chosen.plan)]
+        found["stores"] = [_store(use) for use in uses_of(problem, chosen.plan)]
         found["plan_hash"] = plan_hash(problem, chosen.plan)
     else:
         least = least_sram(problem)
@@ -170,6 +173,10 @@ def _figures(result: Result) -> dict[str, Any]:
         "tasks": len(result.plan.graph.tasks) if result.plan else None,
         "solve_seconds": round(result.seconds, 3),
     }
+
+
+def _store(use: StoreUse) -> dict[str, Any]:
+    return {name: getattr(use, name) for name in StoreUse.__slots__} | {"regions": dict(use.regions)}
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
@@ -279,6 +286,8 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
         _fit(problem, plan),
         _slowness(problem, plan),
         _life(problem, plan),
+        *storage_use.sentences(problem, plan),
+        *npu_use.sentences(problem, plan),
         *_sealing(problem, plan),
         f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
         "All times and energies are those of the board's cost model, not of a measurement.",

@@ -44,7 +44,7 @@ def figures_of(
 def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
     """What moves to and from each of ``target.stores``."""
     storage = [store.storage for store in problem.target.stores]
-    store_of = {region: problem.store_index(region) for region in RegionName}
+    store_of = {region: problem.store_index(region) for region in problem.regions}
     moved = [[0] * 5 for _ in storage]
     for task in graph.tasks:
         if task.transfer is not None:

@@ -47,7 +47,8 @@ int ooc_unpack_check(const struct ooc *o, const struct ooc_command *command) {
     packing += command->word[1];
     stored = (uint64_t)packing->start + (packing->weights + UINT64_C(1)) / 2u;
     end = (uint64_t)packing->start + packing->weights;
-    return command->word[2] == (uint16_t)OOC_REGION_IMAGE && command->word[3] == OOC_CHECKED
+    return (command->word[2] == (uint16_t)OOC_REGION_IMAGE || command->word[2] == (uint16_t)OOC_REGION_ANNEX)
+           && command->word[3] == OOC_CHECKED
            && shape->segments == 1u && stored < shape->bytes && end <= UINT32_MAX
            && ooc_address(o, (uint32_t)command->word[0] * model->unit, (uint32_t)end) != NULL;
 }
