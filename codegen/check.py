@@ -41,6 +41,7 @@ from ooc_solve.codegen.tables import (
     RESIDENT,
     STREAMED,
     BindingRow,
+    PackingRow,
     Tables,
     has_annex,
 )
@@ -388,6 +389,9 @@ class _Checker:
             self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
         if not move.store or move.region not in (*IMAGES, INPUT):
             target[...] = source
+        for spread in self.touched.get(at, ())[2:]:  # packed weights
+            packing = self.tables.packings[self.tables.stream[at[0]].commands[at[1]].word[1]]
+            memory.unpack(spread, move, packing)
 
 
 def _is_in_place(kind: OpKind, read: Access, write: Access) -> bool:
@@ -482,8 +486,9 @@ class _History:
 class _Memory:
     """A label per byte of SRAM and of every region.
 
-    Labels are numbered through: bytes of the image from 1, of the annex, then each tensor densely,
-    then partial sums as they appear. ``records`` are images and offsets where records begin.
+    Labels are numbered through: bytes of the image from 1, of the annex, then each tensor densely, then
+    weights that were packed in the images, two per byte of these, then partial sums as they appear.
+    ``records`` are images and offsets where records begin.
     """
 
     def __init__(self, tables: Tables, records: set[tuple[int, int]]) -> None:
@@ -493,10 +498,15 @@ class _Memory:
         for image in IMAGES[: 1 + has_annex(tables)]:
             self.image_start[image] = self.free
             self.free += tables.region[image].bytes
+        stored = self.free - 1  # bytes of the images
         self.record_starts = {self.image_start[image] + offset for image, offset in records}
         for tensor in tables.tensors:
             self.tensor_start.append(self.free)
             self.free += tensor.size_bytes
+        self.halves = self.free
+        self.free += 2 * stored
+        self.after_halves = self.free
+        self.packings: dict[int, PackingRow] = {}  # by the label of the first byte of a record
         self.sums: dict[tuple[int, ...], int] = {}
         self.records: dict[tuple[int, ...], int] = {}
         self.owners: dict[int, tuple[int, ...]] = {}
@@ -542,6 +552,23 @@ class _Memory:
         else:
             view[...] = self.positions(content.dense, self.tensor_start[content.key[0]]).reshape(view.shape)
 
+    def unpack(self, spread: Access, move: Move, packing: PackingRow) -> None:
+        """Label the weights of a record once they are spread."""
+        start = self.image_start[move.region] + move.offset
+        self.packings[start] = packing
+        self.view(spread)[...] = self._record(start, packing.end, packing.start)
+
+    def _record(self, start: int, size: int, head: int) -> Labels:
+        """Labels of a record as a kernel finds it: of another size than its packed weights mean, none that there are."""
+        packing = self.packings.get(start, PackingRow(size, 0))
+        plain = self.positions(Footprint(0, packing.start), start)
+        if not packing.weights:
+            return plain
+        halves = self.positions(Footprint(0, packing.weights), self.halves + 2 * (start - 1))
+        labels: Labels = np.concatenate([plain, halves])
+        fits = (packing.start, packing.end) == (head, size)
+        return labels if fits else np.zeros(size, self.form)
+
     def labels(self, access: Access, found: Labels) -> Labels | None:
         """What an access must find, flat; None if there is no such data."""
         content = access.content
@@ -554,10 +581,14 @@ class _Memory:
                 return None
             start = self.sums[content.key]
         else:
-            start = self.records.setdefault(content.key, int(found[0]))
+            first = int(found[0])
+            if self.halves <= first < self.after_halves:
+                first = 1 + (first - self.halves) // 2
+            start = self.records.setdefault(content.key, first)
             foreign = self.owners.setdefault(start, content.key) != content.key
             if foreign or start not in self.record_starts:
                 return None
+            return self._record(start, content.dense.run, content.head)
         return self.positions(content.dense, start).reshape(-1)
 
     def positions(self, f: Footprint, start: int) -> Labels:

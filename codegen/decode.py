@@ -12,16 +12,20 @@ from enum import Enum
 
 from ooc_solve.codegen.packing import NOWHERE, CommandRow
 from ooc_solve.codegen.tables import (
+    FLAG_CHECKED,
     FLAG_FLOAT32,
     FLAG_STORE,
     FLAG_TABLE_PER_CHANNEL,
     FLAG_TRANSPOSED,
+    HOMES,
     KINDS,
     PATCH,
+    REGIONS,
     RESIDENT,
     STREAMED,
     CutRow,
     OperandRow,
+    PackingRow,
     StageRow,
     Tables,
     TensorRow,
@@ -62,13 +66,14 @@ class Content:
     """What the bytes of an access are, in the order of the access.
 
     TENSOR: ``key`` is the tensor, ``dense`` the same bytes in the dense tensor. WEIGHTS: the
-    record of ``(stage, group, split)``. SUMS: the sums of ``(stage, tile without split)``
+    record of ``(stage, group, split)``, ``head`` the bytes before the weights. SUMS: the sums of ``(stage, tile without split)``
     after ``split`` more splits. SEAL: what is behind rows that are sealed; no kernel reads it.
     """
 
     subject: Subject
     key: tuple[int, ...]
     dense: Footprint
+    head: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +176,21 @@ def accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
         sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store)
         stored = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
         region = Access(move.region, move.offset, stored, move.store)
-        return (sram, region) if move.store else (region, sram)
+        unpacked = unpacked_access(tables, command, move)
+        return (sram, region) if move.store else (region, sram, *unpacked)
     return _compute_accesses(tables, command)
+
+
+def unpacked_access(tables: Tables, command: CommandRow, move: Move) -> tuple[Access, ...]:
+    """What a load of packed weights has besides: the bytes that they are spread over before a kernel reads them."""
+    packing = tables.packings[command.word[1]] if tables.packings else PackingRow(0, 0)
+    if not packing.weights:
+        return ()
+    stored = packing.start + (packing.weights + 1) // 2
+    checked = REGIONS[move.region] in HOMES and command.word[3] == FLAG_CHECKED
+    if not checked or move.segments > 1 or stored > move.size_bytes:
+        raise DecodeError("only whole records of weights can be packed")
+    return (Access(SRAM, move.sram, Footprint(move.sram, packing.end), True),)
 
 
 def _compute_accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
@@ -187,7 +205,7 @@ def _compute_accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]
     if (size := weight_bytes(tables, stage, tile)) > 0:
         at = _address(tables, command.word[3], "weights")
         key = (command.stage, *_weight_key(stage, tile))
-        content = Content(Subject.WEIGHTS, key, Footprint(0, size))
+        content = Content(Subject.WEIGHTS, key, Footprint(0, size), parameter_bytes(stage, tile))
         found.append(_sram(at, Footprint(0, size), False, content))
     if tile.splits > 1:
         found += _sums(_address(tables, command.word[5], "partial sums"), command.stage, tile)
@@ -285,17 +303,25 @@ def _width(interval: Interval) -> int:
     return interval[1] - interval[0]
 
 
+def parameter_bytes(stage: StageRow, tile: Tile) -> int:
+    """Bytes of biases and multipliers before the weights."""
+    is_float = bool(stage.flags & FLAG_FLOAT32)
+    if KINDS[stage.kind] not in (OpKind.CONV, OpKind.DEPTHWISE) or not tile.last:
+        return 0
+    return (4 if is_float else 8) * _width(tile.channels)
+
+
 def weight_bytes(tables: Tables, stage: StageRow, tile: Tile) -> int:
     """Bytes that the kernel reads at its weights address, 0 if it has none."""
     kind, channels = KINDS[stage.kind], _width(tile.channels)
     taps = stage.kernel[0] * stage.kernel[1]
     is_float = bool(stage.flags & FLAG_FLOAT32)
-    weight, parameters = (4, 4) if is_float else (1, 8)
+    weight = 4 if is_float else 1
     if kind is OpKind.CONV:
         depth = _width(tile.depth) // stage.conv_groups
-        return channels * taps * depth * weight + (parameters * channels if tile.last else 0)
+        return channels * taps * depth * weight + parameter_bytes(stage, tile)
     if kind is OpKind.DEPTHWISE:
-        return channels * (taps * weight + parameters)
+        return channels * taps * weight + parameter_bytes(stage, tile)
     if kind is OpKind.LOOKUP:
         size = FUNCTION_BYTES if is_float else 256
         return size * (channels if stage.flags & FLAG_TABLE_PER_CHANNEL else 1)

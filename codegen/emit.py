@@ -20,6 +20,7 @@ from ooc_solve.codegen.tables import (
     BindingRow,
     CutRow,
     OperandRow,
+    PackingRow,
     RegionRow,
     ShapeRow,
     StageRow,
@@ -250,6 +251,11 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     yield ""
     yield '#include "ooc.h"'
     yield ""
+    if tables.packings:
+        yield "#ifndef OOC_PACKED"
+        yield '#error "this model has weights of four bits: compile it and the runtime with -DOOC_PACKED"'
+        yield "#endif"
+        yield ""
     if computes_in_floats(tables):
         yield "#ifndef OOC_FLOATS"
         yield '#error "this model computes in float32: compile it and the runtime with -DOOC_FLOATS"'
@@ -263,6 +269,7 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     stages = (_stage(row, op.name) for row, op in zip(tables.stages, network.ops, strict=True))
     yield from _array("ooc_stage", f"{word}_stages", stages)
     yield from _array("ooc_shape", f"{word}_shapes", map(_shape_row, tables.shapes))
+    yield from _array("ooc_packing", f"{word}_packings", map(_packing, tables.packings))
     yield from _array("ooc_axis", f"{word}_axes", map(_axis, tables.axes))
     yield from _array("ooc_binding", f"{word}_bindings", map(_binding, tables.bindings))
     if tables.sealing is not None:
@@ -317,6 +324,10 @@ def _stage(row: StageRow, name: str) -> str:
 
 def _shape_row(row: ShapeRow) -> str:
     return f"{{{row.bytes}u, {row.pitch}u, {row.segments}, 0}}"
+
+
+def _packing(row: PackingRow) -> str:
+    return f"{{{row.start}u, {row.weights}u}}"
 
 
 def _axis(row: AxisRow) -> str:
@@ -385,6 +396,7 @@ def _model(tables: Tables, word: str) -> Iterator[str]:
         f"    {counts[0]}, {counts[1]}, {counts[2]}, {counts[3]}",
         *_sealing(tables, word),
         *_ring(tables),
+        *([f"    {word}_packings"] if tables.packings else []),
     ]
     yield ",\n".join(parts)
     yield "};"

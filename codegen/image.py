@@ -109,7 +109,7 @@ def with_checksum(payload: bytes, granule_bytes: int) -> bytes:
 
 
 def weight_payload(geometry: StageGeometry, group: int, split: int) -> bytes:
-    """What a kernel finds at its weights address for one channel group and split."""
+    """What the record of one channel group and split holds: what a kernel finds at its weights address, once unpacked."""
     index: TileIndex = (0, 0, group, split)
     channels = tile_range(group, geometry.tiling.channels, geometry.output.channels)
     op = geometry.op
@@ -131,7 +131,14 @@ def weight_payload(geometry: StageGeometry, group: int, split: int) -> bytes:
         raise InternalError(
             f"'{op.name}': a weight record must have {geometry.weight_bytes(index)} bytes (got {len(payload)})."
         )
-    return payload
+    start, count = geometry.packed(index)
+    return payload[:start] + packed_weights(payload[start:]) if count else payload
+
+
+def packed_weights(weights: bytes) -> bytes:
+    """Two weights of -8 to 7 to a byte, the first one in the lower half."""
+    halves = np.frombuffer(weights.ljust(len(weights) + len(weights) % 2, b"\0"), np.uint8) & 15
+    return (halves[::2] | halves[1::2] << 4).astype(np.uint8).tobytes()
 
 
 def _conv_weights(geometry: StageGeometry, index: TileIndex, channels: tuple[int, int]) -> bytes:

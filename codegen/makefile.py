@@ -87,6 +87,7 @@ def _known(tables: Tables) -> str:
         ("OOC_FLOATS", computes_in_floats(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
         ("OOC_RING", bool(tables.ring)),
+        ("OOC_PACKED", bool(tables.packings)),
         ("OOC_ANNEX", has_annex(tables)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)

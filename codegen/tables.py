@@ -22,6 +22,8 @@ from ooc_solve.models.footprint import (
     CODE_BYTES,
     MODEL_BYTES,
     MOVE_AXES,
+    PACKING_BYTES,
+    PACKING_POINTER_BYTES,
     PERMUTE_AXES,
     REGION_BYTES,
     RING_BYTES,
@@ -207,6 +209,19 @@ class ShapeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PackingRow:
+    """``struct ooc_packing``: where weights of four bits begin in what a shape moves, and their number."""
+
+    start: int
+    weights: int
+
+    @property
+    def end(self) -> int:
+        """Bytes from the start of the record to the last weight, once they are spread."""
+        return self.start + self.weights if self.weights else 0
+
+
+@dataclass(frozen=True, slots=True)
 class RegionRow:
     """``struct ooc_region``."""
 
@@ -285,6 +300,7 @@ class Tables:
     granule_bytes: tuple[int, ...]
     sealing: SealingRow | None = None
     ring: RingRow | None = None
+    packings: tuple[PackingRow, ...] = ()  # one per shape, or none at all
 
     @property
     def arena_bytes(self) -> int:
@@ -327,6 +343,8 @@ def table_bytes(tables: Tables) -> int:
         + STAGE_BYTES * len(tables.stages)
         + TENSOR_BYTES * len(tables.tensors)
         + SHAPE_BYTES * len(tables.shapes)
+        + (PACKING_POINTER_BYTES if tables.packings else 0)
+        + PACKING_BYTES * len(tables.packings)
         + AXIS_BYTES * len(tables.axes)
         + BINDING_BYTES * len(tables.bindings)
     )
@@ -469,7 +487,7 @@ class _Builder:
             for number, (op, tiling) in enumerate(zip(self.network.ops, plan.selection.tilings, strict=True))
             if tiling.patch is not None
         }
-        self.shapes: dict[tuple[int, int, int], int] = {}
+        self.shapes: dict[tuple[int, int, int, int, int], int] = {}
         self.axes: list[AxisRow] = []
         self.walls = self._bank_walls()
         self.bank_bytes = self._bank_bytes()
@@ -491,14 +509,20 @@ class _Builder:
             stream=streams,
             tensors=tuple(self._tensor(self.network.tensors[name]) for name in self.number),
             stages=stages,
-            shapes=tuple(ShapeRow(*shape) for shape in self.shapes),
+            shapes=tuple(ShapeRow(*shape[:3]) for shape in self.shapes),
             axes=tuple(self.axes),
             bindings=self._bindings(),
             granule_bytes=self._granules(),
             ring=self._ring(regions),
+            packings=self._packings(),
         )
         tables = replace(tables, sealing=self._sealing(tables.used_regions))
         return replace(tables, digest=table_digest(self.network, tables))
+
+    def _packings(self) -> tuple[PackingRow, ...]:
+        if not any(op.packed for op in self.network.ops):
+            return ()
+        return tuple(PackingRow(start, weights) for *_, start, weights in self.shapes)
 
     def _tensor_order(self) -> tuple[str, ...]:
         return (*self.network.inputs, *(op.output for op in self.network.ops))
@@ -844,8 +868,8 @@ class _Builder:
             offset >> 16,
         )
 
-    def _shape(self, shape: tuple[int, int, int], where: str) -> int:
-        size, pitch, segments = shape
+    def _shape(self, shape: tuple[int, int, int, int, int], where: str) -> int:
+        size, pitch, segments, _, _ = shape
         _fit(size, UINT32, "the bytes of a transfer", where, "use smaller tiles")
         _fit(pitch, UINT32, "the pitch of a transfer", where, SMALLER_LAYER)
         _fit(segments, UINT16, "the segments of a transfer", where, "use smaller tiles")
@@ -903,5 +927,7 @@ def _check_parameters(op: Op, geometry: StageGeometry, where: str) -> None:
     if op.weights is None or op.weights.dtype != "int8":
         found = "none" if op.weights is None else op.weights.dtype
         raise InputError(f"{where}: weights must be int8 (got {found}); quantise the network to int8.")
+    if op.packed and (op.weights.min() < -8 or op.weights.max() > 7):
+        raise InternalError(f"{where}: weights of four bits must be -8 to 7.")
     if op.multiplier is None:
         raise InputError(f"{where}: a quantised layer needs a multiplier per output channel; quantise it.")

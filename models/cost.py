@@ -106,15 +106,17 @@ def interruption_ns(target: Target) -> int:
     return _ceil(_cycles_ns(target.runtime.cycles_per_request, target.board.clock_hz))
 
 
-def check_ns(target: Target, record_bytes: int) -> int:
-    """Time to compare the checksum of a record of weights, or to open it if it is sealed, in ns.
+def check_ns(target: Target, record_bytes: int, packed_weights: int = 0) -> int:
+    """Time to compare the checksum of a record of weights, or to open it if it is sealed, and to unpack it, in ns.
 
     The runtime does so right before the first kernel that waits for the record, so it is part of that
     computation.
     """
+    runtime, clock_hz = target.runtime, target.board.clock_hz
+    unpacking = _ceil(packed_weights * _cycles_ns(runtime.cycles_per_unpacked_weight, clock_hz))
     if target.crypto is not None:
-        return crypto_ns(target, 1, record_bytes - SEAL_BYTES)
-    return _ceil(record_bytes * _cycles_ns(target.runtime.cycles_per_checked_byte, target.board.clock_hz))
+        return crypto_ns(target, 1, record_bytes - SEAL_BYTES) + unpacking
+    return _ceil(record_bytes * _cycles_ns(runtime.cycles_per_checked_byte, clock_hz)) + unpacking
 
 
 def crypto_ns(target: Target, records: int, payload_bytes: int) -> int:
@@ -128,9 +130,9 @@ def crypto_ns(target: Target, records: int, payload_bytes: int) -> int:
 
 
 def opening_ns(target: Target, transfer: Transfer) -> int:
-    """What the kernel that waits first for a load spends on checking or opening what came, in ns."""
+    """What the kernel that waits first for a load spends on checking, opening and unpacking what came, in ns."""
     if transfer.checked:
-        return check_ns(target, transfer.size_bytes)
+        return check_ns(target, transfer.size_bytes, transfer.packed_weights)
     return sealing_ns(target, transfer)
 
 

@@ -56,6 +56,17 @@ ERFC = (
 )
 """``-log(1 - erf(x)) / x`` by powers of ``x``, from 1 to 4."""
 
+LOG = (
+    *(0.3333335518836975, -0.2500085234642029, 0.19999825954437256, -0.16621370613574982),
+    *(0.14227114617824554, -0.13202103972434998, 0.1262032687664032, -0.07362867891788483),
+)
+"""``(log(1 + f) - f + f^2 / 2) / f^3`` by powers of ``f``, from ``sqrt(1/2) - 1`` to ``sqrt(2) - 1``."""
+
+ROOT_HALF = np.int32(0x3F3504F3)  # the bits of sqrt(1/2)
+ROOT_GUESS = np.int32(0x5F3759DF)  # less half the bits of a number: those of about 1 / sqrt of it
+SMALLEST = np.float32(1.17549435e-38)  # of the ordinary numbers
+NO_NUMBER = np.float32(np.nan)
+
 ONE, HALF = np.float32(1), np.float32(0.5)
 
 
@@ -102,6 +113,35 @@ def error_function(x: Floats) -> Floats:
     return np.asarray(np.where(size < ONE, near, np.where(x < 0, -far, far)))
 
 
+def logarithm(x: Floats) -> Floats:
+    """Return ``log(x)``: of a whole power of 2, and a series for what is left."""
+    bits = np.where(x < SMALLEST, SMALLEST, x).astype(np.float32).view(np.int32)
+    whole = (bits - ROOT_HALF) >> 23
+    power, rest = whole.astype(np.float32), (bits - (whole << 23)).view(np.float32) - ONE
+    square = rest * rest
+    near = rest * (square * polynomial(rest, LOG)) + power * LN2_LOW
+    result = ((near - HALF * square) + rest) + power * LN2_HIGH
+    below = np.where(x < 0, NO_NUMBER, np.float32(-np.inf))
+    return np.asarray(np.where(x <= 0, below, np.where(x < np.inf, result, x)))
+
+
+def square_root(x: Floats) -> Floats:
+    """Return ``sqrt(x)``: ``1 / sqrt(x)`` by Newton's method, times ``x``, and what is missing added."""
+    bits = np.where(x < SMALLEST, np.float32(0), x).astype(np.float32).view(np.int32)
+    guess, half = (ROOT_GUESS - (bits >> 1)).view(np.float32), HALF * x
+    for _ in range(3):
+        guess = guess * (np.float32(1.5) - (half * guess) * guess)
+    root = x * guess
+    result = root + (HALF * guess) * (x - root * root)
+    below = np.where(x < 0, NO_NUMBER, np.float32(0))
+    return np.asarray(np.where(x < SMALLEST, below, np.where(x < np.inf, result, x)))
+
+
+def softplus(x: Floats) -> Floats:
+    """Return ``log(1 + exp(x))``."""
+    return np.where(x < 0, np.float32(0), x) + logarithm(ONE + exponential(-np.abs(x)))
+
+
 def _limited(x: Floats, low: Any, high: Any) -> Floats:
     return np.asarray(np.where(x < low, low, np.where(x > high, high, x)))
 
@@ -135,6 +175,10 @@ _FORMULAS: dict[Function, Callable[[Floats, Floats, Floats], Floats]] = {
     Function.HARD_SWISH: lambda x, a, b: x * _hard_sigmoid(x, a, b),
     Function.ELU: lambda x, a, b: np.where(x < 0, (exponential(x) - ONE) * a, x),
     Function.ABS: lambda x, a, b: np.where(x < 0, -x, x),
+    Function.SQRT: lambda x, a, b: square_root(x),
+    Function.LOG: lambda x, a, b: logarithm(x),
+    Function.SOFTPLUS: lambda x, a, b: softplus(x),
+    Function.MISH: lambda x, a, b: x * hyperbolic_tangent(softplus(x)),
 }
 
 

@@ -44,10 +44,18 @@ MOVE_AXES = 3
 """Axes stored per input of a move."""
 
 
-def transfer_shape(transfer: Transfer) -> tuple[int, int, int]:
-    """Bytes, pitch and segments of a transfer; equal triples share one row of the tables."""
+PACKING_BYTES = 8
+"""What a shape takes besides where weights are packed."""
+
+PACKING_POINTER_BYTES = 4
+"""What ``struct ooc_model`` has besides then."""
+
+
+def transfer_shape(transfer: Transfer) -> tuple[int, int, int, int, int]:
+    """Bytes, pitch and segments of a transfer, start and number of its packed weights; equal ones share a row."""
     pitch = transfer.pitch if transfer.segments > 1 else 0
-    return transfer.segment_bytes, pitch, transfer.segments
+    size = transfer.segment_bytes, pitch, transfer.segments
+    return (*size, transfer.packed_start, transfer.packed_weights)
 
 
 def command_bytes(task: Task, resources: int) -> int:
@@ -74,6 +82,7 @@ def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
     """Most bytes that all constant tables of a plan with these tasks take."""
     network = problem.network
     shapes = {transfer_shape(task.transfer) for task in graph.tasks if task.transfer is not None}
+    packing = any(op.packed for op in network.ops)
     sealed = SEALING_BYTES + BINDING_BYTES * len(spilled_tensors(problem, graph))
     axes = sum(PERMUTE_AXES * (op.kind is OpKind.PERMUTE) + MOVE_AXES * len(op.places) for op in network.ops)
     annexed = any(region.name is RegionName.ANNEX and region.size_bytes for region in graph.regions)
@@ -86,6 +95,7 @@ def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
         + STAGE_BYTES * len(network.ops)
         + TENSOR_BYTES * len(network.tensors)
         + SHAPE_BYTES * len(shapes)
+        + (PACKING_POINTER_BYTES + PACKING_BYTES * len(shapes) if packing else 0)
         + AXIS_BYTES * axes
         + BINDING_BYTES * (len(network.inputs) + len(network.outputs))
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,17 @@ class View:
         return stored
 
 
+MOST_ELEMENTS = 1 << 24
+"""Of one activation: far above what any microcontroller stores. A damaged file must not exhaust the host."""
+
+
 def sequential(shape: Sequence[int]) -> Index:
-    """Return the index of a tensor stored exactly as the graph writes it."""
+    """Return the index of a tensor stored exactly as the graph writes it.
+
+    Raises ``ValueError`` for more than ``MOST_ELEMENTS``.
+    """
+    if prod(map(int, shape)) > MOST_ELEMENTS:
+        raise ValueError(f"a tensor must have at most {MOST_ELEMENTS} elements (got shape {list(shape)})")
     return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(tuple(shape))
 
 

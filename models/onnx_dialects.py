@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models.layout import Index, View, as_size, sequential
-from ooc_solve.models.onnx_graph import Node, evaluate, unpacked
+from ooc_solve.models.onnx_graph import FLOAT_TYPE, Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
@@ -33,7 +34,7 @@ from ooc_solve.models.onnx_values import (
 )
 from ooc_solve.models.reference import added, multiplied
 from ooc_solve.models.resampling import ROUNDINGS, TRANSFORMATIONS, nearest_positions, scaled_size
-from ooc_solve.models.vocabulary import InputError, Op, OpKind
+from ooc_solve.models.vocabulary import DType, InputError, Op, OpKind
 
 Array = NDArray[Any]
 Handler = Callable[[Operands, Node], Value | tuple[Value, ...]]
@@ -108,12 +109,17 @@ def _dequantize(given: Operands, node: Node) -> Value:
         axis = int(node.attributes.get("axis", 1))
         axis = axis % value.array.ndim if value.array.ndim > 1 else 0
         constant = given.constant(node, 0, axis)
-        return replace(constant, array=array, zero_point=unpacked(constant.zero_point))
+        four = array is not value.array
+        return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
     if not isinstance(value, View):
         raise InputError(f"{node}: its input must be quantised integers.")
     scale = given.scale(node, 1, np.dtype(np.uint8 if value.offset else np.int8))
     given.check_sign(node, value, scale)
-    return Real.dequantized(given.draft.read_as(value, scale.quantization), scale)
+    view = given.draft.read_as(value, scale.quantization)
+    if given.floating:
+        op = Op(node.name, OpKind.DEQUANTIZE, (view.tensor,), node.outputs[0])
+        return Float32(View(given.draft.elementwise(op, None, DType.FLOAT32), view.index))
+    return Real.dequantized(view, scale)
 
 
 # --------------------------------------------------------------------- layout
@@ -126,8 +132,9 @@ def _rearranged(given: Operands, node: Node, change: Callable[[Index], Index]) -
         return _seen_through(given, node, value, change)
     if isinstance(value, Real | Float32):
         return replace(value, view=_seen_through(given, node, value.view, change))
-    if isinstance(value, Pending):
-        return replace(value, index=change(value.index))
+    if isinstance(value, Pending):  # factors of bytes go by the channels of the operator alone
+        rescaled = value.rescaled if value.is_float else None
+        return replace(value, index=change(value.index), rescaled=rescaled)
     assert isinstance(value, QuantizedConstant)
     if value.scale.size > 1 or value.zero_point.size > 1:
         raise InputError(
@@ -289,10 +296,10 @@ def _arithmetic(given: Operands, node: Node) -> Value:
     """Read functions of two numbers: of two activations or with a constant."""
     if len(node.inputs) == 1 and node.kind in ("Sum", "Max", "Min"):
         return given.operand(node)
+    if len(node.inputs) > 2 and node.kind in ("Sum", "Max", "Min"):
+        return composites.read(given, node, composites.of_many)[0]
     if len(node.inputs) != 2:
-        raise InputError(
-            f"{node}: must have two inputs (got {len(node.inputs)}); write it as several of two, each quantised."
-        )
+        raise InputError(f"{node}: must have two inputs (got {len(node.inputs)}).")
     left, right = given.operand(node, 0), given.operand(node, 1)
     adds = node.kind in ("Add", "Sum")
     constant_left = isinstance(left, Constant | QuantizedConstant)
@@ -393,6 +400,8 @@ def _batch_normalization(given: Operands, node: Node) -> Value:
 
 
 def _gemm(given: Operands, node: Node) -> Value:
+    if not isinstance(given.operand(node, 1), Constant | QuantizedConstant):
+        return composites.read(given, node, composites.gemm_of_activations)[0]
     view, scale = given.dequantized(node)
     if scale is None:
         return floats.gemm(given, node, view)
@@ -412,6 +421,10 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 
 
 def _matmul(given: Operands, node: Node) -> Value:
+    left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
+    if not right:
+        recipe = composites.of_constant_matrix if left else composites.matrix_product
+        return composites.read(given, node, recipe)[0]
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
@@ -433,6 +446,55 @@ def _reduce_mean(given: Operands, node: Node) -> Value:
         return given.operand(node)
     keepdims = bool(node.attributes.get("keepdims", 1))
     return operators.mean(given.draft, node, view, axes or range(len(view.shape)), keepdims)
+
+
+def _reduce_max(given: Operands, node: Node) -> Value:
+    """Read the largest over some axes, of bytes as they are, or of what they mean."""
+    axes = given.integers(node, 1, "axes")
+    if not axes and node.attributes.get("noop_with_empty_axes"):
+        return given.operand(node)
+    keepdims, name = bool(node.attributes.get("keepdims", 1)), node.outputs[0]
+
+    def largest(view: View) -> View:
+        return operators.largest(given.draft, node, view, axes or range(len(view.shape)), keepdims, name)
+
+    value = given.settled(node)
+    if isinstance(value, Real):
+        _refuse_falling(node, _plain_table(given, node))
+    return _moved(given, node, largest)
+
+
+def _refuse_falling(node: Node, real: Real) -> None:
+    if (np.diff(real.table[BYTES_AS_INT8.argsort()]) < 0).any():
+        raise InputError(f"{node}: its input must be quantised after the function before it.")
+
+
+def _expand(given: Operands, node: Node) -> Value:
+    """Read axes of one position as so many of the same."""
+    before, wanted = given.shape_of(given.operand(node), node.name), given.integers(node, 1, "shape")
+    if wanted is None:
+        raise InputError(f"{node}: its shape must be a constant.")
+    try:
+        shape = np.broadcast_shapes(before, wanted)
+    except ValueError:
+        raise InputError(f"{node}: {before} cannot be expanded to {wanted}.") from None
+    rank = len(shape)
+    full = (1,) * (rank - len(before)) + before
+    changes = {axis: moves.Steps(step=0) for axis in range(rank) if full[axis] != shape[axis]}
+
+    def move(view: View) -> View:
+        wide = view.with_index(view.index.reshape(full))
+        return moves.moved(given.draft, node, wide, changes, shape, node.outputs[0]) if changes else wide
+
+    return _moved(given, node, move)
+
+
+def _cast(given: Operands, node: Node) -> Value:
+    """Read a change of type that changes nothing: from float32 to float32."""
+    value = given.operand(node)
+    if int(node.attributes.get("to", 0)) != FLOAT_TYPE or isinstance(value, View):
+        raise InputError(f"{node}: must be to float32, of float32 or of constants; use QuantizeLinear.")
+    return value
 
 
 def _softmax(given: Operands, node: Node) -> Value:
@@ -480,8 +542,7 @@ def _max_pool(given: Operands, node: Node) -> Value:
     if isinstance(value, View):
         return operators.max_pool(given.draft, node, value, node.outputs[0])
     real = _plain_table(given, node)
-    if (np.diff(real.table[BYTES_AS_INT8.argsort()]) < 0).any():
-        raise InputError(f"{node}: its input must be quantised after the function before it.")
+    _refuse_falling(node, real)
     return replace(real, view=operators.max_pool(given.draft, node, real.view, node.outputs[0]))
 
 
@@ -502,9 +563,11 @@ def _plain_table(given: Operands, node: Node) -> Real:
 
 def _pad(given: Operands, node: Node) -> Value:
     mode = node.attributes.get("mode", "constant")
-    if mode not in ("constant", "edge"):
-        raise InputError(f"{node}: mode must be constant or edge (got {mode}).")
+    if mode not in ("constant", "edge", "reflect"):
+        raise InputError(f"{node}: mode must be constant, edge or reflect (got {mode}).")
     pads = _all_pads(given, node)
+    if mode == "reflect":
+        return composites.read(given, node, lambda parts: composites.reflected(parts, pads))[0]
     if mode == "edge":
         return _moved(
             given, node, lambda view: moves.pad(given.draft, node, view, pads, None, node.outputs[0])
@@ -514,9 +577,9 @@ def _pad(given: Operands, node: Node) -> Value:
     value = given.settled(node)
     if isinstance(value, Float32):
         if number != 0:
-            raise InputError(
-                f"{node}: its value must be 0 in float32 (got {number}); pad by the edges, or by 0."
-            )
+            return composites.read(given, node, lambda parts: composites.padded(parts, pads, float(number)))[
+                0
+            ]
         return Float32(moves.pad(given.draft, node, value.view, pads, 0, node.outputs[0]))
     if isinstance(value, View):
         return moves.pad(given.draft, node, value, pads, int(number) - value.offset, node.outputs[0])
@@ -598,10 +661,22 @@ def _part(given: Operands, node: Node, axis: int, sizes: list[int], k: int, view
 
 def _resize(given: Operands, node: Node) -> Value:
     mode = node.attributes.get("mode", "nearest")
-    if mode != "nearest":
-        raise InputError(f"{node}: mode must be nearest (got {mode}); export the model with it.")
+    if mode not in ("nearest", "linear"):
+        raise InputError(
+            f"{node}: mode must be nearest or linear (got {mode}); export the model with one of these."
+        )
     shape = given.shape_of(given.operand(node), node.name)
     found = _resize_positions(given, node, shape)
+    if mode == "linear":
+        if isinstance(given.settled(node), View):
+            raise InputError(
+                f"{node}: a linear mode must work on real numbers (got integers, which onnxruntime rounds towards 0); "
+                "put it between DequantizeLinear and QuantizeLinear."
+            )
+        sizes, transformation = [table.size for table in found], _transformation(given, node)
+        return composites.read(
+            given, node, lambda parts: composites.linear_resize(parts, sizes, transformation)
+        )[0]
     changes = {
         axis: moves.rational_steps(node, table, shape[axis])
         for axis, table in enumerate(found)
@@ -613,6 +688,13 @@ def _resize(given: Operands, node: Node) -> Value:
         node,
         lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0], edges=True),
     )
+
+
+def _transformation(given: Operands, node: Node) -> str:
+    """How positions are transformed; before opset 11 they were divided."""
+    if node.kind == "Upsample" or given.opset < 11:
+        return "asymmetric"
+    return str(node.attributes.get("coordinate_transformation_mode", "half_pixel"))
 
 
 def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> list[Array]:
@@ -628,10 +710,10 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
         raise InputError(
             f"{node}: constant scales or sizes must be given for each of {len(axes)} axes, to be met."
         )
-    transformation = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    transformation = _transformation(given, node)
     rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
-    if old:  # before opset 11 positions were divided and rounded down, or up where the output is smaller
-        transformation, rounding = "asymmetric", "ceil" if min(wanted) < 1 else "floor"
+    if old:  # before opset 11 positions were rounded down, or up where the output is smaller
+        rounding = "ceil" if min(wanted) < 1 else "floor"
     if transformation not in TRANSFORMATIONS or rounding not in ROUNDINGS:
         raise InputError(
             f"{node}: coordinates must be transformed by {', '.join(TRANSFORMATIONS)} (got {transformation})."
@@ -669,6 +751,8 @@ def _integer_bias(
 
 
 def _qlinear_matmul(given: Operands, node: Node) -> Value:
+    if isinstance(given.operand(node, 3), View):
+        return composites.read(given, node, composites.quantized_product)[0]
     view, scale = given.activation(node, 0)
     weights, output = given.constant(node, 3, 1), given.scale(node, 6)
     pending = operators.fully_connected(given.draft, node, view, scale, weights, None)
@@ -774,6 +858,10 @@ def _qlinear_softmax(given: Operands, node: Node) -> Value:
     return given.round_to(pending, given.scale(node, 3), node.outputs[0])
 
 
+def _composite(recipe: composites.Recipe) -> Handler:
+    return lambda given, node: composites.read(given, node, recipe)
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """How an ONNX operator is read: by which function, computed by which kernels, within which limits."""
@@ -788,6 +876,9 @@ _IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a k
 _TABLE = "of one tensor; a table of 256 bytes, exact"
 _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
+_COMPOSITE = "read as several other operators; float32 between them"
+_FLOATS_OF_TWO = "two activations in float32"
+_PRODUCT = "of two activations in float32, rows x depth x columns elements between"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -808,19 +899,29 @@ HANDLERS: dict[str, Operator] = {
     "Relu": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}"),
     "Clip": Operator(_function, ("lookup",), f"part of the operator before it, or {_TABLE}; constant bounds"),
     "Add": Operator(_arithmetic, ("add", "lookup"), f"{_PAIR}; behind Conv, Gemm, MatMul: its bias"),
-    "Sum": Operator(_arithmetic, ("add", "lookup"), f"two inputs; {_PAIR}"),
+    "Sum": Operator(_arithmetic, ("add", "lookup"), f"any number of inputs, float32 from three on; {_PAIR}"),
     "Mul": Operator(_arithmetic, ("multiply", "lookup"), _PAIR),
     "Sub": Operator(_arithmetic, ("add", "lookup"), _PAIR),
-    "Div": Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+    "Div": Operator(
+        _arithmetic, ("lookup", "multiply"), f"one input constant, of any shape; {_FLOATS_OF_TWO}"
+    ),
     "PRelu": Operator(_arithmetic, ("lookup",), "constant slope, of any shape"),
     "BatchNormalization": Operator(
         _batch_normalization, ("lookup",), "part of a Conv before it, or a table per channel"
     ),
     **dict.fromkeys(
-        ("Max", "Min", "Pow"),
-        Operator(_arithmetic, ("lookup",), "one input constant, of any shape"),
+        ("Max", "Min"),
+        Operator(_arithmetic, ("lookup", "add"), f"one input constant, of any shape; {_FLOATS_OF_TWO}"),
     ),
+    "Pow": Operator(_arithmetic, ("lookup",), "one input constant; in float32 the exponents below"),
     "Shape": Operator(_shape, (), "constant"),
+    "Cast": Operator(_cast, (), "dropped; to float32"),
+    "Expand": Operator(_expand, ("move",), f"constant shape; {_MOVE}"),
+    "ReduceMax": Operator(_reduce_max, ("max_pool",), "any axes; others than height and width by PERMUTE"),
+    **{
+        kind: Operator(_composite(recipe), kernels, _COMPOSITE)
+        for kind, (recipe, kernels) in composites.COMPOSITES.items()
+    },
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
     "DequantizeLinear": Operator(
         _dequantize, ("dequantize",), "int8, uint8; per tensor; int32 and per axis for constants"
@@ -831,8 +932,8 @@ HANDLERS: dict[str, Operator] = {
     "ConvTranspose": Operator(
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
-    "Gemm": Operator(_gemm, ("conv",), "constant int8 weights; alpha 1, beta 1, transA 0"),
-    "MatMul": Operator(_matmul, ("conv",), "constant int8 weights [in, out]"),
+    "Gemm": Operator(_gemm, ("conv",), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
+    "MatMul": Operator(_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -841,16 +942,22 @@ HANDLERS: dict[str, Operator] = {
     "Softmax": Operator(_softmax, ("softmax",), "any axis; below opset 13 the axes from `axis` on"),
     "MaxPool": Operator(_max_pool, ("max_pool",), f"{_POOL}; no indices"),
     "GlobalMaxPool": Operator(_global_max, ("max_pool",), "one or two spatial axes; batch 1"),
-    "Pad": Operator(_pad, ("move",), f"constant or edge; constant pads, also negative; {_MOVE}"),
+    "Pad": Operator(_pad, ("move",), f"constant, edge or reflect; constant pads, also negative; {_MOVE}"),
     "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
     "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
     "Split": Operator(_split, ("move",), f"constant; {_MOVE}"),
-    "Resize": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
-    "Upsample": Operator(_resize, ("move",), f"nearest, positions evenly apart; {_MOVE}"),
+    **dict.fromkeys(
+        ("Resize", "Upsample"),
+        Operator(
+            _resize,
+            ("move", "transposed"),
+            f"nearest, positions evenly apart; linear by whole factors of height and width; {_MOVE}",
+        ),
+    ),
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
-    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), "constant int8 weights [in, out]"),
+    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
     f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),
@@ -864,18 +971,19 @@ HANDLERS: dict[str, Operator] = {
 }
 """What is supported."""
 
+_FOR_PROGRAM = "Slice, Split and Gather by constants are; leave what follows the network to the program"
+
 INSTEAD = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
-    **dict.fromkeys(
-        ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
-        "BatchNormalization is",
-    ),
-    **dict.fromkeys(("ReduceMax",), "GlobalMaxPool is"),
-    **dict.fromkeys(("ReduceSum", "ReduceL2"), "ReduceMean is"),
-    **dict.fromkeys(("Where", "Equal"), "functions of one tensor (Clip, Relu, Sqrt, Exp) are"),
+    **dict.fromkeys(("Where", "Equal", "Greater", "Less", "Not", "And", "Or"), "Clip, Max, Min and Relu are"),
+    **dict.fromkeys(("ReduceProd", "CumSum"), "ReduceSum, ReduceMean and ReduceMax are"),
+    **dict.fromkeys(("LpPool", "GlobalLpPool"), "AveragePool and MaxPool are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
-    **dict.fromkeys(("Gather", "GatherND", "ScatterND", "ScatterElements", "TopK", "NonMaxSuppression"),
-                    "Slice and Split are; leave what follows the network to the program"),
+    **dict.fromkeys(
+        ("GatherND", "GatherElements", "ScatterND", "ScatterElements", "TopK", "NonMaxSuppression", "ArgMax", "ArgMin",
+         "Hardmax", "NonZero", "OneHot"), _FOR_PROGRAM),
+    **dict.fromkeys(("GridSample", "RoiAlign", "MaxRoiPool"), "Resize is"),
+    **dict.fromkeys(("Sin", "Cos", "Tan", "DFT", "STFT", "MelWeightMatrix"), "Conv and MatMul are; leave features to the program"),
     "Einsum": "MatMul with constant weights is",
 }  # fmt: skip
 """What is supported instead of operators that are not."""

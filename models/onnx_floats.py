@@ -7,11 +7,13 @@ channel go into the weights of the operator before, where nobody else reads its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models.layout import View, by_channel
@@ -36,16 +38,8 @@ def _gelu(node: Node) -> Parameters:
     return (Function.GELU_TANH if by_tanh else Function.GELU), 0, 0
 
 
-def _celu(node: Node) -> Parameters:
-    alpha = _number(node, "alpha", 1)
-    if alpha != 1:
-        raise InputError(f"{node}: alpha must be 1 in float32 (got {alpha}); use Elu.")
-    return Function.ELU, 1, 0
-
-
 FUNCTIONS: dict[str, Callable[[Node], Parameters]] = {
     "Abs": lambda node: (Function.ABS, 0, 0),
-    "Celu": _celu,
     "Elu": lambda node: (Function.ELU, _number(node, "alpha", 1), 0),
     "Erf": lambda node: (Function.ERF, 0, 0),
     "Exp": lambda node: (Function.EXP, 0, 0),
@@ -56,9 +50,13 @@ FUNCTIONS: dict[str, Callable[[Node], Parameters]] = {
     ),
     "HardSwish": lambda node: (Function.HARD_SWISH, _SIXTH, 0.5),
     "LeakyRelu": lambda node: (Function.LEAKY, _number(node, "alpha", 0.01), 0),
+    "Log": lambda node: (Function.LOG, 0, 0),
+    "Mish": lambda node: (Function.MISH, 0, 0),
     "Neg": lambda node: (Function.AFFINE, -1, 0),
     "Reciprocal": lambda node: (Function.INVERSE, 1, 0),
     "Sigmoid": lambda node: (Function.SIGMOID, 1, 0),
+    "Softplus": lambda node: (Function.SOFTPLUS, 0, 0),
+    "Sqrt": lambda node: (Function.SQRT, 0, 0),
     "Swish": lambda node: (Function.SWISH, _number(node, "alpha", 1), 0),
     "Tanh": lambda node: (Function.TANH, 0, 0),
 }
@@ -69,9 +67,12 @@ def function(given: Operands, node: Node, value: Float32, limits: tuple[np.float
     """Read a function of one number; ``limits`` are those of Relu and Clip."""
     if node.kind in ("Relu", "Clip"):
         return _applied(given, node, value.view, Function.CLIP, np.array(limits, np.float32))
+    if node.kind in composites.FUNCTIONS:
+        return composites.read(given, node, composites.FUNCTIONS[node.kind])[0]
     if node.kind not in FUNCTIONS:
         raise InputError(
-            f"{node}: must be a function that float32 has a formula for, Relu, Clip, {', '.join(FUNCTIONS)}; "
+            f"{node}: must be a function that float32 has a formula for, Relu, Clip, "
+            f"{', '.join(sorted((*FUNCTIONS, *composites.FUNCTIONS)))}; "
             "use one of these, or quantise the model."
         )
     kind, a, b = FUNCTIONS[node.kind](node)
@@ -83,7 +84,7 @@ def _applied(given: Operands, node: Node, view: View, kind: Function, parameters
 
 
 def arithmetic(given: Operands, node: Node, position: int, array: Array) -> Value:
-    """Read Add, Sum, Sub, Mul, Div or PRelu of input ``position`` with a constant as the other one."""
+    """Read a function of input ``position`` and a constant as the other one."""
     constant, first = array.astype(np.float32), position == 0
     one, none = np.ones_like(constant), np.zeros_like(constant)
     with np.errstate(divide="ignore"):
@@ -95,11 +96,25 @@ def arithmetic(given: Operands, node: Node, position: int, array: Array) -> Valu
             return affine(given, node, position, (constant, none))
         if node.kind == "Div" and first:
             return affine(given, node, position, (one / constant, none))
-    kind = Function.INVERSE if node.kind == "Div" else Function.LEAKY
-    if kind is Function.LEAKY and not first:
+    if node.kind == "Pow":
+        return _power(given, node, position, constant)
+    if node.kind == "PRelu" and not first:
         raise InputError(f"{node}: its slope must be a constant, its input an activation.")
-    view, parameters = _parameters(given, node, _float_view(given, node, position), (constant, none))
-    return _applied(given, node, view, kind, parameters)
+    kind, parameters = {
+        "Div": (Function.INVERSE, (constant, none)),
+        "PRelu": (Function.LEAKY, (constant, none)),
+        "Max": (Function.CLIP, (constant, np.full_like(constant, np.inf))),
+        "Min": (Function.CLIP, (np.full_like(constant, -np.inf), constant)),
+    }[node.kind]
+    view, stored = _parameters(given, node, _float_view(given, node, position), parameters)
+    return _applied(given, node, view, kind, stored)
+
+
+def _power(given: Operands, node: Node, position: int, exponent: Floats) -> Value:
+    if position or exponent.size != 1:
+        raise InputError(f"{node}: its exponent must be one constant in float32; use Mul, Sqrt, Exp and Log.")
+    number = float(exponent.reshape(-1)[0])
+    return composites.read(given, node, lambda parts: composites.power(parts, number))[0]
 
 
 def affine(
@@ -119,7 +134,7 @@ def affine(
         if found[0] is not None and found[1] is not None:
             shape = (before.channels,)
             spread = [np.broadcast_to(part, shape).astype(np.float32) for part in found if part is not None]
-            return before.rescaled(spread[0], spread[1])
+            return replace(before.rescaled(spread[0], spread[1]), index=before.index)
     view, parameters = _parameters(given, node, _float_view(given, node, position), (factor, addend))
     return _applied(given, node, view, Function.AFFINE, parameters)
 
@@ -142,12 +157,14 @@ def _parameters(given: Operands, node: Node, view: View, pair: tuple[Floats, Flo
     return arranged, np.ascontiguousarray(parameters[0] if found.size == 1 else parameters)
 
 
-def pair(given: Operands, node: Node, kind: OpKind | None) -> Pending:
-    """Read Add, Sub or Mul of two activations."""
+def pair(given: Operands, node: Node, kind: OpKind | None) -> Value:
+    """Read a function of two activations."""
+    if node.kind == "Div":
+        return composites.read(given, node, composites.quotient)[0]
+    if node.kind in ("Max", "Min"):
+        return composites.read(given, node, composites.of_many)[0]
     if kind is None:
-        raise InputError(
-            f"{node}: one of its inputs must be a constant in float32; use Mul, or quantise the model."
-        )
+        raise InputError(f"{node}: one of its inputs must be a constant in float32; use Mul, Exp and Log.")
     one, other = _float_view(given, node, 0), _float_view(given, node, 1)
     if node.kind == "Sub":
         minus = np.array([-1, 0], np.float32)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from ooc_solve.models.layout import MOST_ELEMENTS
 from ooc_solve.models.vocabulary import DType, InputError
 
 Array = NDArray[Any]
@@ -37,8 +38,7 @@ _ATTRIBUTE_TYPES: dict[str, int] = {
     **dict.fromkeys(("alpha", "beta", "epsilon"), onnx.AttributeProto.FLOAT),
     **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
 }
-# Far above what any microcontroller stores; a damaged file must not exhaust the host.
-_MAX_ELEMENTS = 2**28
+FLOAT_TYPE = int(onnx.TensorProto.FLOAT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +65,14 @@ class Node:
         proto = helper.make_node(kind, self.inputs[:1], self.outputs, self.name)
         proto.attribute.extend(self.proto.attribute)
         return replace(self, kind=kind, inputs=self.inputs[:1], proto=proto)
+
+
+def make_node(
+    kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], name: str, **attributes: Any
+) -> Node:
+    """Return a node of the standard domain that no file has."""
+    proto = helper.make_node(kind, inputs, outputs, name, **attributes)
+    return Node(name, kind, inputs, outputs, attributes, False, proto)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +225,9 @@ def _input_of(item: onnx.ValueInfoProto) -> GraphInput:
         shape.append(size)
     if problems:
         raise InputError(*problems)
-    if np.prod(shape, dtype=float) > _MAX_ELEMENTS:
+    if np.prod(shape, dtype=float) > MOST_ELEMENTS:
         raise InputError(
-            f"Graph input '{item.name}': must have at most {_MAX_ELEMENTS} elements (got {shape})."
+            f"Graph input '{item.name}': must have at most {MOST_ELEMENTS} elements (got {shape})."
         )
     return GraphInput(item.name, tuple(shape), dtype)
 

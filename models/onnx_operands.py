@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,26 @@ from ooc_solve.models.vocabulary import InputError
 Array = NDArray[Any]
 
 
-class Operands:
-    """All values of a graph by name, and the network being drafted from them."""
+Read = Callable[[Node], tuple[Value, ...]]
 
-    def __init__(self, graph: Graph) -> None:
+
+class Operands:
+    """All values of a graph by name, and the network being drafted from them.
+
+    ``read`` gives the outputs of a node. Within ``in_float32`` what follows from stored bytes (``Real``) or waits
+    for a scale (``Pending``) is found as float32: the nodes that made it are read once more, back to where bytes
+    are stored, which are dequantised.
+    """
+
+    def __init__(self, graph: Graph, read: Read) -> None:
         self.opset = graph.opset
+        self.read = read
+        self.floating = False
         self.draft = NetworkDraft()
         self.values: dict[str, Value] = {name: Constant(array) for name, array in graph.constants.items()}
+        self._makers = {name: node for node in graph.nodes for name in node.outputs}
+        self._wholes: dict[Node, Node] = {}  # nodes by those that stand for them
+        self._floats: dict[str, Value] = {}  # what stands for values in `in_float32`
         reads = (*(name for node in graph.nodes for name in node.inputs), *graph.outputs)
         self._readers = Counter(reads)
         self._computed: dict[tuple[object, float, float], str] = {}  # tensors of float32 results
@@ -40,7 +55,8 @@ class Operands:
         """Return an input, None where it is absent."""
         if position >= len(node.inputs) or not node.inputs[position]:
             return None
-        return self.values[node.inputs[position]]
+        name = node.inputs[position]
+        return self.as_float32(name) if self.floating else self.values[name]
 
     def operand(self, node: Node, position: int = 0) -> Value:
         """Return an input that must be there."""
@@ -51,7 +67,7 @@ class Operands:
 
     def computed(self, name: str) -> Value | None:
         """Return a value by name; of a float32 result what its operator computes, which adds that once."""
-        value = self.values.get(name)
+        value = self.as_float32(name) if self.floating else self.values.get(name)
         if not (isinstance(value, Pending) and value.is_float):
             return value
         key = (value.emit, float(value.low), float(value.high))
@@ -60,6 +76,40 @@ class Operands:
             assert clamp is not None, "limits that do not fit the tables are never folded"
             self._computed[key] = self._emitted(value, None, clamp, name)
         return Float32(View(self._computed[key], value.index))
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Let nodes find float32 where there are reals that follow from bytes."""
+        before, self.floating = self.floating, True
+        try:
+            yield
+        finally:
+            self.floating = before
+
+    def follows_from_bytes(self, name: str) -> bool:
+        """Whether a value is real numbers of a quantised tensor, or waits for a scale to become one."""
+        value = self.values.get(name)
+        return isinstance(value, Real) or (isinstance(value, Pending) and not value.is_float)
+
+    def as_float32(self, name: str) -> Value:
+        """Return a value, as float32 if it follows from bytes, which reads again what made it."""
+        value = self.values[name]
+        if isinstance(value, QuantizedConstant):
+            return Constant(value.real())
+        if not self.follows_from_bytes(name):
+            return value
+        if name not in self._floats:
+            maker = self._makers[name]
+            with self.in_float32():
+                self._floats.update(zip(maker.outputs, self.read(maker), strict=True))
+        return self._floats[name]
+
+    def add_parts(self, node: Node, parts: list[Node]) -> None:
+        """Take nodes that together stand for another one."""
+        for part in parts:
+            self._makers.update(dict.fromkeys(part.outputs, part))
+            self._readers.update(part.inputs)
+            self._wholes[part] = self._wholes.get(node, node)
 
     def settled(self, node: Node, position: int = 0) -> Value:
         """Return an input that must be there, as what is computed."""
@@ -199,7 +249,8 @@ class Operands:
         return View(self._emitted(pending, scale, pending.clamp(scale), name), pending.index, scale.offset)
 
     def _emitted(self, pending: Pending, scale: Scale | None, clamp: tuple[int, int], name: str) -> str:
-        before, self.draft.origin = self.draft.origin, pending.node
+        before = self.draft.origin
+        self.draft.origin = self._wholes.get(pending.node, pending.node)
         tensor = pending.emit(scale, clamp, name)
         self.draft.origin = before
         return tensor

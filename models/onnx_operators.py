@@ -220,7 +220,9 @@ def convolution(
     else:
         kind, stored = OpKind.CONV, values.transpose(0, 2, 3, 1)
     template = Op(
-        node.name, kind, (spatial.tensor,), "", window, groups, weights=np.ascontiguousarray(stored)
+        *(node.name, kind, (spatial.tensor,), "", window, groups),
+        weights=np.ascontiguousarray(stored),
+        packed=weights.four_bits and fits_four_bits(stored),
     )
     taps = values.reshape(outputs, -1)
     return _weighted(
@@ -263,6 +265,7 @@ def transposed_convolution(
         window,
         groups,
         weights=np.ascontiguousarray(stored),
+        packed=weights.four_bits and fits_four_bits(stored),
     )
     scales = weights.scales(node, 1)
     scales = np.tile(scales, groups) if scales.size > 1 else scales
@@ -302,7 +305,11 @@ def fully_connected(
     else:
         tensor, size = _row_tensor(draft, node, source, rows, inputs, outputs)
         window, kernel = POINT, values.T.reshape(outputs, 1, 1, inputs)
-    template = Op(node.name, OpKind.CONV, (tensor,), "", window, weights=np.ascontiguousarray(kernel))
+    template = Op(
+        *(node.name, OpKind.CONV, (tensor,), "", window),
+        weights=np.ascontiguousarray(kernel),
+        packed=weights.four_bits and fits_four_bits(kernel),
+    )
     index = sequential((*source.shape[:-1], outputs))
     return _weighted(draft, template, size, index, scale, weights.scales(node, 1), values.T, bias, node)
 
@@ -315,6 +322,11 @@ def _row_tensor(
         return source.tensor, (height, width, outputs)
     order = source.index.reshape(rows, 1, inputs)
     return draft.stored_as(source, order, node.name), (rows, 1, outputs)
+
+
+def fits_four_bits(values: Array) -> bool:
+    """Whether integers can be stored with four bits each."""
+    return bool(values.min() >= -8 and values.max() <= 7)
 
 
 def _weighted(
@@ -356,7 +368,8 @@ def _weighted(
         """Fold a factor and an addend per channel into weights and bias; a factor of 0 leaves the addend."""
         size_of_factor = np.where(factor == 0, np.float32(1), np.abs(factor)).astype(np.float32)
         signs = np.sign(factor).astype(np.int8)
-        folded = replace(template, weights=_times(template, signs))
+        negated = _times(template, signs)
+        folded = replace(template, weights=negated, packed=template.packed and fits_four_bits(negated))
         real = steps * (product.astype(np.float64) * factor) + addend
         sums = Constant(real.astype(np.float32))
         scales = weight_scales * size_of_factor
@@ -426,7 +439,7 @@ def bias_steps(node: Node, bias: Bias | None, product: Floats) -> NDArray[np.int
             return _channelwise(node, steps, count)
     real = bias.real() if isinstance(bias, QuantizedConstant) else bias.array.astype(np.float32)
     scaled = _channelwise(node, real.astype(np.float64), count) / product.astype(np.float64)
-    if np.abs(scaled).max() > _INT32_MAX:
+    if not np.abs(scaled).max() <= _INT32_MAX:
         raise InputError(f"{node}: its bias must fit 32 bits in units of input scale times weight scale.")
     return np.rint(scaled).astype(np.int64)
 
@@ -496,13 +509,14 @@ def _repeated(draft: NetworkDraft, node: Node, source: View, order: Index) -> st
     for axis in (0, 1):
         if np.array_equal(few, np.broadcast_to(few.take([0], axis), few.shape)):
             few = few.take([0], axis)
-    single = few.take([0], 2)
     if few.size == source.index.size:
         return draft.stored_as(source, few, node.name)
-    if single.size != source.index.size or not np.array_equal(few, np.broadcast_to(single, few.shape)):
+    times, rest = divmod(few.size, source.index.size)
+    once = few[:, :, ::times]
+    if rest or not np.array_equal(few, np.repeat(once, times, 2)[:, :, : few.shape[2]]):
         raise InputError(f"{node}: its smaller input must repeat along whole axes of what is stored.")
-    tensor = draft.stored_as(source, single, node.name)
-    place = Place(step=(1, 1, 0))
+    tensor = draft.stored_as(source, once, node.name)
+    place = Place(period=(1, 1, times))
     label = f"{node.name}_spread"
     return draft.move(label, (tensor,), (place,), (few.shape[0], few.shape[1], few.shape[2]), label)
 
@@ -539,6 +553,25 @@ def mean(draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], kee
     Where those are the stored height or width, it is an average over a window of that size;
     else the data is first put in the order reduced axes, other axes.
     """
+    tensor, window, size, index = _window_over(draft, node, source, axes, keepdims)
+    return _average(draft, node, tensor, window, size, index, False)
+
+
+def largest(
+    draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool, name: str
+) -> View:
+    """Lower the largest element over some axes, likewise; scale and zero point stay."""
+    tensor, window, size, index = _window_over(draft, node, source, axes, keepdims)
+    result = draft.add_tensor(name, size, draft.dtype(tensor), quantization=draft.quantization(tensor))
+    clamp = UNLIMITED if draft.is_float(tensor) else (-128, 127)
+    draft.add_op(Op(node.name, OpKind.MAX_POOL, (tensor,), result, window, clamp=clamp))
+    return replace(source, tensor=result, index=index)
+
+
+def _window_over(
+    draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
+) -> tuple[str, Window, Size, Index]:
+    """Return a tensor, a window in it that spans some axes, and size and index of what comes out."""
     reduced = sorted({axis % len(source.shape) for axis in axes})
     kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
     shape = tuple(
@@ -556,12 +589,11 @@ def mean(draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], kee
             row, column = first // (width * channels), first // channels % width
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)
             index = (row * size[1] + column) * channels + first % channels
-            window = replace(POINT, kernel=kernel)
-            return _average(draft, node, source.tensor, window, size, index.reshape(shape), False)
+            return source.tensor, replace(POINT, kernel=kernel), size, index.reshape(shape)
     order = source.index.transpose(*reduced, *kept).reshape(-1, 1, first.size)
     tensor = draft.stored_as(source, order, node.name)
     window = replace(POINT, kernel=(order.shape[0], 1))
-    return _average(draft, node, tensor, window, (1, 1, first.size), sequential(shape), False)
+    return tensor, window, (1, 1, first.size), sequential(shape)
 
 
 def _window_elements(first: Index, kernel: tuple[int, int], width: int, channels: int) -> Index:

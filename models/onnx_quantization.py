@@ -25,7 +25,7 @@ from onnx import external_data_helper
 from ooc_solve.models.onnx_graph import GraphInput, load_graph, load_model
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.onnx_versions import at_least
-from ooc_solve.models.vocabulary import DType, InputError, Network
+from ooc_solve.models.vocabulary import FLOATING, DType, InputError, Network
 
 Array = NDArray[Any]
 Feeds = dict[str, Array]
@@ -85,13 +85,15 @@ def quantize_onnx(path: Path, calibration: str, activations: str = "int8") -> Qu
     samples = _random_samples(inputs) if calibration == "random" else samples_of(Path(calibration), inputs)
     with tempfile.TemporaryDirectory(prefix="ooc-quantize-") as name, _quiet():
         prepared = _prepared(path, inputs, Path(name))
-        return _first_readable(path, prepared, samples, activations, Path(name))
+        return _best_form(path, prepared, samples, activations, Path(name))
 
 
-def _first_readable(
-    path: Path, prepared: Path, samples: list[Feeds], activations: str, folder: Path
-) -> Quantized:
-    """Quantise in each form until one can be read; the problems of the last are the user's."""
+def _best_form(path: Path, prepared: Path, samples: list[Feeds], activations: str, folder: Path) -> Quantized:
+    """Quantise in each form until one needs no kernel of float32, else take the one that needs the fewest.
+
+    Where none can be read, the problems of the last are the user's.
+    """
+    found: list[tuple[int, str, Path, Network]] = []
     problem: InputError | None = None
     for form in _FORMS:
         file = folder / form / path.name  # the name of the file is that of the network
@@ -102,12 +104,23 @@ def _first_readable(
         except InputError as error:
             problem = error
             continue
-        shapes = {array.shape for array in samples[0].values()}
-        before, after = _outputs(prepared, samples), _outputs(file, samples)
-        changes = tuple(_change(name, before[name], after[name], shapes) for name in before)
-        return Quantized(network, file.read_bytes(), form, len(samples), changes)
-    assert problem is not None
-    raise InputError(f"'{path}': cannot be run after quantisation.", *problem.args)
+        found.append((_float_operators(network), form, file, network))
+        if not found[-1][0]:
+            break
+    if not found:
+        assert problem is not None
+        raise InputError(f"'{path}': cannot be run after quantisation.", *problem.args)
+    _, form, file, network = min(found, key=lambda item: item[0])
+    shapes = {array.shape for array in samples[0].values()}
+    before, after = _outputs(prepared, samples), _outputs(file, samples)
+    changes = tuple(_change(name, before[name], after[name], shapes) for name in before)
+    return Quantized(network, file.read_bytes(), form, len(samples), changes)
+
+
+def _float_operators(network: Network) -> int:
+    """Operators that compute in float32."""
+    outputs = [network.tensors[op.output] for op in network.ops if op.kind in FLOATING]
+    return sum(tensor.dtype is DType.FLOAT32 for tensor in outputs)
 
 
 # ----------------------------------------------------------------------------- samples

@@ -6,6 +6,7 @@ expressed as a view emits nothing. The first problems of a file are reported tog
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -88,7 +89,7 @@ class _Reader:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.given = Operands(graph)
+        self.given = Operands(graph, self.value_of)
         self.draft, self.values = self.given.draft, self.given.values
         self.raw_inputs: dict[str, str] = {}  # uint8 inputs by the tensor that holds them shifted
         self.problems: list[str] = list(graph.problems)
@@ -96,6 +97,11 @@ class _Reader:
 
     def read(self) -> tuple[Network, dict[str, View]]:
         """Read inputs, nodes and outputs, and build the network."""
+        with np.errstate(all="ignore"):  # what is no number, or too large, is refused where it matters
+            return self.read_all()
+
+    def read_all(self) -> tuple[Network, dict[str, View]]:
+        """Read inputs, nodes and outputs."""
         inputs = [self.add_input(item) for item in self.graph.inputs]
         self.mark_unbound()
         for number, node in enumerate(self.graph.nodes):
@@ -155,6 +161,9 @@ class _Reader:
     def add_output(self, name: str, taken: set[str]) -> str:
         """Add what one graph output needs after its last operator."""
         value = self.given.computed(name)
+        if self.given.follows_from_bytes(name) and not (isinstance(value, Real) and value.scale is not None):
+            with self.given.in_float32():
+                value = self.given.computed(name)
         if isinstance(value, Float32):
             tensor = self.float_output(value.view, name, taken)
         elif isinstance(value, Real) and value.scale is not None:
@@ -209,14 +218,13 @@ class _Reader:
     def read_node(self, number: int, node: Node) -> None:
         """Read one node; remember its problem, if it has one, and go on."""
         try:
-            value = self.value_of(node)
+            values = self.value_of(node)
         except InputError as error:
             self.refuse(number, str(error))
-            value = Unknown()
+            values = (Unknown(),) * len(node.outputs)
         except ValueError as error:  # an invariant of the vocabulary, or a shape that does not fit
             self.refuse(number, f"{node}: {error}.")
-            value = Unknown()
-        values = value if isinstance(value, tuple) else (value,) * len(node.outputs)
+            values = (Unknown(),) * len(node.outputs)
         self.values.update(zip(node.outputs, values, strict=True))
 
     def refuse(self, number: int, problem: str) -> None:
@@ -224,7 +232,7 @@ class _Reader:
         self.refused[number] = problem
         self.problems.append(problem)
 
-    def value_of(self, node: Node) -> Value | tuple[Value, ...]:
+    def value_of(self, node: Node) -> tuple[Value, ...]:
         """Return what a node gives; one that reads what could not be read is only looked up."""
         if node.problem:
             raise InputError(f"{node}: {node.problem}")
@@ -234,10 +242,31 @@ class _Reader:
             raise InputError(f"{node}: its input '{missing[0]}' must be produced before it; repair the file.")
         if any(isinstance(self.values[name], Unknown) for name in present):
             self.operator_of(node)
-            return Unknown()
+            return (Unknown(),) * len(node.outputs)
         if self.is_foldable(node):
             return self.folded(node)
-        return self.operator_of(node).read(self.given, node)
+        return self.on_bytes_or_floats(node)
+
+    def on_bytes_or_floats(self, node: Node) -> tuple[Value, ...]:
+        """Return what a node gives; where no kernel computes that on bytes, in float32."""
+        try:
+            return self.computed(node)
+        except (InputError, ValueError):
+            if self.given.floating or not any(map(self.given.follows_from_bytes, node.inputs)):
+                raise
+            problem = sys.exception()
+        self.draft.kernels.pop(node, None)
+        try:
+            with self.given.in_float32():
+                return self.computed(node)
+        except (InputError, ValueError):
+            assert problem is not None
+            raise problem from None
+
+    def computed(self, node: Node) -> tuple[Value, ...]:
+        """Return what the operator of a node gives."""
+        value = self.operator_of(node).read(self.given, node)
+        return value if isinstance(value, tuple) else (value,) * len(node.outputs)
 
     def operator_of(self, node: Node) -> Operator:
         """Return how a node's operator is read."""

@@ -51,6 +51,7 @@ class Constant:
     """An array known while reading. As weights of float32, its values are what is stored."""
 
     array: Array
+    four_bits: bool = False
 
     def centred(self, node: Node) -> Floats:
         """Return the values in float32."""
@@ -73,13 +74,15 @@ class Constant:
 class QuantizedConstant:
     """An integer array with scales: a weight or bias behind a DequantizeLinear.
 
-    ``scale`` and ``zero_point`` have one entry, or one per position of ``axis``.
+    ``scale`` and ``zero_point`` have one entry, or one per position of ``axis``. ``four_bits``: the file has int4
+    or uint4.
     """
 
     array: Array
     scale: Floats
     zero_point: Array
     axis: int
+    four_bits: bool = False
 
     def centred(self, node: Node) -> NDArray[np.int8]:
         """Return the integers minus their zero points; they must fit int8.

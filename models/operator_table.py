@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
 from ooc_solve.models.onnx_floats import FUNCTIONS
 
@@ -16,8 +17,8 @@ Made by `python -m ooc_solve.models.operator_table > OPERATORS.md`; a test compa
 every node of a file.
 
 Operators of the standard domain stand between DequantizeLinear and QuantizeLinear; those of `com.microsoft` and
-QLinear ones are onnxruntime's. Or the whole network is float32, before the first QuantizeLinear and behind the last
-DequantizeLinear included. Opset 7 and later, IR 3 and later. A node whose inputs are all constant is evaluated
+QLinear ones are onnxruntime's. Or the whole network is float32, or parts of it: what is not rounded to bytes, or has no
+kernel on bytes, is computed in float32 from the dequantised data, and quantised where the file says so. Opset 7 and later, IR 3 and later. A node whose inputs are all constant is evaluated
 with ONNX's own reference evaluator and may be any operator of the standard domain but random ones. Results equal
 those of onnxruntime's QOperator kernels (x86-64) in every byte; those of float32 lie within 1e-5 of the outputs' range,
 because sums have another order, and are the same on all machines and for all ways of cutting layers.
@@ -28,9 +29,12 @@ because sums have another order, and are the same on all machines and for all wa
 
 _TAIL = """
 In float32 there are kernels for Conv, ConvTranspose, Gemm, MatMul (weights are float32), pools and means, Softmax, Add,
-Sub and Mul of two activations, Add, Sub, Mul, Div, PRelu and BatchNormalization with constants, Relu, Clip, FUNCTIONS,
-and everything that moves or joins elements (Pad by 0 or the edges). Whole-number limits and factors per channel become
-part of the operator before.
+Sub and Mul of two activations, Add, Sub, Mul, Div, Max, Min, PRelu and BatchNormalization with constants, Relu, Clip,
+FUNCTIONS, and everything that moves or joins elements. Div, Max and Min of two activations, COMPOSITES, Pow by 0.5, 1, 1.5,
+2, 3 or 4 and their opposites, linear Resize by whole factors and Pad by a number or by reflection are read as several of
+these. Whole-number limits and factors per channel become part of the operator before.
+
+Weights that the file has as int4 (or uint4 around 8) are stored and moved with four bits each, and spread before their use.
 
 Kernels: `lookup` maps bytes by a table, float32 by a formula; `move` pads, slices, resizes and joins, tile by tile; `permute` reorders a whole
 tensor, which must fit the SRAM with its copy. `conv` and `transposed` sum over all or some input channels at a time;
@@ -51,7 +55,9 @@ def operator_table() -> str:
     ]
     others = [f"| {name} | {instead} |" for name, instead in sorted(INSTEAD.items())]
     others.append("| If, Loop, Scan | control flow is not: export a model without it |")
-    tail = _TAIL.replace("FUNCTIONS", ", ".join(FUNCTIONS))
+    tail = _TAIL.replace("FUNCTIONS", ", ".join(FUNCTIONS)).replace(
+        "COMPOSITES", ", ".join(composites.FUNCTIONS)
+    )
     return _HEAD + "\n".join(rows) + "\n" + tail + "\n".join(others) + "\n"
 
 

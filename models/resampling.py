@@ -1,4 +1,4 @@
-"""Which input positions a nearest-neighbour Resize takes, axis by axis.
+"""Which input positions a Resize takes, axis by axis, and how much of each.
 
 The formulas are those of the ONNX operator, every float32 operation rounded on its own, in the order
 in which onnxruntime computes them: the reference evaluator of ONNX rounds some halves the other way.
@@ -7,9 +7,12 @@ in which onnxruntime computes them: the reference evaluator of ONNX rounds some 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ooc_solve.models.layout import MOST_ELEMENTS
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +52,8 @@ def nearest_positions(
 
     Without a ``scale``, it is the ratio of the sizes.
     """
+    if count > MOST_ELEMENTS:
+        raise ValueError(f"an axis must have at most {MOST_ELEMENTS} positions (got {count})")
     if size == count and (scale is None or scale == 1):
         return np.arange(size, dtype=np.int64)
     factor = np.float32(count) / np.float32(size) if scale is None else scale
@@ -58,4 +63,42 @@ def nearest_positions(
 
 def scaled_size(size: int, scale: np.float32) -> int:
     """Return the size of an axis after scaling: rounded down."""
-    return int(np.floor(np.float32(size) * scale))
+    return int(min(np.floor(np.float32(size) * scale), np.float32(1 << 30)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearTaps:
+    """One axis of a linear Resize by a whole factor, as a transposed convolution.
+
+    Its input has ``edges`` more positions at both ends, which repeat the first and the last one. ``weights`` count
+    ``parts`` of 1; ``before`` and ``after`` are what the result has too much.
+    """
+
+    factor: int
+    weights: NDArray[np.int64]
+    parts: int
+    edges: tuple[int, int]
+    before: int
+    after: int
+
+
+def linear_taps(size: int, count: int, transformation: str) -> LinearTaps | None:
+    """Return the taps that enlarge an axis of ``size`` to ``count``, None where no whole factor does.
+
+    Output ``q`` lies at ``v = (q + 0.5) / factor - 0.5``, or at ``q / factor`` if asymmetric, and its neighbour ``j``
+    has the weight ``1 - |v - j|``, as far as that is above 0.
+    """
+    factor, rest = divmod(count, size)
+    if rest or transformation not in ("half_pixel", "pytorch_half_pixel", "asymmetric"):
+        return None
+    half = transformation != "asymmetric" and factor > 1
+    edges = (int(half), int(factor > 1))
+    offsets = np.arange(
+        -2 * factor, 2 * factor
+    )  # of an output from the place of its neighbour, edge included
+    shift = 1 - factor + 2 * factor * edges[0] if half else 0
+    weights = 2 * factor - np.abs(2 * offsets + shift)
+    kept = offsets[weights > 0]
+    before, taps = -int(kept[0]), weights[weights > 0]
+    after = (sum(edges) - 1) * factor + len(taps) - before
+    return LinearTaps(factor, taps, 2 * factor, edges, before, after)

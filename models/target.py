@@ -335,6 +335,7 @@ _RUNTIME: _Form = {
     "rms_error_percent?": _real,
     "cycles_per_request?": _real,
     "cycles_per_checked_byte?": _real,
+    "cycles_per_unpacked_weight?": _real,
     "kernel?": _Named(_KERNEL),
 }
 _CRYPTO: _Form = {

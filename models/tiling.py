@@ -358,8 +358,22 @@ class StageGeometry:
         tensor = self.inputs[0]
         return live_taps(positions, self.op.window, axis, (tensor.height, tensor.width)[axis])
 
-    def weight_bytes(self, index: TileIndex) -> int:
+    def packed(self, index: TileIndex) -> tuple[int, int]:
+        """Where in the record of a tile weights of four bits begin, and how many there are."""
+        if not self.op.packed:
+            return 0, 0
+        low, high = tile_range(index[2], self.tiling.channels, self.output.channels)
+        final = self.op.kind is OpKind.DEPTHWISE or index[3] == self.grid[3] - 1
+        start = 8 * (high - low) if final else 0
+        return start, self.weight_bytes(index) - start
+
+    def record_bytes(self, index: TileIndex) -> int:
         """Bytes of the weight record of a tile without checksum and padding (0: no weights)."""
+        count = self.packed(index)[1]
+        return self.weight_bytes(index) - count + (count + 1) // 2
+
+    def weight_bytes(self, index: TileIndex) -> int:
+        """Bytes that the kernel of a tile reads as weights, bias and multipliers."""
         op = self.op
         if op.weights is None or not self.loads_weights:
             return 0

@@ -169,6 +169,10 @@ class Function(Enum):
     HARD_SWISH = 12  # x * (x * a + b limited to [0, 1])
     ELU = 13  # x, below 0 a * (exp(x) - 1)
     ABS = 14
+    SQRT = 15
+    LOG = 16
+    SOFTPLUS = 17  # log(1 + exp(x))
+    MISH = 18  # x * tanh(log(1 + exp(x)))
 
 
 CHEAP = frozenset(
@@ -177,7 +181,7 @@ CHEAP = frozenset(
         *(Function.HARD_SIGMOID, Function.HARD_SWISH),
     }
 )
-"""Functions without an exponential."""
+"""Functions without an exponential, a logarithm or a root."""
 
 UNLIMITED = (-(1 << 15), (1 << 15) - 1)
 """The clamp of float32 outputs that have no limits: these two bounds limit nothing."""
@@ -324,6 +328,7 @@ class Op:
     PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
                 in elements; the output is written densely in that order
 
+    ``packed``: the weights of a CONV or DEPTHWISE are within -8..7 and are stored with four bits each.
     ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY and pools; of float32
     outputs whole numbers too, or those of ``UNLIMITED``.
     Inputs of ADD and MULTIPLY that have one row or one column are read again for each; ``offset`` is
@@ -350,6 +355,7 @@ class Op:
     whole_pixels: bool = False
     offset: int = 0
     function: Function | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         arity = 2 if self.kind in (OpKind.ADD, OpKind.MULTIPLY) else 1
@@ -491,7 +497,9 @@ class RuntimeCost:
     Kinds listed in ``kernels`` take the cycles given there; the first five figures are for the others.
     ``cycles_per_request`` are what the CPU spends on starting and completing a request of a transfer: its
     channel waits for it, and so does a kernel that runs when it completes;
-    ``cycles_per_checked_byte`` on comparing the checksum of a record, before the first kernel that waits for it.
+    ``cycles_per_checked_byte`` on comparing the checksum of a record, before the first kernel that waits for it,
+    ``cycles_per_unpacked_weight`` on spreading weights of four bits there: where a board file does not say, those of
+    the 10 instructions that Cortex-M3 to M55 take for two of them (GCC 12, -O2), one cycle each.
     """
 
     name: str
@@ -504,6 +512,7 @@ class RuntimeCost:
     rms_error_percent: float | None = None
     cycles_per_request: float = 0.0
     cycles_per_checked_byte: float = 0.0
+    cycles_per_unpacked_weight: float = 5.0
     kernels: tuple[KernelCost, ...] = ()
 
 
@@ -866,6 +875,8 @@ class Transfer:
     checked: bool = False  # ends with a checksum, or is sealed
     sealed_records: int = 0  # opened after a LOAD, sealed before a STORE
     sealed_bytes: int = 0  # of their payloads
+    packed_start: int = 0  # where its weights of four bits begin, two to a byte
+    packed_weights: int = 0  # their number; a byte each once they are spread
 
     @property
     def size_bytes(self) -> int:

@@ -9,7 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ooc_solve.api import Comparison, Plan, Solution, advise, compare, encrypted, load, solve, target
+    from ooc_solve.api import (
+        Comparison,
+        Plan,
+        Solution,
+        advise,
+        compare,
+        encrypted,
+        load,
+        quantize,
+        solve,
+        target,
+    )
     from ooc_solve.models.limits import Limits
 
 __version__ = "0.1.0"
@@ -23,6 +34,7 @@ __all__ = [
     "compare",
     "encrypted",
     "load",
+    "quantize",
     "solve",
     "target",
 ]

@@ -37,6 +37,7 @@ from ooc_solve.gantt import gantt_svg
 from ooc_solve.models import sealing, vocabulary
 from ooc_solve.models.frames import checked_frames
 from ooc_solve.models.limits import NO_LIMITS, Limits
+from ooc_solve.models.onnx_quantization import Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
@@ -95,6 +96,20 @@ def load(model: str | Path) -> Network:
     if str(model).startswith("zoo:"):
         return zoo_network(str(model).removeprefix("zoo:"))
     return read_onnx(Path(model))
+
+
+def quantize(model: str | Path, calibration: str | Path = "random", activations: str = "int8") -> Quantized:
+    """Quantise a float32 ONNX file to int8, by samples of an ``.npz`` file or by random ones.
+
+    ``network`` of the result is what `solve` takes, ``changes`` say how far each output moved on the samples, and
+    ``content`` is the quantised ONNX file.
+
+    Raises
+    ------
+    InputError
+        Without onnxruntime, for a model that is quantised already, and for samples that do not fit.
+    """
+    return quantize_onnx(Path(model), str(calibration), activations)
 
 
 def target(name: str | Path) -> Target:

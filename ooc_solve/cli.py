@@ -42,7 +42,7 @@ from ooc_solve.models.zoo import describe, zoo_names
 from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
-from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
+from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
 from ooc_solve.report import report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
@@ -293,6 +293,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.json is not None:
         facts = report(problem, results, history.steps)
         facts |= trade_facts(problem, chosen, reference, points)
+        if quantized is not None:
+            facts["quantization"] = change_facts(quantized, options.quantize)
         facts |= {} if flight is None else {"frames": frames_facts(flight)}
         write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:

@@ -28,6 +28,7 @@ from ooc_solve.models.vocabulary import (
     Task,
     TaskKind,
     Tensor,
+    Transfer,
 )
 from ooc_solve.solver.clock import interrupted
 from ooc_solve.solver.streams import earliest_times
@@ -148,10 +149,11 @@ def _events(path: Path) -> Iterator[Event]:
 def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> list[KernelSample]:
     """Cycles of each kernel call, with what the runtime did before it since the last event.
 
-    What checking records took is left out, at so many cycles per byte.
+    What checking records took is left out, at so many cycles per byte, and what unpacking their weights took.
     """
-    clock_hz, samples = measured.problem.target.board.clock_hz, []
-    records = checked_bytes(measured.plan)
+    target, samples = measured.problem.target, []
+    clock_hz, records = target.board.clock_hz, checked_bytes(measured.plan)
+    packed = packed_weights(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         if task.kind is TaskKind.COMPUTE:
@@ -162,6 +164,7 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
             work = geometry.exact_work(geometry.index(task.tile))
             cycles = (end.ns - before.ns) * clock_hz / NS_PER_S
             cycles -= cycles_per_checked_byte * records[task.index]
+            cycles -= target.runtime.cycles_per_unpacked_weight * packed[task.index]
             samples.append(
                 KernelSample(f"{work.kind} {task.stage}, {measured.problem.network.name}", work, cycles)
             )
@@ -171,13 +174,14 @@ def kernel_samples(measured: Measurement, cycles_per_checked_byte: float) -> lis
 def request_samples(measured: Measurement) -> list[RequestSample]:
     """Cycles the CPU spent on each transfer that nothing came between, and before each kernel."""
     target, samples = measured.problem.target, []
-    records = checked_bytes(measured.plan)
+    records, packed = checked_bytes(measured.plan), packed_weights(measured.plan)
     for before, start, end in _pairs(measured):
         task = measured.task(start)
         transfer = task.transfer
         label = f"{measured.problem.network.name}: {task.kind.value} {task.index}"
         if transfer is None:
             cycles = (start.ns - before.ns) * target.board.clock_hz / NS_PER_S
+            cycles -= target.runtime.cycles_per_unpacked_weight * packed[task.index]
             samples.append(RequestSample(label, 0, records[task.index], cycles, kernels=1))
         else:
             handling = handling_ns(target, transfer.size_bytes, transfer.segments)
@@ -193,28 +197,42 @@ def checked_bytes(plan: Plan) -> tuple[int, ...]:
     They are those among all commands that it waits for, and that no kernel before waited for: on a channel the
     record of a later kernel may come first, and is then checked early.
     """
+    return tuple(sum(move.size_bytes for move in moves) for moves in _checked_moves(plan))
+
+
+def packed_weights(plan: Plan) -> tuple[int, ...]:
+    """Per task, the weights of four bits in these records."""
+    return tuple(sum(move.packed_weights for move in moves) for moves in _checked_moves(plan))
+
+
+def _checked_moves(plan: Plan) -> list[list[Transfer]]:
     order = plan.streams.order
-    seen, found = [0] * len(order), [0] * len(plan.graph.tasks)
+    seen: list[int] = [0] * len(order)
+    found: list[list[Transfer]] = [[] for _ in plan.graph.tasks]
     for position, index in enumerate(order[0]):
         if plan.graph.tasks[index].kind is TaskKind.COMPUTE:
             needs = plan.streams.required[index] if len(order) > 1 else (position,)
             for stream in range(min(1, len(order) - 1), len(order)):
                 moves = [plan.graph.tasks[k].transfer for k in order[stream][seen[stream] : needs[stream]]]
-                found[index] += sum(move.size_bytes for move in moves if move is not None and move.checked)
+                found[index] += [move for move in moves if move is not None and move.checked]
                 seen[stream] = max(seen[stream], needs[stream])
-    return tuple(found)
+    return found
 
 
 def record_bytes(plan: Plan) -> tuple[int, ...]:
     """Per task, the bytes of the records that the cost model lets it check: it is the first that reads them."""
+    return tuple(sum(move.size_bytes for move in moves) for moves in _records_read_first(plan))
+
+
+def _records_read_first(plan: Plan) -> list[list[Transfer]]:
     checked: set[int] = set()
-    found = [0] * len(plan.graph.tasks)
+    found: list[list[Transfer]] = [[] for _ in plan.graph.tasks]
     for task in plan.graph.tasks:
         if task.kind is TaskKind.COMPUTE:
             loads = [plan.graph.tasks[load].transfer for load in set(task.after) - checked]
-            found[task.index] = sum(move.size_bytes for move in loads if move is not None and move.checked)
+            found[task.index] = [move for move in loads if move is not None and move.checked]
             checked |= set(task.after)
-    return tuple(found)
+    return found
 
 
 def _pairs(measured: Measurement) -> Iterator[tuple[Event, Event, Event]]:
@@ -251,13 +269,14 @@ def with_durations(measured: Measurement, target: Target) -> Plan:
     """The measured plan with the durations of another calibration of its target, kernels without interruptions."""
     problem, plan = measured.problem, measured.plan
     records = record_bytes(plan)
+    packed = [sum(move.packed_weights for move in moves) for moves in _records_read_first(plan)]
 
     def duration(task: Task) -> int:
         if task.transfer is None:
             op = problem.network.ops[task.stage]
             geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
             work = geometry.tile_work(geometry.index(task.tile))
-            return compute_ns(target, work) + check_ns(target, records[task.index])
+            return compute_ns(target, work) + check_ns(target, records[task.index], packed[task.index])
         figures = task.transfer.size_bytes, task.transfer.segments
         return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,22 @@ def show_change(console: Console, quantized: Quantized, calibration: str) -> Non
     )
     for change in quantized.changes:
         console.print(f"- {change_line(change, quantized.samples)}", markup=False, soft_wrap=True)
+
+
+def change_facts(quantized: Quantized, calibration: str) -> dict[str, object]:
+    """What the JSON report says of quantising: form, samples, and the change of each output.
+
+    Differences are in the output's own unit, over all samples of the calibration; ``same_class`` is how many of
+    them keep their largest entry, null for outputs that are not one row of scores.
+    """
+    outputs = {change.name: {key: value for key, value in asdict(change).items() if key != "name"}
+               for change in quantized.changes}  # fmt: skip
+    return {
+        "form": quantized.form,
+        "calibration": calibration,
+        "samples": quantized.samples,
+        "outputs": outputs,
+    }
 
 
 def change_line(change: OutputChange, samples: int) -> str:

@@ -17,7 +17,7 @@ from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.sealing import SEAL_BYTES, trailer_bytes
+from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
     Box,
@@ -34,6 +34,7 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
+from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.deadline import keep_time
 
 HEADER_BYTES = 64
@@ -422,25 +423,23 @@ class _Expander:
         if key not in cache:
             if not geometry.tiling.hold_weights:
                 cache.clear()
-            size = self._record_bytes(geometry, index)
+            size = weight_record(self.problem, geometry, index).size_bytes
             record = (stage, *key)
             home = geometry.tiling.weights_in
             if record not in self.records:
                 self.records[record] = self.region_bytes[home]
                 self.region_bytes[home] += size
-            buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", size)
-            transfer = self._record_transfer(home, self.records[record], size)
+            room = max(size, geometry.weight_bytes(index))
+            buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", room)
+            transfer = self._record_transfer(home, self.records[record], size, geometry.packed(index))
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
 
-    def _record_transfer(self, home: RegionName, offset: int, size: int) -> Transfer:
+    def _record_transfer(self, home: RegionName, offset: int, size: int, packed: tuple[int, int]) -> Transfer:
+        plain = Transfer(home, offset, size, checked=True, packed_start=packed[0], packed_weights=packed[1])
         if self.problem.target.crypto is None:
-            return Transfer(home, offset, size, checked=True)
-        return Transfer(home, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
-
-    def _record_bytes(self, geometry: StageGeometry, index: TileIndex) -> int:
-        granule = self.problem.granule_bytes(geometry.tiling.weights_in)
-        return align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
+            return plain
+        return replace(plain, sealed_records=1, sealed_bytes=size - SEAL_BYTES)
 
     # --------------------------------------------------------------------- outputs
 
@@ -527,7 +526,9 @@ class _Expander:
     def _load(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
         duration = read_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
-        touch = Touch(buffer, Footprint(0, transfer.size_bytes))
+        # weights are spread where they lie, before anybody else touches the buffer
+        extent = max(transfer.size_bytes, transfer.packed_start + transfer.packed_weights)
+        touch = Touch(buffer, Footprint(0, extent))
         return self._append(
             TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer
         )

@@ -16,12 +16,12 @@ from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
+from ooc_solve.models.cost import align_up, compute_ns, crypto_ns
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
 from ooc_solve.models.problem import IoPlace
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
+from ooc_solve.models.weight_records import WeightRecord, weight_record
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto, stored_bytes
 
@@ -323,31 +323,26 @@ class _Costing:
         )
         return total + self._checks(layer)
 
-    def _records(self, layer: StageGeometry) -> list[int]:
-        """Bytes of the weight records of an operator, checksums included."""
+    def _records(self, layer: StageGeometry) -> list[WeightRecord]:
+        """The weight records of an operator."""
         if layer.op.weights is None:
             return []
-        granule = self.problem.granule_bytes(layer.tiling.weights_in)
         keys = {layer.weight_key((0, 0, g, 0)): (0, 0, g, 0) for g in range(layer.grid[2])}
-        return [
-            align_up(layer.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
-            for index in keys.values()
-        ]
+        return [weight_record(self.problem, layer, index) for index in keys.values()]
 
     def _rounds(self, layer: StageGeometry) -> int:
         """How often the records are fetched."""
         return 1 if layer.tiling.hold_weights else layer.tiles // layer.grid[2]
 
     def _checks(self, layer: StageGeometry) -> int:
-        each = sum(check_ns(self.problem.target, size) for size in self._records(layer))
-        return each * self._rounds(layer)
+        return sum(record.check_ns for record in self._records(layer)) * self._rounds(layer)
 
     def _weights(self, layer: StageGeometry) -> _Io | None:
         if layer.op.weights is None:
             return None
-        sizes, rounds = self._records(layer), self._rounds(layer)
+        records, rounds = self._records(layer), self._rounds(layer)
+        sizes, rooms = [record.size_bytes for record in records], [record.room_bytes for record in records]
         times = [self.costs.read_ns(layer.tiling.weights_in, size, 1) for size in sizes]
-        rooms = [self.problem.buffer_bytes(size) for size in sizes]
         slot = sum(rooms) if layer.tiling.hold_weights else max(rooms)
         return _Io(sum(times) * rounds, times[0], sum(sizes) * rounds, len(sizes) * rounds, slot)
 

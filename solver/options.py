@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
 from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
@@ -30,6 +29,7 @@ from ooc_solve.models.vocabulary import (
     Tensor,
     Tiling,
 )
+from ooc_solve.models.weight_records import WeightRecord, weight_record
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
@@ -561,8 +561,7 @@ class OptionCosts:
         """`_weight_cost` of records that are fetched once and held."""
         _, _, groups, splits = geometry.grid
         region = geometry.tiling.weights_in
-        granule = self._granule(region)
-        keys: Counter[int] = Counter()
+        keys: Counter[WeightRecord] = Counter()
         seen = set()
         for group in {0, groups - 1}:
             for split in {0, splits - 1, max(0, splits - 2)}:
@@ -571,17 +570,17 @@ class OptionCosts:
                 if key in seen:
                     continue
                 seen.add(key)
-                size = align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
+                record = weight_record(self.problem, geometry, index)
                 like = 1
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
-                keys[size] += like
-        ns = sum(self.read_ns(region, size, 1) * n for size, n in keys.items())
-        slot = self.problem.buffer_bytes(max(keys))
-        held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
-        first = min(self.read_ns(region, size, 1) for size in keys)
-        total = sum(size * n for size, n in keys.items())
-        checking = sum(check_ns(self.problem.target, size) * n for size, n in keys.items())
+                keys[record] += like
+        ns = sum(self.read_ns(region, record.size_bytes, 1) * n for record, n in keys.items())
+        slot = max(record.room_bytes for record in keys)
+        held = sum(record.room_bytes * n for record, n in keys.items())
+        first = min(self.read_ns(region, record.size_bytes, 1) for record in keys)
+        total = sum(record.size_bytes * n for record, n in keys.items())
+        checking = sum(record.check_ns * n for record, n in keys.items())
         return slot, ns, first, total, sum(keys.values()), held, checking
 
     @staticmethod

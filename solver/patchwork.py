@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns
+from ooc_solve.models.cost import compute_ns
 from ooc_solve.models.patches import buffer_elements
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, cut_range
 from ooc_solve.models.vocabulary import OpKind, Tensor
+from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 
@@ -134,21 +134,17 @@ class Patchwork:
         layer = self.layers[n]
         if layer.op.weights is None:
             return
-        granule = self.problem.granule_bytes(layer.tiling.weights_in)
         patches = list(by_patch.values())
         for key, groups in _records(layer).items():
-            size = align_up(
-                layer.weight_bytes((0, 0, key[0], 0)) + trailer_bytes(self.problem.target), granule
-            )
-            room, check = self.problem.buffer_bytes(size), check_ns(self.problem.target, size)
+            record = weight_record(self.problem, layer, (0, 0, key[0], 0))
             uses = [[kernels[g] for g in groups] for kernels in patches]
             lives = (
                 [(uses[0][0], uses[-1][-1])] if layer.tiling.hold_weights else [(u[0], u[-1]) for u in uses]
             )
             for first, last in lives:
-                self._occupy(first, last, room)
-                self.compute_ns[first] += check
-                self.fetches.append(Fetch(first, WEIGHTS, n, (0, 0), (0, 0), size))
+                self._occupy(first, last, record.room_bytes)
+                self.compute_ns[first] += record.check_ns
+                self.fetches.append(Fetch(first, WEIGHTS, n, (0, 0), (0, 0), record.size_bytes))
 
     def _patches(self, n: int, at: list[dict[tuple[int, int], list[int]]]) -> None:
         """Buffers of the patches that an operator makes, until the last operator that reads them."""

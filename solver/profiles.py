@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, opening_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, opening_ns, read_ns, write_ns
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import Box, LoopOrder, Op, OpKind, RegionName, Tensor
+from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import (
     ACCUMULATOR_BYTES,
     SelectionError,
@@ -309,20 +309,19 @@ class _Walk:
     def _weights(self) -> None:
         geometry, (_, _, groups, splits) = self.geometry, self.grid
         region = self.option.tiling.weights_in
-        granule = self.problem.granule_bytes(region)
         operand = len(geometry.inputs) + self.known.homes.index(region)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
         groups_at, like_group = _representatives(1 if shared else groups)
         splits_at, like_split = _representatives(1 if shared else splits)
         like = (like_group[:, None] * len(splits_at) + like_split).reshape(-1)
-        records = [geometry.weight_bytes((0, 0, g, s)) for g in groups_at for s in splits_at]
-        sizes = [align_up(size + trailer_bytes(self.problem.target), granule) for size in records]
+        records = [weight_record(self.problem, geometry, (0, 0, g, s)) for g in groups_at for s in splits_at]
+        sizes = [record.size_bytes for record in records]
         figures = np.array(
-            [(self.problem.buffer_bytes(s), self.known.read_ns(region, s), 0) for s in sizes],
+            [(r.room_bytes, self.known.read_ns(region, r.size_bytes), 0) for r in records],
             np.int64,
         ).T
-        checks = np.array([check_ns(self.problem.target, size) for size in sizes], np.int64)
+        checks = np.array([record.check_ns for record in records], np.int64)
         moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
         starts = self._load(operand, region, figures[:, like], moved, which, hold)
         self.table[COMPUTE, starts] += checks[like[which[starts]]]

@@ -190,7 +190,7 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
         )
         for t in (network.tensors[name] for name in (*op.inputs, op.output))
     )
-    weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
+    weights = None if op.weights is None else (op.weights.shape, op.weight_bytes, op.packed)
     on_npu = op.name in offered(problem.target, network)
     number = network.ops.index(op)
     given = tuple(name in replaceable(network, range(number, number + 1)) for name in op.inputs)

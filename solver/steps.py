@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_down, align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
+from ooc_solve.models.cost import align_down, align_up, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
+from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
@@ -364,21 +364,16 @@ class _Stage:
 
     def _weights(self) -> None:
         a, geometry, operand = self.axes, self.geometry, weights_of(self.geometry)
-        granule = self.problem.granule_bytes(HOMES[operand])
         final = (np.arange(len(self.splits)) == len(self.splits) - 1).astype(np.int64)
         group_of = np.unique(self.groups, return_index=True, return_inverse=True)
         split_of = np.unique(self.splits * 2 + final, return_index=True, return_inverse=True)
         figures, checks = [], []
         for group in group_of[1]:
             for split in split_of[1]:
-                size = geometry.weight_bytes((0, 0, int(group), int(split))) + trailer_bytes(
-                    self.problem.target
-                )
-                size = align_up(size, granule)
-                ns = self.costs.read_ns(HOMES[operand], size)
-                room = self.problem.buffer_bytes(size)
+                record = weight_record(self.problem, geometry, (0, 0, int(group), int(split)))
+                ns, room = self.costs.read_ns(HOMES[operand], record.size_bytes), record.room_bytes
                 figures.append((room, ns, (operand, room, ns, 0, 0, 0)))
-                checks.append(check_ns(self.problem.target, size))
+                checks.append(record.check_ns)
         which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split

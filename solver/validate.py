@@ -292,11 +292,17 @@ def _broken_transfer(task: Task, regions: set[RegionName]) -> Iterator[str]:
         yield f"region '{task.transfer.region.value}' is not there"
     elif fault := _broken_footprint(task.transfer.footprint, None):
         yield f"touches storage {fault}"
-    elif _bytes_of(touches[0].footprint) != task.transfer.size_bytes:
+    elif _bytes_of(touches[0].footprint) != _extent_bytes(task.transfer):
         yield (
             f"moves {task.transfer.size_bytes} bytes of storage to or from "
             f"{_bytes_of(touches[0].footprint)} bytes of SRAM"
         )
+
+
+def _extent_bytes(transfer: Transfer) -> int:
+    """Bytes of SRAM that a transfer is about: weights of four bits end up in a byte each."""
+    spread = transfer.packed_start + transfer.packed_weights
+    return max(transfer.size_bytes, spread if transfer.packed_weights else 0)
 
 
 def _bytes_of(footprint: Footprint) -> int:

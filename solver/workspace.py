@@ -12,9 +12,9 @@ from functools import lru_cache
 
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count, tile_range
 from ooc_solve.models.vocabulary import LoopOrder, Reading
+from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 
 Ranges = tuple[tuple[int, int], ...]
@@ -125,8 +125,7 @@ class Workspace:
 
     def _weights(self, index: TileIndex) -> int:
         if index[2:] not in self.records:
-            size = self.geometry.weight_bytes(index) + trailer_bytes(self.problem.target)
-            self.records[index[2:]] = self.problem.buffer_bytes(align_up(size, self.granules[-1]))
+            self.records[index[2:]] = weight_record(self.problem, self.geometry, index).room_bytes
         return self.records[index[2:]]
 
     def _results(self, index: TileIndex) -> int:

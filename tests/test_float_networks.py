@@ -163,6 +163,14 @@ def test_small_networks(
     compare(path, share, "demand-layering", tmp_path, "f746-sd", kept(tmp_path, objects))
 
 
+def test_the_list_of_float_networks_is_complete(shared_models: Path) -> None:
+    """Every float32 file of the development set is listed here."""
+    files = {
+        str(path.relative_to(shared_models).with_suffix("")) for path in shared_models.rglob("*_float.onnx")
+    }
+    assert files == {*SMALL, *LARGE}
+
+
 @needs_compiler
 def test_residual_network_by_the_solver(shared_models: Path, tmp_path: Path, objects: Path) -> None:
     """Planned by CP-SAT, fused stages included where they pay, in half of the in-core need."""

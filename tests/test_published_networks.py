@@ -7,12 +7,15 @@ none, on average within a part of the output's range.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -23,6 +26,7 @@ from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network
+from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.ordering import peak_bytes
 from ooc_solve.solver.solve import SCHEDULERS, checked
 
@@ -46,6 +50,16 @@ MEAN_SHARE_OF_RANGE = 0.02
 needs_compiler = pytest.mark.skipif(
     shutil.which("make") is None or shutil.which("gcc") is None, reason="needs make and gcc"
 )
+
+
+def loaded(path: Path) -> ModuleType:
+    """A module of the tests by its file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def in_core_bytes(network: Network) -> int:
@@ -122,3 +136,26 @@ def test_the_list_of_networks_is_complete(shared_models: Path) -> None:
     """Every file of the development set is quantised and listed here, or a float one."""
     files = {str(path.relative_to(shared_models).with_suffix("")) for path in shared_models.rglob("*.onnx")}
     assert {name for name in files if not name.endswith("_float")} == set(PUBLISHED)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("kib", [256, 128])
+def test_a_large_network_gives_onnxruntimes_bytes(tmp_path: Path, kib: int) -> None:
+    """MobileNetV2 at full size, in QOperator form and with random weights, streamed through little SRAM."""
+    model = loaded(Path(__file__).parent / "models" / "onnx_export.py").export(
+        zoo_network("mobilenet_v2_224")
+    )
+    path = tmp_path / "mobilenet.onnx"
+    path.write_bytes(model.SerializeToString())
+    network = read_onnx(path)
+    source = network.tensors[network.inputs[0]]
+    sample = np.random.default_rng(1).integers(-128, 128, source.graph_shape).astype(np.int8)
+    problem = Problem(network, load_target("f746-sd"), kib << 10, IoPlace.STORAGE)
+    (found,) = computed(problem, sample, tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(list(network.outputs), {network.inputs[0]: sample})
+    assert np.ptp(expected.astype(np.int64)) > 0
+    assert found.tobytes() == np.ravel(expected).tobytes()

@@ -370,6 +370,59 @@ class RandomFloatModel(RandomModel):
         """Nothing is quantised."""
         return 0
 
+    def grow(self) -> None:
+        """Try one operator, now and then one that is read as several others."""
+        if self.rng.integers(4):
+            super().grow()
+        else:
+            kind = self.rng.choice(["reduce", "normalisation", "attention", "enlarge", "pair"])
+            getattr(self, f"_{kind}")(self.any())
+
+    def _reduce(self, source: Known) -> None:
+        axis = self.between(1, 3)
+        made = self.made(tuple(1 if k == axis else size for k, size in enumerate(source.shape)))
+        assert made is not None
+        kind = str(self.rng.choice(["ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"]))
+        self.node(kind, (source.name,), made, axes=[axis])
+
+    def _normalisation(self, source: Known) -> None:
+        made, channels = self.made(source.shape), source.shape[1]
+        assert made is not None
+        if self.rng.integers(2):
+            names = (source.name, self.reals(channels), self.reals(channels))
+            self.node("InstanceNormalization", names, made, epsilon=0.5)
+        else:
+            self.node("LogSoftmax", (source.name,), made, axis=self.between(1, 3))
+
+    def _attention(self, source: Known) -> None:
+        """A product of a tensor and itself turned."""
+        batch, channels, height, width = source.shape
+        made = self.made((batch, channels, height, height))
+        if made is None or np.prod(source.shape) * height > 4 * MOST_ELEMENTS:
+            return
+        turned, scaled = f"turned {len(self.nodes)}", f"scaled {len(self.nodes)}"
+        self.nodes.append(helper.make_node("Transpose", [source.name], [turned], perm=(0, 1, 3, 2)))
+        factor = self.constant(np.float32(0.5 / width))
+        self.nodes.append(helper.make_node("Mul", [turned, factor], [scaled]))
+        self.node("MatMul", (source.name, scaled), made)
+
+    def _enlarge(self, source: Known) -> None:
+        factors = (1, 1, self.between(1, 3), self.between(1, 3))
+        made = self.made(tuple(a * b for a, b in zip(source.shape, factors, strict=True)))
+        if made is not None:
+            mode = str(self.rng.choice(["half_pixel", "asymmetric"]))
+            scales = self.constant(np.array(factors, np.float32))
+            names = (source.name, "", scales)
+            self.node("Resize", names, made, mode="linear", coordinate_transformation_mode=mode)
+
+    def _pair(self, source: Known) -> None:
+        others = [t.name for t in self.known if t.shape == source.shape]
+        made = self.made(source.shape)
+        assert made is not None
+        count = min(3, len(others))
+        kind = str(self.rng.choice(["Max", "Min", "Sum", "Mean"]))
+        self.node(kind, (source.name, *others[-count:]), made)
+
     def reals(self, *shape: int, spread: float = 1.0) -> str:
         """Add random numbers."""
         return self.constant(self.rng.normal(0, spread, shape).astype(np.float32))
@@ -463,7 +516,20 @@ class RandomFloatModel(RandomModel):
         assert made is not None
         kind = str(
             self.rng.choice(
-                ["Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Clip", "Erf"]
+                [
+                    "Relu",
+                    "LeakyRelu",
+                    "Sigmoid",
+                    "HardSigmoid",
+                    "HardSwish",
+                    "Tanh",
+                    "Elu",
+                    "Clip",
+                    "Erf",
+                    "Softplus",
+                    "Selu",
+                    "Softsign",
+                ]
             )
         )
         bounds = (np.float32(0), np.float32(self.rng.choice([6, 0.75]))) if kind == "Clip" else ()

@@ -5,6 +5,7 @@
 #include "ooc_kernels.h"
 #include "ooc_ring.h"
 #include "ooc_seal.h"
+#include "ooc_unpack.h"
 
 #include <string.h>
 
@@ -293,9 +294,16 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
 #define SEALS(o) 0
 #endif
 
-#ifndef OOC_NO_RECORD_CHECK
+#ifdef OOC_PACKED
+#define UNPACKS(o) ((o)->model->packings != NULL) /* likewise */
+#else
+#define UNPACKS(o) 0
+#endif
+
+#if !defined(OOC_NO_RECORD_CHECK) || defined(OOC_PACKED)
 /* What is wrong with a transfer that has ended. */
-static int fault_of(const struct ooc *o, const struct ooc_command *command) {
+static inline int record_fault(const struct ooc *o, const struct ooc_command *command) {
+#ifndef OOC_NO_RECORD_CHECK
     const struct ooc_shape *shape = &o->model->shapes[command->word[1]];
 #ifdef OOC_SEAL
     if (SEALS(o)) {
@@ -306,6 +314,21 @@ static int fault_of(const struct ooc *o, const struct ooc_command *command) {
                    || ooc_checksum(place(o, command->word[0]), shape->bytes * shape->segments) == 0u
                ? OOC_DONE
                : OOC_ERROR_RECORD;
+#else
+    (void)o;
+    (void)command;
+    return OOC_DONE;
+#endif
+}
+
+static int fault_of(const struct ooc *o, const struct ooc_command *command) {
+    int fault = record_fault(o, command);
+#ifdef OOC_PACKED
+    if (fault == OOC_DONE) {
+        ooc_unpack(o, command, place(o, command->word[0]));
+    }
+#endif
+    return fault;
 }
 
 /* Check the records among the commands of a stream that nobody has looked at yet, up to number `end`:
@@ -420,7 +443,7 @@ static void standstill(struct ooc *o) {
     }
     if (stuck == NO_STREAM) {
         o->status = OOC_DONE;
-        o->records = o->records == OOC_RECORDS_EVERY_RUN || SEALS(o) ? o->records : RECORDS_SEEN;
+        o->records = o->records == OOC_RECORDS_EVERY_RUN || SEALS(o) || UNPACKS(o) ? o->records : RECORDS_SEEN;
     } else {
         fail(o, stuck, o->stream[stuck].done, OOC_ERROR_DEADLOCK);
     }

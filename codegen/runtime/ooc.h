@@ -24,7 +24,7 @@
  * through ooc_advance.
  *
  * Files: ooc.c, ooc_command.c, ooc_checksum.c, ooc_tile.c, the kernels; ooc_seal.c with OOC_SEAL; ooc_ring.c with
- * OOC_RING; ooc_check.c and
+ * OOC_RING; ooc_unpack.c with OOC_PACKED; ooc_check.c and
  * ooc_command_check.c unless OOC_NO_TABLE_CHECK;
  * ooc_tensor_io.c if ooc_input_write or ooc_output_read is used. Switches and the rules
  * for floating point: ooc_config.h.

@@ -4,6 +4,7 @@
 #include "ooc_kernels.h"
 #include "ooc_ring.h"
 #include "ooc_seal.h"
+#include "ooc_unpack.h"
 
 #include <stddef.h>
 
@@ -200,6 +201,11 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
         return command->word[2] != OOC_REGION_IMAGE && command->word[2] != OOC_REGION_ANNEX
                && o->port->write_start != NULL;
     }
+#ifdef OOC_PACKED
+    if (!ooc_unpack_check(o, command)) {
+        return 0;
+    }
+#endif
 #ifdef OOC_SEAL
     if (model->cipher != (uint8_t)OOC_CIPHER_NONE) { /* in one piece, from the start of a granule of a tensor */
         int opened = command->word[2] == OOC_REGION_SCRATCH || (command->word[3] & OOC_CHECKED) != 0u;

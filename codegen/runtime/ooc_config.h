@@ -18,6 +18,8 @@
  *                      tables need it or refuse it: plans count the state as large as it is.
  * OOC_RING             all models have a scratch region that takes turns at the places of a ring: ooc_ring.c,
  *                      and members of structs. Emitted tables need it or refuse it, likewise.
+ * OOC_PACKED           models may have weights of four bits: ooc_unpack.c, and a member of structs.
+ *                      Emitted tables say when they need it, and the emitted Makefile defines it then.
  * OOC_ANNEX            models may have a second image, on a store of its own or on that of the
  *                      activations. Emitted tables say when they need it, and the emitted
  *                      Makefile defines it then.
@@ -54,6 +56,7 @@
 /* #define OOC_NO_TAIL_CHECK */
 /* #define OOC_NO_TABLE_CHECK */
 /* #define OOC_FLOATS */
+/* #define OOC_PACKED */
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS

@@ -371,7 +371,7 @@ int ooc_has_float(const struct ooc_stage *stage) {
     if (stage->kind == OOC_CONV) {
         return stage->flags & OOC_FLAG_TRANSPOSED ? OOC_HAS(OOC_TRANSPOSED) : OOC_HAS(OOC_CONV);
     }
-    if (stage->kind == OOC_LOOKUP && (stage->fill < 0 || stage->fill > (int8_t)OOC_ABS)) {
+    if (stage->kind == OOC_LOOKUP && (stage->fill < 0 || stage->fill > (int8_t)OOC_MOST_FUNCTION)) {
         return 0;
     }
     return float_kernel_of(stage->kind) != NULL;

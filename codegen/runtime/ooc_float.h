@@ -20,7 +20,12 @@ enum ooc_function_kind {
     OOC_HARD_SIGMOID = 11, /* x * a + b limited to [0, 1] */
     OOC_HARD_SWISH = 12, /* x * (x * a + b limited to [0, 1]) */
     OOC_ELU = 13, /* x, below 0 a * (exp(x) - 1) */
-    OOC_ABS = 14
+    OOC_ABS = 14,
+    OOC_SQRT = 15,
+    OOC_LOG = 16,
+    OOC_SOFTPLUS = 17, /* log(1 + exp(x)) */
+    OOC_MISH = 18, /* x * tanh(log(1 + exp(x))) */
+    OOC_MOST_FUNCTION = OOC_MISH
 };
 
 float ooc_function(enum ooc_function_kind kind, float x, float a, float b);

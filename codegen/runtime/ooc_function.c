@@ -13,10 +13,22 @@
 
 #ifdef OOC_FLOATS
 
+#define SMALLEST 1.17549435e-38f /* of the ordinary numbers */
+
 static float from_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+static uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static float no_number(void) {
+    return from_bits(0x7FC00000u);
 }
 
 float ooc_infinity(void) {
@@ -40,8 +52,6 @@ static float exponential(float x) {
                                  0.0013951717410236597f};
     const float shift = 12582912.0f; /* adding it leaves no bits for a fraction */
     OOC_FLOAT power, rest, part, sum;
-    float exact;
-    uint32_t bits;
     if (!(x >= -87.0f)) {
         return x < 0.0f ? 0.0f : x; /* not a number */
     }
@@ -59,9 +69,7 @@ static float exponential(float x) {
     sum = sum * polynomial(rest, near, 5);
     sum = sum + rest;
     sum = sum + 1.0f;
-    exact = sum;
-    memcpy(&bits, &exact, sizeof bits);
-    return from_bits(bits + ((uint32_t)(int32_t)power << 23));
+    return from_bits(bits_of(sum) + ((uint32_t)(int32_t)power << 23));
 }
 
 static float sigmoid(float x) {
@@ -113,6 +121,71 @@ static float error_function(float x) {
     sum = exponential(-sum);
     sum = 1.0f - sum;
     return x < 0.0f ? -sum : sum;
+}
+
+/* Of a whole power of 2, and a series for what is left. */
+static float logarithm(float x) {
+    static const float near[] = {0.3333335518836975f,  -0.2500085234642029f,  0.19999825954437256f,
+                                 -0.16621370613574982f, 0.14227114617824554f, -0.13202103972434998f,
+                                 0.1262032687664032f,  -0.07362867891788483f};
+    const uint32_t bits = bits_of(x < SMALLEST ? SMALLEST : x);
+    const int32_t whole = (int32_t)((bits - 0x3F3504F3u + 0x3F800000u) >> 23) - 127;
+    const float power = (float)whole;
+    OOC_FLOAT rest, square, sum, part;
+    if (!(x > 0.0f)) {
+        return x < 0.0f ? no_number() : x >= 0.0f ? -ooc_infinity() : x;
+    }
+    if (x >= ooc_infinity()) {
+        return x;
+    }
+    rest = from_bits(bits - ((uint32_t)whole << 23));
+    rest = rest - 1.0f;
+    square = rest * rest;
+    sum = square * polynomial(rest, near, 8);
+    sum = rest * sum;
+    part = power * -2.1219444e-4f;
+    sum = sum + part;
+    part = 0.5f * square;
+    sum = sum - part;
+    sum = sum + rest;
+    part = power * 0.693359375f;
+    sum = sum + part;
+    return sum;
+}
+
+/* 1 / sqrt(x) by Newton's method, times x, and what is missing added. */
+static float square_root(float x) {
+    OOC_FLOAT guess, half, root, part;
+    unsigned k;
+    if (!(x >= SMALLEST)) {
+        return x < 0.0f ? no_number() : x >= 0.0f ? 0.0f : x;
+    }
+    if (x >= ooc_infinity()) {
+        return x;
+    }
+    guess = from_bits(0x5F3759DFu - (bits_of(x) >> 1));
+    half = 0.5f * x;
+    for (k = 0; k < 3u; k++) {
+        part = half * guess;
+        part = part * guess;
+        part = 1.5f - part;
+        guess = guess * part;
+    }
+    root = x * guess;
+    part = root * root;
+    part = x - part;
+    half = 0.5f * guess;
+    part = half * part;
+    root = root + part;
+    return root;
+}
+
+static float softplus(float x) {
+    OOC_FLOAT sum = exponential(x < 0.0f ? x : -x);
+    sum = 1.0f + sum;
+    sum = logarithm(sum);
+    sum = (x < 0.0f ? 0.0f : x) + sum;
+    return sum;
 }
 
 static float limited(float x, float low, float high) {
@@ -181,6 +254,10 @@ float ooc_function(enum ooc_function_kind kind, float x, float a, float b) {
     case OOC_HARD_SWISH: return product(x, limited(affine(x, a, b), 0.0f, 1.0f));
     case OOC_ELU: return x < 0.0f ? elu(x, a) : x;
     case OOC_ABS: return size_of(x);
+    case OOC_SQRT: return square_root(x);
+    case OOC_LOG: return logarithm(x);
+    case OOC_SOFTPLUS: return softplus(x);
+    case OOC_MISH: return product(x, hyperbolic_tangent(softplus(x)));
     default: return x;
     }
 }

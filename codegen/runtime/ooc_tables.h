@@ -144,6 +144,14 @@ struct ooc_shape {
     uint16_t reserved;
 };
 
+/* Of the shape with the same number, where a record has weights of four bits: they begin at byte `start`, the
+ * first of two in the lower half of a byte. Before the first kernel that waits for the record they are spread
+ * there, a byte each; the buffer has room for that. No weights: nothing is packed. */
+struct ooc_packing {
+    uint32_t start;
+    uint32_t weights;
+};
+
 /* One command of one stream, as ooc_command.h reads it from the packed words.
  *
  * With it comes by how much the number of completed commands required of each other stream
@@ -240,6 +248,9 @@ struct ooc_model {
 #endif
 #ifdef OOC_RING
     struct ooc_ring ring;
+#endif
+#ifdef OOC_PACKED
+    const struct ooc_packing *packings; /* one per shape, or NULL */
 #endif
 };
 

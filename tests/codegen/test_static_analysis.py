@@ -66,7 +66,11 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 
 GROUPS = {
     "runtime": Group(
-        c_files(runtime_files()), (*ENTRIES, "-DOOC_FLOATS"), (PLAIN, DSP, MVE), ("gcc",), ON_ARM
+        c_files(runtime_files()),
+        (*ENTRIES, "-DOOC_FLOATS", "-DOOC_PACKED"),
+        (PLAIN, DSP, MVE),
+        ("gcc",),
+        ON_ARM,
     ),
     "host": Group(c_files(port_files("host")), ENTRIES, ((), ("-DOOC_ANNEX",)), ("gcc",)),
     "sealed": Group(

@@ -16,7 +16,9 @@ from ooc_solve.models.float_functions import (
     error_function,
     exponential,
     hyperbolic_tangent,
+    logarithm,
     sigmoid,
+    square_root,
 )
 from ooc_solve.models.vocabulary import CHEAP, Function
 
@@ -39,6 +41,8 @@ def points(low: float, high: float) -> Floats:
         (sigmoid, lambda x: 1 / (1 + math.exp(-x)), -80, 80),
         (hyperbolic_tangent, math.tanh, -20, 20),
         (error_function, math.erf, -8, 8),
+        (lambda x: logarithm(np.abs(x)), lambda x: math.log(abs(x)) if x else -math.inf, -9, 9),
+        (lambda x: square_root(np.abs(x)), lambda x: math.sqrt(abs(x)), -900, 900),
     ],
 )
 def test_relative_error(
@@ -48,7 +52,7 @@ def test_relative_error(
     x = points(low, high)
     expected = np.array([exact(value) for value in x.tolist()])
     with np.errstate(all="ignore"):
-        error = np.abs(function(x) / expected - 1)
+        error = np.where(function(x) == expected, 0, np.abs(function(x) / expected - 1))
     assert np.nanmax(error) < MOST_ERROR
 
 
@@ -59,6 +63,16 @@ def test_ends_of_the_exponential() -> None:
         found = exponential(x)
     assert found[:4].tolist() == [np.inf, np.inf, 0, 0]
     assert np.isnan(found[4])
+
+
+@pytest.mark.parametrize(("function", "at_zero"), [(logarithm, -np.inf), (square_root, 0)])
+def test_ends_of_logarithm_and_root(function: Callable[[Floats], Floats], at_zero: float) -> None:
+    """Infinite ones stay so, what is negative or no number has none."""
+    x = np.array([0, np.inf, -1, np.nan], np.float32)
+    with np.errstate(all="ignore"):
+        found = function(x)
+    assert found[:2].tolist() == [at_zero, np.inf]
+    assert np.isnan(found[2:]).all()
 
 
 def gelu(x: float) -> float:
@@ -83,6 +97,10 @@ DEFINED: dict[Function, Callable[[float, float, float], float]] = {
     Function.HARD_SWISH: lambda x, a, b: x * min(max(a * x + b, 0), 1),
     Function.ELU: lambda x, a, b: x if x >= 0 else a * (math.exp(x) - 1),
     Function.ABS: lambda x, a, b: abs(x),
+    Function.SQRT: lambda x, a, b: math.sqrt(x) if x > 0 else math.nan,
+    Function.LOG: lambda x, a, b: math.log(x) if x > 0 else math.nan,
+    Function.SOFTPLUS: lambda x, a, b: math.log1p(math.exp(x)),
+    Function.MISH: lambda x, a, b: x * math.tanh(math.log1p(math.exp(x))),
 }
 
 
@@ -95,18 +113,20 @@ def test_every_function_is_what_it_is_called(function: Function) -> None:
     expected = np.array([DEFINED[function](value, float(a), float(b)) for value in x.tolist()])
     found = apply(function, x, a, b)  # type: ignore[arg-type]
     assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= 2 * MOST_ERROR * max(1.0, np.abs(expected).max())
+    assert np.array_equal(np.isnan(found), np.isnan(expected))
+    assert np.nanmax(np.abs(found - expected)) <= 2 * MOST_ERROR * max(1.0, np.nanmax(np.abs(expected)))
 
 
-def test_cheap_functions_have_no_exponential(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the cost model counts as one is what calls one."""
+def test_cheap_functions_are_a_few_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cost model counts as an exponential is what calls one, a logarithm or a root."""
     calls: list[Any] = []
 
     def counted(x: Floats) -> Floats:
         calls.append(x)
         return np.ones_like(x)
 
-    monkeypatch.setattr("ooc_solve.models.float_functions.exponential", counted)
+    for name in ("exponential", "logarithm", "square_root"):
+        monkeypatch.setattr(f"ooc_solve.models.float_functions.{name}", counted)
     x = np.array([0.5, -3.0], np.float32)
     one = np.ones(1, np.float32)
     for function in Function:

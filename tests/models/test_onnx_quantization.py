@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+import ooc_solve
 from ooc_solve.cli import main
 from ooc_solve.models import onnx_quantization, reference
 from ooc_solve.models.onnx_graph import load_graph
@@ -220,3 +222,22 @@ def test_built_in_networks_are_not_quantised(capsys: pytest.CaptureFixture[str])
     """They are int8 already."""
     assert main(["zoo:resnet8", "--quantize", "random"]) == 2
     assert "int8 already" in capsys.readouterr().err
+
+
+def test_the_change_of_outputs_is_in_the_json_report(tmp_path: Path, samples: Path) -> None:
+    """The command's report and the Python API say of each output what the terminal says."""
+    path, file = saved(tmp_path, float_model()), tmp_path / "report.json"
+    arguments = ["--quantize", str(samples), "--scheduler", "serial", "--json", str(file)]
+    assert main([str(path), *arguments]) == 0
+    told = json.loads(file.read_text())["quantization"]
+    quantized = ooc_solve.quantize(path, samples)
+    (change,) = quantized.changes
+    assert (told["form"], told["samples"], told["calibration"]) == (quantized.form, 9, str(samples))
+    assert told["outputs"] == {
+        change.name: {
+            "most": change.most,
+            "mean": change.mean,
+            "range": change.range,
+            "same_class": change.same_class,
+        }
+    }

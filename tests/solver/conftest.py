@@ -265,6 +265,8 @@ def _draw_op(draw: DrawFn, number: int, tensors: dict[str, Tensor], recent: list
     name = f"t{number}"
     tensors[name] = Tensor(name, height, width, channels, DType.INT8)
     fields = _weights(kind, channels, source.channels, groups, window)
+    if "bias" in fields:
+        fields["packed"] = draw(st.booleans())
     return Op(f"op{number}", kind, inputs, name, window, groups, **fields)  # type: ignore[arg-type]
 
 

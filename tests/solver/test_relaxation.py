@@ -150,6 +150,8 @@ def random_network(rng: random.Random, most_ops: int, side: int, channels: int) 
         name = f"t{number}"
         tensors[name] = Tensor(name, height, width, out, DType.INT8)
         fields = weighted(kind, out, source.channels, window)
+        if "bias" in fields and rng.random() < 0.3:
+            fields["packed"] = True
         ops.append(Op(f"op{number}", kind, inputs, name, window, 1, **fields))  # type: ignore[arg-type]
     outputs = {ops[-1].output}
     if len(ops) > 1 and rng.random() < 0.2:  # an output that is read again, too
