@@ -110,7 +110,7 @@ def check_ns(target: Target, record_bytes: int) -> int:
     """Time to compare the checksum of a record of weights, or to open it if it is sealed, in ns.
 
     The runtime does so right before the first kernel that waits for the record, so it is part of that
-    computation.
+    computation, unless an engine opens records beside the CPU (`on_cpu`).
     """
     if target.crypto is not None:
         return crypto_ns(target, 1, record_bytes - SEAL_BYTES)
@@ -121,21 +121,33 @@ def crypto_ns(target: Target, records: int, payload_bytes: int) -> int:
     """Time to seal or to open so many records of so many bytes together, in ns.
 
     ``records * setup + bytes * cycles_per_byte / clock``, or with ``bytes / rate`` where the engine has a rate.
+    An engine beside the CPU waits for it once per record, as a channel does (`handling_ns`).
     """
     if target.crypto is None or not records:
         return 0
-    return records * target.crypto.setup_ns + _ceil(payload_bytes * _cipher_ns(target.crypto, target))
+    working = records * target.crypto.setup_ns + _ceil(payload_bytes * _cipher_ns(target.crypto, target))
+    return working + (handling_ns(target, payload_bytes, records) if target.engine is not None else 0)
+
+
+def on_cpu(target: Target, checking_ns: int) -> int:
+    """What of the time to check, open or seal records is the CPU's, in ns: all, or nothing."""
+    return checking_ns if target.engine is None else 0
+
+
+def on_engine(target: Target, checking_ns: int) -> int:
+    """What of the time to check, open or seal records is that of an engine beside the CPU, in ns."""
+    return checking_ns - on_cpu(target, checking_ns)
 
 
 def opening_ns(target: Target, transfer: Transfer) -> int:
-    """What the kernel that waits first for a load spends on checking or opening what came, in ns."""
+    """What checking or opening takes that a load has brought, in ns."""
     if transfer.checked:
         return check_ns(target, transfer.size_bytes)
     return sealing_ns(target, transfer)
 
 
 def sealing_ns(target: Target, transfer: Transfer) -> int:
-    """What a kernel spends on sealing the rows that a store takes to storage, in ns."""
+    """What sealing the rows takes that a store takes to storage, in ns."""
     return crypto_ns(target, transfer.sealed_records, transfer.sealed_bytes)
 
 

@@ -35,6 +35,9 @@ MAX_UNITS = 0xFFFE
 PATCH_DEPTH = 9
 """Operators that are fused into one stage at most, unless a problem says otherwise."""
 
+CRYPTO = "crypto"
+"""Name of the resource that opens and seals records beside the CPU."""
+
 SEALING_STATE_BYTES = 16
 """SRAM for what the state holds besides where records are sealed."""
 
@@ -164,6 +167,11 @@ class Problem:
     def resource_of(self, store: Store) -> str:
         """Resource that transfers to a store occupy: its channel, or the CPU without DMA."""
         return store.channel if self.target.board.overlaps_cpu else self.compute_resource
+
+    @property
+    def crypto_resource(self) -> str | None:
+        """Resource that opens and seals records beside the CPU, None where there is none."""
+        return CRYPTO if self.target.engine is not None else None
 
     @property
     def activation_store(self) -> Store:

@@ -508,7 +508,10 @@ class RuntimeCost:
 
 @dataclass(frozen=True, slots=True)
 class Crypto:
-    """A cipher engine: software, hardware, or inline in the read path."""
+    """A cipher engine: software, hardware, or inline in the read path.
+
+    ``cpu_busy``: the CPU computes, or waits for the engine. Otherwise it only begins and ends each request.
+    """
 
     name: str
     engine: str
@@ -650,6 +653,15 @@ class Target:
     activations: Store | None
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
     crypto: Crypto | None = None
+
+    @property
+    def engine(self) -> Crypto | None:
+        """What opens and seals records beside the CPU, None where the CPU does so or waits for it.
+
+        Without DMA the CPU would have to feed it, so it waits there too.
+        """
+        alone = self.crypto is not None and not self.crypto.cpu_busy and self.board.overlaps_cpu
+        return self.crypto if alone else None
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -831,7 +843,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Storage side of a LOAD or STORE: ``segments`` runs of ``segment_bytes``, ``pitch`` apart."""
+    """Storage side of a LOAD or STORE, or of what is opened or sealed for it: ``segments`` runs of ``segment_bytes``, ``pitch`` apart."""
 
     region: RegionName
     offset: int
@@ -857,6 +869,10 @@ class Transfer:
 class Task:
     """One unit of work on one resource.
 
+    A DECRYPT task opens the records that the LOAD it comes after has brought, an ENCRYPT task seals those that
+    the STORE behind it takes, both in place. Their ``transfer`` is that of the LOAD or STORE; they move nothing
+    themselves. They exist where an engine works beside the CPU; otherwise their work is part of the COMPUTE
+    task that needs it.
     ``after`` lists the tasks whose results it needs. ``operands`` of a COMPUTE task are
     buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused.
     """
@@ -873,12 +889,30 @@ class Task:
     transfer: Transfer | None = None
     operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
 
+    @property
+    def moved(self) -> Transfer | None:
+        """What moves between SRAM and storage, None for kernels and crypto tasks."""
+        return self.transfer if self.kind in (TaskKind.LOAD, TaskKind.STORE) else None
+
+    @property
+    def is_outbound(self) -> bool:
+        """Whether it takes a tile towards storage."""
+        return self.kind in (TaskKind.STORE, TaskKind.ENCRYPT)
+
+    @property
+    def requests(self) -> int:
+        """Requests that the CPU begins and ends: segments of a transfer, records of a crypto task."""
+        if self.transfer is None:
+            return 0
+        return self.transfer.segments if self.moved is not None else self.transfer.sealed_records
+
 
 @dataclass(frozen=True, slots=True)
 class TaskGraph:
     """All tasks of a selection of tilings, compute tasks in execution order.
 
-    ``resources`` names the compute unit first, then the IO channels. ``resident`` are the
+    ``resources`` names the compute unit first, then the IO channels, then the crypto engine, if it
+    works beside them. ``resident`` are the
     tensors kept whole in SRAM with their buffers; ``weight_records`` the image offset of
     each weight tile ``(stage, group, split)``.
     """

@@ -21,7 +21,7 @@ def audited_energy_nj(problem: Problem, plan: Plan) -> int:
     for store in problem.target.stores:
         total += Fraction(str(store.storage.idle_mw)) * end_ns
     for task in plan.graph.tasks:
-        if task.transfer is not None:
+        if task.moved is not None:
             total += _transfer_pj(problem, task)
     return math.ceil(total / 1000)
 

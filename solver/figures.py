@@ -46,9 +46,9 @@ def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
     store_of = {region: problem.store_index(region) for region in RegionName}
     moved = [[0] * 5 for _ in storage]
     for task in graph.tasks:
-        if task.transfer is not None:
-            store, sums = store_of[task.transfer.region], moved[store_of[task.transfer.region]]
-            requests, size = task.transfer.segments, task.transfer.segment_bytes
+        if task.moved is not None:
+            store, sums = store_of[task.moved.region], moved[store_of[task.moved.region]]
+            requests, size = task.moved.segments, task.moved.segment_bytes
             write = task.kind is TaskKind.STORE
             sums[write] += requests * size
             sums[2 + write] += requests

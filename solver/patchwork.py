@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ooc_solve.models.cost import align_up, check_ns, compute_ns
+from ooc_solve.models.cost import align_up, compute_ns
 from ooc_solve.models.patches import buffer_elements
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import trailer_bytes
@@ -45,7 +45,6 @@ WEIGHTS = -1
 class Patchwork:
     """Kernels of a fused stage; ``starts`` are the kernels with which patches begin.
 
-    ``compute_ns`` includes checking the records that a kernel is the first to wait for.
     ``change`` has an entry more than there are kernels: bytes that come into use and go.
     ``stored`` says which tile ``(rows, columns, channels)`` a kernel leaves to be stored, and its
     first row.
@@ -136,14 +135,13 @@ class Patchwork:
             size = align_up(
                 layer.weight_bytes((0, 0, key[0], 0)) + trailer_bytes(self.problem.target), granule
             )
-            room, check = self.problem.buffer_bytes(size), check_ns(self.problem.target, size)
+            room = self.problem.buffer_bytes(size)
             uses = [[kernels[g] for g in groups] for kernels in patches]
             lives = (
                 [(uses[0][0], uses[-1][-1])] if layer.tiling.hold_weights else [(u[0], u[-1]) for u in uses]
             )
             for first, last in lives:
                 self._occupy(first, last, room)
-                self.compute_ns[first] += check
                 self.fetches.append(Fetch(first, WEIGHTS, n, (0, 0), (0, 0), size))
 
     def _patches(self, n: int, at: list[dict[tuple[int, int], list[int]]]) -> None:

@@ -58,7 +58,7 @@ Key = tuple[int, State, int, int]
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
-MOST_LABELS = {1: 1, 3: 24, 5: 24}
+MOST_LABELS = {1: 1, 3: 24, 5: 24, 7: 24}
 """Vectors kept per state, by their length."""
 
 WIDTH_BITS = 20
@@ -597,7 +597,8 @@ class Options:
 
     def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
         """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
-        if self._channel(self.names(stage, self.options[stage][number]), operand) != channel:
+        own = self._channel(self.names(stage, self.options[stage][number]), operand)
+        if channel not in (own, self.costs.engine):
             return None
         steps = self.steps[stage][number]
         there = any(k == operand for k, *_ in steps.ahead[ALL])
@@ -615,8 +616,12 @@ class Options:
         key = id(steps), place, channel, operand  # all steps stay in stock
         if key not in self.stock.loads:
             items: dict[tuple[int, int], int] = defaultdict(int)
-            for (k, size, ns, piece, each, pieces), many in steps.ahead[place].items():
-                if operand in (None, k) and self._channel(names, k) == channel:
+            for (k, size, ns, piece, each, pieces, opening), many in steps.ahead[place].items():
+                if operand not in (None, k):
+                    continue
+                if channel == self.costs.engine:
+                    items[size, opening] += many
+                elif self._channel(names, k) == channel:
                     items[size, ns] += many
                     if pieces:
                         items[piece, each] += many * pieces
@@ -639,7 +644,9 @@ class Options:
         return self.costs.channel_of(self.costs.region_of(names[operand]))
 
     def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
-        """Staircase of the tiles that a stage stores, on a channel."""
+        """Staircase of the tiles that a stage stores or seals, on a channel."""
+        if option.output != KEPT and channel == self.costs.engine:
+            return self.staircases.of(item for item in steps.sealed if item[1])
         name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
         return self.staircases.of(steps.stores) if spilled else self.staircases.flat
