@@ -33,6 +33,8 @@ from ooc_solve.codegen.decode import (
 )
 from ooc_solve.codegen.tables import (
     COMPUTE_CHANNEL,
+    ENGINE_CHANNEL,
+    FLAG_CHECKED,
     FORMAT,
     HEADER_BYTES,
     REGIONS,
@@ -40,6 +42,7 @@ from ooc_solve.codegen.tables import (
     STREAMED,
     BindingRow,
     Tables,
+    has_engine,
 )
 from ooc_solve.models.vocabulary import Footprint, RegionName
 
@@ -51,6 +54,7 @@ Labels = NDArray[Any]
 
 NO_COMMAND: Position = (-1, -1)
 IMAGE, INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT))
+SCRATCH = REGIONS.index(RegionName.SCRATCH)
 
 
 class Rule(Enum):
@@ -65,6 +69,7 @@ class Rule(Enum):
     UNORDERED = "unordered"  # two streams race for a byte
     UNWRITTEN = "unwritten"  # a read of what was never written
     WRONG_DATA = "wrong-data"  # a read that finds other data than the operator needs
+    SEALED = "sealed"  # an engine is to open what is open, to seal what is sealed, or has not done so in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class _Checker:
         self.tables = tables
         self.found: list[Violation] = []
         self.touched: dict[Position, tuple[Access, ...]] = {}
+        self.engine = has_engine(tables)
 
     def run(self) -> list[Violation]:
         self._model()
@@ -143,7 +149,7 @@ class _Checker:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), "an IO channel cannot compute")
             return
         try:
-            self.touched[at] = accesses(self.tables, command)
+            self.touched[at] = accesses(self.tables, command, self._is_engine(at))
         except DecodeError as error:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), str(error))
             return
@@ -151,6 +157,10 @@ class _Checker:
             self._inside(at, access)
         if command.is_transfer:
             self._granules(at, move_of(self.tables, command))
+
+    def _is_engine(self, at: Position) -> bool:
+        """Whether a command is one of an engine that opens and seals in place."""
+        return self.tables.stream[at[0]].channel == ENGINE_CHANNEL
 
     def _inside(self, at: Position, access: Access) -> None:
         span = access.footprint.span
@@ -169,7 +179,7 @@ class _Checker:
         found: dict[tuple[int, int], Position] = {}
         for at, touched in self.touched.items():
             command = self.tables.stream[at[0]].commands[at[1]]
-            if command.is_transfer and command.word[2] == IMAGE:
+            if command.is_transfer and touched[0].space == IMAGE:
                 found.setdefault(touched[0].footprint.span, at)
         end = -(-HEADER_BYTES // self.tables.granule_bytes[IMAGE]) * self.tables.granule_bytes[IMAGE]
         for span, at in sorted(found.items()):
@@ -301,13 +311,18 @@ class _Checker:
                 continue  # outside of memory: reported before
             command = self.tables.stream[at[0]].commands[at[1]]
             if command.is_transfer:
-                self._transfer(at, memory, move_of(self.tables, command))
+                move = move_of(self.tables, command)
+                if self.engine:
+                    self._seals(at, memory, move, bool(command.word[3] & FLAG_CHECKED))
+                if not self._is_engine(at):
+                    self._transfer(at, memory, move)
                 continue
             for access in touched:
                 if access.write:
                     memory.write(access)
                 else:
                     self._expect(at, memory, access, "a kernel reads")
+                    self._expect_seal(at, access, memory.sealed(access), False, "a kernel reads")
         for k, binding in enumerate(self.tables.bindings[self.tables.inputs :]):
             for access in bound_bytes(self.tables, binding, OUTPUT):
                 self._expect(NO_COMMAND, memory, access, f"output {k} has")
@@ -322,6 +337,31 @@ class _Checker:
         subject = access.content.subject.value if access.content is not None else "bytes"
         detail = f"{what} {missing} bytes that nothing wrote" if missing else f"{what} other {subject}"
         self._report(rule, at, access.space, access.footprint.span, detail)
+
+    def _seals(self, at: Position, memory: _Memory, move: Move, checked: bool) -> None:
+        """Follow what is sealed where an engine opens and seals: only that goes to the scratch region."""
+        sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), False)
+        there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        flags = memory.sealed(sram)
+        if self._is_engine(at):
+            padding = self.tables.granule_bytes[move.region] - 1 if move.store else 0  # anything may be there
+            data = flags[: max(1, move.size_bytes - padding)]
+            self._expect_seal(at, sram, data, not move.store, "an engine works on")
+            flags[...] = move.store
+        elif move.region == SCRATCH:
+            stored = memory.sealed(Access(SCRATCH, move.offset, there, move.store))
+            if move.store:
+                self._expect_seal(at, sram, flags, True, "a transfer takes")
+                stored[...] = flags.reshape(stored.shape)
+            else:
+                flags[...] = stored.reshape(flags.shape)
+        elif not move.store:
+            flags[...] = move.region == IMAGE and checked
+
+    def _expect_seal(self, at: Position, access: Access, flags: Labels, sealed: bool, what: str) -> None:
+        if not (flags == sealed).all():
+            detail = f"{what} bytes that are {'open' if sealed else 'sealed'}"
+            self._report(Rule.SEALED, at, access.space, access.footprint.span, detail)
 
     def _transfer(self, at: Position, memory: _Memory, move: Move) -> None:
         """Padding travels along with data, but no granule may be padding only."""
@@ -444,6 +484,7 @@ class _Memory:
             space: np.zeros(size if space != IMAGE else 0, self.form) for space, size in sizes.items()
         }
         self.sizes = sizes
+        self.seals = {space: np.zeros(sizes[space], np.bool_) for space in (SRAM, SCRATCH)}
         for binding in tables.bindings[: tables.inputs]:
             for access in bound_bytes(tables, binding, INPUT):
                 self.write(access)
@@ -457,17 +498,17 @@ class _Memory:
         f = access.footprint
         if access.space == IMAGE:
             return self.positions(f, 1)
-        cells = self.cells[access.space][f.start :]
-        step = cells.itemsize
-        if f.rows == f.columns == 1:
-            return cells[: f.run]
-        strides = (f.row_stride * step, f.column_stride * step, step)
-        view: Labels = as_strided(cells, (f.rows, f.columns, f.run), strides)
-        return view[:, 0] if f.columns == 1 else view
+        return _view(self.cells[access.space], f)
+
+    def sealed(self, access: Access) -> Labels:
+        """Whether the bytes of a footprint are sealed, in SRAM or the scratch region; followed for engines only."""
+        return _view(self.seals[access.space], access.footprint)
 
     def write(self, access: Access) -> None:
         """Label what a kernel or the host writes."""
         view = self.view(access)
+        if access.space == SRAM:
+            self.sealed(access)[...] = False
         content = access.content
         if content is None:
             raise ValueError("only transfers write unnamed bytes")
@@ -507,6 +548,16 @@ class _Memory:
         columns = np.arange(f.columns, dtype=self.form) * self.form.type(f.column_stride)
         positions: Labels = rows[:, None, None] + columns[None, :, None] + run
         return positions[:, 0] if f.columns == 1 else positions
+
+
+def _view(cells: Labels, f: Footprint) -> Labels:
+    """The cells of a footprint, by rows, columns and runs."""
+    cells, step = cells[f.start :], cells.itemsize
+    if f.rows == f.columns == 1:
+        return cells[: f.run]
+    strides = (f.row_stride * step, f.column_stride * step, step)
+    view: Labels = as_strided(cells, (f.rows, f.columns, f.run), strides)
+    return view[:, 0] if f.columns == 1 else view
 
 
 def _sum_bytes(tables: Tables) -> int:

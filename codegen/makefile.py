@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
-from ooc_solve.codegen.tables import Tables, computes_in_floats
+from ooc_solve.codegen.tables import Tables, computes_in_floats, has_engine
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -86,6 +86,7 @@ def _known(tables: Tables) -> str:
         ("OOC_ONE_BANK", len(tables.bank_bytes) == 1),
         ("OOC_FLOATS", computes_in_floats(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
+        ("OOC_ENGINE", has_engine(tables)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)
 

@@ -16,6 +16,8 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_ENGINE           besides, an engine opens and seals them beside the CPU: the tables have a stream for it.
+ *                      Emitted tables need it.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they
@@ -57,6 +59,10 @@
 
 #if defined(OOC_SEAL) && defined(OOC_NO_RECORD_CHECK)
 #error "ooc: sealed records must be opened; compile without OOC_NO_RECORD_CHECK"
+#endif
+
+#if defined(OOC_ENGINE) && !defined(OOC_SEAL)
+#error "ooc: an engine works on sealed records; define OOC_SEAL too"
 #endif
 
 #if defined(__FAST_MATH__)
