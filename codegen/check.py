@@ -52,6 +52,9 @@ Position = tuple[int, int]
 Labels = NDArray[Any]
 """What bytes hold; 0: nothing was written."""
 
+OPEN = 0
+"""Instead of the place for which a byte is sealed: it is not."""
+
 NO_COMMAND: Position = (-1, -1)
 IMAGE, INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT))
 SCRATCH = REGIONS.index(RegionName.SCRATCH)
@@ -322,7 +325,7 @@ class _Checker:
                     memory.write(access)
                 else:
                     self._expect(at, memory, access, "a kernel reads")
-                    self._expect_seal(at, access, memory.sealed(access), False, "a kernel reads")
+                    self._expect_seal(at, access, memory.sealed(access), OPEN, "a kernel reads")
         for k, binding in enumerate(self.tables.bindings[self.tables.inputs :]):
             for access in bound_bytes(self.tables, binding, OUTPUT):
                 self._expect(NO_COMMAND, memory, access, f"output {k} has")
@@ -339,29 +342,37 @@ class _Checker:
         self._report(rule, at, access.space, access.footprint.span, detail)
 
     def _seals(self, at: Position, memory: _Memory, move: Move, checked: bool) -> None:
-        """Follow what is sealed where an engine opens and seals: only that goes to the scratch region."""
+        """Follow for which place bytes are sealed where an engine opens and seals; only that goes to the scratch region."""
         sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), False)
         there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
-        flags = memory.sealed(sram)
-        if self._is_engine(at):
-            padding = self.tables.granule_bytes[move.region] - 1 if move.store else 0  # anything may be there
-            data = flags[: max(1, move.size_bytes - padding)]
-            self._expect_seal(at, sram, data, not move.store, "an engine works on")
-            flags[...] = move.store
+        seals, place = memory.sealed(sram), memory.places(move.region, there)
+        if self._is_engine(at) and move.store:
+            data = seals[
+                : max(1, move.size_bytes - self.tables.granule_bytes[move.region] + 1)
+            ]  # then padding
+            self._expect_seal(at, sram, data, OPEN, "an engine is to seal")
+            seals[...] = place
+        elif self._is_engine(at):
+            self._expect_seal(at, sram, seals, place, "an engine is to open")
+            seals[...] = OPEN
         elif move.region == SCRATCH:
             stored = memory.sealed(Access(SCRATCH, move.offset, there, move.store))
             if move.store:
-                self._expect_seal(at, sram, flags, True, "a transfer takes")
-                stored[...] = flags.reshape(stored.shape)
+                self._expect_seal(at, sram, seals, place, "a transfer takes")
+                stored[...] = seals.reshape(stored.shape)
             else:
-                flags[...] = stored.reshape(flags.shape)
+                seals[...] = stored.reshape(seals.shape)
         elif not move.store:
-            flags[...] = move.region == IMAGE and checked
+            seals[...] = place if move.region == IMAGE and checked else OPEN
 
-    def _expect_seal(self, at: Position, access: Access, flags: Labels, sealed: bool, what: str) -> None:
-        if not (flags == sealed).all():
-            detail = f"{what} bytes that are {'open' if sealed else 'sealed'}"
-            self._report(Rule.SEALED, at, access.space, access.footprint.span, detail)
+    def _expect_seal(
+        self, at: Position, access: Access, found: Labels, wanted: Labels | int, what: str
+    ) -> None:
+        if not (found == wanted).all():
+            still = "sealed" if wanted is OPEN else "open or sealed for another place"
+            self._report(
+                Rule.SEALED, at, access.space, access.footprint.span, f"{what} bytes that are {still}"
+            )
 
     def _transfer(self, at: Position, memory: _Memory, move: Move) -> None:
         """Padding travels along with data, but no granule may be padding only."""
@@ -484,7 +495,7 @@ class _Memory:
             space: np.zeros(size if space != IMAGE else 0, self.form) for space, size in sizes.items()
         }
         self.sizes = sizes
-        self.seals = {space: np.zeros(sizes[space], np.bool_) for space in (SRAM, SCRATCH)}
+        self.seals = {space: np.full(sizes[space], OPEN, self.form) for space in (SRAM, SCRATCH)}
         for binding in tables.bindings[: tables.inputs]:
             for access in bound_bytes(tables, binding, INPUT):
                 self.write(access)
@@ -501,14 +512,19 @@ class _Memory:
         return _view(self.cells[access.space], f)
 
     def sealed(self, access: Access) -> Labels:
-        """Whether the bytes of a footprint are sealed, in SRAM or the scratch region; followed for engines only."""
+        """For which place (`places`) bytes of SRAM or of the scratch region are sealed; followed for engines only."""
         return _view(self.seals[access.space], access.footprint)
+
+    def places(self, region: int, f: Footprint) -> Labels:
+        """A number for each byte of a region, other than `OPEN`."""
+        start = 1 + (self.sizes[IMAGE] if region == SCRATCH else 0)
+        return self.positions(f, start).reshape(-1)
 
     def write(self, access: Access) -> None:
         """Label what a kernel or the host writes."""
         view = self.view(access)
         if access.space == SRAM:
-            self.sealed(access)[...] = False
+            self.sealed(access)[...] = OPEN
         content = access.content
         if content is None:
             raise ValueError("only transfers write unnamed bytes")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from ooc_solve.models.cost import check_ns, crypto_ns, opening_ns, sealing_ns
+from ooc_solve.models.cost import (
+    check_ns,
+    crypto_ns,
+    handling_ns,
+    on_cpu,
+    on_engine,
+    opening_ns,
+    sealing_ns,
+)
 from ooc_solve.models.sealing import CIPHERS, SEAL_BYTES, cipher_of, encrypted, trailer_bytes
 from ooc_solve.models.target import load_target
 from ooc_solve.models.tiling import StorageLayout
@@ -55,3 +65,16 @@ def test_rows_that_lie_whole_in_a_range() -> None:
     assert layout.rows_within(0, 1, 208) == 3
     assert layout.rows_within(0, 41, 128) == 0
     assert not layout.rows_are_aligned
+
+
+def test_an_engine_beside_the_cpu_takes_the_time() -> None:
+    """All time to open and seal is the engine's where the CPU is not busy with it, each record with its request."""
+    target = encrypted(load_target("f746-sd"), "aes-128-gcm")
+    assert target.crypto is not None
+    beside = replace(target, crypto=replace(target.crypto, engine="hw", cpu_busy=False))
+    assert (target.engine, beside.engine) == (None, beside.crypto)
+    assert (on_cpu(target, 7), on_engine(target, 7)) == (7, 0)
+    assert (on_cpu(beside, 7), on_engine(beside, 7)) == (0, 7)
+    assert crypto_ns(beside, 3, 216) == crypto_ns(target, 3, 216) + handling_ns(beside, 216, 3)
+    alone = replace(beside, board=replace(beside.board, overlaps_cpu=False))
+    assert alone.engine is None
