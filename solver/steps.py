@@ -338,7 +338,8 @@ class _Stage:
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
         many = np.bincount(which[tiles], minlength=len(kinds))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
-        self.sealed = tuple((r, s, int(n)) for r, s, n in zip(room, sealing, many, strict=True) if n)
+        if self.costs.engine >= 0:
+            self.sealed = tuple((r, s, int(n)) for r, s, n in zip(room, sealing, many, strict=True) if n)
 
     def _add_store(self, region: RegionName, at: Ints, ns: Ints) -> None:
         channel = self.costs.channel_of(region)
@@ -585,7 +586,7 @@ class _FusedStage:
             ns = self.costs.write_ns(region, size, rows if narrow else 1)
             self.need[kernel] += room
             self.rooms[room, ns] += 1
-            self.sealed[room, sealing] += 1
+            self.sealed[room, sealing] += self.costs.engine >= 0
             self._leave(kernel, region, ns)
         if self.option.output == KEPT and problem.stored_at_end(out):
             size = align_up(out.size_bytes, problem.granule_bytes(RegionName.OUTPUT))
@@ -649,7 +650,7 @@ class _FusedStage:
             row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
             ahead=(following, in_last, {}, self._loads_from(0)),
             stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
-            sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items())),
+            sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items()) if many),
         )  # fmt: skip
 
 
