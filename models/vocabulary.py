@@ -511,6 +511,7 @@ class Crypto:
     """A cipher engine: software, hardware, or inline in the read path.
 
     ``cpu_busy``: the CPU computes, or waits for the engine. Otherwise it only begins and ends each request.
+    ``nj_per_byte`` is what the engine itself takes, beside the CPU's power.
     """
 
     name: str
@@ -520,6 +521,7 @@ class Crypto:
     directions: str
     cycles_per_byte: float | None = None
     bytes_per_s: int | None = None
+    nj_per_byte: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

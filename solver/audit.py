@@ -64,7 +64,9 @@ def _transfer_pj(problem: Problem, task: Task) -> Fraction:
     if board.overlaps_cpu:
         extra_mw = Fraction(str(board.active_mw)) - Fraction(str(board.io_wait_mw))
         each += extra_mw * Fraction(str(board.dma_setup_cycles)) * 10**9 / board.clock_hz
-    return each * task.transfer.segments
+    cipher = problem.target.crypto
+    sealing = 1000 * Fraction(str(cipher.nj_per_byte)) * task.transfer.sealed_bytes if cipher else 0
+    return each * task.transfer.segments + sealing
 
 
 def audited_programs(problem: Problem, plan: Plan) -> int:

@@ -44,7 +44,7 @@ def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
     """What moves to and from each of ``target.stores``."""
     storage = [store.storage for store in problem.target.stores]
     store_of = {region: problem.store_index(region) for region in RegionName}
-    moved = [[0] * 5 for _ in storage]
+    moved = [[0] * 6 for _ in storage]
     for task in graph.tasks:
         if task.moved is not None:
             store, sums = store_of[task.moved.region], moved[store_of[task.moved.region]]
@@ -52,6 +52,7 @@ def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
             write = task.kind is TaskKind.STORE
             sums[write] += requests * size
             sums[2 + write] += requests
+            sums[5] += task.moved.sealed_bytes
             sums[4] += requests * erased_bytes(storage[store], size) if write else 0
     return tuple(Traffic(*sums) for sums in moved)
 

@@ -433,6 +433,9 @@ def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.Captu
     image = (tmp_path / "out" / "autoencoder.bin").read_bytes()
     assert image[6:8] == b"\1\0"
     assert run(capsys, *call)[0] == 0  # a plan alone needs no key
+    code, out, _ = run(capsys, *call, "--target", "n6-npu")
+    assert code == 0
+    assert "ms of an engine beside the CPU to open and seal" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,25 @@ def test_bounds_know_the_engine() -> None:
     assert Relaxation(replace(slow, objective=Objective.ENERGY)).bound <= found.figures.energy_nj
 
 
+def test_an_engine_takes_energy() -> None:
+    """Each byte that is opened costs what the board file says of the engine, and budgets and checks know it."""
+    problem = replace(problem_of("ds_cnn", 24, True, "f746-sd"), objective=Objective.ENERGY)
+    assert problem.target.crypto is not None
+    hungry = replace(
+        problem, target=replace(problem.target, crypto=replace(problem.target.crypto, nj_per_byte=2.5))
+    )
+    found = [SCHEDULERS["demand-layering"](it, Budget(5.0, 1, 1)).plan for it in (problem, hungry)]
+    assert found[0] is not None
+    assert found[1] is not None
+    opened = [t.transfer.sealed_bytes for t in of_kind(found[1].graph, TaskKind.DECRYPT) if t.transfer]
+    assert found[0].schedule == found[1].schedule
+    extra = found[1].figures.energy_nj - found[0].figures.energy_nj
+    assert abs(extra - 2.5 * sum(opened)) <= 1
+    assert sum(opened) > 0
+    assert validate(hungry, found[1]) == ()
+    assert Relaxation(hungry).bound <= found[1].figures.energy_nj
+
+
 def changed(plan: Plan, index: int, **fields: object) -> Plan:
     """The plan with one task changed."""
     tasks = list(plan.graph.tasks)
@@ -150,3 +169,28 @@ def test_without_dma_the_cpu_waits() -> None:
     assert found is not None
     assert CRYPTO not in found.graph.resources
     assert validate(problem, found) == ()
+
+
+@pytest.mark.parametrize("scheduler", ["demand-layering", "flexnn-like"])
+def test_records_interrupt_kernels(scheduler: str) -> None:
+    """Where requests take the CPU's time, each record costs its own on the engine, and kernels end later."""
+    problem = problem_of("ds_cnn", 24, True, "f746-sd")
+    runtime = replace(problem.target.runtime, cycles_per_request=5000.0)
+    costly = replace(problem, target=replace(problem.target, runtime=runtime))
+    latency = []
+    for it in (problem, costly):
+        found = SCHEDULERS[scheduler](it, Budget(5.0, 1, 1)).plan
+        assert found is not None
+        assert validate(it, found) == ()
+        latency.append(found)
+    before, after = latency
+    assert before.selection == after.selection
+    request_ns = 5000 * 1_000_000_000 // problem.target.board.clock_hz
+    for a, b in zip(before.graph.tasks, after.graph.tasks, strict=True):
+        if a.kind is TaskKind.DECRYPT:
+            assert a.transfer is not None
+            assert b.duration_ns - a.duration_ns in (request_ns, request_ns + 1)
+    longer = sum(
+        b.duration_ns - a.duration_ns for a, b in zip(*(p.graph.compute_tasks for p in latency), strict=True)
+    )
+    assert longer > 0
