@@ -50,13 +50,15 @@ def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) ->
         link = min(port.peak * port.read_efficiency, read.rate)
         cpu  = port.cpu_cycles_per_byte / clock     (0 where DMA moves the data)
 
-    and the cycles that the runtime spends on each request. Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
+    and the cycles that the runtime spends on each request; weights behind an inline engine take its setup and its time
+    per byte besides. Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
     """
     access = store.storage.read
     per_byte = _link_ns_per_byte(target, store, store.port.read_efficiency, access)
     moved = align_up(_segment_bytes(size_bytes, segments), access.granularity_bytes)
     moving = segments * _request_ns(store, access, moved, per_byte)
-    return moving + handling_ns(target, segments * moved, segments)
+    decrypting = segments * _inline_ns(target, store, moved)
+    return moving + decrypting + handling_ns(target, segments * moved, segments)
 
 
 def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
@@ -84,6 +86,14 @@ def _segment_bytes(size_bytes: int, segments: int) -> int:
     if size_bytes < 0 or segments < 1:
         raise ValueError(f"a transfer needs a size and segments (got {size_bytes} bytes in {segments})")
     return -(-size_bytes // segments)
+
+
+def _inline_ns(target: Target, store: Store, moved_bytes: int) -> int:
+    """What an engine in the read path adds to one request for weights."""
+    engine = target.inline
+    if engine is None or store != target.weights or moved_bytes == 0:
+        return 0
+    return engine.setup_ns + _ceil(moved_bytes * _cipher_ns(engine, target))
 
 
 def _request_ns(store: Store, access: StorageAccess, moved_bytes: int, ns_per_byte: Fraction) -> int:

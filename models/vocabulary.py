@@ -644,7 +644,7 @@ class Target:
 
     ``activations`` is None where spilled activations have no place to go (NOR flash).
     It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
-    rows of spilled activations are sealed.
+    rows of spilled activations are sealed. With ``inline`` an engine decrypts weights while they are read.
     """
 
     name: str
@@ -655,6 +655,7 @@ class Target:
     activations: Store | None
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
     crypto: Crypto | None = None
+    inline: Crypto | None = None
 
     @property
     def engine(self) -> Crypto | None:

@@ -324,6 +324,9 @@ def _hottest(problem: Problem, plan: Plan) -> str:
 
 def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
     """What sealed records cost, where there are any."""
+    if (inline := problem.target.inline) is not None:
+        sentence = f"Engine '{inline.name}' decrypts weights while they are read; the image is plain until"
+        return (f"{sentence} the chip's own tools write it, and nothing else goes to storage.",)
     if problem.target.crypto is None:
         return ()
     loads, stores = (

@@ -13,6 +13,7 @@ from ooc_solve.models.cost import (
     on_cpu,
     on_engine,
     opening_ns,
+    read_ns,
     sealing_ns,
 )
 from ooc_solve.models.sealing import CIPHERS, SEAL_BYTES, cipher_of, encrypted, trailer_bytes
@@ -78,3 +79,21 @@ def test_an_engine_beside_the_cpu_takes_the_time() -> None:
     assert crypto_ns(beside, 3, 216) == crypto_ns(target, 3, 216) + handling_ns(beside, 216, 3)
     alone = replace(beside, board=replace(beside.board, overlaps_cpu=False))
     assert alone.engine is None
+
+
+def test_an_inline_engine_slows_reads_of_weights() -> None:
+    """Its setup and time per byte are part of each read of weights; nothing can be written; others are refused."""
+    plain = load_target("u585-octal")
+    inline = encrypted(plain, "inline")
+    assert inline.inline is not None
+    assert (inline.inline.name, inline.crypto, inline.activations) == ("otfdec", None, None)
+    slow = replace(
+        inline, inline=replace(inline.inline, setup_ns=500, cycles_per_byte=16)
+    )  # 100 ns at 160 MHz
+    assert read_ns(inline, inline.weights, 4096) == read_ns(plain, plain.weights, 4096)
+    assert read_ns(slow, slow.weights, 4096) - read_ns(inline, inline.weights, 4096) == 500 + 409_600
+    assert read_ns(slow, slow.weights, 4096, 4) - read_ns(inline, inline.weights, 4096, 4) == 2000 + 409_600
+    assert trailer_bytes(inline) == trailer_bytes(plain)
+    for target in ("rt1060-sd", "f746-qspi-sdram"):
+        with pytest.raises(InputError, match="weights must lie behind an inline engine"):
+            encrypted(load_target(target), "inline")

@@ -194,3 +194,22 @@ def test_records_interrupt_kernels(scheduler: str) -> None:
         b.duration_ns - a.duration_ns for a, b in zip(*(p.graph.compute_tasks for p in latency), strict=True)
     )
     assert longer > 0
+
+
+def test_behind_an_inline_engine_nothing_is_written() -> None:
+    """Plans take no crypto tasks and write nothing; reads take what the engine adds; what does not fit is refused."""
+    target = encrypted(load_target("u585-octal"), "inline")
+    assert target.inline is not None
+    slow = replace(target, inline=replace(target.inline, cycles_per_byte=8.0))
+    latency, read = [], 0
+    for it in (target, slow):
+        problem = Problem(zoo_network("ds_cnn"), it, 32 << 10, IoPlace.SRAM)
+        found = SCHEDULERS["serial"](problem, Budget(5.0, 1, 1)).plan
+        assert found is not None
+        assert {task.kind for task in found.graph.tasks} == {TaskKind.LOAD, TaskKind.COMPUTE}
+        assert validate(problem, found) == ()
+        latency.append(found.figures.latency_ns)
+        read = found.figures.bytes_read
+    assert latency[1] - latency[0] == pytest.approx(read * 8 * 1e9 / target.board.clock_hz, rel=0.01)
+    tight = Problem(zoo_network("mobilenet_v1_025_96"), target, 24 << 10, IoPlace.SRAM)
+    assert SCHEDULERS["serial"](tight, Budget(5.0, 1, 1)).plan is None
