@@ -210,13 +210,14 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
 }
 
 #ifdef OOC_ENGINE
-/* An engine opens records of weights, and opens or seals rows of spilled activations, in one piece. */
+/* An engine has the last stream. It opens records of weights, and opens or seals rows of spilled activations, in one
+ * piece. */
 static int engine_is_sound(const struct ooc *o, const struct ooc_command *command) {
     const struct ooc_model *model = o->model;
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
     int known = model->sealed_count > 0u && model->sealed->offset <= offset;
     int sealed = command->word[2] == OOC_REGION_SCRATCH ? known : (command->word[3] & OOC_CHECKED) != 0u;
-    return sealed && model->shapes[command->word[1]].segments == 1u
+    return sealed && ooc_engine_works(model) && model->shapes[command->word[1]].segments == 1u
            && model->shapes[command->word[1]].bytes > OOC_SEAL_BYTES;
 }
 #endif

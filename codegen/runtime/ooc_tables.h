@@ -16,7 +16,7 @@
 /* Raised whenever a table or image written for an older runtime would be misread. */
 #define OOC_FORMAT 3
 
-#define OOC_MAX_STREAMS 4 /* one compute stream and up to three IO channels */
+#define OOC_MAX_STREAMS 4 /* one compute stream, up to three IO channels and engines */
 #define OOC_MAX_BANKS 4
 #define OOC_NOWHERE 0xFFFFu /* an address field that the command does not use */
 #define OOC_TRANSFER 0xFFFFu /* in ooc_command.stage: the command is a transfer */
