@@ -4,17 +4,16 @@ Per channel the loads are a queue in the order in which kernels use them, the st
 which kernels make them, and the kernels are a queue themselves. A schedule is then a merge of these
 queues: the order in which tasks start. How far each queue has come determines the bytes in use, and
 of the past only matters when each resource becomes free. So merges are paths in a small graph where
-memory is tight, and the shortest one is found. Addresses come afterwards, as in `allocation_schedule`.
+memory is tight, and the shortest one is found (nearly: partial merges that differ little give way to each other). Addresses come afterwards, as in `allocation_schedule`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Any, NamedTuple
 
 from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.problem import Problem
@@ -29,7 +28,7 @@ MOST_LABELS = 60_000
 """Partial merges that are looked at before a graph is given up."""
 
 APART = 4
-"""Partial merges that have come equally far and are told apart."""
+"""Partial merges that have come equally far and are told apart, to the power of the number of channels."""
 
 Waits = Mapping[int, frozenset[int]]
 """Tasks that must have ended before a task begins, besides those whose results it needs."""
@@ -40,21 +39,22 @@ Far = tuple[int, ...]
 State = tuple[Far, tuple[int, ...]]
 """How far the queues are, and for each resource the queue of its last task."""
 
+Label = tuple[tuple[int, ...], int, int, Any]
+"""A partial merge: when each resource is free, when its last task starts, the queue of that, the label before."""
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """A partial merge: when each resource is free, when its last task starts, which queue that is of."""
 
-    free_ns: tuple[int, ...]
-    now_ns: int
+class _Next(NamedTuple):
+    """A task that may start next: its queue and resource, bytes, time, the resources it waits for, where
+    it leads, and the latest time its resource and each other one may be free then.
+    """
+
     queue: int
-    before: _Label | None
-
-    def no_later(self, other: _Label) -> bool:
-        """Whether all that may follow the other may follow this one, as early."""
-        return self.now_ns <= other.now_ns and all(
-            own <= others for own, others in zip(self.free_ns, other.free_ns, strict=True)
-        )
+    resource: int
+    brings: int
+    duration_ns: int
+    waits_for: tuple[int, ...]
+    state: State
+    latest_ns: list[int]
 
 
 class Merger:
@@ -100,8 +100,18 @@ class Merger:
         deadline: float = math.inf,
     ) -> Counted | None:
         """The shortest merge; None if there is none below a time, or too many are in between."""
-        found = _Merging(self, below_ns, waits or {}, most, deadline).run()
+        found = self.sequence(below_ns, waits, most, deadline)
         return None if found is None else self.timed(found, waits or {})
+
+    def sequence(
+        self,
+        below_ns: int = UNLIMITED,
+        waits: Waits | None = None,
+        most: int = MOST_LABELS,
+        deadline: float = math.inf,
+    ) -> list[int] | None:
+        """Tasks in the order in which they start in the shortest merge; None as for `best`."""
+        return _Merging(self, below_ns, waits or {}, most, deadline).run()
 
     def timed(self, sequence: list[int], waits: Waits) -> Counted | None:
         """Times of tasks that start in a sequence, each as early as data and bytes allow; None if stuck."""
@@ -116,7 +126,7 @@ class Merger:
             while (
                 resource not in idle
                 or any(end[t] < 0 for t in before)
-                or self._used(far, done) + self.brings[queue][place] > self.problem.arena_bytes
+                or self.used(far, done) + self.brings[queue][place] > self.problem.arena_bytes
             ):
                 ended = clock.end()
                 if ended is None:
@@ -132,7 +142,7 @@ class Merger:
             end[ended[1]] = ended[0]
         return Counted(tuple(start), tuple(end))
 
-    def _used(self, far: list[int] | Far, done: list[int]) -> int:
+    def used(self, far: Sequence[int], done: Sequence[int]) -> int:
         """Bytes in use when some tasks of each queue have started, and some have ended."""
         used = self.pinned
         for q, count in enumerate(far):
@@ -169,6 +179,8 @@ class _Merging:
     def __init__(self, merger: Merger, below_ns: int, waits: Waits, most: int, deadline: float) -> None:
         self.merger, self.below_ns, self.most, self.deadline = merger, below_ns, most, deadline
         tasks = merger.graph.tasks
+        self.resources = range(len(merger.graph.resources))
+        self.apart = APART ** (len(self.resources) - 1)
         self.needs = [
             [(), *(self._needs((*tasks[t].after, *waits.get(t, ()))) for t in queue)]
             for queue in merger.queues
@@ -185,87 +197,123 @@ class _Merging:
         """Tasks in the order in which they start."""
         merger = self.merger
         last = tuple(
-            min(q for q, own in enumerate(merger.resources) if own == r)
-            for r in range(len(merger.graph.resources))
+            next((q for q, own in enumerate(merger.resources) if own == r), 0) for r in self.resources
         )
-        start = _Label((0,) * len(last), 0, -1, None)
-        level: dict[State, list[_Label]] = {((0,) * len(merger.queues), last): [start]}
+        start: Label = ((0,) * len(last), 0, -1, None)
+        level: dict[State, list[Label]] = {((0,) * len(merger.queues), last): [start]}
         looked_at = 0
         for _ in merger.graph.tasks:
-            after: dict[State, list[_Label]] = defaultdict(list)
+            after: dict[State, list[Label]] = {}
             for state, labels in level.items():
-                for label in labels:
-                    self._advance(state, label, after)
+                self._advance(state, labels, after)
             level = after
             looked_at += sum(map(len, level.values()))
             if looked_at > self.most or time.monotonic() > self.deadline:
-                break
-        else:
-            merger.labels += looked_at
-            ends = [label for labels in level.values() for label in labels]
-            return self._sequence(min(ends, key=lambda x: max(x.free_ns))) if ends else None
+                level = {}
         merger.labels += looked_at
-        return None
+        ends = [label for labels in level.values() for label in labels]
+        return self._sequence(min(ends, key=lambda label: max(label[0]))) if ends else None
 
-    def _sequence(self, label: _Label) -> list[int]:
+    def _sequence(self, label: Label) -> list[int]:
         queues: list[int] = []
-        while label.before is not None:
-            queues.append(label.queue)
-            label = label.before
+        while label[3] is not None:
+            queues.append(label[2])
+            label = label[3]
         waiting = [iter(queue) for queue in self.merger.queues]
         return [next(waiting[q]) for q in reversed(queues)]
 
-    def _advance(self, state: State, label: _Label, after: dict[State, list[_Label]]) -> None:
-        """Start the next task of each queue that may start."""
-        merger, (far, last) = self.merger, state
+    def _advance(self, state: State, labels: list[Label], after: dict[State, list[Label]]) -> None:
+        """Start every task that may start next, after each of the merges that have come to a state."""
+        following, used = self._following(state), self._used(state)
+        arena = self.merger.problem.arena_bytes
+        for label in labels:
+            free, now = label[0], label[1]
+            for queue, resource, brings, duration_ns, waits_for, reached, latest_ns in following:
+                at = free[resource]
+                at = max(at, now)
+                for other in waits_for:
+                    at = max(at, free[other])
+                if used[_running(free, at)] + brings > arena:
+                    later = [end for end in sorted(free) if end > at]
+                    at = next((end for end in later if used[_running(free, end)] + brings <= arena), -1)
+                    if at < 0:
+                        continue
+                if at + duration_ns > latest_ns[resource] or any(at > end for end in latest_ns):
+                    continue
+                gone = (*free[:resource], at + duration_ns, *free[resource + 1 :])
+                if reached in after:
+                    _add(after[reached], (gone, at, queue, label), self.apart)
+                else:
+                    after[reached] = [(gone, at, queue, label)]
+
+    def _following(self, state: State) -> list[_Next]:
+        """The next tasks of the queues whose predecessors have started."""
+        merger, (far, last), found = self.merger, state, []
+        latest = [self.below_ns - 1 for _ in self.resources]
+        for queue, count in enumerate(far):
+            latest[merger.resources[queue]] -= merger.left[queue][count]
         for queue, count in enumerate(far):
             if count == len(merger.queues[queue]):
                 continue
-            at = self._start_ns(queue, count + 1, far, last, label)
-            if at is None:
+            needs = self.needs[queue][count + 1]
+            if any(far[other] < least for other, least in needs):
                 continue
-            resource = merger.resources[queue]
-            free = list(label.free_ns)
-            free[resource] = at + merger.duration[queue][count + 1]
-            gone = (*far[:queue], count + 1, *far[queue + 1 :])
-            if self._least_ns(gone, free, at) >= self.below_ns:
-                continue
-            now_last = last if last[resource] == queue else (*last[:resource], queue, *last[resource + 1 :])
-            new = _Label(tuple(free), at, queue, label)
-            _add(after[gone, now_last], new)
+            resource, duration_ns = merger.resources[queue], merger.duration[queue][count + 1]
+            waits = {
+                merger.resources[q]
+                for q, least in needs
+                if far[q] == least and last[merger.resources[q]] == q
+            }
+            after = [*latest]
+            after[resource] += duration_ns
+            reached = (
+                (*far[:queue], count + 1, *far[queue + 1 :]),
+                (*last[:resource], queue, *last[resource + 1 :]),
+            )
+            brings = merger.brings[queue][count + 1]
+            found.append(_Next(queue, resource, brings, duration_ns, tuple(waits), reached, after))
+        return found
 
-    def _least_ns(self, far: Far, free: list[int], now: int) -> int:
-        """A time that the merge cannot end before: each resource has its own work left."""
-        ends = [max(end, now) for end in free]
-        for queue, count in enumerate(far):
-            ends[self.merger.resources[queue]] += self.merger.left[queue][count]
-        return max(ends)
+    def _used(self, state: State) -> list[int]:
+        """Bytes in use by which resources are still at work, one bit for each."""
+        merger, (far, last) = self.merger, state
+        found = [merger.used(far, far)]
+        for resource in self.resources:
+            queue = last[resource]
+            holds = merger.freed[queue][far[queue]] - merger.freed[queue][far[queue] - 1] if far[queue] else 0
+            found += [bytes_used + holds for bytes_used in found]
+        return found if not merger.shared else [self._shared(state, n) for n in range(len(found))]
 
-    def _start_ns(self, queue: int, place: int, far: Far, last: tuple[int, ...], label: _Label) -> int | None:
-        """When a task may start, not before the one started last; None if something else must start first."""
-        merger, free = self.merger, label.free_ns
-        at = max(label.now_ns, free[merger.resources[queue]])
-        for other, count in self.needs[queue][place]:
-            if far[other] < count:
-                return None
-            if far[other] == count and last[merger.resources[other]] == other:
-                at = max(at, free[merger.resources[other]])
-        room = merger.problem.arena_bytes - merger.brings[queue][place]
-        for moment in sorted({at, *(end for end in free if end > at)}):
-            done = list(far)
-            for resource, end in enumerate(free):
-                if end > moment:
-                    done[last[resource]] -= 1
-            if merger._used(far, done) <= room:
-                return moment
-        return None
+    def _shared(self, state: State, running: int) -> int:
+        """The same where buffers are freed by tasks of two queues."""
+        far, last = state
+        done = [*far]
+        for resource in self.resources:
+            if running >> resource & 1 and done[last[resource]]:
+                done[last[resource]] -= 1
+        return self.merger.used(far, done)
 
 
-def _add(labels: list[_Label], new: _Label) -> None:
+def _running(free: tuple[int, ...], now: int) -> int:
+    """Which resources are at work at a time, one bit for each."""
+    found = 0
+    for resource, end in enumerate(free):
+        if end > now:
+            found |= 1 << resource
+    return found
+
+
+def _add(labels: list[Label], new: Label, most: int) -> None:
     """Keep a label unless another is no later, and not those that are later; of too many the latest goes."""
-    if any(label.no_later(new) for label in labels):
-        return
-    labels[:] = [label for label in labels if not new.no_later(label)]
+    for label in labels:
+        if _no_later(label, new):
+            return
+    labels[:] = [label for label in labels if not _no_later(new, label)]
     labels.append(new)
-    if len(labels) > APART:
-        labels.remove(max(labels, key=lambda label: sum(label.free_ns)))
+    if len(labels) > most:
+        labels.remove(max(labels, key=lambda label: sum(label[0])))
+
+
+def _no_later(label: Label, other: Label) -> bool:
+    """Whether all that may follow the other may follow this one, as early."""
+    return label[1] <= other[1] and all(a <= b for a, b in zip(label[0], other[0], strict=True))
