@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
-from ooc_solve.codegen.tables import Tables, computes_in_floats, has_engine
+from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_engine
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -87,6 +87,7 @@ def _known(tables: Tables) -> str:
         ("OOC_FLOATS", computes_in_floats(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
         ("OOC_ENGINE", has_engine(tables)),
+        ("OOC_ANNEX", has_annex(tables)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)
 
@@ -107,6 +108,7 @@ def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, 
         key_usage=_KEY_USAGE if tables.sealing else "",
         key=_KEY if tables.sealing else "",
         key_option=' --key "$$key"' if tables.sealing else "",
+        annex_option=f" --annex {word}_annex.bin" if has_annex(tables) else "",
         libraries=" -lmbedcrypto" if tables.sealing else "",
     )
 
@@ -187,7 +189,7 @@ files:
 
 {run}: files $(PROGRAM)
 \t@$(FILES); \\
-\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{key_option} $(ARGUMENTS) && echo "wrote $$output"
+\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{annex_option}{key_option} $(ARGUMENTS) && echo "wrote $$output"
 
 """
 

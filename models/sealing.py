@@ -43,7 +43,7 @@ CIPHERS = {
 
 
 def encrypted(target: Target, name: str) -> Target:
-    """The target with records sealed by a cipher; as it is for ``none``.
+    """The target with records sealed by a cipher; as it is for ``none``. No NPU opens records, so it has none.
 
     With ``inline`` an engine in the read path decrypts weights. It cannot write, so nothing goes to storage.
 
@@ -66,7 +66,7 @@ def encrypted(target: Target, name: str) -> Target:
             f"Board '{target.board.name}': [crypto.{wanted}] must say what {name} costs (it has "
             f"{', '.join(engines) or 'no cipher'}); add it to the board file or choose another cipher."
         )
-    return replace(target, crypto=engines[wanted], inline=None)
+    return replace(target, crypto=engines[wanted], inline=None, npu=None)
 
 
 def _read_inline(target: Target) -> Target:
@@ -78,7 +78,7 @@ def _read_inline(target: Target) -> Target:
             f"{', '.join(engine.name for engine in engines) or 'none'}, and port '{target.weights.port.name}' is "
             f"{target.weights.port.bus}, not one of {', '.join(MAPPED)}); choose a cipher or another target."
         )
-    return replace(target, crypto=None, inline=engines[0], activations=None)
+    return replace(target, crypto=None, inline=engines[0], activations=None, annex=None, parts=())
 
 
 def cipher_of(crypto: Crypto) -> Cipher:
