@@ -33,6 +33,8 @@ from ooc_solve.codegen.decode import (
 )
 from ooc_solve.codegen.tables import (
     COMPUTE_CHANNEL,
+    ENGINE_CHANNEL,
+    FLAG_CHECKED,
     FORMAT,
     HEADER_BYTES,
     HOMES,
@@ -44,6 +46,7 @@ from ooc_solve.codegen.tables import (
     PackingRow,
     Tables,
     has_annex,
+    has_engine,
 )
 from ooc_solve.models.in_place import ELEMENTWISE
 from ooc_solve.models.levelling import NOTE_BYTES
@@ -54,6 +57,9 @@ Position = tuple[int, int]
 
 Labels = NDArray[Any]
 """What bytes hold; 0: nothing was written."""
+
+OPEN = 0
+"""Instead of the place for which a byte is sealed: it is not."""
 
 NO_COMMAND: Position = (-1, -1)
 INPUT, OUTPUT, SCRATCH = (REGIONS.index(n) for n in (RegionName.INPUT, RegionName.OUTPUT, RegionName.SCRATCH))
@@ -74,6 +80,7 @@ class Rule(Enum):
     UNWRITTEN = "unwritten"  # a read of what was never written
     WRONG_DATA = "wrong-data"  # a read that finds other data than the operator needs
     OVERWRITTEN = "overwritten"  # a kernel writes over what it has still to read
+    SEALED = "sealed"  # an engine is to open what is open, to seal what is sealed, or has not done so in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class _Checker:
         self.tables = tables
         self.found: list[Violation] = []
         self.touched: dict[Position, tuple[Access, ...]] = {}
+        self.engine = has_engine(tables)
 
     def run(self) -> list[Violation]:
         self._model()
@@ -180,7 +188,7 @@ class _Checker:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), "an IO channel cannot compute")
             return
         try:
-            self.touched[at] = accesses(self.tables, command)
+            self.touched[at] = accesses(self.tables, command, self._is_engine(at))
         except DecodeError as error:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), str(error))
             return
@@ -190,6 +198,10 @@ class _Checker:
             self._granules(at, move_of(self.tables, command))
         else:
             self._overwriting(at, KINDS[self.tables.stages[command.stage].kind])
+
+    def _is_engine(self, at: Position) -> bool:
+        """Whether a command is one of an engine that opens and seals in place."""
+        return self.tables.stream[at[0]].channel == ENGINE_CHANNEL
 
     def _inside(self, at: Position, access: Access) -> None:
         span = access.footprint.span
@@ -220,7 +232,7 @@ class _Checker:
         found: dict[tuple[int, int], Position] = {}
         for at, touched in self.touched.items():
             command = self.tables.stream[at[0]].commands[at[1]]
-            if command.is_transfer and command.word[2] == image:
+            if command.is_transfer and touched[0].space == image:
                 found.setdefault(touched[0].footprint.span, at)
         end = -(-HEADER_BYTES // self.tables.granule_bytes[image]) * self.tables.granule_bytes[image]
         for span, at in sorted(found.items()):
@@ -353,13 +365,18 @@ class _Checker:
                 continue  # outside of memory: reported before
             command = self.tables.stream[at[0]].commands[at[1]]
             if command.is_transfer:
-                self._transfer(at, memory, move_of(self.tables, command))
+                move = move_of(self.tables, command)
+                if self.engine:
+                    self._seals(at, memory, move, bool(command.word[3] & FLAG_CHECKED))
+                if not self._is_engine(at):
+                    self._transfer(at, memory, move)
                 continue
             for access in touched:
                 if access.write:
                     memory.write(access)
                 else:
                     self._expect(at, memory, access, "a kernel reads")
+                    self._expect_seal(at, access, memory.sealed(access), OPEN, "a kernel reads")
         for k, binding in enumerate(self.tables.bindings[self.tables.inputs :]):
             for access in bound_bytes(self.tables, binding, OUTPUT):
                 self._expect(NO_COMMAND, memory, access, f"output {k} has")
@@ -374,6 +391,39 @@ class _Checker:
         subject = access.content.subject.value if access.content is not None else "bytes"
         detail = f"{what} {missing} bytes that nothing wrote" if missing else f"{what} other {subject}"
         self._report(rule, at, access.space, access.footprint.span, detail)
+
+    def _seals(self, at: Position, memory: _Memory, move: Move, checked: bool) -> None:
+        """Follow for which place bytes are sealed where an engine opens and seals; only that goes to the scratch region."""
+        sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), False)
+        there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        seals, place = memory.sealed(sram), memory.places(move.region, there)
+        if self._is_engine(at) and move.store:
+            data = seals[
+                : max(1, move.size_bytes - self.tables.granule_bytes[move.region] + 1)
+            ]  # then padding
+            self._expect_seal(at, sram, data, OPEN, "an engine is to seal")
+            seals[...] = place
+        elif self._is_engine(at):
+            self._expect_seal(at, sram, seals, place, "an engine is to open")
+            seals[...] = OPEN
+        elif move.region == SCRATCH:
+            stored = memory.sealed(Access(SCRATCH, move.offset, there, move.store))
+            if move.store:
+                self._expect_seal(at, sram, seals, place, "a transfer takes")
+                stored[...] = seals.reshape(stored.shape)
+            else:
+                seals[...] = stored.reshape(seals.shape)
+        elif not move.store:
+            seals[...] = place if move.region in IMAGES and checked else OPEN
+
+    def _expect_seal(
+        self, at: Position, access: Access, found: Labels, wanted: Labels | int, what: str
+    ) -> None:
+        if not (found == wanted).all():
+            still = "sealed" if wanted is OPEN else "open or sealed for another place"
+            self._report(
+                Rule.SEALED, at, access.space, access.footprint.span, f"{what} bytes that are {still}"
+            )
 
     def _transfer(self, at: Position, memory: _Memory, move: Move) -> None:
         """Padding travels along with data, but no granule may be padding only."""
@@ -516,6 +566,7 @@ class _Memory:
             space: np.zeros(0 if space in IMAGES else size, self.form) for space, size in sizes.items()
         }
         self.sizes = sizes
+        self.seals = {space: np.full(sizes[space], OPEN, self.form) for space in (SRAM, SCRATCH)}
         for binding in tables.bindings[: tables.inputs]:
             for access in bound_bytes(tables, binding, INPUT):
                 self.write(access)
@@ -529,17 +580,22 @@ class _Memory:
         f = access.footprint
         if access.space in IMAGES:
             return self.positions(f, self.image_start[access.space])
-        cells = self.cells[access.space][f.start :]
-        step = cells.itemsize
-        if f.rows == f.columns == 1:
-            return cells[: f.run]
-        strides = (f.row_stride * step, f.column_stride * step, step)
-        view: Labels = as_strided(cells, (f.rows, f.columns, f.run), strides)
-        return view[:, 0] if f.columns == 1 else view
+        return _view(self.cells[access.space], f)
+
+    def sealed(self, access: Access) -> Labels:
+        """For which place (`places`) bytes of SRAM or of the scratch region are sealed; followed for engines only."""
+        return _view(self.seals[access.space], access.footprint)
+
+    def places(self, region: int, f: Footprint) -> Labels:
+        """A number for each byte of the images and the scratch region, other than `OPEN`."""
+        behind = 1 + sum(self.sizes.get(image, 0) for image in IMAGES)
+        return self.positions(f, self.image_start.get(region, behind)).reshape(-1)
 
     def write(self, access: Access) -> None:
         """Label what a kernel or the host writes."""
         view = self.view(access)
+        if access.space == SRAM:
+            self.sealed(access)[...] = OPEN
         content = access.content
         if content is None:
             raise ValueError("only transfers write unnamed bytes")
@@ -600,6 +656,16 @@ class _Memory:
         columns = np.arange(f.columns, dtype=self.form) * self.form.type(f.column_stride)
         positions: Labels = rows[:, None, None] + columns[None, :, None] + run
         return positions[:, 0] if f.columns == 1 else positions
+
+
+def _view(cells: Labels, f: Footprint) -> Labels:
+    """The cells of a footprint, by rows, columns and runs."""
+    cells, step = cells[f.start :], cells.itemsize
+    if f.rows == f.columns == 1:
+        return cells[: f.run]
+    strides = (f.row_stride * step, f.column_stride * step, step)
+    view: Labels = as_strided(cells, (f.rows, f.columns, f.run), strides)
+    return view[:, 0] if f.columns == 1 else view
 
 
 def _sum_bytes(tables: Tables) -> int:

@@ -163,8 +163,10 @@ def move_of(tables: Tables, command: CommandRow) -> Move:
     )
 
 
-def accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
+def accesses(tables: Tables, command: CommandRow, in_place: bool = False) -> tuple[Access, ...]:
     """All bytes that a command touches, reads first.
+
+    ``in_place``: it is an engine's, which opens or seals in SRAM what the transfer moves.
 
     Raises
     ------
@@ -173,6 +175,9 @@ def accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]:
     """
     if command.is_transfer:
         move = move_of(tables, command)
+        if in_place:
+            place = Footprint(move.sram, move.size_bytes)
+            return Access(SRAM, move.sram, place, False), Access(SRAM, move.sram, place, True)
         sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store)
         stored = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
         region = Access(move.region, move.offset, stored, move.store)

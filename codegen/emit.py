@@ -29,6 +29,7 @@ from ooc_solve.codegen.tables import (
     TensorRow,
     computes_in_floats,
     has_annex,
+    has_engine,
     table_bytes,
 )
 from ooc_solve.models.footprint import (
@@ -136,6 +137,18 @@ def _sealing_check(tables: Tables, word: str) -> list[str]:
     return [
         "#ifndef OOC_SEAL",
         f'#error "{word}.c has sealed records: define OOC_SEAL for all files"',
+        "#endif",
+        *_engine_check(tables, word),
+    ]
+
+
+def _engine_check(tables: Tables, word: str) -> list[str]:
+    """A stream for an engine needs a runtime that knows it."""
+    if not has_engine(tables):
+        return []
+    return [
+        "#ifndef OOC_ENGINE",
+        f'#error "{word}.c has a stream for a crypto engine: define OOC_ENGINE for all files"',
         "#endif",
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
-from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex
+from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_engine
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -88,6 +88,7 @@ def _known(tables: Tables) -> str:
         ("OOC_SEAL", bool(tables.sealing)),
         ("OOC_RING", bool(tables.ring)),
         ("OOC_PACKED", bool(tables.packings)),
+        ("OOC_ENGINE", has_engine(tables)),
         ("OOC_ANNEX", has_annex(tables)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)

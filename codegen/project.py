@@ -27,7 +27,7 @@ from ooc_solve.codegen.machines import (
     memory_script,
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
-from ooc_solve.codegen.tables import Tables, build_tables, has_annex
+from ooc_solve.codegen.tables import Tables, build_tables, has_annex, has_engine
 from ooc_solve.models.npu import check_emitted
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
@@ -96,6 +96,8 @@ def _write_files(
     copied = runtime_files() | port_files("host")
     if tables.sealing is not None:
         copied |= port_files("mbedtls")
+    if has_engine(tables):
+        copied |= port_files("engine")
     sources = (f"{word}.c", *(file for file in copied if file.endswith(".c")))
     if machine is None:
         text = host_makefile(tables, word, sources)

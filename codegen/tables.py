@@ -60,6 +60,8 @@ HEADER_BYTES = 64
 MAX_STREAMS = 4
 MAX_BANKS = 4
 COMPUTE_CHANNEL = 0xFF
+ENGINE_CHANNEL = 0xFE
+NO_STORE = 0xFF
 
 FLAG_COUNT_PAD = 1
 FLAG_TABLE_PER_CHANNEL = 2
@@ -348,6 +350,11 @@ def table_bytes(tables: Tables) -> int:
         + AXIS_BYTES * len(tables.axes)
         + BINDING_BYTES * len(tables.bindings)
     )
+
+
+def has_engine(tables: Tables) -> bool:
+    """Whether an engine opens and seals records beside the CPU."""
+    return any(stream.channel == ENGINE_CHANNEL for stream in tables.stream)
 
 
 def has_annex(tables: Tables) -> bool:
@@ -813,7 +820,7 @@ class _Builder:
         resources = self.graph.resources
         if len(resources) > MAX_STREAMS:
             raise InputError(
-                f"Target '{self.problem.target.name}': at most {MAX_STREAMS - 1} IO channels fit the tables "
+                f"Target '{self.problem.target.name}': at most {MAX_STREAMS - 1} IO channels and engines fit the tables "
                 f"(got {len(resources) - 1}); let ports share an exclusive_group."
             )
         return tuple(self._stream(k) for k in range(len(resources)))
@@ -828,6 +835,8 @@ class _Builder:
             required = need
             commands.append(self._command(self.graph.tasks[index], rise))
         channel = COMPUTE_CHANNEL if number == 0 else number - 1
+        if self.graph.resources[number] == self.problem.crypto_resource:
+            return StreamRow.of(commands, ENGINE_CHANNEL, NO_STORE)
         return StreamRow.of(commands, channel, self._store_behind(number))
 
     def _store_behind(self, stream: int) -> int:
@@ -845,15 +854,13 @@ class _Builder:
         if task.kind is TaskKind.COMPUTE:
             x0, x1, weights, out, sums = (self._units(buffer) for buffer in task.operands)
             return CommandRow((a, b, c), task.stage, (task.tile, x0, x1, weights, out, sums))
-        if task.kind not in (TaskKind.LOAD, TaskKind.STORE) or task.transfer is None:
-            raise InternalError(f"{where}: the tables hold loads, stores and computations only.")
         return CommandRow((a, b, c), TRANSFER, self._transfer_words(task, where))
 
     def _transfer_words(self, task: Task, where: str) -> tuple[int, int, int, int, int, int]:
         transfer = task.transfer
         if transfer is None:
             raise InternalError(f"{where}: a transfer must say what it moves.")
-        store = task.kind is TaskKind.STORE
+        store = task.is_outbound
         offset = _fit(transfer.offset, UINT32, "the storage offset", where, "use a smaller network")
         touch = task.reads[0] if store else task.writes[0]
         if touch.footprint.start:

@@ -50,13 +50,15 @@ def read_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) ->
         link = min(port.peak * port.read_efficiency, read.rate)
         cpu  = port.cpu_cycles_per_byte / clock     (0 where DMA moves the data)
 
-    and the cycles that the runtime spends on each request. Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
+    and the cycles that the runtime spends on each request; weights behind an inline engine take its setup and its time
+    per byte besides. Nothing costs nothing. Raises ``ValueError`` for a negative size or fewer than one segment.
     """
     access = store.storage.read
     per_byte = _link_ns_per_byte(target, store, store.port.read_efficiency, access)
     moved = align_up(_segment_bytes(size_bytes, segments), access.granularity_bytes)
     moving = segments * _request_ns(store, access, moved, per_byte)
-    return moving + handling_ns(target, segments * moved, segments)
+    decrypting = segments * _inline_ns(target, store, moved)
+    return moving + decrypting + handling_ns(target, segments * moved, segments)
 
 
 def write_ns(target: Target, store: Store, size_bytes: int, segments: int = 1) -> int:
@@ -86,6 +88,14 @@ def _segment_bytes(size_bytes: int, segments: int) -> int:
     return -(-size_bytes // segments)
 
 
+def _inline_ns(target: Target, store: Store, moved_bytes: int) -> int:
+    """What an engine in the read path adds to one request for weights."""
+    engine = target.inline
+    if engine is None or store != target.weights or moved_bytes == 0:
+        return 0
+    return engine.setup_ns + _ceil(moved_bytes * _cipher_ns(engine, target))
+
+
 def _request_ns(store: Store, access: StorageAccess, moved_bytes: int, ns_per_byte: Fraction) -> int:
     if moved_bytes == 0:
         return 0
@@ -110,7 +120,7 @@ def check_ns(target: Target, record_bytes: int, packed_weights: int = 0) -> int:
     """Time to compare the checksum of a record of weights, or to open it if it is sealed, and to unpack it, in ns.
 
     The runtime does so right before the first kernel that waits for the record, so it is part of that
-    computation.
+    computation, unless an engine opens records beside the CPU (`on_cpu`).
     """
     runtime, clock_hz = target.runtime, target.board.clock_hz
     unpacking = _ceil(packed_weights * _cycles_ns(runtime.cycles_per_unpacked_weight, clock_hz))
@@ -123,21 +133,33 @@ def crypto_ns(target: Target, records: int, payload_bytes: int) -> int:
     """Time to seal or to open so many records of so many bytes together, in ns.
 
     ``records * setup + bytes * cycles_per_byte / clock``, or with ``bytes / rate`` where the engine has a rate.
+    An engine beside the CPU waits for it once per record, as a channel does (`handling_ns`).
     """
     if target.crypto is None or not records:
         return 0
-    return records * target.crypto.setup_ns + _ceil(payload_bytes * _cipher_ns(target.crypto, target))
+    working = records * target.crypto.setup_ns + _ceil(payload_bytes * _cipher_ns(target.crypto, target))
+    return working + (handling_ns(target, payload_bytes, records) if target.engine is not None else 0)
+
+
+def on_cpu(target: Target, checking_ns: int) -> int:
+    """What of the time to check, open or seal records is the CPU's, in ns: all, or nothing."""
+    return checking_ns if target.engine is None else 0
+
+
+def on_engine(target: Target, checking_ns: int) -> int:
+    """What of the time to check, open or seal records is that of an engine beside the CPU, in ns."""
+    return checking_ns - on_cpu(target, checking_ns)
 
 
 def opening_ns(target: Target, transfer: Transfer) -> int:
-    """What the kernel that waits first for a load spends on checking, opening and unpacking what came, in ns."""
+    """What checking, opening and unpacking takes that a load has brought, in ns."""
     if transfer.checked:
         return check_ns(target, transfer.size_bytes, transfer.packed_weights)
     return sealing_ns(target, transfer)
 
 
 def sealing_ns(target: Target, transfer: Transfer) -> int:
-    """What a kernel spends on sealing the rows that a store takes to storage, in ns."""
+    """What sealing the rows takes that a store takes to storage, in ns."""
     return crypto_ns(target, transfer.sealed_records, transfer.sealed_bytes)
 
 

@@ -8,7 +8,7 @@ All sums are exact fractions; only the last step rounds, upwards, to whole nJ.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
 
@@ -21,16 +21,20 @@ NS_PER_DAY = 86_400 * NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What moves between SRAM and one store in an inference: bytes, requests, and bytes erased for writes."""
+    """What moves between SRAM and one store in an inference.
+
+    Bytes, requests, bytes erased for writes, and payload of sealed records.
+    """
 
     read_bytes: int = 0
     written_bytes: int = 0
     reads: int = 0
     writes: int = 0
     erased_bytes: int = 0
+    sealed_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.read_bytes, self.written_bytes, self.reads, self.writes, self.erased_bytes) < 0:
+        if min(getattr(self, field.name) for field in fields(self)) < 0:
             raise ValueError(f"traffic must not be negative (got {self})")
 
 
@@ -43,13 +47,14 @@ def erased_bytes(storage: Storage, written_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StoreRates:
-    """What one store takes, in pJ: per byte, per request, per byte erased."""
+    """What one store takes, in pJ: per byte, per request, per byte erased, per byte opened or sealed."""
 
     read: Fraction
     written: Fraction
     per_read: Fraction
     per_write: Fraction
     erased: Fraction
+    sealed: Fraction = Fraction(0)
 
     def picojoules(self, traffic: Traffic) -> Fraction:
         """Energy of the transfers to and from the store."""
@@ -59,6 +64,7 @@ class StoreRates:
             + self.per_read * traffic.reads
             + self.per_write * traffic.writes
             + self.erased * traffic.erased_bytes
+            + self.sealed * traffic.sealed_bytes
         )
 
 
@@ -88,7 +94,8 @@ class Rates:
             wait = active
         idle = sum((_exact(store.storage.idle_mw) for store in target.stores), Fraction(0))
         setup = (active - wait) * _exact(board.dma_setup_cycles) * NS_PER_S / board.clock_hz
-        stores = tuple(_store_rates(store.storage, setup) for store in target.stores)
+        sealed = Fraction(0) if target.crypto is None else 1000 * _exact(target.crypto.nj_per_byte)
+        stores = tuple(_store_rates(store.storage, setup, sealed) for store in target.stores)
         return cls(wait + idle, active - wait, stores)
 
     def fixed_pj(self, compute_ns: int, traffic: Sequence[Traffic]) -> Fraction:
@@ -101,13 +108,14 @@ class Rates:
         return self.per_ns * makespan_ns + self.fixed_pj(compute_ns, traffic)
 
 
-def _store_rates(storage: Storage, setup_pj: Fraction) -> StoreRates:
+def _store_rates(storage: Storage, setup_pj: Fraction, sealed_pj: Fraction) -> StoreRates:
     return StoreRates(
         1000 * _exact(storage.read_nj_per_byte),
         1000 * _exact(storage.write_nj_per_byte),
         1000 * _exact(storage.read_nj_per_request) + setup_pj,
         1000 * _exact(storage.write_nj_per_request) + setup_pj,
         1000 * _exact(storage.erase_nj_per_byte),
+        sealed_pj,
     )
 
 
@@ -117,7 +125,8 @@ def energy_nj(target: Target, compute_ns: int, makespan_ns: int, traffic: Sequen
     ``active_mw * compute + io_wait_mw * (makespan - compute) + sum over stores of (idle_mw * makespan
     + transfers)``; where the CPU moves the data itself it never waits, so the whole makespan is active.
     The transfers of a store take their bytes, requests and erased bytes times its figures, and with DMA
-    each request takes the CPU ``dma_setup_cycles`` at the difference of ``active_mw`` and ``io_wait_mw``.
+    each request takes the CPU ``dma_setup_cycles`` at the difference of ``active_mw`` and ``io_wait_mw``; a
+    cipher takes its ``nj_per_byte`` of payload.
     ``traffic`` holds one entry for each of ``target.stores``. The board does not sleep within an inference.
     Raises ``ValueError`` when compute exceeds the makespan or ``traffic`` does not match the stores.
     """

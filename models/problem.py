@@ -37,6 +37,9 @@ MAX_UNITS = 0xFFFE
 PATCH_DEPTH = 9
 """Operators that are fused into one stage at most, unless a problem says otherwise."""
 
+CRYPTO = "crypto"
+"""Name of the resource that opens and seals records beside the CPU."""
+
 SEALING_STATE_BYTES = 16
 """SRAM for what the state holds besides where records are sealed."""
 
@@ -86,6 +89,12 @@ class Problem:
             raise InputError(
                 f"Target '{self.target.name}' has no storage that takes writes, so its output cannot be "
                 "placed there; use --io sram."
+            )
+        packed = next((op.name for op in self.network.ops if op.packed), None)
+        if packed is not None and self.target.engine is not None:
+            raise InputError(
+                f"Weights of four bits (operator '{packed}') cannot be opened by a crypto engine beside the CPU "
+                f"(target '{self.target.name}'): leave --encrypt out, or take a target whose cipher is software."
             )
         self._check_ring()
 
@@ -228,6 +237,11 @@ class Problem:
     def resource_of(self, store: Store) -> str:
         """Resource that transfers to a store occupy: its channel, or the CPU without DMA."""
         return store.channel if self.target.board.overlaps_cpu else self.compute_resource
+
+    @property
+    def crypto_resource(self) -> str | None:
+        """Resource that opens and seals records beside the CPU, None where there is none."""
+        return CRYPTO if self.target.engine is not None else None
 
     @property
     def activation_store(self) -> Store:

@@ -19,7 +19,10 @@ SEAL_BYTES = NONCE_BYTES + TAG_BYTES
 CHECKSUM_BYTES = 4
 """What lies behind the payload of a record that is not sealed."""
 
-PLAIN = "none"
+PLAIN, INLINE = "none", "inline"
+
+MAPPED = ("qspi", "ospi-dtr", "hyperbus")
+"""Buses behind which memory is mapped, so that an engine in the read path sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ CIPHERS = {
 def encrypted(target: Target, name: str) -> Target:
     """The target with records sealed by a cipher; as it is for ``none``. No NPU opens records, so it has none.
 
+    With ``inline`` an engine in the read path decrypts weights. It cannot write, so nothing goes to storage.
+
     Raises
     ------
     InputError
@@ -49,9 +54,11 @@ def encrypted(target: Target, name: str) -> Target:
         what is read (``directions = "r"``) make no tags, so they do not count.
     """
     if name == PLAIN:
-        return replace(target, crypto=None)
+        return replace(target, crypto=None, inline=None)
+    if name == INLINE:
+        return _read_inline(target)
     if name not in CIPHERS:
-        raise InputError(f"Encryption must be one of {', '.join((PLAIN, *CIPHERS))} (got '{name}').")
+        raise InputError(f"Encryption must be one of {', '.join((PLAIN, *CIPHERS, INLINE))} (got '{name}').")
     engines = {engine.name: engine for engine in target.board.crypto if engine.directions == "rw"}
     wanted = CIPHERS[name].engine
     if wanted not in engines:
@@ -59,7 +66,19 @@ def encrypted(target: Target, name: str) -> Target:
             f"Board '{target.board.name}': [crypto.{wanted}] must say what {name} costs (it has "
             f"{', '.join(engines) or 'no cipher'}); add it to the board file or choose another cipher."
         )
-    return replace(target, crypto=engines[wanted], npu=None)
+    return replace(target, crypto=engines[wanted], inline=None, npu=None)
+
+
+def _read_inline(target: Target) -> Target:
+    """The target with weights behind the board's inline engine, and nowhere to write to."""
+    engines = [engine for engine in target.board.crypto if engine.engine == INLINE]
+    if not engines or target.weights.port.bus not in MAPPED:
+        raise InputError(
+            f"Target '{target.name}': weights must lie behind an inline engine (board '{target.board.name}' has "
+            f"{', '.join(engine.name for engine in engines) or 'none'}, and port '{target.weights.port.name}' is "
+            f"{target.weights.port.bus}, not one of {', '.join(MAPPED)}); choose a cipher or another target."
+        )
+    return replace(target, crypto=None, inline=engines[0], activations=None, annex=None, parts=())
 
 
 def cipher_of(crypto: Crypto) -> Cipher:

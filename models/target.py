@@ -345,6 +345,7 @@ _CRYPTO: _Form = {
     "setup_ns": _COUNT_OR_NONE,
     "cpu_busy": _flag,
     "directions": _one_of("rw", "r"),
+    "nj_per_byte?": _real,
 }
 _NPU: _Form = {
     "fixed_ns": _COUNT_OR_NONE,
@@ -595,6 +596,10 @@ def _check_board(source: _Source) -> None:
         complaint = "must have exactly one of cycles_per_byte and bytes_per_s"
         one = ("cycles_per_byte" in engine) != ("bytes_per_s" in engine)
         _require(one, source, f"crypto.{name}", complaint)
+        beside = engine["engine"] == "sw" and not engine["cpu_busy"]
+        _require(
+            not beside, source, f"crypto.{name}.cpu_busy", "must be true for software, which the CPU runs"
+        )
     _check_provenance(source)
 
 

@@ -518,7 +518,11 @@ class RuntimeCost:
 
 @dataclass(frozen=True, slots=True)
 class Crypto:
-    """A cipher engine: software, hardware, or inline in the read path."""
+    """A cipher engine: software, hardware, or inline in the read path.
+
+    ``cpu_busy``: the CPU computes, or waits for the engine. Otherwise it only begins and ends each request.
+    ``nj_per_byte`` is what the engine itself takes, beside the CPU's power.
+    """
 
     name: str
     engine: str
@@ -527,6 +531,7 @@ class Crypto:
     directions: str
     cycles_per_byte: float | None = None
     bytes_per_s: int | None = None
+    nj_per_byte: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -653,7 +658,8 @@ class Target:
 
     ``activations`` is None where spilled activations have no place to go (NOR flash).
     It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
-    rows of spilled activations are sealed. ``annex`` holds weights too, where it is another store than
+    rows of spilled activations are sealed. With ``inline`` an engine decrypts weights while they are read.
+    ``annex`` holds weights too, where it is another store than
     ``weights``: of each operator the plan says where its weights lie. It may be the same store as ``activations``.
     ``npu``, one of the board's, computes some operators in place of the CPU.
     ``parts`` are the stores to which `roles.assigned` gives these roles; empty: the target file gives them.
@@ -667,9 +673,19 @@ class Target:
     activations: Store | None
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
     crypto: Crypto | None = None
+    inline: Crypto | None = None
     annex: Store | None = None
     parts: tuple[Store, ...] = ()
     npu: Npu | None = None
+
+    @property
+    def engine(self) -> Crypto | None:
+        """What opens and seals records beside the CPU, None where the CPU does so or waits for it.
+
+        Without DMA the CPU would have to feed it, so it waits there too.
+        """
+        alone = self.crypto is not None and not self.crypto.cpu_busy and self.board.overlaps_cpu
+        return self.crypto if alone else None
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -865,7 +881,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Storage side of a LOAD or STORE: ``segments`` runs of ``segment_bytes``, ``pitch`` apart."""
+    """Storage side of a LOAD or STORE, or of what is opened or sealed for it: ``segments`` runs of ``segment_bytes``, ``pitch`` apart."""
 
     region: RegionName
     offset: int
@@ -893,6 +909,10 @@ class Transfer:
 class Task:
     """One unit of work on one resource.
 
+    A DECRYPT task opens the records that the LOAD it comes after has brought, an ENCRYPT task seals those that
+    the STORE behind it takes, both in place. Their ``transfer`` is that of the LOAD or STORE; they move nothing
+    themselves. They exist where an engine works beside the CPU; otherwise their work is part of the COMPUTE
+    task that needs it.
     ``after`` lists the tasks whose results it needs. ``operands`` of a COMPUTE task are
     buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused.
     """
@@ -909,12 +929,30 @@ class Task:
     transfer: Transfer | None = None
     operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
 
+    @property
+    def moved(self) -> Transfer | None:
+        """What moves between SRAM and storage, None for kernels and crypto tasks."""
+        return self.transfer if self.kind in (TaskKind.LOAD, TaskKind.STORE) else None
+
+    @property
+    def is_outbound(self) -> bool:
+        """Whether it takes a tile towards storage."""
+        return self.kind in (TaskKind.STORE, TaskKind.ENCRYPT)
+
+    @property
+    def requests(self) -> int:
+        """Requests that the CPU begins and ends: segments of a transfer, records of a crypto task."""
+        if self.transfer is None:
+            return 0
+        return self.transfer.segments if self.moved is not None else self.transfer.sealed_records
+
 
 @dataclass(frozen=True, slots=True)
 class TaskGraph:
     """All tasks of a selection of tilings, compute tasks in execution order.
 
-    ``resources`` names the compute unit first, then the IO channels. ``resident`` are the
+    ``resources`` names the compute unit first, then the IO channels, then the crypto engine, if it
+    works beside them. ``resident`` are the
     tensors kept whole in SRAM with their buffers; ``weight_records`` the offset of each weight tile
     ``(stage, group, split)`` in the region that `Tiling.weights_in` of its stage says.
     """

@@ -126,6 +126,8 @@ def target(name: str | Path) -> Target:
 def encrypted(target: Target, cipher: str) -> Target:
     """The target with weights and spilled activations sealed: ``aes-128-gcm`` or ``chacha20-poly1305``.
 
+    ``inline``: an engine of the chip decrypts weights while they are read, and nothing is written to storage.
+
     Raises
     ------
     InputError

@@ -149,7 +149,7 @@ def retimed(plan: Plan) -> tuple[Retimed, ...]:
 
 def _with_durations_halved(plan: Plan, transfers: bool) -> int:
     def halved(task: Task) -> Task:
-        if (task.transfer is not None) is not transfers:
+        if (task.transfer is not None) is not transfers or task.moved != task.transfer:
             return task
         return replace(task, duration_ns=-(-task.duration_ns // 2))
 

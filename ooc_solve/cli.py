@@ -26,7 +26,7 @@ from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.sealing import CIPHERS, PLAIN, encrypted
+from ooc_solve.models.sealing import CIPHERS, INLINE, PLAIN, encrypted
 from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -188,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--encrypt",
-        choices=[PLAIN, *CIPHERS],
+        choices=[PLAIN, *CIPHERS, INLINE],
         default=PLAIN,
         help="seal weights and spilled activations (none)",
     )
@@ -382,7 +382,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
     crypto = problem.target.crypto
     if crypto is None:
         if options.key_file is not None:
-            raise UsageError("--key-file goes with --encrypt")
+            raise UsageError("--key-file goes with --encrypt and a cipher")
         return None
     if options.key_file is None:
         if options.output is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ooc_solve.codegen.project import write_project
 from ooc_solve.models.calibration import KernelSample, RequestSample
-from ooc_solve.models.cost import check_ns, compute_ns, handling_ns, interruption_ns
+from ooc_solve.models.cost import check_ns, compute_ns, crypto_ns, handling_ns, interruption_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import pack_input
@@ -213,7 +213,7 @@ def _checked_moves(plan: Plan) -> list[list[Transfer]]:
         if plan.graph.tasks[index].kind is TaskKind.COMPUTE:
             needs = plan.streams.required[index] if len(order) > 1 else (position,)
             for stream in range(min(1, len(order) - 1), len(order)):
-                moves = [plan.graph.tasks[k].transfer for k in order[stream][seen[stream] : needs[stream]]]
+                moves = [plan.graph.tasks[k].moved for k in order[stream][seen[stream] : needs[stream]]]
                 found[index] += [move for move in moves if move is not None and move.checked]
                 seen[stream] = max(seen[stream], needs[stream])
     return found
@@ -229,7 +229,7 @@ def _records_read_first(plan: Plan) -> list[list[Transfer]]:
     found: list[list[Transfer]] = [[] for _ in plan.graph.tasks]
     for task in plan.graph.tasks:
         if task.kind is TaskKind.COMPUTE:
-            loads = [plan.graph.tasks[load].transfer for load in set(task.after) - checked]
+            loads = [plan.graph.tasks[load].moved for load in set(task.after) - checked]
             found[task.index] = [move for move in loads if move is not None and move.checked]
             checked |= set(task.after)
     return found
@@ -277,6 +277,8 @@ def with_durations(measured: Measurement, target: Target) -> Plan:
             geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
             work = geometry.tile_work(geometry.index(task.tile))
             return compute_ns(target, work) + check_ns(target, records[task.index], packed[task.index])
+        if task.moved is None:
+            return crypto_ns(target, task.transfer.sealed_records, task.transfer.sealed_bytes)
         figures = task.transfer.size_bytes, task.transfer.segments
         return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
 

@@ -73,10 +73,10 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
             used = {touch.buffer for touch in (*task.reads, *task.writes)}
             sram[stage] = max(sram[stage], sum(graph.buffers[b].size_bytes for b in used))
         elif task.transfer is not None:
-            io[stage] += task.duration_ns
+            io[stage] += task.duration_ns if task.moved is not None else 0
             if task.kind is TaskKind.LOAD:
                 read[stage] += task.transfer.size_bytes
-            else:
+            elif task.kind is TaskKind.STORE:
                 written[stage] += task.transfer.size_bytes
     kept = {name for name, _ in graph.resident}
     energy, bound = _energies(problem, plan, compute, waiting), _bounds(plan, count)
@@ -385,6 +385,9 @@ def _gain(problem: Problem, facts: dict[str, Any]) -> str:
 
 def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
     """What sealed records cost, where there are any."""
+    if (inline := problem.target.inline) is not None:
+        sentence = f"Engine '{inline.name}' decrypts weights while they are read; the image is plain until"
+        return (f"{sentence} the chip's own tools write it, and nothing else goes to storage.",)
     if problem.target.crypto is None:
         return ()
     loads, stores = (
@@ -395,9 +398,8 @@ def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
     spent += sum(sealing_ns(problem.target, moved) for moved in stores)
     records = sum(moved.sealed_records for moved in (*loads, *stores))
     cipher = cipher_of(problem.target.crypto).title
-    sentence = (
-        f"{cipher} takes {milliseconds(spent)} ms of the CPU's time to open and seal {records:,} records"
-    )
+    whose = "the CPU's time" if problem.target.engine is None else "an engine beside the CPU"
+    sentence = f"{cipher} takes {milliseconds(spent)} ms of {whose} to open and seal {records:,} records"
     return (f"{sentence}; inputs and outputs in storage are plain.",)
 
 

@@ -85,6 +85,8 @@ def _slots(graph: TaskGraph) -> list[_Slot]:
     for task in graph.tasks:
         if task.kind is TaskKind.LOAD:
             loads[min(uses[task.writes[0].buffer].first, len(computes) - 1)].append(task.index)
+        elif task.kind is TaskKind.ENCRYPT:
+            step_of[task.index] = step_of[task.after[-1]]
         elif task.kind is TaskKind.STORE:
             stores[step_of[task.after[-1]] + 1] += task.duration_ns
     taken = _taken_bytes(graph, len(computes))

@@ -22,8 +22,8 @@ def audited_energy_nj(problem: Problem, plan: Plan) -> int:
     for store in problem.target.stores:
         total += Fraction(str(store.storage.idle_mw)) * end_ns
     for task in plan.graph.tasks:
-        if task.transfer is not None:
-            total += _transfer_pj(problem, task.kind, task.transfer)
+        if task.moved is not None:
+            total += _transfer_pj(problem, task.kind, task.moved)
     turns = _turns(problem, plan)
     if turns is not None:
         total += _transfer_pj(problem, TaskKind.STORE, Transfer(RegionName.SCRATCH, 0, turns.note_bytes))
@@ -67,7 +67,9 @@ def _transfer_pj(problem: Problem, kind: TaskKind, moved: Transfer) -> Fraction:
     if board.overlaps_cpu:
         extra_mw = Fraction(str(board.active_mw)) - Fraction(str(board.io_wait_mw))
         each += extra_mw * Fraction(str(board.dma_setup_cycles)) * 10**9 / board.clock_hz
-    return each * moved.segments
+    cipher = problem.target.crypto
+    sealing = 1000 * Fraction(str(cipher.nj_per_byte)) * moved.sealed_bytes if cipher else 0
+    return each * moved.segments + sealing
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ class Course:
             names, output = operands(self.network, *key), self.output(*key)
             self._traffic[key] = StageTraffic(
                 self.profiles.operand_channels(names), self.profiles.channel_of[self.profiles.region_of(output)],
-                tuple(self.number[n] for n in names), self.number[output],
+                tuple(self.number[n] for n in names), self.number[output], self.profiles.engine,
             )  # fmt: skip
         return self._traffic[key]
 
@@ -351,14 +351,13 @@ class Outlook:
 
     def _figures(self, stage: int, option: Option) -> list[float]:
         """Compute, transfers per channel and price of an option, by its own estimates."""
-        course, problem = self.course, self.course.problem
+        course = self.course
         io = dict(option.io_ns)
         channels = [0.0] * course.profiles.channels
         compute = float(option.compute_ns)
         if course.profiles.overlaps:
-            names = list(dict.fromkeys(store.channel for store in problem.target.stores))
             for name, ns in io.items():
-                channels[names.index(name)] += ns
+                channels[course.profiles.names.index(name)] += ns
         else:
             compute += sum(io.values())
         return [compute, *channels, course.price.estimate(option)]

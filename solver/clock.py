@@ -54,9 +54,8 @@ class Clock:
 
 def completions(transfer: Task, start_ns: int) -> Iterator[int]:
     """When each request of a transfer task that starts then completes (ns), the last one at its end."""
-    requests = transfer.transfer.segments if transfer.transfer is not None else 0
-    for number in range(1, requests + 1):
-        yield start_ns + transfer.duration_ns * number // requests
+    for number in range(1, transfer.requests + 1):
+        yield start_ns + transfer.duration_ns * number // transfer.requests
 
 
 def interrupted(graph: TaskGraph, start_ns: Sequence[int], request_ns: int) -> TaskGraph:

@@ -8,6 +8,7 @@ from ooc_solve.models.cost import (
     align_down,
     align_up,
     compute_ns,
+    on_cpu,
     opening_ns,
     read_ns,
     sealing_ns,
@@ -131,6 +132,7 @@ class _Expander:
         self.problem = problem
         self.selection = selection
         self.network = problem.network
+        self.engine = problem.crypto_resource
         self.tasks: list[Task] = []
         self.buffers: list[Buffer] = []
         self.resident: dict[str, int] = {}
@@ -183,7 +185,7 @@ class _Expander:
         for store in self.problem.target.stores:
             if (name := self.problem.resource_of(store)) not in names:
                 names.append(name)
-        return tuple(names)
+        return (*names, self.engine) if self.engine is not None else tuple(names)
 
     def _place_input(self, tensor: Tensor) -> None:
         if self.problem.io is IoPlace.SRAM:
@@ -319,18 +321,18 @@ class _Expander:
             self._store_tile(stage, geometry, index, operands[3], compute)
 
     def _opening_ns(self, loads: list[Task]) -> int:
-        """Time to check or to open what was loaded."""
+        """The CPU's time to check or to open what was loaded."""
         target = self.problem.target
-        return sum(opening_ns(target, task.transfer) for task in loads if task.transfer is not None)
+        return on_cpu(target, sum(opening_ns(target, task.moved) for task in loads if task.moved is not None))
 
     def _sealing_ns(self, geometry: StageGeometry, index: TileIndex) -> int:
-        """Time to seal the rows of a tile that is stored."""
+        """The CPU's time to seal the rows of a tile that is stored."""
         name = geometry.output.name
         if name not in self.spilled or name in self.resident:
             return 0
         spilled = self.spilled[name]
         transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
-        return sealing_ns(self.problem.target, transfer)
+        return on_cpu(self.problem.target, sealing_ns(self.problem.target, transfer))
 
     def _compute(
         self,
@@ -504,7 +506,8 @@ class _Expander:
             return
         spilled = self.spilled[tensor.name]
         transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
-        task = self._store(stage, buffer, transfer, (compute,))
+        sealed = self._crypto(TaskKind.ENCRYPT, stage, buffer, transfer, compute)
+        task = self._store(stage, buffer, transfer, (sealed,))
         low, high = transfer.footprint.span
         spilled.stores.append((low, high, task))
 
@@ -529,9 +532,18 @@ class _Expander:
         # weights are spread where they lie, before anybody else touches the buffer
         extent = max(transfer.size_bytes, transfer.packed_start + transfer.packed_weights)
         touch = Touch(buffer, Footprint(0, extent))
-        return self._append(
+        task = self._append(
             TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer
         )
+        return self._crypto(TaskKind.DECRYPT, stage, buffer, transfer, task)
+
+    def _crypto(self, kind: TaskKind, stage: int, buffer: int, transfer: Transfer, after: int) -> int:
+        """Have an engine beside the CPU open or seal the records of a transfer: the task, or the one before it."""
+        if self.engine is None or not transfer.sealed_records:
+            return after
+        duration = sealing_ns(self.problem.target, transfer)
+        touch = (Touch(buffer, Footprint(0, transfer.size_bytes)),)
+        return self._append(kind, self.engine, duration, stage, -1, touch, touch, (after,), transfer)
 
     def _store(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]

@@ -46,14 +46,15 @@ def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
     """What moves to and from each of ``target.stores``, the note in a ring included."""
     storage = [store.storage for store in problem.target.stores]
     store_of = {region: problem.store_index(region) for region in problem.regions}
-    moved = [[0] * 5 for _ in storage]
+    moved = [[0] * 6 for _ in storage]
     for task in graph.tasks:
-        if task.transfer is not None:
-            store, sums = store_of[task.transfer.region], moved[store_of[task.transfer.region]]
-            requests, size = task.transfer.segments, task.transfer.segment_bytes
+        if task.moved is not None:
+            store, sums = store_of[task.moved.region], moved[store_of[task.moved.region]]
+            requests, size = task.moved.segments, task.moved.segment_bytes
             write = task.kind is TaskKind.STORE
             sums[write] += requests * size
             sums[2 + write] += requests
+            sums[5] += task.moved.sealed_bytes
             sums[4] += requests * erased_bytes(storage[store], size) if write else 0
     note = note_bytes(problem, graph)
     if note:

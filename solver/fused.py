@@ -16,7 +16,7 @@ from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
 
-from ooc_solve.models.cost import align_up, compute_ns, crypto_ns
+from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, on_cpu
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.tiling import StageGeometry
@@ -242,7 +242,8 @@ class _Costing:
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
     def run(self) -> Option | None:
-        read = written = tasks = ahead = worse = last_ns = crypto = pj = 0
+        read = written = tasks = ahead = worse = last_ns = pj = 0
+        crypto = sum(self._shared("checks", layer, self._checks) for layer in self.layers)
         records = [self._shared("weights", layer, self._weights) for layer in self.layers]
         for number, io in enumerate(records):
             if io is not None:
@@ -277,8 +278,10 @@ class _Costing:
         need, largest = self._need([io.slot if io else 0 for io in records], room)
         spared = self.costs.spared_bytes(self.tilings[-1], self.layers[-1].output)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
+        self.costs.engage(self.io, crypto)
         return Option(
-            self.tilings, self.inputs, self.output, need - spared, need + worse - spared, ahead, compute + crypto, tuple(self.io.items()),
+            self.tilings, self.inputs, self.output, need - spared, need + worse - spared, ahead,
+            compute + on_cpu(self.problem.target, crypto), tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
             tasks + sum(layer.tiles for layer in self.layers), min(need, largest), pj,
         )  # fmt: skip
@@ -310,18 +313,17 @@ class _Costing:
         return found
 
     def _compute(self, layer: StageGeometry) -> int:
-        """Time of all kernels of an operator, checking its records included."""
+        """Time of all kernels of an operator."""
         rows, columns, groups, _ = layer.grid
         high = Counter(_length(layer.output_box((i, 0, 0, 0)).rows) for i in range(rows))
         wide = Counter(_length(layer.output_box((0, j, 0, 0)).columns) for j in range(columns))
         deep = Counter(_length(layer.output_box((0, 0, g, 0)).channels) for g in range(groups))
         depth = layer.split_range if layer.op.kind is OpKind.CONV else 1
-        total = sum(
+        return sum(
             h[1] * w[1] * d[1] * compute_ns(self.problem.target, layer.work(h[0], w[0], d[0], depth))
             for h, w, d in product(high.items(), wide.items(), deep.items())
             if h[0] and w[0]
         )
-        return total + self._checks(layer)
 
     def _records(self, layer: StageGeometry) -> list[WeightRecord]:
         """The weight records of an operator."""
@@ -335,6 +337,7 @@ class _Costing:
         return 1 if layer.tiling.hold_weights else layer.tiles // layer.grid[2]
 
     def _checks(self, layer: StageGeometry) -> int:
+        """Time to check or to open the records of an operator."""
         return sum(record.check_ns for record in self._records(layer)) * self._rounds(layer)
 
     def _weights(self, layer: StageGeometry) -> _Io | None:

@@ -190,8 +190,8 @@ def _marks(graph: TaskGraph, accesses: Sequence[Sequence[Access]]) -> dict[Regio
 def _accesses(task: Task, address: Sequence[int]) -> list[Access]:
     found: list[Access] = [(None, placed(t.footprint, address[t.buffer]), False) for t in task.reads]
     found += [(None, placed(t.footprint, address[t.buffer]), True) for t in task.writes]
-    if task.transfer is not None:
-        found.append((task.transfer.region, task.transfer.footprint, task.kind is TaskKind.STORE))
+    if task.moved is not None:
+        found.append((task.moved.region, task.moved.footprint, task.kind is TaskKind.STORE))
     return found
 
 

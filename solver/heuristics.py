@@ -196,7 +196,7 @@ def double_buffering(problem: Problem, budget: Budget) -> Result:
 
         def gate(order: Order, task: int) -> int:
             """Loads wait for the last but one step, and never start before their layer does."""
-            if graph.tasks[task].kind is TaskKind.STORE:
+            if graph.tasks[task].is_outbound:
                 return 0
             step = order.step[task]
             return max(begins.get(graph.tasks[task].stage, step), step - 1)
@@ -249,7 +249,7 @@ def swap_list(problem: Problem, budget: Budget) -> Result:
     """
 
     def priority(order: Order, task: int) -> tuple[int, ...]:
-        store = order.graph.tasks[task].kind is TaskKind.STORE
+        store = order.graph.tasks[task].is_outbound
         blocks = order.due[task] < LAST
         return (0 if store and blocks else 1, order.graph.tasks[task].stage, order.step[task], task)
 

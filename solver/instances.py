@@ -190,8 +190,9 @@ def _broken(found: Instance, place: int, task: Job) -> Iterator[str]:
         yield "must write one buffer, as it is a load"
     if task.kind is TaskKind.STORE and (shape != (1, 0) or not task.after):
         yield "must read one buffer after the task that fills it, as it is a store"
-    if task.kind not in (TaskKind.LOAD, TaskKind.STORE, TaskKind.COMPUTE):
-        yield "must be a load, a store or a compute"
+    in_place = shape == (1, 1) and task.reads == task.writes and bool(task.after)
+    if task.kind in (TaskKind.DECRYPT, TaskKind.ENCRYPT) and not in_place:
+        yield f"must change one buffer in place, after the task that fills it, to {task.kind.value} it"
 
 
 # ---------------------------------------------------------------------------------- schedules

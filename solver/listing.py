@@ -44,18 +44,17 @@ def order_of(graph: TaskGraph, placement: Placement) -> Order:
             compute += 1
     keys: list[tuple[int, int, int]] = [(0, 0, 0)] * len(graph.tasks)
     for task in graph.tasks:
-        if task.kind is TaskKind.LOAD:
+        if task.kind in (TaskKind.LOAD, TaskKind.DECRYPT):
             buffer = task.writes[0].buffer
             step[task.index] = uses[buffer].first
             keys[task.index] = (placement.opens[buffer], 0, task.index)
-        elif task.kind is TaskKind.STORE:
-            buffer = task.reads[0].buffer
+        elif task.is_outbound:
             step[task.index] = step[task.after[-1]]
             keys[task.index] = (step[task.index], 2, task.index)
         else:
             keys[task.index] = (step[task.index], 1, task.index)
-    for task in graph.tasks:  # a load of spilled data comes after the stores it reads
-        if task.kind is TaskKind.LOAD:
+    for task in graph.tasks:  # a load of spilled data comes after the stores it reads, what opens it after it
+        if task.kind in (TaskKind.LOAD, TaskKind.DECRYPT):
             for other in task.after:
                 keys[task.index] = max(keys[task.index], (*keys[other][:2], task.index))
     sequence = sorted(range(len(graph.tasks)), key=lambda t: keys[t])
@@ -87,12 +86,12 @@ def by_due_date(order: Order, task: int) -> tuple[int, ...]:
 
 def loads_first(order: Order, task: int) -> tuple[int, ...]:
     """Loads in order of use, stores when no load is ready."""
-    return int(order.graph.tasks[task].kind is TaskKind.STORE), order.step[task], task
+    return int(order.graph.tasks[task].is_outbound), order.step[task], task
 
 
 def stores_first(order: Order, task: int) -> tuple[int, ...]:
     """Finished tiles leave at once, loads in order of use otherwise."""
-    return int(order.graph.tasks[task].kind is not TaskKind.STORE), order.step[task], task
+    return int(not order.graph.tasks[task].is_outbound), order.step[task], task
 
 
 def run(

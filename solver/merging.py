@@ -154,7 +154,10 @@ class Merger:
 
 
 def _queues(graph: TaskGraph) -> list[list[int]]:
-    """Kernels in their order, then per channel loads in order of use and stores in order of making."""
+    """Kernels in their order, then per channel loads in order of use and stores in order of making.
+
+    What an engine opens or seals is a queue of loads or of stores like those of a channel.
+    """
     uses, n = buffer_uses(graph), len(graph.compute_tasks)
 
     def use(task: Task) -> tuple[int, int]:
@@ -163,10 +166,9 @@ def _queues(graph: TaskGraph) -> list[list[int]]:
     found = [[task.index for task in graph.compute_tasks]]
     for name in graph.resources:
         own = [task for task in graph.tasks if task.resource == name]
-        loads = sorted((task for task in own if task.kind is TaskKind.LOAD), key=use)
-        stores = sorted(
-            (task for task in own if task.kind is TaskKind.STORE), key=lambda t: (t.after[-1], t.index)
-        )
+        inbound = (TaskKind.LOAD, TaskKind.DECRYPT)
+        loads = sorted((task for task in own if task.kind in inbound), key=use)
+        stores = sorted((task for task in own if task.is_outbound), key=lambda t: (t.after[-1], t.index))
         found += [[task.index for task in loads], [task.index for task in stores]]
     return [queue for queue in found if queue]
 

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, read_ns, write_ns
+from ooc_solve.models.cost import (
+    align_up,
+    compute_ns,
+    crypto_ns,
+    on_cpu,
+    on_engine,
+    read_ns,
+    write_ns,
+)
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
@@ -394,6 +402,7 @@ class OptionCosts:
             slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
             pj += self.written_pj(region, size, count)
+        self.engage(reads, checking + crypto)
         regions = (*map(self.region_of, (*op.inputs, op.output)), tiling.weights_in)
         granules = tuple(map(self._granule, regions))
         workspace = Workspace(
@@ -402,10 +411,16 @@ class OptionCosts:
         )  # fmt: skip
         need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
         return Option(
-            (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead, self._compute_cost(geometry) + checking + crypto,
+            (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead,
+            self._compute_cost(geometry) + on_cpu(self.problem.target, checking + crypto),
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
             min(need, max(slots, default=0)), pj,
         )  # fmt: skip
+
+    def engage(self, busy: Counter[str], crypto_ns: int) -> None:
+        """Add the time of an engine that opens and seals beside the CPU to that of the channels."""
+        if self.problem.crypto_resource is not None:
+            busy[self.problem.crypto_resource] += on_engine(self.problem.target, crypto_ns)
 
     def channel_of(self, region: RegionName) -> str:
         """The resource that transfers to and from a region occupy."""

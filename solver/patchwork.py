@@ -17,7 +17,7 @@ from ooc_solve.models.patches import buffer_elements
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, cut_range
 from ooc_solve.models.vocabulary import OpKind, Tensor
-from ooc_solve.models.weight_records import weight_record
+from ooc_solve.models.weight_records import WeightRecord, weight_record
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 
@@ -35,7 +35,7 @@ class Fetch:
     place: int  # of the operator in its stage
     rows: Span  # of an activation
     columns: Span
-    size: int  # of a weight record, with its checksum
+    record: WeightRecord | None  # of weights
 
 
 WEIGHTS = -1
@@ -45,7 +45,6 @@ WEIGHTS = -1
 class Patchwork:
     """Kernels of a fused stage; ``starts`` are the kernels with which patches begin.
 
-    ``compute_ns`` includes checking the records that a kernel is the first to wait for.
     ``change`` has an entry more than there are kernels: bytes that come into use and go.
     ``stored`` says which tile ``(rows, columns, channels)`` a kernel leaves to be stored, and its
     first row.
@@ -143,8 +142,7 @@ class Patchwork:
             )
             for first, last in lives:
                 self._occupy(first, last, record.room_bytes)
-                self.compute_ns[first] += record.check_ns
-                self.fetches.append(Fetch(first, WEIGHTS, n, (0, 0), (0, 0), record.size_bytes))
+                self.fetches.append(Fetch(first, WEIGHTS, n, (0, 0), (0, 0), record))
 
     def _patches(self, n: int, at: list[dict[tuple[int, int], list[int]]]) -> None:
         """Buffers of the patches that an operator makes, until the last operator that reads them."""
@@ -177,7 +175,7 @@ class Patchwork:
             else:
                 lives.append((kernels[0], kernels[-1], now))
         for first, last, (rows, columns) in lives:
-            self.fetches.append(Fetch(first, operand, n, rows, columns, 0))
+            self.fetches.append(Fetch(first, operand, n, rows, columns, None))
             self._occupy(first, last, self.price(operand, tensor, rows, columns))
 
     def _stores(self, by_patch: dict[tuple[int, int], list[int]]) -> None:

@@ -13,7 +13,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, opening_ns, read_ns, write_ns
+from ooc_solve.models.cost import (
+    align_up,
+    compute_ns,
+    crypto_ns,
+    on_engine,
+    opening_ns,
+    read_ns,
+    write_ns,
+)
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import Box, LoopOrder, Op, OpKind, RegionName, Tensor
@@ -24,23 +32,24 @@ from ooc_solve.solver.expansion import (
     input_transfer,
 )
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
-from ooc_solve.solver.patchwork import WEIGHTS, Patchwork
+from ooc_solve.solver.patchwork import Patchwork
 from ooc_solve.solver.workspace import input_ranges
 
 Ints = NDArray[np.int64]
 
-COMPUTE, NEED, STORE_BYTES, STORE_NS, STORE_ROW = range(5)
-LOADS = 5
+COMPUTE, NEED, STORE_BYTES, STORE_NS, STORE_ROW, STORE_SEAL = range(6)
+LOADS = 6
 """Rows of a profile's table: ns of the kernel, bytes of its tile buffers, and of the tile that it leaves
-to be stored buffer bytes, ns and first row; from `LOADS` on `LOAD_ROWS` for each operand, the weights last."""
+to be stored buffer bytes, ns, first row and ns in which an engine seals it; from `LOADS` on `LOAD_ROWS` for each
+operand, the weights last."""
 
 PLANE = 1 << 20
 """What a row of the next plane in storage counts more: rows are numbered through all planes."""
 
-LOAD_BYTES, LOAD_NS, LOAD_REACH = range(3)
-LOAD_ROWS = 3
-"""Rows per operand: buffer bytes and ns of what is loaded for a kernel (0: nothing), and the end of the
-rows that it reads."""
+LOAD_BYTES, LOAD_NS, LOAD_REACH, LOAD_OPEN = range(4)
+LOAD_ROWS = 4
+"""Rows per operand: buffer bytes and ns of what is loaded for a kernel (0: nothing), the end of the
+rows that it reads, and ns in which an engine opens it."""
 
 MOST_KERNELS = 700
 """Options with more kernels are not simulated."""
@@ -85,7 +94,9 @@ class Profiles:
         self.overlaps = problem.target.board.overlaps_cpu
         stores = problem.target.stores
         channels = tuple(dict.fromkeys(store.channel for store in stores))
-        self.channels = len(channels) if self.overlaps else 1
+        self.engine = -1 if problem.crypto_resource is None else len(channels)
+        self.names = channels if problem.crypto_resource is None else (*channels, problem.crypto_resource)
+        self.channels = len(self.names) if self.overlaps else 1
         self.channel_of = {
             region: channels.index(stores[problem.store_index(region)].channel) if self.overlaps else 0
             for region in problem.regions
@@ -284,7 +295,7 @@ class _Walk:
             at_row, at_column = _numbers(rows)[self.row], _numbers(columns)[self.column]
         key = (plane * len(rows) + at_row) * len(columns) + at_column
         distinct, first, which = np.unique(key, return_index=True, return_inverse=True)
-        figures = np.empty((3, len(distinct)), np.int64)
+        figures = np.empty((LOAD_ROWS, len(distinct)), np.int64)
         moved, opening = np.empty(len(distinct), np.int64), np.empty(len(distinct), np.int64)
         for i, kernel in enumerate(first):
             box = rows[at_row[kernel]], columns[at_column[kernel]]
@@ -292,17 +303,18 @@ class _Walk:
                 tensor, residence, self.records[k], int(plane[kernel]), *box
             )
             figures[2, i] = int(plane[kernel]) * PLANE + box[0][1]
+            figures[3, i] = on_engine(self.problem.target, int(opening[i]))
         region = self.known.region_of(tensor.name)
         which = which.reshape(-1)
         starts = self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs)
-        self.table[COMPUTE, starts] += opening[which[starts]]
+        self.table[COMPUTE, starts] += opening[which[starts]] - figures[3, which[starts]]
 
     def _kept_input(self, k: int) -> None:
         name = self.geometry.inputs[k].name
         size = stored_bytes(self.problem, name)
         rows = self._rows(k)
         ns = self.known.read_ns(RegionName.INPUT, size)
-        self.table[rows, 0] = self.problem.buffer_bytes(size), ns, 0
+        self.table[rows, 0] = self.problem.buffer_bytes(size), ns, 0, 0
         self.read[self.problem.store_index(RegionName.INPUT)] += size
         self.io_ns += ns
 
@@ -317,14 +329,16 @@ class _Walk:
         like = (like_group[:, None] * len(splits_at) + like_split).reshape(-1)
         records = [weight_record(self.problem, geometry, (0, 0, g, s)) for g in groups_at for s in splits_at]
         sizes = [record.size_bytes for record in records]
+        checks = np.array([record.check_ns for record in records], np.int64)
+        opening = checks if self.known.engine >= 0 else np.zeros_like(checks)
         figures = np.array(
-            [(r.room_bytes, self.known.read_ns(region, r.size_bytes), 0) for r in records],
+            [(r.room_bytes, self.known.read_ns(region, r.size_bytes), 0, 0) for r in records],
             np.int64,
         ).T
-        checks = np.array([record.check_ns for record in records], np.int64)
+        figures[3] = opening
         moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
         starts = self._load(operand, region, figures[:, like], moved, which, hold)
-        self.table[COMPUTE, starts] += checks[like[which[starts]]]
+        self.table[COMPUTE, starts] += (checks - opening)[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
@@ -380,7 +394,8 @@ class _Walk:
             sealing = crypto_ns(target, rows, payload) if seal else 0
             figures[:, i] = room, self.known.write_ns(region, size, segments), size, sealing
         at = which[tiles]
-        self.table[COMPUTE, tiles] += figures[3, at]
+        row = COMPUTE if self.known.engine < 0 else STORE_SEAL
+        self.table[row, tiles] += figures[3, at]
         self.table[NEED, tiles] += figures[0, at]
         self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = figures[0, at], figures[1, at]
         self.table[STORE_ROW, tiles] = self.group[tiles] * PLANE + self.row[tiles] * tiling.rows
@@ -437,16 +452,16 @@ class _FusedWalk:
         table[COMPUTE], table[NEED] = work.compute_ns, work.need_bytes
         tensors = [self.layers[n].inputs[k] for n, k, _ in work.outer()]
         for fetch in work.fetches:
-            if fetch.operand == WEIGHTS:
-                region = self.layers[fetch.place].tiling.weights_in
-                ns = self.known.read_ns(region, fetch.size)
-                room = self.problem.buffer_bytes(fetch.size)
+            if fetch.record is not None:
+                region, record = self.layers[fetch.place].tiling.weights_in, fetch.record
+                ns = self.known.read_ns(region, record.size_bytes)
                 operand = self.weights + self.known.homes.index(region)
-                self._load(operand, region, fetch.kernel, (room, ns, fetch.size), 0)
+                self._open(operand, fetch.kernel, record.check_ns)
+                self._load(operand, region, fetch.kernel, (record.room_bytes, ns, record.size_bytes), 0)
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, moved, opening = self._fetched(fetch.operand, tensor, fetch.rows, fetch.columns)
-                table[COMPUTE, fetch.kernel] += opening
+                self._open(fetch.operand, fetch.kernel, opening)
                 region = self.known.region_of(tensor.name)
                 self._load(fetch.operand, region, fetch.kernel, (room, ns, moved), fetch.rows[1])
         self._kept_inputs()
@@ -457,13 +472,18 @@ class _FusedWalk:
             table[COMPUTE], table[NEED] = compute + self.io_ns, peak
         return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written))
 
+    def _open(self, operand: int, kernel: int, opening: int) -> None:
+        """Have what is loaded for a kernel checked or opened."""
+        engine_row = LOADS + LOAD_ROWS * operand + LOAD_OPEN
+        self.table[COMPUTE if self.known.engine < 0 else engine_row, kernel] += opening
+
     def _load(
         self, operand: int, region: RegionName, kernel: int, figures: tuple[int, int, int], reach: int
     ) -> None:
         """Enter a load; two weight records of one kernel do not occur."""
         room, ns, moved = figures
         start = LOADS + LOAD_ROWS * operand
-        self.table[start : start + LOAD_ROWS, kernel] = room, ns, reach
+        self.table[start : start + LOAD_OPEN, kernel] = room, ns, reach
         self.read[self.problem.store_index(region)] += moved
         self.io_ns += ns
 
@@ -487,7 +507,8 @@ class _FusedWalk:
         for kernel, (rows, columns, channels), row in self.work.stored:
             payload = rows * columns * channels * element
             dense = payload + rows * seal
-            self.table[COMPUTE, kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
+            sealed = COMPUTE if self.known.engine < 0 else STORE_SEAL
+            self.table[sealed, kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
             narrow = columns < out.width
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))

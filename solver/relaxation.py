@@ -304,7 +304,8 @@ def _batch(
 def _tile_bytes(steps: Steps) -> Ints:
     """Bytes of the tile that a kernel of each run leaves to be stored; the least of those that take as long."""
     size = {ns: room for room, ns, _ in sorted(steps.stores, reverse=True)}
-    return np.array([size.get(ns, 0) for ns in steps.store_ns.sum(axis=0).tolist()], np.int64)
+    moved = steps.store_ns[:-1] if steps.sealed else steps.store_ns  # without the engine
+    return np.array([size.get(ns, 0) for ns in moved.sum(axis=0).tolist()], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -634,7 +635,8 @@ class Options:
 
     def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
         """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
-        if self._channel(self.names(stage, self.options[stage][number]), operand) != channel:
+        own = self._channel(self.names(stage, self.options[stage][number]), operand)
+        if channel not in (own, self.costs.engine):
             return None
         steps = self.steps[stage][number]
         there = any(k == operand for k, *_ in steps.ahead[ALL])
@@ -652,8 +654,12 @@ class Options:
         key = id(steps), place, channel, operand  # all steps stay in stock
         if key not in self.stock.loads:
             items: dict[tuple[int, int], int] = defaultdict(int)
-            for (k, size, ns, piece, each, pieces), many in steps.ahead[place].items():
-                if operand in (None, k) and self._channel(names, k) == channel:
+            for (k, size, ns, piece, each, pieces, opening), many in steps.ahead[place].items():
+                if operand not in (None, k):
+                    continue
+                if channel == self.costs.engine:
+                    items[size, opening] += many
+                elif self._channel(names, k) == channel:
                     items[size, ns] += many
                     if pieces:
                         items[piece, each] += many * pieces
@@ -676,7 +682,9 @@ class Options:
         return self.costs.channel_of(self.costs.region_of(names[operand]))
 
     def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
-        """Staircase of the tiles that a stage stores, on a channel."""
+        """Staircase of the tiles that a stage stores or seals, on a channel."""
+        if option.output != KEPT and channel == self.costs.engine:
+            return self.staircases.of(item for item in steps.sealed if item[1])
         name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
         return self.staircases.of(steps.stores) if spilled else self.staircases.flat

@@ -25,6 +25,7 @@ from ooc_solve.solver.profiles import (
     COMPUTE,
     LOAD_BYTES,
     LOAD_NS,
+    LOAD_OPEN,
     LOAD_REACH,
     LOAD_ROWS,
     LOADS,
@@ -33,6 +34,7 @@ from ooc_solve.solver.profiles import (
     STORE_BYTES,
     STORE_NS,
     STORE_ROW,
+    STORE_SEAL,
     Ints,
     Profile,
 )
@@ -48,7 +50,8 @@ WAITING = 3
 
 TILE_BYTES, TILE_NS, TILE_READY, TILE_TENSOR, TILE_ROW = range(5)
 TILE_ROWS = 5
-"""What is known of a tile that waits: buffer bytes, ns of its store, when its kernel ended (ns), number
+"""What is known of a tile that waits: buffer bytes, ns of its store, when its kernel ended (ns) and an engine
+has sealed it (that the engine may be busy otherwise is not looked at), number
 of its tensor, first row (as in `profiles.PLANE`)."""
 
 
@@ -112,12 +115,16 @@ class Profiled:
 
 @dataclass(frozen=True, slots=True)
 class StageTraffic:
-    """Which channel moves each operand (weights last) and the tiles that are stored; tensor numbers."""
+    """Which channel moves each operand (weights last) and the tiles that are stored; tensor numbers.
+
+    ``engine`` is the channel of an engine that opens and seals beside the CPU, -1 where there is none.
+    """
 
     operands: tuple[int, ...]
     stores: int
     inputs: tuple[int, ...]
     output: int
+    engine: int = -1
 
 
 def advance(front: Front, profiled: Profiled, which: Ints, room_bytes: Ints, traffic: StageTraffic) -> Front:
@@ -212,7 +219,17 @@ class _Walk:
             opens = self._after_stores(n, k, channel, figures, opens)
         end = np.maximum(done[:n], opens) + figures[LOAD_NS]
         done[:n] = np.where(loads, end, done[:n])
+        if self.traffic.engine >= 0:
+            end = self._opened(n, figures[LOAD_OPEN], end)
         np.copyto(begin, np.maximum(begin, end), where=loads)
+
+    def _opened(self, n: int, opening: Ints, loaded: Ints) -> Ints:
+        """When an engine has opened what was loaded by then."""
+        busy = self.front.channel_ns[self.traffic.engine]
+        end = np.maximum(busy[:n], loaded) + opening
+        busy[:n] = np.where(opening > 0, end, busy[:n])
+        found: Ints = np.where(opening > 0, end, loaded)
+        return found
 
     def _after_stores(self, n: int, k: int, channel: int, figures: Ints, opens: Ints) -> Ints:
         """When a load may start after the stores that come first: what it reads, and what begins before it."""
@@ -245,7 +262,7 @@ class _Walk:
         at = front.waiting[plans]
         front.tiles[TILE_BYTES, at, plans] = table[STORE_BYTES, plans]
         front.tiles[TILE_NS, at, plans] = table[STORE_NS, plans]
-        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans]
+        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans] + table[STORE_SEAL, plans]
         front.tiles[TILE_TENSOR, at, plans] = self.traffic.output
         front.tiles[TILE_ROW, at, plans] = table[STORE_ROW, plans]
         front.waiting[plans] += 1

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.cost import align_down, align_up, compute_ns, crypto_ns, read_ns, write_ns
+from ooc_solve.models.cost import (
+    align_down,
+    align_up,
+    compute_ns,
+    crypto_ns,
+    on_engine,
+    read_ns,
+    write_ns,
+)
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
@@ -25,7 +33,6 @@ from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.patchwork import WEIGHTS as PATCH_WEIGHTS
 from ooc_solve.solver.patchwork import Patchwork
 from ooc_solve.solver.workspace import input_ranges
 
@@ -39,8 +46,9 @@ ANNEX = -(1 << 16)
 HOMES = {WEIGHTS: RegionName.IMAGE, ANNEX: RegionName.ANNEX}
 """Where weights lie."""
 
-Load = tuple[int, int, int, int, int, int]
-"""Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition."""
+Load = tuple[int, int, int, int, int, int, int]
+"""Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition; ns in
+which an engine beside the CPU opens it."""
 
 Loads = dict[Load, int]
 """How many loads of each kind."""
@@ -65,7 +73,7 @@ class Steps:
     what is loaded for this one.
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
-    ``stores`` are the tiles that the stage stores.
+    ``stores`` are the tiles that the stage stores, ``sealed`` the same with the ns in which an engine seals them.
     """
 
     compute_ns: Ints
@@ -85,10 +93,15 @@ class Steps:
     row_count: Ints
     ahead: tuple[Loads, Loads, Loads, Loads]
     stores: tuple[Item, ...]
+    sealed: tuple[Item, ...] = ()
 
 
 class StepCosts:
-    """Steps of options of one problem. ``channels`` are the resources beside the CPU."""
+    """Steps of options of one problem. ``channels`` are the resources beside the CPU, a crypto ``engine`` last.
+
+    What an engine opens is like a load on one more channel, what it seals like a store: it holds a buffer and
+    a kernel waits for it. ``engine`` is -1 where the CPU does that.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -96,6 +109,10 @@ class StepCosts:
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self.channels = tuple(name for name in names if name != problem.compute_resource)
+        self.engine = -1
+        if problem.crypto_resource is not None:
+            self.engine = len(self.channels)
+            self.channels += (problem.crypto_resource,)
         self.homes = {operand: region for operand, region in HOMES.items() if region in problem.regions}
         self.channel_of = cache(self._channel_of)
 
@@ -127,10 +144,10 @@ class StepCosts:
         store = self.problem.target.stores[self.problem.store_index(region)]
         return write_ns(self.problem.target, store, size, segments)
 
-    def opening_ns(self, tensor: Tensor, rows: int, width: int) -> int:
-        """Least time to open so many whole rows of a plane."""
+    def opening_ns(self, region: RegionName, tensor: Tensor, rows: int, width: int) -> int:
+        """Least time to open so many whole rows of a plane, 0 where they are not sealed."""
         payload = rows * tensor.width * width * tensor.dtype.size_bytes
-        return crypto_ns(self.problem.target, rows, payload)
+        return crypto_ns(self.problem.target, rows, payload) if self.problem.seal_bytes(region) else 0
 
     def record_rows(self, name: str, width: int, rows: int) -> int:
         """Rows per record of a spilled tensor if transfers depend on them, else 0.
@@ -167,7 +184,15 @@ class StepCosts:
         first, last = (r // record * pitch + r % record * row for r in (rows[0], rows[1] - 1))
         size = align_up(last + row, granule) - align_down(first, granule)
         room, ns = self.problem.buffer_bytes(size), self.read_ns(region, size)
-        return room, ns, (k, room, ns, 0, 0, 0)
+        opened = self._most_opening_ns(region, tensor, rows[1] - rows[0], width)
+        return room, ns, (k, room, ns, 0, 0, 0, opened)
+
+    def _most_opening_ns(self, region: RegionName, tensor: Tensor, rows: int, width: int) -> int:
+        """Most time in which an engine opens a box: also the rows beside it that lie whole in its granules."""
+        row = tensor.width * width * tensor.dtype.size_bytes + self.problem.seal_bytes(region)
+        beside = 2 * ((self.problem.granule_bytes(region) - 1) // row)
+        most = self.opening_ns(region, tensor, min(rows + beside, tensor.height), width)
+        return on_engine(self.problem.target, most)
 
     def fetched(
         self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
@@ -191,12 +216,13 @@ class StepCosts:
         size = segment * segments
         room = self.problem.buffer_bytes(size)
         extra = self.read_ns(region, worst * segments, segments) - least
+        opened = self._most_opening_ns(region, tensor, rows, width)
         if not extra:
-            return room, least, (k, room, least, 0, 0, 0)
+            return room, least, (k, room, least, 0, 0, 0, opened)
         pieces = (worst - segment) // granule if self.steady(region) else 1
         # times are rounded up to whole ns: one for the pieces together, one for their share
         each = extra if pieces == 1 else -(-extra // pieces) + 2
-        return room, least, (k, size, least, granule, each, pieces)
+        return room, least, (k, size, least, granule, each, pieces, opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +277,7 @@ class _Stage:
         self.instant = np.zeros(self.n, np.int64)
         self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
         self.stores: tuple[Item, ...] = ()
+        self.sealed: tuple[Item, ...] = ()
 
     def run(self) -> Steps:
         self._kernels()
@@ -317,10 +344,16 @@ class _Stage:
             )
         tiles = np.flatnonzero(complete)
         self.need[tiles] += np.array(room, np.int64)[which[tiles]]
-        self.compute[tiles] += np.array(sealing, np.int64)[which[tiles]]
+        sealed = np.array(sealing, np.int64)[which[tiles]]
+        if self.costs.engine < 0:
+            self.compute[tiles] += sealed
+        else:
+            self.store[self.costs.engine, tiles] += sealed
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
         many = np.bincount(which[tiles], minlength=len(kinds))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
+        if self.costs.engine >= 0:
+            self.sealed = tuple((r, s, int(n)) for r, s, n in zip(room, sealing, many, strict=True) if n)
 
     def _add_store(self, region: RegionName, at: Ints, ns: Ints) -> None:
         channel = self.costs.channel_of(region)
@@ -330,6 +363,13 @@ class _Stage:
             self.store[channel, at] += ns
 
     # ------------------------------------------------------------------------- loads
+
+    def _open(self, kernels: Ints, opening: Ints) -> None:
+        """Have records checked or opened before kernels."""
+        if self.costs.engine < 0:
+            self.compute[kernels] += opening
+        else:
+            self.fetch[self.costs.engine, kernels] += opening
 
     def _input(self, k: int, residence: int) -> None:
         a, tensor = self.axes, self.geometry.inputs[k]
@@ -358,9 +398,10 @@ class _Stage:
         starts = self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
         if self.problem.seal_bytes(region):
             plane_heights, widths_now = heights[at_row], widths[plane]
-            for kernel in starts:
-                high, wide = int(plane_heights[kernel]), int(widths_now[kernel])
-                self.compute[kernel] += self.costs.opening_ns(tensor, high, wide)
+            sizes = zip(plane_heights[starts].tolist(), widths_now[starts].tolist(), strict=True)
+            self._open(
+                starts, np.array([self.costs.opening_ns(region, tensor, *size) for size in sizes], np.int64)
+            )
 
     def _weights(self) -> None:
         a, geometry, operand = self.axes, self.geometry, weights_of(self.geometry)
@@ -372,13 +413,14 @@ class _Stage:
             for split in split_of[1]:
                 record = weight_record(self.problem, geometry, (0, 0, int(group), int(split)))
                 ns, room = self.costs.read_ns(HOMES[operand], record.size_bytes), record.room_bytes
-                figures.append((room, ns, (operand, room, ns, 0, 0, 0)))
                 checks.append(record.check_ns)
+                opened = on_engine(self.problem.target, record.check_ns)
+                figures.append((room, ns, (operand, room, ns, 0, 0, 0, opened)))
         which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split
         starts = self._fetch(HOMES[operand], key, which, figures, self.option.tiling.hold_weights)
-        self.compute[starts] += np.array(checks, np.int64)[which[starts]]
+        self._open(starts, np.array(checks, np.int64)[which[starts]])
 
     def _fetch(
         self, region: RegionName, key: Ints, which: Ints, figures: list[tuple[int, int, Load]], hold: bool
@@ -460,7 +502,7 @@ class _Stage:
             instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, place=place[0],
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
-            ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores,
+            ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
         )  # fmt: skip
 
 
@@ -480,26 +522,28 @@ class _FusedStage:
         self.need = self.work.need_bytes
         self.loads: list[tuple[int, Load]] = []
         self.rooms: Counter[tuple[int, int]] = Counter()
+        self.sealed: Counter[tuple[int, int]] = Counter()
 
     def run(self) -> Steps:
         """The steps."""
         instant = self.compute == 0
         tensors = [self.layers[n].inputs[k] for n, k, _ in self.work.outer()]
         for fetch in self.work.fetches:
-            if fetch.operand == PATCH_WEIGHTS:
-                room = self.problem.buffer_bytes(fetch.size)
+            if fetch.record is not None:
+                room, opening = fetch.record.room_bytes, fetch.record.check_ns
                 operand = weights_of(self.layers[fetch.place])
-                ns = self.costs.read_ns(HOMES[operand], fetch.size)
+                ns = self.costs.read_ns(HOMES[operand], fetch.record.size_bytes)
                 self._enter(fetch.kernel, operand, HOMES[operand], (room, ns))
-                self.loads.append((fetch.kernel, (operand - fetch.place, room, ns, 0, 0, 0)))
+                self._open(fetch.kernel, opening)
+                opened = on_engine(self.problem.target, opening)
+                self.loads.append((fetch.kernel, (operand - fetch.place, room, ns, 0, 0, 0, opened)))
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, load = self._load(fetch.operand, tensor, fetch.rows, fetch.columns)
                 region = self.costs.region_of(tensor.name)
                 self._enter(fetch.kernel, fetch.operand, region, (room, ns))
-                if self.problem.seal_bytes(region):
-                    high = fetch.rows[1] - fetch.rows[0]
-                    self.compute[fetch.kernel] += self.costs.opening_ns(tensor, high, tensor.channels)
+                high = fetch.rows[1] - fetch.rows[0]
+                self._open(fetch.kernel, self.costs.opening_ns(region, tensor, high, tensor.channels))
                 self.loads.append((fetch.kernel, load))
         self._results()
         return self._folded(instant)
@@ -515,6 +559,13 @@ class _FusedStage:
             return self.costs.laid_out(operand, region, tensor, record, rows, tensor.channels)
         high, wide = rows[1] - rows[0], columns[1] - columns[0]
         return self.costs.fetched(operand, region, tensor, high, wide, tensor.channels)
+
+    def _open(self, kernel: int, opening: int) -> None:
+        """Have records checked or opened before a kernel."""
+        if self.costs.engine < 0:
+            self.compute[kernel] += opening
+        else:
+            self.fetch[self.costs.engine, kernel] += opening
 
     def _enter(self, kernel: int, operand: int, region: RegionName, figures: tuple[int, int]) -> None:
         """A load right before a kernel."""
@@ -535,12 +586,17 @@ class _FusedStage:
             narrow = columns < out.width
             payload, seal = rows * columns * channels * out.dtype.size_bytes, problem.seal_bytes(region)
             dense = payload + rows * seal
-            self.compute[kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
+            sealing = crypto_ns(problem.target, rows, payload) if seal else 0
+            if self.costs.engine < 0:
+                self.compute[kernel] += sealing
+            else:
+                self.store[self.costs.engine, kernel] += sealing
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))
             ns = self.costs.write_ns(region, size, rows if narrow else 1)
             self.need[kernel] += room
             self.rooms[room, ns] += 1
+            self.sealed[room, sealing] += self.costs.engine >= 0
             self._leave(kernel, region, ns)
         if self.option.output == KEPT and problem.stored_at_end(out):
             size = align_up(out.size_bytes, problem.granule_bytes(RegionName.OUTPUT))
@@ -607,6 +663,7 @@ class _FusedStage:
             row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
             ahead=(following, in_last, {}, self._loads_from(0)),
             stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
+            sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items()) if many),
         )  # fmt: skip
 
 

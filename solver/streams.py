@@ -56,8 +56,8 @@ def accesses(graph: TaskGraph, task: Task, address: Sequence[int]) -> tuple[list
     """Spans of bytes that a task reads and writes; in SRAM whole buffers, padding included."""
     reads = [_placed(graph, touch, address) for touch in task.reads]
     writes = [_placed(graph, touch, address) for touch in task.writes]
-    if task.transfer is not None:
-        span = (task.transfer.region.value, *task.transfer.footprint.span)
+    if task.moved is not None:
+        span = (task.moved.region.value, *task.moved.footprint.span)
         (writes if task.reads else reads).append(span)
     return reads, writes
 

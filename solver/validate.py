@@ -257,6 +257,7 @@ def _broken_task(plan: Plan, task: Task, regions: set[RegionName], tiles: list[i
         yield from _broken_compute(task, tiles)
     else:
         yield from _broken_transfer(task, regions)
+        yield from _broken_crypto(task)
 
 
 def _broken_footprint(footprint: Footprint, size_bytes: int | None) -> str:
@@ -284,9 +285,8 @@ def _broken_compute(task: Task, tiles: list[int]) -> Iterator[str]:
 
 def _broken_transfer(task: Task, regions: set[RegionName]) -> Iterator[str]:
     touches = task.writes if task.kind is TaskKind.LOAD else task.reads
-    if task.kind not in (TaskKind.LOAD, TaskKind.STORE):
-        yield "no scheduler emits tasks of this kind"
-    elif task.transfer is None or len(touches) != 1 or len(task.reads) + len(task.writes) != 1:
+    ways = len(task.reads) + len(task.writes) if task.moved else 1
+    if task.transfer is None or len(touches) != 1 or ways != 1:
         yield "a transfer must move bytes between storage and one buffer, in one direction"
     elif task.transfer.region not in regions:
         yield f"region '{task.transfer.region.value}' is not there"
@@ -303,6 +303,15 @@ def _extent_bytes(transfer: Transfer) -> int:
     """Bytes of SRAM that a transfer is about: weights of four bits end up in a byte each."""
     spread = transfer.packed_start + transfer.packed_weights
     return max(transfer.size_bytes, spread if transfer.packed_weights else 0)
+
+
+def _broken_crypto(task: Task) -> Iterator[str]:
+    """What opens or seals records of a transfer does so in place."""
+    if task.moved is None and task.transfer is not None:
+        if task.reads != task.writes:
+            yield "records are opened and sealed in place"
+        if not task.transfer.sealed_records:
+            yield "there are no records to open or to seal"
 
 
 def _bytes_of(footprint: Footprint) -> int:
@@ -364,7 +373,10 @@ def _resources(case: _Case) -> Iterator[Violation]:
     """Every task runs on the resource its kind and store call for, and alone."""
     due_of = {region: _due_resource(case.problem, region) for region in (None, *case.problem.regions)}
     for task in case.graph.tasks:
-        if task.resource != (due := due_of[task.transfer.region if task.transfer else None]):
+        due = due_of[task.moved.region if task.moved else None]
+        if task.transfer is not None and task.moved is None:
+            due = case.problem.crypto_resource or due
+        if task.resource != due:
             message = f"{_name(task)} must run on '{due}' (got '{task.resource}')"
             yield Violation(Rule.RESOURCE, message, (task.index,))
     for resource in dict.fromkeys(task.resource for task in case.graph.tasks):
@@ -399,11 +411,7 @@ def _durations(case: _Case) -> Iterator[Violation]:
     sealing = _sealing(case)
     known: dict[object, int] = {}  # transfers of one size take the same time
     for task in case.graph.tasks:
-        alike = (
-            task.index
-            if task.transfer is None
-            else (task.kind, task.transfer.region, task.transfer.size_bytes, task.transfer.segments)
-        )
+        alike = task.index if task.transfer is None else (task.kind, replace(task.transfer, offset=0))
         if alike not in known:
             known[alike] = _due_ns(case, task)
         due = known[alike]
@@ -434,7 +442,7 @@ def _completions(case: _Case) -> list[int]:
     """When requests complete: those of one transfer at equal distances, the last one at its end."""
     found = []
     for task in case.graph.tasks:
-        requests = task.transfer.segments if task.transfer is not None else 0
+        requests = task.requests
         found += [case.start(task) + task.duration_ns * k // requests for k in range(1, requests + 1)]
     return sorted(found)
 
@@ -454,6 +462,8 @@ def _due_ns(case: _Case, task: Task) -> int:
     if task.transfer is None:
         geometry = case.geometry[task.stage]
         return compute_ns(target, geometry.tile_work(geometry.index(task.tile)))
+    if task.moved is None:
+        return sealing_ns(target, task.transfer)
     store = target.stores[case.problem.store_index(task.transfer.region)]
     size, segments = task.transfer.size_bytes, task.transfer.segments
     if task.kind is TaskKind.LOAD:
@@ -750,7 +760,7 @@ class _Contents:
             op = network.ops[task.stage]
             due: Sequence[str] = (op.output,) if writes else op.inputs
         else:
-            due = network.inputs if task.kind is TaskKind.LOAD else network.outputs
+            due = network.outputs if task.is_outbound else network.inputs
         return next((self.owner_of[name] for name in due if name in names), -1)
 
     def _in_sram(self, buffer: int, footprint: Footprint) -> NDArray[np.signedinteger[Any]]:
@@ -794,12 +804,13 @@ class _Contents:
             found = [(f"region '{task.transfer.region.value}'", _count(state == _EMPTY))]
         elif task.kind is TaskKind.STORE and task.transfer is not None:
             touch = task.reads[0]
-            owner = self._owner(task, touch.buffer, False)
-            present = (self._in_sram(touch.buffer, touch.footprint) == owner).reshape(-1)
-            self.carried[task.index] = present
+            present = self.carried[task.index] = self._present(task)
             # the last granule may be filled up with anything
             needed = max(0, present.size - self.case.problem.granule_bytes(task.transfer.region) + 1)
             found = [(f"buffer {touch.buffer}", _count(~present[:needed]))]
+        elif task.transfer is not None:
+            present = self.carried[task.index] = self._present(task)
+            found = [(f"buffer {task.reads[0].buffer}", task.transfer.sealed_bytes - _count(present))]
         else:
             found = [
                 (
@@ -810,7 +821,14 @@ class _Contents:
                 )
                 for touch in task.reads
             ]
-        return [(source, count) for source, count in found if count]
+        return [(source, count) for source, count in found if count > 0]
+
+    def _present(self, task: Task) -> NDArray[np.bool_]:
+        """Which bytes of a transfer are data; what is opened or sealed in place leaves that as it is."""
+        touch = task.reads[0]
+        owner = self._owner(task, touch.buffer, False)
+        found: NDArray[np.bool_] = self._in_sram(touch.buffer, touch.footprint) == owner
+        return found.reshape(-1)
 
     def _finish(self, task: Task) -> None:
         """What a task wrote is there from now on."""

@@ -104,12 +104,20 @@ def touchers(graph: TaskGraph) -> list[tuple[list[int], list[int]]]:
     """For each buffer the tasks that may touch it first, and those that may touch it last.
 
     Compute tasks keep their order, so of those only the first and the last count; a load
-    comes before all of them, a store after the one it waits for.
+    comes before all of them, a store after the one it waits for. What is opened or sealed is so between.
     """
     computes: list[list[int]] = [[] for _ in graph.buffers]
     loads: list[list[int]] = [[] for _ in graph.buffers]
     stores: list[list[int]] = [[] for _ in graph.buffers]
-    lists = {TaskKind.COMPUTE: computes, TaskKind.LOAD: loads, TaskKind.STORE: stores}
+    opened: list[list[int]] = [[] for _ in graph.buffers]
+    sealed: list[list[int]] = [[] for _ in graph.buffers]
+    lists = {
+        TaskKind.COMPUTE: computes,
+        TaskKind.LOAD: loads,
+        TaskKind.STORE: stores,
+        TaskKind.DECRYPT: opened,
+        TaskKind.ENCRYPT: sealed,
+    }
     for task in graph.tasks:
         for buffer in {touch.buffer for touch in (*task.writes, *task.reads)}:
             lists[task.kind][buffer].append(task.index)
@@ -120,7 +128,7 @@ def touchers(graph: TaskGraph) -> list[tuple[list[int], list[int]]]:
         waits = max((graph.tasks[t].after[-1] for t in stores[buffer]), default=-1)
         if computes[buffer] and computes[buffer][-1] > waits:
             last.append(computes[buffer][-1])
-        found.append((first, last or loads[buffer]))
+        found.append((first, last or sealed[buffer] or opened[buffer] or loads[buffer]))
     return found
 
 

@@ -91,10 +91,12 @@ class Loom:
             name: deque(t.index for t in queue if t.resource == name) for name in self.graph.resources
         }
         self.stores: dict[str, deque[int]] = {name: deque() for name in self.graph.resources}
-        self.store_after: dict[int, list[int]] = {}
+        self.followers: dict[
+            int, list[int]
+        ] = {}  # stores and crypto tasks, which a channel takes as they come
         for task in self.tasks:
-            if task.kind is TaskKind.STORE:
-                self.store_after.setdefault(task.after[-1], []).append(task.index)
+            if task.kind not in (TaskKind.LOAD, TaskKind.COMPUTE):
+                self.followers.setdefault(task.after[-1], []).append(task.index)
 
     def run(self) -> Schedule | None:
         """Let the clock run until everything is done, or nothing can start any more."""
@@ -270,7 +272,7 @@ class Loom:
         if done.kind is TaskKind.COMPUTE:
             for buffer in self.frees[self.step - 1]:
                 self._release(buffer)
-            for store in self.store_after.get(task, ()):
-                self.stores[self.tasks[store].resource].append(store)
         elif done.kind is TaskKind.STORE and done.reads[0].buffer not in self.kept:
             self._release(done.reads[0].buffer)
+        for follower in self.followers.get(task, ()):
+            self.stores[self.tasks[follower].resource].append(follower)

@@ -433,13 +433,17 @@ def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.Captu
     image = (tmp_path / "out" / "autoencoder.bin").read_bytes()
     assert image[6:8] == b"\1\0"
     assert run(capsys, *call)[0] == 0  # a plan alone needs no key
+    code, out, _ = run(capsys, *call, "--target", "n6-npu")
+    assert code == 0
+    assert "ms of an engine beside the CPU to open and seal" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("--encrypt", "aes-128-gcm", "-o", "out"), 2, "--encrypt with -o needs --key-file"),
-        (("--key-file", "key.bin"), 2, "--key-file goes with --encrypt"),
+        (("--key-file", "key.bin"), 2, "--key-file goes with --encrypt and a cipher"),
+        (("--encrypt", "inline"), 1, "weights must lie behind an inline engine"),
         (("--encrypt", "chacha20-poly1305", "--key-file", "key.bin"), 1, "must hold the 32 bytes"),
         (("--encrypt", "aes-128-gcm", "--key-file", "none.bin"), 1, "cannot be read"),
         (("--encrypt", "aes-128-gcm", "--target", "nrf52840-nor"), 1, "[crypto.aes128_gcm] must say"),

@@ -96,7 +96,13 @@ static inline int request(struct ooc *o, uint8_t channel, uint8_t store, uint32_
 
 /* Ask for the end of a request: 1, 0 or an error. */
 static inline int completed(struct ooc *o, uint8_t channel) {
-    int result = o->port->poll(o->port->context, channel);
+    int result;
+#ifdef OOC_ENGINE
+    if (channel == OOC_ENGINE_CHANNEL) { /* of a run that failed: whatever it says, it is the end */
+        return o->port->engine->poll(o->port->engine->context) != 0;
+    }
+#endif
+    result = o->port->poll(o->port->context, channel);
     return result < 0 ? port_failed(o, result) : result != 0;
 }
 
@@ -241,6 +247,34 @@ OOC_APART int transfer(struct ooc *o, struct ooc_progress *progress) {
     return result;
 }
 
+#ifdef OOC_ENGINE
+/* Go on with the records of a transfer as far as the engine goes; says what transfer() does. */
+static int engage(struct ooc *o, struct ooc_progress *progress) {
+    uint8_t *sram = place(o, progress->command.word[0]);
+    int happened = progress->phase == READY;
+    int result = 1;
+    while (result > 0) {
+        if (progress->phase == READY) {
+            result = ooc_engine_start(o, &progress->command, sram, progress->cursor.count);
+            if (result <= 0) {
+                return result == 0 ? ENDED : result;
+            }
+            progress->phase = BUSY;
+            progress->since = port_now(o);
+        }
+        result = ooc_engine_end(o, &progress->command, sram, progress->cursor.count);
+        if (result != 0) { /* nothing is under way now */
+            progress->phase = READY;
+            progress->cursor.count++;
+            happened = 1;
+        } else if (is_late(o, progress->since)) {
+            result = OOC_ERROR_TIMEOUT;
+        }
+    }
+    return result < 0 ? result : happened;
+}
+#endif
+
 /* -------------------------------------------------------------------- commands */
 
 /* Whether the waits of a stream's command are over; once they are, they stay so. */
@@ -276,7 +310,11 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
                 progress->cursor.count = 0;
                 port_event(o, number, OOC_EVENT_START);
             }
+#ifdef OOC_ENGINE
+            result = stream->channel == OOC_ENGINE_CHANNEL ? engage(o, progress) : transfer(o, progress);
+#else
             result = transfer(o, progress);
+#endif
             happened |= result;
             if (result == ENDED) {
                 end_command(o, progress, number);

@@ -217,6 +217,19 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
     return !(command->word[3] & OOC_CHECKED) || bytes > 4;
 }
 
+#ifdef OOC_ENGINE
+/* An engine has the last stream. It opens records of weights, and opens or seals rows of spilled activations, in one
+ * piece. */
+static int engine_is_sound(const struct ooc *o, const struct ooc_command *command) {
+    const struct ooc_model *model = o->model;
+    uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
+    int known = model->sealed_count > 0u && model->sealed->offset <= offset;
+    int sealed = command->word[2] == OOC_REGION_SCRATCH ? known : (command->word[3] & OOC_CHECKED) != 0u;
+    return sealed && ooc_engine_works(model) && model->shapes[command->word[1]].segments == 1u
+           && model->shapes[command->word[1]].bytes > OOC_SEAL_BYTES;
+}
+#endif
+
 /* Only the compute stream computes; it transfers over channel 0 if nobody else does. */
 static int command_is_sound(const struct ooc *o, unsigned stream, const struct ooc_command *command) {
     const struct ooc_model *model = o->model;
@@ -230,6 +243,11 @@ static int command_is_sound(const struct ooc *o, unsigned stream, const struct o
             return 0;
         }
     }
+#ifdef OOC_ENGINE
+    if (model->stream[stream].channel == OOC_ENGINE_CHANNEL) {
+        return transfer_is_sound(o, command) && engine_is_sound(o, command);
+    }
+#endif
     return transfer_is_sound(o, command);
 }
 

@@ -16,6 +16,8 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_ENGINE           besides, an engine opens and seals them beside the CPU: the tables have a stream for it.
+ *                      Emitted tables need it.
  * OOC_RING             all models have a scratch region that takes turns at the places of a ring: ooc_ring.c,
  *                      and members of structs. Emitted tables need it or refuse it, likewise.
  * OOC_PACKED           models may have weights of four bits: ooc_unpack.c, and a member of structs.
@@ -65,6 +67,10 @@
 
 #if defined(OOC_SEAL) && defined(OOC_NO_RECORD_CHECK)
 #error "ooc: sealed records must be opened; compile without OOC_NO_RECORD_CHECK"
+#endif
+
+#if defined(OOC_ENGINE) && !defined(OOC_SEAL)
+#error "ooc: an engine works on sealed records; define OOC_SEAL too"
 #endif
 
 #if defined(__FAST_MATH__)

@@ -62,6 +62,25 @@ struct ooc_crypto {
     int (*opening)(void *context, uint32_t *number);
 };
 
+#ifdef OOC_ENGINE
+/* An engine that opens and seals beside the CPU, with the same keys as ooc_crypto; only where tables have a stream
+ * for it (OOC_ENGINE). One record at a time. Like transfers, these may be called from ooc_advance, and must not
+ * block; where the end of a record interrupts, the port calls ooc_advance there. */
+struct ooc_engine {
+    /* Handed to every function as it is. */
+    void *context;
+
+    /* Begin to seal (seals: 1) or to open (0) a record, in place. All pointers stay valid, and nobody touches what they
+     * point to, until `poll` says that it is done. Returns 0, or a negative number. */
+    int (*start)(void *context, int seals, uint8_t use, const uint8_t nonce[OOC_NONCE_BYTES], uint8_t *data,
+                 uint32_t bytes, uint8_t tag[OOC_TAG_BYTES]);
+
+    /* Is the record done? 1: yes; 0: not yet; OOC_WRONG_TAG: it was opened, and its tag is wrong; negative: it failed. */
+    int (*poll)(void *context);
+};
+#define OOC_WRONG_TAG 2
+#endif
+
 struct ooc_port {
     /* Handed to every function as it is. */
     void *context;
@@ -118,6 +137,9 @@ struct ooc_port {
 #ifdef OOC_SEAL
     /* Of models with sealed records; otherwise it may be null. */
     const struct ooc_crypto *crypto;
+#endif
+#ifdef OOC_ENGINE
+    const struct ooc_engine *engine;
 #endif
 };
 

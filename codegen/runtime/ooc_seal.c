@@ -10,6 +10,12 @@
 #define STAMP_BYTES 7u
 #define SLOTS 2u
 
+#ifdef OOC_ENGINE
+#define ENGINE_WORKS(o) ooc_engine_works((o)->model)
+#else
+#define ENGINE_WORKS(o) 0
+#endif
+
 /* ---------------------------------------------------------------------- records */
 
 static void put(uint8_t *to, uint32_t value, unsigned bytes) {
@@ -40,20 +46,25 @@ static void expect(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t no
     put(nonce + OFFSET, offset, 4);
 }
 
-/* Open a record whose payload has `bytes` bytes. One that is sound is told by its own nonce where it belongs. */
-static int open_record(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t *data, uint32_t bytes) {
-    const struct ooc_crypto *crypto = o->port->crypto;
-    const uint8_t *nonce = data + bytes;
+/* Whether a record that was opened is the right one: its own nonce tells where it belongs. */
+static int open_judge(const struct ooc *o, uint8_t use, uint32_t offset, const uint8_t *nonce) {
     uint8_t wanted[OOC_NONCE_BYTES];
-    int result = crypto->open(crypto->context, use, nonce, data, bytes, nonce + OOC_NONCE_BYTES);
-    if (result != 0) {
-        return result < 0 ? OOC_ERROR_CRYPTO : OOC_ERROR_TAMPERED;
-    }
     expect(o, use, offset, wanted);
     if (nonce[0] != use || memcmp(nonce + OFFSET, wanted + OFFSET, 4) != 0) {
         return OOC_ERROR_SWAPPED;
     }
     return memcmp(nonce, wanted, OFFSET) == 0 ? OOC_DONE : OOC_ERROR_REPLAYED;
+}
+
+/* Open a record whose payload has `bytes` bytes. */
+static int open_record(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t *data, uint32_t bytes) {
+    const struct ooc_crypto *crypto = o->port->crypto;
+    const uint8_t *nonce = data + bytes;
+    int result = crypto->open(crypto->context, use, nonce, data, bytes, nonce + OOC_NONCE_BYTES);
+    if (result != 0) {
+        return result < 0 ? OOC_ERROR_CRYPTO : OOC_ERROR_TAMPERED;
+    }
+    return open_judge(o, use, offset, nonce);
 }
 
 static int seal_record(const struct ooc *o, uint8_t use, uint32_t offset, uint8_t *data, uint32_t bytes) {
@@ -91,22 +102,39 @@ static uint32_t first_row(const struct ooc_operand *operand, uint32_t at, uint32
     return at / record * operand->record_rows + inside;
 }
 
-/* Open the rows that lie whole in what was loaded. */
-static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes) {
+/* Rows of a plane from the first that begins in what a transfer moves. */
+struct rows {
+    const struct ooc_operand *operand;
+    uint32_t start; /* offset of the plane */
+    uint32_t bytes; /* of a row */
+    uint32_t y;
+    uint32_t height;
+};
+
+static struct rows rows_from(const struct ooc *o, uint32_t offset) {
     const struct ooc_binding *tensor = tensor_at(o, offset);
     const struct ooc_operand *operand = &tensor->operand;
-    uint32_t height = o->model->tensors[operand->tensor].height;
     uint32_t plane = (offset - tensor->offset) / operand->plane_pitch;
-    uint32_t start = tensor->offset + plane * operand->plane_pitch;
-    uint32_t row = row_bytes(o, operand, plane);
-    uint32_t y = first_row(operand, offset - start, row);
+    struct rows rows;
+    rows.operand = operand;
+    rows.start = tensor->offset + plane * operand->plane_pitch;
+    rows.bytes = row_bytes(o, operand, plane);
+    rows.y = first_row(operand, offset - rows.start, rows.bytes);
+    rows.height = o->model->tensors[operand->tensor].height;
+    return rows;
+}
+
+/* Open the rows that lie whole in what was loaded. */
+static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes) {
+    struct rows rows = rows_from(o, offset);
+    uint32_t payload = rows.bytes - rows.operand->seal;
     int result = OOC_DONE;
-    for (; y < height && result == OOC_DONE; y++) {
-        uint32_t at = start + ooc_row_offset(operand, y, row);
-        if (at + row > offset + bytes) {
+    for (; rows.y < rows.height && result == OOC_DONE; rows.y++) {
+        uint32_t at = rows.start + ooc_row_offset(rows.operand, rows.y, rows.bytes);
+        if (at + rows.bytes > offset + bytes) {
             break;
         }
-        result = open_record(o, (uint8_t)OOC_USE_SCRATCH, at, sram + (at - offset), row - operand->seal);
+        result = open_record(o, (uint8_t)OOC_USE_SCRATCH, at, sram + (at - offset), payload);
     }
     return result;
 }
@@ -128,7 +156,7 @@ int ooc_seal_open(const struct ooc *o, const struct ooc_command *command, uint8_
     uint32_t bytes = o->model->shapes[command->word[1]].bytes;
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
     int result = OOC_DONE;
-    if ((command->word[3] & OOC_STORE) != 0u) {
+    if ((command->word[3] & OOC_STORE) != 0u || ENGINE_WORKS(o)) {
         result = OOC_DONE;
     } else if ((command->word[3] & OOC_CHECKED) != 0u) {
         uint32_t at = record_place(o, command, offset);
@@ -153,7 +181,7 @@ int ooc_seal_tile(const struct ooc *o, const struct ooc_tile *tile) {
     const struct ooc_binding *tensor = operand->seal != 0u && tile->last ? sealed_tensor(o, operand->tensor) : NULL;
     uint32_t plane, row, start, y;
     int result = OOC_DONE;
-    if (tensor == NULL) {
+    if (tensor == NULL || ENGINE_WORKS(o)) {
         return OOC_DONE;
     }
     plane = tile->first_channel / operand->plane_channels;
@@ -166,6 +194,75 @@ int ooc_seal_tile(const struct ooc *o, const struct ooc_tile *tile) {
     }
     return result;
 }
+
+/* ----------------------------------------------------------------------- engine */
+
+#ifdef OOC_ENGINE
+int ooc_engine_works(const struct ooc_model *model) {
+    return model->streams > 0u && model->stream[model->streams - 1u].channel == OOC_ENGINE_CHANNEL;
+}
+
+/* A record in SRAM. */
+struct record {
+    uint32_t offset;
+    uint8_t *data;
+    uint32_t bytes; /* of the payload */
+    uint8_t use;
+};
+
+/* Record `number` of those whole in what a transfer moves; 0 if there are fewer. */
+static int find_record(const struct ooc *o, const struct ooc_command *command, uint8_t *sram, uint32_t number,
+                       struct record *found) {
+    uint32_t bytes = o->model->shapes[command->word[1]].bytes;
+    uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
+    int there = number == 0u;
+    found->use = (uint8_t)OOC_USE_IMAGE;
+    found->offset = record_place(o, command, offset);
+    found->bytes = bytes - OOC_SEAL_BYTES;
+    found->data = sram;
+    if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
+        struct rows rows = rows_from(o, offset);
+        uint32_t y = rows.y + number;
+        found->use = (uint8_t)OOC_USE_SCRATCH;
+        found->offset = rows.start + ooc_row_offset(rows.operand, y, rows.bytes);
+        found->bytes = rows.bytes - rows.operand->seal;
+        there = y < rows.height && found->offset + rows.bytes <= offset + bytes;
+        found->data = sram + (found->offset - offset);
+    }
+    return there;
+}
+
+int ooc_engine_start(const struct ooc *o, const struct ooc_command *command, uint8_t *sram, uint32_t number) {
+    const struct ooc_engine *engine = o->port->engine;
+    int seals = (command->word[3] & OOC_STORE) != 0u;
+    struct record record;
+    uint8_t *nonce;
+    if (!find_record(o, command, sram, number, &record)) {
+        return 0;
+    }
+    nonce = record.data + record.bytes;
+    if (seals) {
+        expect(o, record.use, record.offset, nonce);
+    }
+    return engine->start(engine->context, seals, record.use, nonce, record.data, record.bytes, nonce + OOC_NONCE_BYTES)
+                   == 0
+               ? 1
+               : OOC_ERROR_CRYPTO;
+}
+
+int ooc_engine_end(const struct ooc *o, const struct ooc_command *command, uint8_t *sram, uint32_t number) {
+    int result = o->port->engine->poll(o->port->engine->context);
+    struct record record;
+    if (result < 0 || result == OOC_WRONG_TAG) {
+        return result < 0 ? OOC_ERROR_CRYPTO : OOC_ERROR_TAMPERED;
+    }
+    if (result != 0 && (command->word[3] & OOC_STORE) == 0u && find_record(o, command, sram, number, &record)) {
+        int judged = open_judge(o, record.use, record.offset, record.data + record.bytes);
+        result = judged == OOC_DONE ? 1 : judged;
+    }
+    return result;
+}
+#endif
 
 /* ---------------------------------------------------------------------- journal */
 
@@ -241,6 +338,9 @@ static int use_port(struct ooc *o) {
     int fits = o->model->cipher == (uint8_t)OOC_CIPHER_NONE
                || (crypto != NULL && crypto->cipher == o->model->cipher && crypto->open != NULL
                    && crypto->seal != NULL);
+#ifdef OOC_ENGINE
+    fits = fits && (!ENGINE_WORKS(o) || o->port->engine != NULL);
+#endif
     return fits ? OOC_DONE : OOC_ERROR_CRYPTO;
 }
 

@@ -41,6 +41,18 @@ int ooc_seal_open(const struct ooc *state, const struct ooc_command *command, ui
 /* Seal what a kernel has computed, if it goes to storage sealed. */
 int ooc_seal_tile(const struct ooc *state, const struct ooc_tile *tile);
 
+#ifdef OOC_ENGINE
+/* Have the engine begin with record `number` of those that a command of its stream opens or seals at `sram`: 1, 0 if
+ * there is none left, or an error. */
+int ooc_engine_start(const struct ooc *state, const struct ooc_command *command, uint8_t *sram, uint32_t number);
+
+/* Ask for its end: 1, 0 or an error. */
+int ooc_engine_end(const struct ooc *state, const struct ooc_command *command, uint8_t *sram, uint32_t number);
+
+/* Whether tables have a stream for an engine. */
+int ooc_engine_works(const struct ooc_model *model);
+#endif
+
 #endif
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@
 /* Raised whenever a table or image written for an older runtime would be misread. */
 #define OOC_FORMAT 3
 
-#define OOC_MAX_STREAMS 4 /* one compute stream and up to three IO channels */
+#define OOC_MAX_STREAMS 4 /* one compute stream, up to three IO channels and engines */
 #define OOC_MAX_BANKS 4
 #define OOC_NOWHERE 0xFFFFu /* an address field that the command does not use */
 #define OOC_TRANSFER 0xFFFFu /* in ooc_command.stage: the command is a transfer */
@@ -200,12 +200,16 @@ struct ooc_binding {
     uint32_t bytes; /* dense size of the tensor */
 };
 
+/* The last stream may be that of an engine that opens and seals records beside the CPU. Its commands are the loads
+ * whose records it opens, once more, and the stores whose records it seals. (OOC_ENGINE) */
+#define OOC_ENGINE_CHANNEL 0xFEu
+
 struct ooc_stream {
     const uint16_t *code; /* cells and loops: ooc_command.h */
     uint32_t words; /* of code */
     uint32_t count; /* commands, loops run through */
-    uint8_t channel; /* IO channel number given to the port; 0xFF: the compute stream */
-    uint8_t store; /* store behind the channel */
+    uint8_t channel; /* IO channel number given to the port; 0xFF: the compute stream; OOC_ENGINE_CHANNEL */
+    uint8_t store; /* store behind the channel; 0xFF: none */
     uint8_t reserved[2];
 };
 

@@ -4,9 +4,13 @@
  *     prog cut IMAGE INPUT KEY                        cuts power at every write; prints what nonces came twice
  *     prog journal IMAGE INPUT KEY                    loses slots of the journal; a line per case: name, result
  *
- * Compile with -DOOC_SEAL, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c. The port moves bytes at once.
+ * Compile with -DOOC_SEAL, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c; with -DOOC_ENGINE an engine opens and
+ * seals, later. The port moves bytes at once.
  */
 #include "crypto_mbedtls.h"
+#ifdef OOC_ENGINE
+#include "emulated_engine.h"
+#endif
 #include "ooc.h"
 
 #include <stdio.h>
@@ -38,6 +42,10 @@ static uint32_t nonce_count;
 static struct ooc_crypto real, watched;
 static struct crypto_mbedtls vault;
 static struct ooc_port port;
+#ifdef OOC_ENGINE
+static struct ooc_engine engine;
+static struct emulated_engine engine_state;
+#endif
 static struct ooc state;
 static uint8_t *banks[OOC_MAX_BANKS];
 static uint64_t seed = 1;
@@ -183,6 +191,10 @@ static void set_up(const char *image_path, const char *key_path) {
     port.write_start = write_start;
     port.poll = poll;
     port.crypto = &watched;
+#ifdef OOC_ENGINE
+    emulated_engine_bind(&engine, &engine_state, &watched, 1);
+    port.engine = &engine;
+#endif
     if (ooc_provision(&state, &OOC_MODEL, banks, &port, 0) != OOC_DONE) {
         exit(2);
     }

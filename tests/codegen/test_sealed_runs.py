@@ -21,7 +21,7 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run
 from ooc_solve.models.sealing import CIPHERS, encrypted
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget, InputError, Network, Plan, RegionName, TaskKind
+from ooc_solve.models.vocabulary import Budget, InputError, Network, Plan, RegionName, Target, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.figures import traffic_of
 from ooc_solve.solver.solve import SCHEDULERS
@@ -93,10 +93,25 @@ def written(problem: Problem, plan: Plan, folder: Path, cipher: str) -> Sealed:
     return Sealed(folder / "out", problem, plan, b"".join(found[n].tobytes() for n in network.outputs))
 
 
-def planned(network: Network, target: str, cipher: str, kib: int) -> tuple[Problem, Plan]:
+ENGINE = "+engine"
+"""Behind the name of a target: an engine as fast as its software opens and seals beside the CPU."""
+
+
+def target_of(name: str, cipher: str) -> Target:
+    """A target whose records are sealed, with or without an engine."""
+    target = encrypted(load_target(name.removesuffix(ENGINE)), cipher)
+    if not name.endswith(ENGINE):
+        return target
+    assert target.crypto is not None
+    return replace(target, crypto=replace(target.crypto, engine="hw", cpu_busy=False))
+
+
+def planned(
+    network: Network, target: str, cipher: str, kib: int, scheduler: str = "serial"
+) -> tuple[Problem, Plan]:
     """A checked plan by a scheduler that needs no search."""
-    problem = Problem(network, encrypted(load_target(target), cipher), kib << 10, IoPlace.STORAGE)
-    result = SCHEDULERS["serial"](problem, Budget(5.0, 1, 1))
+    problem = Problem(network, target_of(target, cipher), kib << 10, IoPlace.STORAGE)
+    result = SCHEDULERS[scheduler](problem, Budget(5.0, 1, 1))
     assert result.plan is not None, result.reason
     assert validate(problem, result.plan) == ()
     return problem, result.plan
@@ -108,7 +123,7 @@ def small(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
     @cache
     def made(target: str, cipher: str) -> Sealed:
-        problem = workshop.problem(encrypted(load_target(target), cipher))
+        problem = workshop.problem(target_of(target, cipher))
         plan = workshop.plan(problem, workshop.selection)
         return written(problem, plan, tmp_path_factory.mktemp("sealed"), cipher)
 
@@ -120,7 +135,9 @@ def small(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 @needs_mbedtls
 @pytest.mark.parametrize("cipher", CIPHERS)
-@pytest.mark.parametrize("target", ["f746-sd", "f746-qspi-sdram"])
+@pytest.mark.parametrize(
+    "target", ["f746-sd", "f746-qspi-sdram", f"f746-sd{ENGINE}", f"f746-qspi-sdram{ENGINE}"]
+)
 def test_sealed_run_equals_reference(small: Callable[[str, str], Sealed], target: str, cipher: str) -> None:
     """Planes, splits and stripes, sealed, give the reference's bytes, and move the bytes that the plan counts."""
     project = small(target, cipher)
@@ -153,6 +170,18 @@ def test_sealed_networks(tmp_path: Path, name: str, kib: int, cipher: str) -> No
     """Networks of the zoo give the same bytes sealed."""
     project = written(*planned(zoo_network(name), "f746-sd", cipher, kib), tmp_path, cipher)
     found = project.make("run", "CFLAGS=-O1", "ARGUMENTS=--runs 2 --seed 1")
+    assert found.returncode == 0, found.stderr
+    assert project.output == project.expected
+
+
+@needs_mbedtls
+@pytest.mark.parametrize("name", ["ds_cnn", pytest.param("mobilenet_v1_025_96", marks=pytest.mark.slow)])
+def test_networks_with_an_engine(tmp_path: Path, name: str) -> None:
+    """Where records are opened ahead of the kernels, beside them, the bytes are the same in every run."""
+    kib, target = dict(NETWORKS)[name], f"f746-qspi-sdram{ENGINE}"
+    problem, plan = planned(zoo_network(name), target, "aes-128-gcm", kib, "demand-layering")
+    project = written(problem, plan, tmp_path, "aes-128-gcm")
+    found = project.make("run", f"CFLAGS={STRICT}", "ARGUMENTS=--runs 3 --seed 2")
     assert found.returncode == 0, found.stderr
     assert project.output == project.expected
 
@@ -206,7 +235,8 @@ def device(small: Callable[[str, str], Sealed]) -> Callable[[str, str], Sealed]:
     def built(target: str, cipher: str) -> Sealed:
         project = small(target, cipher)
         sources = [path.name for path in project.folder.glob("*.c") if not path.name.endswith("_host.c")]
-        model = ("-DOOC_SEAL", '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
+        engine = ("-DOOC_ENGINE",) if target.endswith(ENGINE) else ()
+        model = ("-DOOC_SEAL", *engine, '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
         command = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", *model, *sources]
         command += [str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
@@ -228,10 +258,19 @@ def exposed(project: Sealed, deed: str, *more: str) -> list[list[str]]:
 @needs_mbedtls
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("target", "cipher"), [("f746-sd", "aes-128-gcm"), ("f746-qspi-sdram", "chacha20-poly1305")]
+    ("target", "cipher"),
+    [
+        ("f746-sd", "aes-128-gcm"),
+        ("f746-qspi-sdram", "chacha20-poly1305"),
+        (f"f746-sd{ENGINE}", "aes-128-gcm"),
+    ],
 )
 def test_attacks_are_told(device: Callable[[str, str], Sealed], target: str, cipher: str, count: int) -> None:
-    """Every flipped bit, swap and replay is told by its own error, at the load that brought it; then all is well."""
+    """Every flipped bit, swap and replay is told by its own error, at the load that brought it; then all is well.
+
+    With an engine it is told at the command that opens it.
+    """
+    opens = TaskKind.DECRYPT if target.endswith(ENGINE) else TaskKind.LOAD
     project = device(target, cipher)
     found = exposed(project, "attack", "../out.bin", str(count), "11")
     assert len(found) == count
@@ -239,7 +278,7 @@ def test_attacks_are_told(device: Callable[[str, str], Sealed], target: str, cip
     for kind, told, stream, command in found:
         assert told == TOLD[kind]
         task = project.plan.graph.tasks[project.plan.streams.order[int(stream)][int(command)]]
-        assert task.kind is TaskKind.LOAD
+        assert task.kind is opens
         assert task.transfer is not None
         assert task.transfer.sealed_records > 0
         assert kind != "replay" or task.transfer.region is RegionName.SCRATCH

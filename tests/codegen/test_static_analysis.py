@@ -78,6 +78,13 @@ GROUPS = {
     ),
     "ring": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_RING"), ((),), ("gcc",), ON_ARM),
     "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),
+    "engine": Group(
+        (*c_files(port_files("engine")), "ooc.c", "ooc_check.c", "ooc_seal.c"),
+        (*ENTRIES, "-DOOC_SEAL", "-DOOC_ENGINE"),
+        ((),),
+        ("gcc",),
+        ON_ARM,
+    ),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(
         machine_sources(ARM.compiler),
@@ -102,7 +109,7 @@ def place_of(file: str) -> str:
     """Where a file of the product belongs, in the words of the page."""
     if file in runtime_files():
         return "runtime"
-    on_host = (*port_files("host"), *port_files("mbedtls"), HOST_TOOL, PROBE)
+    on_host = (*port_files("host"), *port_files("mbedtls"), *port_files("engine"), HOST_TOOL, PROBE)
     return "host" if file in on_host else "emulated"
 
 
@@ -138,7 +145,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     (folder / "freestanding").mkdir()
     library = {f"freestanding/{name}": text for name, text in port_files("freestanding").items()}
-    ports = port_files("host") | port_files("emulated") | port_files("mbedtls")
+    ports = port_files("host") | port_files("emulated") | port_files("mbedtls") | port_files("engine")
     for name, content in (runtime_files() | ports | library).items():
         (folder / name).write_bytes(content)
     (folder / "model.h").write_text('#include "ooc_tables.h"\nextern const struct ooc_model some_model;\n')
@@ -210,7 +217,8 @@ def test_gcc_analyser(sources: Path, name: str) -> None:
 
 def test_all_files_are_analysed() -> None:
     """Every C file of the runtime and of the ports is in a group."""
-    product = {**runtime_files(), **port_files("host"), **port_files("emulated"), **port_files("mbedtls")}
+    ports = ("host", "emulated", "mbedtls", "engine")
+    product = {**runtime_files(), **{name: text for port in ports for name, text in port_files(port).items()}}
     assert {file for group in GROUPS.values() for file in group.files} == set(c_files(product))
 
 

@@ -316,5 +316,7 @@ def test_far_offsets_are_refused(problem: Problem, plan: Plan) -> None:
 def test_many_channels_are_refused(problem: Problem, plan: Plan) -> None:
     """More than three IO channels do not fit, and the message says what to do."""
     graph = replace(plan.graph, resources=("cpu", "a", "b", "c", "d"))
-    with pytest.raises(InputError, match=r"at most 3 IO channels fit the tables .*exclusive_group"):
+    with pytest.raises(
+        InputError, match=r"at most 3 IO channels and engines fit the tables .*exclusive_group"
+    ):
         build_tables(problem, replace(plan, graph=graph))

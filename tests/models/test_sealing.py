@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from ooc_solve.models.cost import check_ns, crypto_ns, opening_ns, sealing_ns
+from ooc_solve.models.cost import (
+    check_ns,
+    crypto_ns,
+    handling_ns,
+    on_cpu,
+    on_engine,
+    opening_ns,
+    read_ns,
+    sealing_ns,
+)
 from ooc_solve.models.sealing import CIPHERS, SEAL_BYTES, cipher_of, encrypted, trailer_bytes
 from ooc_solve.models.target import load_target
 from ooc_solve.models.tiling import StorageLayout
@@ -55,3 +66,34 @@ def test_rows_that_lie_whole_in_a_range() -> None:
     assert layout.rows_within(0, 1, 208) == 3
     assert layout.rows_within(0, 41, 128) == 0
     assert not layout.rows_are_aligned
+
+
+def test_an_engine_beside_the_cpu_takes_the_time() -> None:
+    """All time to open and seal is the engine's where the CPU is not busy with it, each record with its request."""
+    target = encrypted(load_target("f746-sd"), "aes-128-gcm")
+    assert target.crypto is not None
+    beside = replace(target, crypto=replace(target.crypto, engine="hw", cpu_busy=False))
+    assert (target.engine, beside.engine) == (None, beside.crypto)
+    assert (on_cpu(target, 7), on_engine(target, 7)) == (7, 0)
+    assert (on_cpu(beside, 7), on_engine(beside, 7)) == (0, 7)
+    assert crypto_ns(beside, 3, 216) == crypto_ns(target, 3, 216) + handling_ns(beside, 216, 3)
+    alone = replace(beside, board=replace(beside.board, overlaps_cpu=False))
+    assert alone.engine is None
+
+
+def test_an_inline_engine_slows_reads_of_weights() -> None:
+    """Its setup and time per byte are part of each read of weights; nothing can be written; others are refused."""
+    plain = load_target("u585-octal")
+    inline = encrypted(plain, "inline")
+    assert inline.inline is not None
+    assert (inline.inline.name, inline.crypto, inline.activations) == ("otfdec", None, None)
+    slow = replace(
+        inline, inline=replace(inline.inline, setup_ns=500, cycles_per_byte=16)
+    )  # 100 ns at 160 MHz
+    assert read_ns(inline, inline.weights, 4096) == read_ns(plain, plain.weights, 4096)
+    assert read_ns(slow, slow.weights, 4096) - read_ns(inline, inline.weights, 4096) == 500 + 409_600
+    assert read_ns(slow, slow.weights, 4096, 4) - read_ns(inline, inline.weights, 4096, 4) == 2000 + 409_600
+    assert trailer_bytes(inline) == trailer_bytes(plain)
+    for target in ("rt1060-sd", "f746-qspi-sdram"):
+        with pytest.raises(InputError, match="weights must lie behind an inline engine"):
+            encrypted(load_target(target), "inline")

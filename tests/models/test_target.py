@@ -512,6 +512,13 @@ def test_cipher_with_two_speeds_or_none(tmp_path: Path, both: bool) -> None:
     _refused(tmp_path, WHOLE, "[weights]", cipher + "[weights]", message)
 
 
+def test_software_beside_the_cpu(tmp_path: Path) -> None:
+    """Software runs on the CPU, so the CPU is busy with it."""
+    cipher = '[board.crypto.aes]\nengine = "sw"\ncycles_per_byte = 9\nsetup_ns = 1\ncpu_busy = false\n'
+    message = "'board.crypto.aes.cpu_busy' must be true for software, which the CPU runs."
+    _refused(tmp_path, WHOLE, "[weights]", cipher + 'directions = "rw"\n[weights]', message)
+
+
 def _refused(folder: Path, text: str, old: str, new: str, message: str) -> None:
     assert text.count(old) >= 1, "the test must change the file"
     path = _write(folder, text.replace(old, new, 1))

@@ -143,6 +143,11 @@ class Sketch:
         self.offset += size
         return self._task(TaskKind.STORE, resource, ns, (buffer,), (), (after,), transfer)
 
+    def engage(self, kind: TaskKind, buffer: int, ns: int, after: int) -> int:
+        """Open or seal a buffer in place, on the last resource."""
+        transfer = Transfer(RegionName.SCRATCH, 0, self.buffers[buffer].size_bytes, sealed_records=1)
+        return self._task(kind, self.resources[-1], ns, (buffer,), (buffer,), (after,), transfer)
+
     def graph(self) -> TaskGraph:
         """The finished graph."""
         regions = tuple(Region(name, 0, self.offset) for name in RegionName if name is not RegionName.ANNEX)
@@ -151,9 +156,11 @@ class Sketch:
 
 @st.composite
 def _task_graphs(draw: DrawFn) -> Case:
-    """One to four compute tasks with at most five transfers and six buffers."""
+    """One to four compute tasks with at most five transfers and crypto tasks, and six buffers."""
     channels: tuple[str, ...] = draw(st.sampled_from([("io",), ("io", "io2"), ()]))
-    sketch = Sketch(("cpu", *channels))
+    engines: list[tuple[str, ...]] = [("crypto",), ()] if channels else [()]
+    engine = draw(st.sampled_from(engines))
+    sketch = Sketch(("cpu", *channels, *engine))
     ns, units = st.integers(1, 9), st.integers(1, 3)
 
     def channel() -> str:
@@ -162,6 +169,12 @@ def _task_graphs(draw: DrawFn) -> Case:
     def free(transfers: int) -> bool:
         used = sum(task.kind is not TaskKind.COMPUTE for task in sketch.tasks)
         return used + transfers <= 5 and len(sketch.buffers) < 6
+
+    def engaged(kind: TaskKind, buffer: int, after: int) -> int:
+        """The task that opens or seals what comes or goes, if one does; else the one before."""
+        if not engine or not free(2) or not draw(st.booleans()):
+            return after
+        return sketch.engage(kind, buffer, draw(ns), after)
 
     loaded: dict[int, int] = {}  # buffer to its load
     kept: list[int] = []
@@ -176,12 +189,13 @@ def _task_graphs(draw: DrawFn) -> Case:
             way = draw(st.sampled_from(ways or ["none"]))
             if way == "load":
                 buffer = sketch.buffer(draw(units))
-                loaded[buffer] = sketch.load(buffer, draw(ns), channel())
+                loaded[buffer] = engaged(TaskKind.DECRYPT, buffer, sketch.load(buffer, draw(ns), channel()))
                 reads.add(buffer)
             elif way == "spilled":
                 store = draw(st.sampled_from(stored))
                 buffer = sketch.buffer(sketch.buffers[sketch.tasks[store].reads[0].buffer].size_bytes // UNIT)
-                loaded[buffer] = sketch.load(buffer, draw(ns), channel(), store)
+                load = sketch.load(buffer, draw(ns), channel(), store)
+                loaded[buffer] = engaged(TaskKind.DECRYPT, buffer, load)
                 reads.add(buffer)
             elif way in ("again", "kept"):
                 reads.add(draw(st.sampled_from(sorted(loaded) if way == "again" else kept)))
@@ -193,7 +207,8 @@ def _task_graphs(draw: DrawFn) -> Case:
         after = tuple({loaded[b] for b in reads if b in loaded})
         step = sketch.compute(draw(ns), tuple(sorted(reads)), writes, after)
         if output == "store":
-            stored.append(sketch.store(writes[0], draw(ns), step, channel()))
+            done = engaged(TaskKind.ENCRYPT, writes[0], step)
+            stored.append(sketch.store(writes[0], draw(ns), done, channel()))
         elif output == "kept":
             kept.append(writes[0])
     target = draw(st.sampled_from(["u585-octal", "f746-sd", "rp2350-psram"]))
@@ -318,6 +333,7 @@ TARGETS = (
 
 
 CIPHER = Crypto("aes128_gcm", "sw", 700, True, "rw", cycles_per_byte=20)
+ENGINE = replace(CIPHER, engine="hw", cpu_busy=False)
 
 
 @st.composite
@@ -325,7 +341,7 @@ def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9)
     """A random network on a target, in an arena of 128 bytes to 8 KiB; records may be sealed."""
     network = draw(_networks(most_ops, side, channels))
     target = replace(load_target(draw(st.sampled_from(TARGETS))), provenance={})
-    target = replace(target, crypto=draw(st.sampled_from([None, CIPHER])))
+    target = replace(target, crypto=draw(st.sampled_from([None, CIPHER, ENGINE])))
     places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.SRAM]
     arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
     objective = draw(st.sampled_from(Objective))
@@ -382,8 +398,8 @@ def _accesses(task: Task, address: tuple[int, ...]) -> tuple[Bytes, Bytes]:
         {byte for touch in touches for byte in _bytes_of(touch.footprint, "sram", address[touch.buffer])}
         for touches in (task.reads, task.writes)
     )
-    if task.transfer is not None:
-        stored = _bytes_of(task.transfer.footprint, task.transfer.region.value)
+    if task.moved is not None:
+        stored = _bytes_of(task.moved.footprint, task.moved.region.value)
         (writes if task.kind is TaskKind.STORE else reads).update(stored)
     return reads, writes
 

@@ -153,7 +153,7 @@ def changed_task(place: int, **values: object) -> str:
         (changed_task(1, reads=[9]), "tasks[1] must use buffers that are there"),
         (changed_task(0, reads=[1]), "tasks[0] must write one buffer, as it is a load"),
         (changed_task(4, after=[]), "tasks[4] must read one buffer after the task that fills it"),
-        (changed_task(0, kind="encrypt"), "tasks[0] must be a load, a store or a compute"),
+        (changed_task(0, kind="encrypt"), "tasks[0] must change one buffer in place"),
         (changed_task(0, kind="jump"), "tasks[0].kind must be one of"),
     ],
 )

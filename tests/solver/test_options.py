@@ -126,9 +126,13 @@ def check_ends(graph: TaskGraph, stage: int, option: Option) -> None:
     steps = [task for task in graph.tasks if task.stage == stage and task.kind is TaskKind.COMPUTE]
     head: Counter[str] = Counter()
     for other in steps[0].after:
-        head[graph.tasks[other].resource] += graph.tasks[other].duration_ns
+        task = graph.tasks[other]
+        load = graph.tasks[task.after[0]] if task.kind is TaskKind.DECRYPT else task
+        head[load.resource] += load.duration_ns
     assert option.first_ns <= max(head.values(), default=0)
-    tail = [t.duration_ns for t in graph.tasks if t.kind is TaskKind.STORE and steps[-1].index in t.after]
+    ends = {steps[-1].index}
+    ends |= {t.index for t in graph.tasks if t.kind is TaskKind.ENCRYPT and steps[-1].index in t.after}
+    tail = [t.duration_ns for t in graph.tasks if t.kind is TaskKind.STORE and ends & set(t.after)]
     assert option.last_ns <= max(tail, default=0)
 
 

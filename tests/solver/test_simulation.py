@@ -20,7 +20,16 @@ from ooc_solve.solver.beam import COVERED, Course, State, Step
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.profiles import COMPUTE, LOAD_NS, LOAD_ROWS, LOADS, NEED, STORE_NS
+from ooc_solve.solver.profiles import (
+    COMPUTE,
+    LOAD_NS,
+    LOAD_OPEN,
+    LOAD_ROWS,
+    LOADS,
+    NEED,
+    STORE_NS,
+    STORE_SEAL,
+)
 from ooc_solve.solver.search import evaluate
 from ooc_solve.solver.simulation import Front, Profiled, advance
 
@@ -127,6 +136,10 @@ def compare(problem: Problem, course: Course, path: Sequence[Step]) -> None:
                 if t.stage < 0 and uses[t.writes[0].buffer].first in range(kernel, kernel + len(compute))
             ]
             assert sorted(rows[rows > 0].tolist()) == sorted(loads + kept)
+            opened = table[LOADS + LOAD_OPEN :: LOAD_ROWS]
+            engine = [opened[opened > 0].tolist(), table[STORE_SEAL][table[STORE_SEAL] > 0].tolist()]
+            for found, kind in zip(engine, (TaskKind.DECRYPT, TaskKind.ENCRYPT), strict=True):
+                assert sorted(found) == sorted(t.duration_ns for t in tasks if t.kind is kind)
             held = [
                 sum(b.size_bytes for b in tiles if uses[b.index].first <= k <= uses[b.index].last)
                 for k in range(kernel, kernel + len(compute))
@@ -170,7 +183,9 @@ def test_no_resource_is_faster_than_its_work(data: st.DataObject, problems: Prob
     compute, moved = sum(s.profile.compute_ns for s in path), sum(s.profile.io_ns for s in path)
     makespan = simulated(course, [path])[0]
     if course.profiles.overlaps:
-        assert max(compute, moved // course.profiles.channels) <= makespan <= compute + moved
+        tables = [step.profile.table for step in path]
+        engine = sum(int(t[LOADS + LOAD_OPEN :: LOAD_ROWS].sum() + t[STORE_SEAL].sum()) for t in tables)
+        assert max(compute, moved // course.profiles.channels) <= makespan <= compute + moved + engine
     else:
         assert makespan == compute + moved
 

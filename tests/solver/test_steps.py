@@ -157,7 +157,9 @@ def check_loads(exact: Steps, rough: Steps) -> None:
     assert exact.first.sum() == 1
     for place in range(4):
         assert sum(exact.ahead[place].values()) == sum(rough.ahead[place].values())
-        most = sum((ns + each * pieces) * n for (_, _, ns, _, each, pieces), n in rough.ahead[place].items())
+        most = sum(
+            (ns + each * pieces) * n for (_, _, ns, _, each, pieces, _), n in rough.ahead[place].items()
+        )
         assert sum(ns * n for (_, _, ns, *_), n in exact.ahead[place].items()) <= most
 
 

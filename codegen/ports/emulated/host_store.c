@@ -16,6 +16,9 @@
 #include "ooc.h"
 #include "port_host.h"
 
+#ifdef OOC_ENGINE
+#include "emulated_engine.h"
+#endif
 #ifdef OOC_SEAL
 #include "crypto_mbedtls.h"
 #endif
@@ -38,6 +41,10 @@ struct bench {
 #ifdef OOC_SEAL
     struct ooc_crypto crypto;
     struct crypto_mbedtls vault;
+#ifdef OOC_ENGINE
+    struct ooc_engine engine;
+    struct emulated_engine engine_state;
+#endif
 #endif
 };
 
@@ -171,6 +178,10 @@ static void provide(struct bench *bench, const char *key_path, int is_new) {
         fail("not the key of these tables", key_path);
     }
     bench->port.crypto = &bench->crypto;
+#ifdef OOC_ENGINE
+    emulated_engine_bind(&bench->engine, &bench->engine_state, &bench->crypto, 1);
+    bench->port.engine = &bench->engine;
+#endif
     if (is_new) {
         check(ooc_provision(&bench->state, &OOC_MODEL, bench->banks, &bench->port, 0), "the journal cannot be written");
     }

@@ -21,6 +21,9 @@
 #include "ooc.h"
 #include "semihost.h"
 #include "stack.h"
+#ifdef OOC_ENGINE
+#include "emulated_engine.h"
+#endif
 #ifdef OOC_SEAL
 #include "crypto_mbedtls.h"
 #include <mbedtls/memory_buffer_alloc.h>
@@ -234,6 +237,10 @@ static void provide(struct ooc_port *port) {
     static __attribute__((aligned(8))) uint8_t pool[POOL_BYTES];
     static struct crypto_mbedtls vault;
     static struct ooc_crypto crypto;
+#ifdef OOC_ENGINE
+    static struct ooc_engine engine;
+    static struct emulated_engine engine_state;
+#endif
     uint8_t key[CRYPTO_CHACHA_KEY_BYTES];
     int32_t file = semihost_open("key.bin", SEMIHOST_READ);
     int32_t left = semihost_read(file, 0, key, crypto_mbedtls_key_bytes(OOC_MODEL.cipher));
@@ -243,6 +250,10 @@ static void provide(struct ooc_port *port) {
         machine_fail("key.bin does not hold the key of these tables", MACHINE_EXIT_FAILED);
     }
     port->crypto = &crypto;
+#ifdef OOC_ENGINE
+    emulated_engine_bind(&engine, &engine_state, &crypto, 1);
+    port->engine = &engine;
+#endif
 }
 #endif
 

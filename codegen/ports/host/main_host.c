@@ -34,6 +34,9 @@
 #include "ooc.h"
 #include "port_host.h"
 
+#ifdef OOC_ENGINE
+#include "emulated_engine.h"
+#endif
 #ifdef OOC_SEAL
 #include "crypto_mbedtls.h"
 #endif
@@ -211,6 +214,10 @@ static void store_sizes(uint32_t size[HOST_STORES], uint32_t lacking) {
 #ifdef OOC_SEAL
 static struct crypto_mbedtls vault;
 static struct ooc_crypto crypto;
+#ifdef OOC_ENGINE
+static struct ooc_engine engine;
+static struct emulated_engine engine_state;
+#endif
 
 static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
     uint32_t bytes = crypto_mbedtls_key_bytes(OOC_MODEL.cipher);
@@ -218,6 +225,10 @@ static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *p
         return OOC_ERROR_CRYPTO;
     }
     port->crypto = &crypto;
+#ifdef OOC_ENGINE
+    emulated_engine_bind(&engine, &engine_state, &crypto, 1);
+    port->engine = &engine;
+#endif
     return ooc_provision(state, &OOC_MODEL, banks, port, 0);
 }
 #else
