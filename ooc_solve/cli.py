@@ -21,6 +21,7 @@ from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.command_line import Parser
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
@@ -59,7 +60,7 @@ from ooc_solve.trade import (
     trade_facts,
     walk_front,
 )
-from ooc_solve.whole_file import check_writable, write_whole
+from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
 
@@ -125,7 +126,7 @@ def parse_count(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-solve",
         description="Plan and emit a neural network that does not fit the memory of its microcontroller.",
         epilog="Exit code: 0 plan found, 1 input error, 2 usage, 3 infeasible, 4 internal check failed.",
@@ -252,6 +253,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
         return show_support(console, options.model)
+    check_files(options)
     quantized = None
     if options.quantize is not None:
         quantized = quantized_model(options.model, options.quantize, options.activations)
@@ -268,7 +270,6 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.output is not None:
         check_creatable(options.output)
         check_directory(options.output)
-    check_files(options)
     key = key_of(options, problem)
     if options.min_sram:
         return show_least(problem, console)
@@ -325,9 +326,21 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         if advice is not None:
             console.print()
             show_advice(console, advice)
-        if options.output is not None:
-            console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
+        show_written(console, options, problem)
     return 0
+
+
+def show_written(console: Console, options: argparse.Namespace, problem: Problem) -> None:
+    """Where everything lies, and what to do with it."""
+    folder = options.output
+    if folder is not None:
+        size = sum(problem.network.tensors[name].size_bytes for name in problem.network.inputs)
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
+    if options.report is not None:
+        console.print(Text(f"Written to {options.report}: open it in a browser."))
+    if options.trace is not None:
+        console.print(Text(f"Written to {options.trace}: open it at https://ui.perfetto.dev."))
 
 
 def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
@@ -347,10 +360,12 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, and a report without its library, before anything is solved."""
-    for option in ("json", "report", "trace", "instance"):
-        path = getattr(options, option)
-        if path is not None and not (option == "json" and str(path) == "-"):
-            check_writable(path, f"--{option}")
+    files = {f"--{option}": getattr(options, option) for option in ("json", "report", "trace", "instance")}
+    wanted = {name: path for name, path in files.items() if path is not None and str(path) != "-"}
+    given = {"MODEL": options.model, "--quantize": options.quantize, "--key-file": options.key_file}
+    check_apart(wanted, {name: Path(path) for name, path in given.items() if path}, options.output)
+    for name, path in wanted.items():
+        check_writable(path, name)
     if options.report is not None:
         check_plotting()
 

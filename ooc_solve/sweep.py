@@ -29,6 +29,7 @@ from rich.text import Text
 
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.cli import parse_count
+from ooc_solve.command_line import Parser
 from ooc_solve.models.vocabulary import InputError, InternalError, OocError
 from ooc_solve.report import kibibytes
 from ooc_solve.sweep_grid import Grid, Point, Series, read_grid
@@ -42,7 +43,7 @@ Tell = Callable[[Row], None]
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-sweep",
         description="Plan networks for targets with different amounts of SRAM, and tabulate what is found.",
         epilog=f"DIR holds a file for each finished point in {POINTS}/, the table {CSV} (and {PARQUET} where "

@@ -21,6 +21,7 @@ from typing import Any
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.command_line import Parser
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, OocError, Plan, Schedule, Task, TaskGraph
@@ -295,7 +296,7 @@ def _spans(rows: Iterable[dict[str, str]], name: str) -> dict[tuple[int, int], t
 
 def parser() -> argparse.ArgumentParser:
     """The command line of ``ooc-trace``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-trace",
         description="Put logs of measured runs beside the trace of their plan (see ooc-solve --trace).",
     )
