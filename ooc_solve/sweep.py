@@ -98,7 +98,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise InternalError(
             f"Every point must end with a row, but {len(books.failures)} failed; the rest is in {options.output}."
         )
-    console.print(f"Written to {options.output}.", markup=False)
+    made = [name for name in (CSV, PARQUET, PAGE) if (options.output / name).exists()]
+    console.print(f"Written to {options.output}: {', '.join(made)}.", markup=False)
     return 0
 
 
