@@ -177,10 +177,16 @@ def rows(advice: Advice) -> Iterator[tuple[str, ...]]:
         yield (
             answer.change,
             amount(advice.problem, answer.value).split(" ")[0],
-            "-" if answer.change_share is None else f"{answer.change_share:+.1%}",
-            f"{(answer.bound - advice.base) / advice.base:+.1%}" if advice.base else "-",
+            "-" if answer.change_share is None else _percent(answer.change_share),
+            _percent((answer.bound - advice.base) / advice.base) if advice.base else "-",
             f"{gap:.1%}",
         )
+
+
+def _percent(share: float) -> str:
+    """A change; one that is too small to be shown has no sign of a loss."""
+    text = f"{share:+.1%}"
+    return "+0.0%" if text == "-0.0%" else text
 
 
 def remarks(advice: Advice) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, model_beside, quantized_model, show_change
-from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
@@ -376,7 +376,7 @@ def advised(
     """What changes would bring, if that was asked for, with progress on a terminal."""
     if not options.advise:
         return None
-    with errors.status("") as status:
+    with errors.status("what if") as status:
         return advise(problem, chosen.plan, budget, status.update)
 
 
@@ -413,12 +413,13 @@ def solve(
 
     The plans ``given`` are known already.
     """
-    with errors.status("") as status:
+    with errors.status("planning by rules, before the search") as status:
 
         def tell(step: Step) -> None:
+            words = step.told(lambda value: amount(problem, value))
             if options.verbose:
-                errors.print(str(step), markup=False)
-            status.update(str(step))
+                errors.print(words, markup=False)
+            status.update(words)
 
         history.tell = tell
         if options.scheduler == "cp-sat" and not options.no_compare:

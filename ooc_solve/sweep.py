@@ -300,7 +300,7 @@ def _live_with_parent() -> None:
 def _client(address: str) -> AbstractContextManager[Any]:
     """A connection to the scheduler of a Dask cluster."""
     if find_spec("distributed") is None:
-        raise InputError("--cluster needs the library distributed: pip install 'ooc-solve[sweep]'.")
+        raise InputError("--cluster needs the library distributed: pip install distributed.")
     from distributed import Client
 
     try:
