@@ -201,12 +201,22 @@ class Stairs:
             f, g, rises = g, f, others
         return _shifted(f, rises, g[rises])
 
-    def at(self, table: Ints, rows: Ints, g: Ints, slots: Ints) -> Ints:
-        """``joined(table[row], g)[slot]`` for pairs of a row and a number of free quanta."""
+    def at(self, table: Ints, rows: Ints, g: Ints, slots: Ints, most: Ints) -> Ints:
+        """``joined(table[row], capped(g, most))[slot]`` for rows, numbers of free quanta, and caps."""
         given = slots[:, None] - np.arange(self.slots + 1)
-        shared = np.where(given >= 0, table[rows] + g[np.maximum(given, 0)], 0)
+        others = g[np.minimum(np.maximum(given, 0), most[:, None])]
+        shared = np.where(given >= 0, table[rows] + others, 0)
         found: Ints = shared.max(axis=1)
         return found
+
+
+def capped(f: Ints, most: int) -> Ints:
+    """The staircase of what gets no more than so many quanta."""
+    if most >= len(f) - 1 or f[-1] == f[most]:
+        return f
+    found = f.copy()
+    found[most:] = f[most]
+    return found
 
 
 def _shifted(f: Ints, skips: Ints, gains: Ints) -> Ints:

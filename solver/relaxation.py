@@ -6,8 +6,8 @@ done all transfers that are due so far (`step_matrices`). The shortest path thro
 over where the live tensors are, is a bound (`Round.forward`). Credits for loads ahead and for
 stores that are still outstanding are over-estimates over all options that are left. Paths that
 reach an assumed makespan are ruled out, which makes credits smaller and the bound better; if
-nothing is left, no plan has a makespan below the assumed one (`latency_bound`). FORMULATION.md
-has the proof.
+nothing is left, no plan has a makespan below the assumed one (`latency_bound`). What is left then is
+walked through once more, case by case (`refinement`). FORMULATION.md has the proof.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import product
+from functools import cached_property, lru_cache
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,14 @@ from ooc_solve.solver.maxplus import (
     Item,
     Stairs,
     applied,
+    capped,
     chains,
     minimal,
     powers,
     pulled_back,
 )
 from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.refinement import refined
 from ooc_solve.solver.selection import Space, build_space, stored_bytes
 from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
@@ -240,6 +242,7 @@ class Batch:
     ahead: Ints
     own: Ints
     tables: Ints
+    tile_bytes: Ints
 
     def take(self, mask: Mask) -> Batch:
         """The batch of some of the options."""
@@ -248,13 +251,29 @@ class Batch:
         rows = np.repeat(mask, self.rows)
         runs = np.repeat(rows, self.row_runs)
         by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "previous",
-                  "load_bytes", "load_ns", "first", "last", "count", "ahead", "own")  # fmt: skip
+                  "load_bytes", "load_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
         return replace(
             self,
             options=tuple(o for o, there in zip(self.options, mask, strict=True) if there),
             row_runs=self.row_runs[rows], row_count=self.row_count[rows], rows=self.rows[mask],
             **{name: getattr(self, name)[..., runs] for name in by_run},
         )  # fmt: skip
+
+    @property
+    def kernels(self) -> int:
+        """Kernels of all options together."""
+        rows = np.add.reduceat(self.count, np.cumsum(self.row_runs) - self.row_runs)
+        return int((rows * self.row_count).sum())
+
+    def sequence(self, number: int) -> list[int]:
+        """The run of each kernel of one option."""
+        first_row = int(self.rows[:number].sum())
+        run, found = int(self.row_runs[:first_row].sum()), list[int]()
+        for row in range(first_row, first_row + int(self.rows[number])):
+            runs = range(run, run + int(self.row_runs[row]))
+            found += [r for r in runs for _ in range(int(self.count[r]))] * int(self.row_count[row])
+            run += len(runs)
+        return found
 
 
 def _batch(
@@ -266,8 +285,15 @@ def _batch(
     return Batch(
         options=tuple(numbers), last=np.concatenate([s.place == LAST for s in steps]),
         rows=np.array([len(s.row_runs) for s in steps]), ahead=np.concatenate(ahead, axis=1),
-        own=np.concatenate(own, axis=1), tables=tables, **joined,
+        own=np.concatenate(own, axis=1), tables=tables,
+        tile_bytes=np.concatenate([_tile_bytes(s) for s in steps]), **joined,
     )  # fmt: skip
+
+
+def _tile_bytes(steps: Steps) -> Ints:
+    """Bytes of the tile that a kernel of each run leaves to be stored; the least of those that take as long."""
+    size = {ns: room for room, ns, _ in sorted(steps.stores, reverse=True)}
+    return np.array([size.get(ns, 0) for ns in steps.store_ns.sum(axis=0).tolist()], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -675,19 +701,19 @@ Doing = tuple[int, int, int]
 class _Credits:
     """Over-estimates of what may be loaded ahead or stored late, over the options that are left."""
 
-    def __init__(self, options: Options, alive: Alive) -> None:
+    def __init__(self, options: Options, rooms: dict[Key, Room]) -> None:
         self.options, self.lives, self.stairs = options, options.lives, options.stairs
-        self.left = self._left(alive)
-        stages = range(len(options.steps))
+        self.left = self._left(rooms)
         self.doing = self._doing()
+        self.past, self.through = self._passages(rooms)
         self.weights = [
             [self._highest(own, c, WEIGHTS) for own in self.doing] for c in range(options.channels)
         ]
         self.following: list[list[Ints]] = []
         for by_stage in self.weights:
             rest = [self.stairs.flat()]
-            for stage in reversed(stages):
-                rest.append(self.stairs.joined(rest[-1], by_stage[stage]))
+            for stage in reversed(range(len(options.steps))):
+                rest.append(self.stairs.joined(capped(rest[-1], self.through[stage]), by_stage[stage]))
             self.following.append(rest[::-1])
         self._fetched: dict[tuple[int, str, int, int], Ints] = {}
         self._stored: dict[tuple[int, int | None, int], Ints] = {}
@@ -695,13 +721,26 @@ class _Credits:
         self._late: dict[tuple[int, State, int], Ints] = {}
         self._entry: dict[tuple[int, State, int], Ints] = {}
 
-    def _left(self, alive: Alive) -> list[list[int]]:
+    def _left(self, rooms: dict[Key, Room]) -> list[list[int]]:
         """Options of each stage that are left anywhere."""
         found: list[set[int]] = [set() for _ in self.options.steps]
-        for key, mask in alive.items():
-            stage, batch = key[0], self.options.batch(*key)
-            found[stage].update(o for o, there in zip(batch.options, mask, strict=True) if there)
+        for key, room in rooms.items():
+            found[key[0]].update(room.batch.options)
         return [sorted(numbers) for numbers in found]
+
+    def _passages(self, rooms: dict[Key, Room]) -> tuple[list[int], list[int]]:
+        """For each operator, quanta of what lies in SRAM all the while it is done, at most.
+
+        First of stores that earlier stages left, then of loads for later stages. A stage of several
+        operators counts with its first one for the former, with its last one for the latter.
+        """
+        most = self.stairs.slots
+        past, through = [0] * len(self.left), [0] * len(self.left)
+        for (stage, _, _, operators), room in rooms.items():
+            last, quanta = stage + operators - 1, room.least_bytes // self.stairs.quantum
+            past[stage], through[last] = max(past[stage], quanta), max(through[last], quanta)
+            past[stage + 1 : last + 1] = through[stage:last] = [most] * (operators - 1)
+        return past, through
 
     def _doing(self) -> list[list[Doing]]:
         """Which options that are left do an operator: stage, number, and the operator's place in it."""
@@ -726,17 +765,26 @@ class _Credits:
         """Loads for this stage and later ones that may happen before it, by free bytes."""
         key = stage, state, channel
         if key not in self._ahead:
-            found = self.following[channel][stage]
-            for name, width in zip(self.lives.alive[stage], state, strict=True):
-                for user in self.lives.consumers[name]:
-                    if user >= stage and width != KEPT:
-                        found = self.stairs.joined(found, self._fetches(user, name, width, channel))
-                if width == KEPT and not self.lives.occupies(name, stage - 1):
-                    size, ns, own = self.options.kept_input(name)
-                    if own == channel:
-                        found = self.stairs.joined(found, self.options.staircases.of([(size, ns, 1)]))
-            self._ahead[key] = found
+            self._ahead[key] = self._loads(stage, state, channel)
         return self._ahead[key]
+
+    def _loads(self, stage: int, state: State, channel: int) -> Ints:
+        """Stage by stage, the last first: what comes earlier than the stage before lies there all the while."""
+        own: dict[int, list[Ints]] = defaultdict(list)
+        for name, width in zip(self.lives.alive[stage], state, strict=True):
+            users = [user for user in self.lives.consumers[name] if user >= stage]
+            if width == KEPT and not self.lives.occupies(name, stage - 1):
+                size, ns, at = self.options.kept_input(name)
+                own[users[0]] += [self.options.staircases.of([(size, ns, 1)])] if at == channel else []
+            for user in users if width != KEPT else ():
+                own[user].append(self._fetches(user, name, width, channel))
+        end = max(own, default=stage - 1) + 1
+        found = self.following[channel][end]
+        for user in reversed(range(stage, end)):
+            found = self.stairs.joined(capped(found, self.through[user]), self.weights[channel][user])
+            for stairs in own[user]:
+                found = self.stairs.joined(found, stairs)
+        return found
 
     def entry(self, stage: int, state: State, channel: int) -> Ints:
         """Loads of one stage that may happen before it, by free bytes."""
@@ -790,18 +838,18 @@ class _Credits:
         """Stores of earlier stages that may be outstanding in this one, by free bytes."""
         key = stage, state, channel
         if key not in self._late:
-            found = self.stairs.flat()
+            found, whole = self.stairs.flat(), 0
             where = dict(zip(self.lives.alive[stage], state, strict=True))
-            for name, producer in self.lives.producer.items():
-                if producer >= stage:
-                    continue
+            for producer in range(stage):
+                name = self.lives.ops[producer].output
+                found = capped(found, self.past[producer])
                 if name in where:
                     if where[name] != KEPT:
                         found = self.stairs.joined(found, self._stores(producer, where[name], channel))
                 elif not self.lives.consumers[name] or not self.lives.read_in_full(name):
                     found = self.stairs.joined(found, self._stores(producer, None, channel))
-                found = found + self._stored_whole(producer, channel)
-            self._late[key] = found
+                whole += self._stored_whole(producer, channel)
+            self._late[key] = found + whole
         return self._late[key]
 
     def _stores(self, stage: int, width: int | None, channel: int) -> Ints:
@@ -828,19 +876,132 @@ class _Credits:
         return options.costs.write_ns(RegionName.OUTPUT, stored_bytes(options.problem, name))
 
 
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Options of a batch that fit beside the kept tensors, and what their kernels leave free.
+
+    ``free_bytes`` are what a kernel of each run leaves, ``free_before_bytes`` what the one before it left
+    (all, if that is of another stage).
+    """
+
+    mask: Mask
+    batch: Batch
+    free_bytes: Ints
+    free_before_bytes: Ints
+
+    @cached_property
+    def begins(self) -> Ints:
+        """The first run of each option."""
+        runs = np.add.reduceat(self.batch.row_runs, np.cumsum(self.batch.rows) - self.batch.rows)
+        found: Ints = np.cumsum(runs) - runs
+        return found
+
+    @property
+    def least_bytes(self) -> int:
+        """The most that any option leaves free all the while."""
+        return int(np.minimum.reduceat(self.free_bytes, self.begins).max())
+
+    @cached_property
+    def so_far_bytes(self) -> Ints:
+        """The least that the kernels of an option have left free up to each run."""
+        return self._least(self.free_bytes, self.begins)
+
+    @cached_property
+    def onward_bytes(self) -> Ints:
+        """The least that they leave free from each run on; runs of the same row may come again before it ends."""
+        ends = len(self.free_bytes) - np.append(self.begins[1:], len(self.free_bytes))
+        return self._least(self.free_bytes[::-1], ends[::-1])[::-1]
+
+    def _least(self, free: Ints, begins: Ints) -> Ints:
+        found = free.copy()
+        for begin, end in pairwise([*begins.tolist(), len(free)]):
+            np.minimum.accumulate(free[begin:end], out=found[begin:end])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """A room, and what may be done ahead and late beside each kernel there.
+
+    ``ahead``, ``late`` and ``entry`` are staircases per channel: loads of later stages, stores of earlier
+    ones, and loads of the next stage.
+    """
+
+    key: Key
+    room: Room
+    stairs: Stairs
+    ahead: tuple[Ints, ...]
+    late: tuple[Ints, ...]
+    entry: tuple[Ints, ...]
+
+    @property
+    def mask(self) -> Mask:
+        """The options that fit."""
+        return self.room.mask
+
+    @property
+    def batch(self) -> Batch:
+        """Their runs."""
+        return self.room.batch
+
+    @property
+    def free_bytes(self) -> Ints:
+        """What a kernel of each run leaves."""
+        return self.room.free_bytes
+
+    @cached_property
+    def slots(self) -> Ints:
+        """Free quanta beside a kernel of each run."""
+        return self.free_bytes // self.stairs.quantum
+
+    @cached_property
+    def far(self) -> Credit:
+        """Most time of all transfers ahead and outstanding."""
+        ahead = self._shared(self.batch.ahead, self.ahead, self.room.onward_bytes)
+        return Credit(ahead, self._shared(self.batch.own, self.late, self.room.so_far_bytes))
+
+    @cached_property
+    def near(self) -> Credit:
+        """Most time of the stage's own transfers ahead and outstanding."""
+        batch = self.batch
+        return Credit(batch.tables[batch.ahead, self.slots], batch.tables[batch.own, self.slots])
+
+    @cached_property
+    def entry_ns(self) -> Ints:
+        """Most time of loads of the next stage, ``(channels, runs)``."""
+        return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.fetch_ns.shape)
+
+    def _shared(self, rows: Ints, others: Sequence[Ints], lasting_bytes: Ints) -> Ints:
+        """Most time that the option's own transfers and others take in the free quanta of each run.
+
+        The others are there for longer, and get no more than ``lasting_bytes``.
+        """
+        width, found = self.stairs.slots + 1, []
+        lasting = lasting_bytes // self.stairs.quantum
+        for own, other in zip(rows, others, strict=True):
+            cases, back = np.unique((own * width + self.slots) * width + lasting, return_inverse=True)
+            pairs, most = cases // width, cases % width
+            shared = self.stairs.at(self.batch.tables, pairs // width, other, pairs % width, most)
+            found.append(shared[back.reshape(-1)])
+        return np.array(found, np.int64).reshape(self.batch.fetch_ns.shape)
+
+
 class Round:
     """One pass over all stages with the credits of the options that are left."""
 
     def __init__(self, options: Options, alive: Alive, deadline: float) -> None:
         self.options, self.lives, self.deadline = options, options.lives, deadline
-        self.credits = _Credits(options, alive)
+        rooms = {key: room for key, mask in alive.items() if (room := self._room(key, mask)) is not None}
+        self.credits = _Credits(options, rooms)
         self.most = MOST_LABELS[options.dimensions]
         self.stages = len(options.steps)
-        by_stage: list[list[tuple[Key, Mask]]] = [[] for _ in range(self.stages)]
-        for key, mask in alive.items():
-            by_stage[key[0]].append((key, mask))
+        by_stage: list[list[tuple[Key, Room]]] = [[] for _ in range(self.stages)]
+        for key, room in rooms.items():
+            by_stage[key[0]].append((key, room))
         self.labels: list[dict[State, Ints]] = [{} for _ in range(self.stages + 1)]
         self.matrices: list[list[tuple[Key, Mask, Ints]]] = []
+        self.fittings: list[list[Fitting]] = []
+        self.rest: list[dict[State, Ints]] = []
         self._forward(by_stage)
 
     @property
@@ -849,17 +1010,21 @@ class Round:
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
         return min(ends, default=None)
 
-    def _forward(self, by_stage: list[list[tuple[Key, Mask]]]) -> None:
+    def check_time(self) -> None:
+        """Raise `_TimeUpError` after the deadline."""
+        _check(self.deadline)
+
+    def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
             self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
-            _check(self.deadline)
+            self.check_time()
             if stage:
                 self.labels[stage] = self._kept(arrived[stage])
-            reached = [(key, mask) for key, mask in batches if key[1] in self.labels[stage]]
-            here = self._matrices(reached)
+            fitting = [self._fitting(key, room) for key, room in batches if key[1] in self.labels[stage]]
+            here = self._matrices(fitting)
             for key, _, matrices in here:
                 images = applied(matrices, self.labels[stage][key[1]]).reshape(d, -1)
                 arrived[stage + key[3]][self.lives.after(*key)].append(images)
@@ -870,33 +1035,33 @@ class Round:
         """The vectors behind an operator that are told apart."""
         return {s: minimal(np.concatenate(images, axis=1), self.most) for s, images in arrived.items()}
 
-    def _matrices(self, batches: Sequence[tuple[Key, Mask]]) -> list[tuple[Key, Mask, Ints]]:
-        """Options of some batches that fit beside the kept tensors, and their matrices."""
-        fitting = [found for key, mask in batches if (found := self._fitting(key, mask)) is not None]
+    def _matrices(self, fitting: list[Fitting]) -> list[tuple[Key, Mask, Ints]]:
+        """The options of some batches and their matrices."""
+        self.fittings.append(fitting)
         if not fitting:
             return []
-        parts = [batch for _, _, batch, _ in fitting]
+        parts = [fit.batch for fit in fitting]
         count, row_runs, row_count, rows = (
             np.concatenate([getattr(batch, name) for batch in parts])
             for name in ("count", "row_runs", "row_count", "rows")
         )
-        single = np.concatenate([matrices for _, _, _, matrices in fitting], axis=2)
+        single = np.concatenate([self._single(fit) for fit in fitting], axis=2)
         rounds = powers(chains(powers(single, count), row_runs), row_count)
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
         return [
-            (key, mask, own + self.options.toll_ns(key[0], batch.options))
-            for (key, mask, batch, _), own in zip(fitting, whole, strict=True)
+            (fit.key, fit.mask, own + self.options.toll_ns(fit.key[0], fit.batch.options))
+            for fit, own in zip(fitting, whole, strict=True)
         ]
 
-    def _fitting(self, key: Key, mask: Mask) -> tuple[Key, Mask, Batch, Ints] | None:
-        """Options of a batch that fit, and the matrices of their single kernels; None if none do."""
+    def _room(self, key: Key, mask: Mask) -> Room | None:
+        """Options of a batch that fit, None if none do."""
         stage, state, output, operators = key
-        options = self.options
-        batch = options.batch(*key).take(mask)
+        batch = self.options.batch(*key).take(mask)
         made = self.lives.ops[stage + operators - 1].output
         own_bytes = self.lives.output_bytes(made) if output == KEPT else 0
-        room = options.problem.arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
+        arena_bytes = self.options.problem.arena_bytes
+        room = arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
         free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
         runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
         fits = np.minimum.reduceat(free, np.cumsum(runs) - runs) >= 0
@@ -906,53 +1071,46 @@ class Round:
             left = mask.copy()
             left[np.flatnonzero(mask)[~fits]] = False
             free, batch, mask = free[np.repeat(fits, runs)], batch.take(fits), left
-        single = self._single(batch, key, room, own_bytes, free // options.stairs.quantum)
-        return key, mask, batch, single
+        before = self._free(room, own_bytes, batch.previous[0], batch.previous[1] > 0, batch.previous[2] > 0)
+        return Room(mask, batch, free, np.where(batch.first, arena_bytes, before))
+
+    def _fitting(self, key: Key, room: Room) -> Fitting:
+        """The same with what may be done beside them."""
+        stage, state, _, operators = key
+        channels, after = range(self.options.channels), self.lives.after(*key)
+        ahead, entry = (
+            tuple(find(stage + operators, after, c) for c in channels)
+            for find in (self.credits.ahead, self.credits.entry)
+        )
+        late = tuple(self.credits.late(stage, state, c) for c in channels)
+        return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(self, room: int, own_bytes: int, need: Ints, before_output: Mask, instant: Mask) -> Ints:
         """Bytes that kernels leave free; one that takes no time holds nothing, as lives are half-open."""
         free = room - need + own_bytes * before_output
         return np.where(instant, self.options.problem.arena_bytes, free)
 
-    def _single(self, batch: Batch, key: Key, room: int, own_bytes: int, slots: Ints) -> Ints:
+    def _single(self, fit: Fitting) -> Ints:
         """Matrices of the single kernels of a batch."""
-        stage, state, _, operators = key
-        channels, shape = range(self.options.channels), batch.fetch_ns.shape
-        after, end = self.lives.after(*key), stage + operators
-
-        def credit(rows: Ints, others: Sequence[Ints]) -> Ints:
-            found = [self._credit(batch, rows[c], slots, others[c]) for c in channels]
-            return np.array(found, np.int64).reshape(shape)
-
-        ahead = [self.credits.ahead(end, after, c) for c in channels]
-        late = [self.credits.late(stage, state, c) for c in channels]
-        far = Credit(credit(batch.ahead, ahead), credit(batch.own, late))
-        near = Credit(batch.tables[batch.ahead, slots], batch.tables[batch.own, slots])
-        entry = [self.credits.entry(end, after, c)[slots] for c in channels]
-        free = self._free(room, own_bytes, batch.previous[0], batch.previous[1] > 0, batch.previous[2] > 0)
-        free = np.where(batch.first, self.options.problem.arena_bytes, free)
-        wait = np.zeros(len(slots), np.int64)
-        for rows in self.options.operands(stage, operators):
+        batch = fit.batch
+        wait = np.zeros(len(batch.count), np.int64)
+        for rows in self.options.operands(fit.key[0], fit.key[3]):
             if 0 < len(rows) <= MOST_LOADS:
-                np.maximum(wait, unstarted_ns(batch.load_bytes[rows], batch.load_ns[rows], free), out=wait)
-        return step_matrices(batch, wait, far, near, np.array(entry, np.int64).reshape(shape))
-
-    def _credit(self, batch: Batch, rows: Ints, slots: Ints, others: Ints) -> Ints:
-        """The most time that the option's own transfers and others take in the free quanta of each run."""
-        width = self.options.stairs.slots + 1
-        pairs, back = np.unique(rows * width + slots, return_inverse=True)
-        most = self.options.stairs.at(batch.tables, pairs // width, others, pairs % width)
-        found: Ints = most[back.reshape(-1)]
-        return found
+                loads = batch.load_bytes[rows], batch.load_ns[rows]
+                np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
+        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns)
 
     def below(self, limit_ns: int | None) -> Alive:
-        """The options through which there is a path shorter than a limit."""
+        """The options through which there is a path shorter than a limit.
+
+        ``rest`` is left with functions of the vector at each state that bound the end from below.
+        """
         d = self.options.dimensions
-        functions: list[dict[State, Ints]] = [{} for _ in range(self.stages + 1)]
+        functions = self.rest = [{} for _ in range(self.stages + 1)]
         functions[-1] = {state: np.zeros((d, 1), np.int64) for state in self.labels[-1]}
         found: Alive = {}
         for stage in reversed(range(self.stages)):
-            _check(self.deadline)
+            self.check_time()
             earlier: dict[State, list[Ints]] = defaultdict(list)
             for key, mask, matrices in self.matrices[stage]:
                 rest = functions[stage + key[3]].get(self.lives.after(*key))
@@ -1017,12 +1175,20 @@ class _Search:
                 return {}
             if options is self.options:
                 self.last = now
-            before, alive = _number(alive), now.below(limit_ns)
+            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
+
+    def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
+        """What a walk through what is left leaves of it."""
+        finer = refined(now, limit_ns) if alive and self.options.channels else None
+        if finer is None:
+            return alive
+        self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))
+        return finer.alive
 
     def begin(self, alive: Alive) -> Alive:
         """The bound without any assumption, and the options that a plan can be made of."""

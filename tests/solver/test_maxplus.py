@@ -15,6 +15,7 @@ from ooc_solve.solver.maxplus import (
     Item,
     Stairs,
     applied,
+    capped,
     chains,
     identity,
     minimal,
@@ -169,8 +170,18 @@ def test_joined_staircases_share_the_room(a: list[Item], b: list[Item], quantum:
     f, g = map(stairs.of, sizes)
     joined = stairs.joined(f, g)
     assert (joined == stairs.of(sizes[0] + sizes[1])).all()
-    slots = np.arange(51)
-    assert (stairs.at(f[None], np.zeros(51, np.int64), g, slots) == joined).all()
+    slots, rows = np.arange(51), np.zeros(51, np.int64)
+    assert (stairs.at(f[None], rows, g, slots, np.full(51, 50)) == joined).all()
+    for most in (0, 7, 50):
+        kept = stairs.joined(f, capped(g, most))
+        assert (stairs.at(f[None], rows, g, slots, np.full(51, most)) == kept).all()
+
+
+@given(ITEMS, st.integers(1, 8), st.integers(0, 50))
+def test_a_capped_staircase_rises_no_more(items: list[Item], quantum: int, most: int) -> None:
+    """What gets no more than so many quanta takes as long as in as many free ones."""
+    stairs = Stairs(quantum, 50).of([(size * quantum, ns, n) for size, ns, n in items])
+    assert (capped(stairs, most) == stairs[np.minimum(np.arange(51), most)]).all()
 
 
 @pytest.mark.slow

@@ -1,0 +1,279 @@
+"""A finer pass over the options that `relaxation` leaves: kernel by kernel, case by case.
+
+The matrices of `relaxation` count loads ahead and stores outstanding apart from each other, as if
+each had all free bytes. Here it is told apart which loads of a kernel have begun when the one before
+it ends, beside the stores that are outstanding then, and whether the tile of that one has been
+stored when the next one starts. Each case is a matrix; a kernel takes a vector to its images under
+all of them. Sets of matrices have no powers, so each option is walked through, which pays once few
+are left. FORMULATION.md has the proof.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal
+
+if TYPE_CHECKING:
+    from ooc_solve.solver.relaxation import Alive, Fitting, Round, State
+
+MOST_KERNELS = 20_000
+"""Kernels of all options together above which they are not walked through."""
+
+MOST_VECTORS = 16
+"""Vectors kept per state, and between kernels."""
+
+MOST_LOADS = 3
+"""Loads of one kernel up to which it is told apart which of them have begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """What is left of the options, and the least makespan of a path through them (None: there is no path)."""
+
+    alive: Alive
+    value_ns: int | None
+
+
+def refined(round_: Round, limit_ns: int) -> Refined | None:
+    """Walk through the options of a round, without those that no path shorter than a limit goes through.
+
+    None if there are too many kernels.
+    """
+    kernels = sum(fit.batch.kernels for stage in round_.fittings for fit in stage)
+    return None if kernels > MOST_KERNELS else _Walk(round_, limit_ns).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The kernel before: bytes that it left free, time to store its tile per channel, bytes of the tile.
+
+    ``near_ns`` is the same time where the next kernel is of the same stage, else 0.
+    """
+
+    free_bytes: int
+    store_ns: tuple[int, ...]
+    near_ns: tuple[int, ...]
+    tile_bytes: int
+
+
+Tiles = tuple[tuple[int, int, int, int], ...]
+"""Tiles of a stage that may be outstanding: channel, bytes, ns, how many."""
+
+Vectors = dict[_Last, Ints]
+"""Vectors (columns) by the kernel that they are behind."""
+
+
+class _Walk:
+    """One pass over all stages."""
+
+    def __init__(self, round_: Round, limit_ns: int) -> None:
+        self.round, self.limit_ns = round_, limit_ns
+        self.d, self.channels = round_.options.dimensions, round_.options.channels
+
+    def run(self) -> Refined:
+        """Walk from the first stage to the last."""
+        none = (0,) * self.channels
+        nothing = _Last(self.round.options.problem.arena_bytes, none, none, 0)
+        arrived: list[dict[State, dict[_Last, list[Ints]]]] = [
+            defaultdict(lambda: defaultdict(list)) for _ in range(self.round.stages + 1)
+        ]
+        for state, vectors in self.round.labels[0].items():
+            arrived[0][state][nothing].append(vectors)
+        alive: Alive = {}
+        for stage, fittings in enumerate(self.round.fittings):
+            self.round.check_time()
+            here = {state: _settled(found) for state, found in arrived[stage].items()}
+            for fit in fittings:
+                if fit.key[1] not in here:
+                    continue
+                end, after, cases = (
+                    stage + fit.key[3],
+                    self.round.lives.after(*fit.key),
+                    _Cases(self.round, fit),
+                )
+                left = fit.mask.copy()
+                for number, place in enumerate(np.flatnonzero(fit.mask)):
+                    found = self._short(cases.walked(number, here[fit.key[1]]), end, after)
+                    left[place] = found.shape[1] > 0
+                    if left[place]:
+                        arrived[end][after][cases.last(number)].append(found)
+                if left.any():
+                    alive[fit.key] = left
+        ends = [v.max(axis=0).min() for found in arrived[-1].values() for vs in found.values() for v in vs]
+        least = int(min(ends)) if ends else None
+        return Refined({} if least is None else alive, least)
+
+    def _short(self, vectors: Ints, end: int, after: State) -> Ints:
+        """Vectors from which the end may be reached before the limit."""
+        rest = self.round.rest[end].get(after)
+        if rest is None:
+            return vectors[:, :0]
+        total = (vectors[:, :, None] + rest[:, None, :]).max(axis=0).min(axis=1)
+        return vectors[:, total < self.limit_ns]
+
+
+def _settled(arrived: dict[_Last, list[Ints]]) -> Vectors:
+    return {last: minimal(np.hstack(found), MOST_VECTORS) for last, found in arrived.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Staircases per channel: of transfers of all stages, and of those of one."""
+
+    far: list[Ints]
+    near: list[Ints]
+
+    def at(self, slots: int) -> tuple[list[int], list[int]]:
+        """Most time per channel in some free quanta."""
+        return [int(f[slots]) for f in self.far], [int(f[slots]) for f in self.near]
+
+
+class _Cases:
+    """The matrices of the kernels of one fitting, case by case, each worked out once."""
+
+    def __init__(self, round_: Round, fit: Fitting) -> None:
+        self.fit, self.batch, self.options = fit, fit.batch, round_.options
+        self.stairs, self.d = fit.stairs, round_.options.dimensions
+        self.channels = range(round_.options.channels)
+        self.operands = round_.options.operands(fit.key[0], fit.key[3])
+        self._known: dict[tuple[int, _Last, Tiles, Tiles], Ints] = {}
+        self._ahead: dict[tuple[int, ...], _Sides] = {}
+        self._late: dict[tuple[int, Tiles], _Sides] = {}
+
+    def walked(self, number: int, before: Vectors) -> Ints:
+        """Vectors behind an option, from those before it."""
+        sequence, tiles, earlier = self.batch.sequence(number), Counter[tuple[int, int, int]](), Tiles()
+        first = sequence[0]
+        found = [self._images(first, last, (), (), vectors) for last, vectors in before.items()]
+        vectors = minimal(np.hstack(found), MOST_VECTORS)
+        for previous, run in pairwise(sequence):
+            self._leave(tiles, previous)
+            now = self._outstanding(tiles)
+            vectors = self._images(run, self._behind(previous, True), earlier, now, vectors)
+            vectors, earlier = minimal(vectors, MOST_VECTORS), now
+        vectors[1 + len(self.channels) :] = vectors[0] - self.fit.entry_ns[:, sequence[-1], None]
+        toll_ns = self.options.toll_ns(self.fit.key[0], self.batch.options[number : number + 1])
+        return vectors + toll_ns
+
+    def last(self, number: int) -> _Last:
+        """What the last kernel of an option leaves to the next stage."""
+        return self._behind(self.batch.sequence(number)[-1], False)
+
+    def _behind(self, run: int, same_stage: bool) -> _Last:
+        store = tuple(self.batch.store_ns[:, run].tolist())
+        near = store if same_stage else (0,) * len(store)
+        return _Last(int(self.fit.free_bytes[run]), store, near, int(self.batch.tile_bytes[run]))
+
+    def _leave(self, tiles: Counter[tuple[int, int, int]], run: int) -> None:
+        for channel, ns in enumerate(self.batch.store_ns[:, run].tolist()):
+            if ns:
+                tiles[channel, int(self.batch.tile_bytes[run]), ns] += 1
+
+    def _outstanding(self, tiles: Counter[tuple[int, int, int]]) -> Tiles:
+        """Tiles, no more of a kind than fit."""
+        arena = self.options.problem.arena_bytes
+        return tuple(sorted((*kind, min(many, arena // max(1, kind[1]) + 1)) for kind, many in tiles.items()))
+
+    def _images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
+        """All vectors that a kernel makes of some.
+
+        ``earlier``: tiles of the stage that may be outstanding when the kernel before ends, its own
+        aside; ``now``: when this one starts.
+        """
+        key = run, last, earlier, now
+        if key not in self._known:
+            self._known[key] = np.stack(list(self._matrices(*key)), axis=2)
+        return applied(self._known[key], vectors).reshape(self.d, -1)
+
+    def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Iterator[Ints]:
+        batch, n, quantum = self.batch, len(self.channels), self.stairs.quantum
+        room, ahead, late = int(self.fit.free_bytes[run]), self._loads(run), self._stores(run, now)
+        far_late, near_late = late.at(room // quantum)
+        fetch = batch.fetch_ns[:, run].tolist()
+        one = np.full((self.d, self.d), NEVER, np.int64)
+        np.fill_diagonal(one, 0)  # rows: E, B per channel, C per channel
+        for size, begun in self._choices(run):
+            if size > last.free_bytes:
+                continue
+            slots = (last.free_bytes - size) // quantum
+            far, near = self._stores(run, earlier).at(slots)
+            far_ahead, near_ahead = ahead.at(slots)
+            ready, due, own = [], [], []
+            for c in self.channels:
+                b, own_b = one[1 + c], one[1 + n + c]
+                gone = np.maximum(one[0] - begun[c], b - last.store_ns[c] - far[c])
+                gone = np.maximum(gone, own_b - last.near_ns[c] - near[c])
+                ready.append(gone + fetch[c])  # its own loads are there, if the channel does nothing else
+                due.append(np.maximum(b + fetch[c], ready[c] - far_ahead[c] + last.store_ns[c]))
+                own.append(np.maximum(own_b + fetch[c], ready[c] - near_ahead[c] + last.near_ns[c]))
+            at_least = [due[c] - far_late[c] for c in self.channels]
+            at_least += [own[c] - near_late[c] for c in self.channels]
+            stored = [ready[c] + last.store_ns[c] for c in self.channels]
+            yield self._matrix(run, np.maximum.reduce([*stored, *at_least]), due, own, ahead, room)
+            if any(last.store_ns) and last.tile_bytes <= room:
+                beside = (room - last.tile_bytes) // quantum
+                far_ahead, near_ahead = ahead.at(beside)
+                due = [np.maximum(due[c], stored[c] - far_ahead[c]) for c in self.channels]
+                own = [np.maximum(own[c], ready[c] + last.near_ns[c] - near_ahead[c]) for c in self.channels]
+                start = np.maximum.reduce([*ready, *at_least])
+                yield self._matrix(run, start, due, own, ahead, room - last.tile_bytes)
+
+    def _matrix(
+        self, run: int, start: Ints, due: Sequence[Ints], own: Sequence[Ints], ahead: _Sides, room: int
+    ) -> Ints:
+        """The matrix of a kernel from what it waits for, and the bytes beside it when it starts."""
+        quantum, store = self.stairs.quantum, self.batch.store_ns[:, run].tolist()
+        end = start + self.batch.compute_ns[run]
+        found = [end]
+        at_start = ahead.at(room // quantum)
+        at_end = ahead.at(int(self.fit.free_bytes[run]) // quantum)
+        for work, first, last in zip((due, own), at_start, at_end, strict=True):
+            for c in self.channels:
+                most = np.maximum(work[c], np.maximum(start - first[c], end - last[c]))
+                found.append(most + store[c])
+        return np.stack(found)
+
+    def _choices(self, run: int) -> Iterator[tuple[int, list[int]]]:
+        """Bytes, and ns per channel, of each choice among the kernel's own loads."""
+        sizes, times = self.batch.load_bytes[:, run].tolist(), self.batch.load_ns[:, run].tolist()
+        fetch = self.batch.fetch_ns[:, run].tolist()
+        loads = [(row, channel) for channel, rows in enumerate(self.operands) for row in rows if times[row]]
+        if len(loads) > MOST_LOADS or sum(fetch) != sum(times):
+            yield 0, fetch  # whatever has begun, it is not told apart
+            return
+        for choice in product((False, True), repeat=len(loads)):
+            begun = [0] * len(fetch)
+            for (row, channel), chosen in zip(loads, choice, strict=True):
+                begun[channel] += times[row] * chosen
+            yield sum(sizes[row] * chosen for (row, _), chosen in zip(loads, choice, strict=True)), begun
+
+    def _loads(self, run: int) -> _Sides:
+        """Loads that may be done ahead of a kernel."""
+        rows = self.batch.ahead[:, run].tolist()
+        lasting = int(self.fit.room.onward_bytes[run]) // self.stairs.quantum
+        key = (*rows, lasting)
+        if key not in self._ahead:
+            near = [self.batch.tables[row] for row in rows]
+            self._ahead[key] = _Sides(self._joined(near, self.fit.ahead, lasting), near)
+        return self._ahead[key]
+
+    def _stores(self, run: int, tiles: Tiles) -> _Sides:
+        """Stores that may be outstanding beside a kernel: of some tiles of the stage, and of earlier stages."""
+        lasting = int(self.fit.room.so_far_bytes[run]) // self.stairs.quantum
+        key = lasting, tiles
+        if key not in self._late:
+            of = self.options.staircases.of
+            near = [of((size, ns, many) for at, size, ns, many in tiles if at == c) for c in self.channels]
+            self._late[key] = _Sides(self._joined(near, self.fit.late, lasting), near)
+        return self._late[key]
+
+    def _joined(self, own: Sequence[Ints], others: Sequence[Ints], lasting: int) -> list[Ints]:
+        """Staircases of own transfers and of others, which are there for longer and get only so many quanta."""
+        return [self.stairs.joined(f, capped(g, lasting)) for f, g in zip(own, others, strict=True)]
