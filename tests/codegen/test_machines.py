@@ -619,6 +619,28 @@ def test_host_still_runs(workshop: Any, tmp_path: Path) -> None:
     result = make(tmp_path / "out", "host-run", "INPUT=in.bin", "OUTPUT=out.bin", "TARGET_CC=none")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.bin").read_bytes() == expected
+    assert "scores" in result.stdout  # the output's first values
+
+
+@needs_emulator
+def test_a_log_lies_where_it_was_asked_for(workshop: Any, tmp_path: Path) -> None:
+    """LOG counts from where make was called, on the host and on a machine that keeps one; others say so."""
+    for name in ("an505-qemu", "lm3s-qemu"):
+        folder, problem = tmp_path / name, workshop.problem(load_target(name))
+        prepared(problem, workshop.plan(problem, workshop.selection), folder)
+        files = ("INPUT=in.bin", "OUTPUT=out.bin", f"LOG={name}.csv")
+        assert make(folder, "host-run", *files).returncode == 0
+        host = (tmp_path / f"{name}.csv").read_text()
+        (tmp_path / f"{name}.csv").unlink()
+        result = make(folder, "run", *files)
+        if name == "lm3s-qemu":
+            assert result.returncode != 0
+            assert f"make host-run LOG={name}.csv" in result.stderr
+        else:
+            board = (tmp_path / f"{name}.csv").read_text()
+            assert sorted(line.split(",")[:3] for line in board.splitlines()) == sorted(
+                line.split(",")[:3] for line in host.splitlines()
+            )
 
 
 # ------------------------------------------------------------------- SD card driver
