@@ -30,16 +30,22 @@ def check_apart(written: Mapping[str, Path], read: Mapping[str, Path], directory
     UsageError
         Naming both options.
     """
-    taken = {path.resolve(): name for name, path in read.items()}
+    taken = {_place(path): name for name, path in read.items()}
+    replaced = None if directory is None else _place(directory)
     for name, path in written.items():
-        place = path.resolve()
+        place = _place(path)
         if place in taken:
             raise UsageError(f"{taken[place]} and {name} must be different files (got '{path}' for both)")
-        if directory is not None and directory.resolve() in (place, *place.parents):
+        if replaced in (place, *place.parents):
             raise UsageError(
                 f"{name} must lie outside of the directory of -o (got '{path}' in '{directory}')"
             )
         taken[place] = name
+
+
+def _place(path: Path) -> Path:
+    """Where a path leads; unlike `Path.resolve` it takes links that go round in circles."""
+    return Path(os.path.realpath(path))
 
 
 def write_whole(path: Path, content: str | bytes, option: str) -> None:
