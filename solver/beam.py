@@ -22,9 +22,9 @@ from ooc_solve.models.vocabulary import Objective, RegionName, Selection, Tiling
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide, carried, least_ns
 from ooc_solve.solver.maxplus import Ints, minimal
-from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.profiles import MOST_KERNELS, Profile, profiles_of
-from ooc_solve.solver.selection import Space, stored_bytes
+from ooc_solve.solver.selection import Space
 from ooc_solve.solver.simulation import TILE_NS, Front, Profiled, StageTraffic, advance
 
 Floats = NDArray[np.float64]

@@ -18,10 +18,11 @@ from typing import TypeVar
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings
+from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
-from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto
+from ooc_solve.solver.options import KEPT, Option, OptionCosts, pareto, stored_bytes
 
 T = TypeVar("T")
 
@@ -369,7 +370,8 @@ class _Costing:
             largest = max(largest, output_room, *rooms, *(r for by in self.tile_rooms for r in by.values()))
             for number, layer in enumerate(self.layers):
                 if layer.output_box((*tile, 0, 0)).elements:  # otherwise there is no kernel
-                    most = max(most, self._at(number, tile, rooms, weights))
+                    now = self._at(number, tile, rooms, weights) - self._released(number, tile)
+                    most = max(most, now)
         return most, max(largest, *weights)
 
     def _patch_room(self, layer: StageGeometry, tile: tuple[int, int]) -> int:
@@ -400,6 +402,23 @@ class _Costing:
             if ring or other <= number <= reader:
                 total += rooms[other]
         return total
+
+    def _released(self, number: int, tile: tuple[int, int]) -> int:
+        """Bytes of kept inputs that nothing reads from there on: they may be gone then."""
+        last: dict[str, tuple[tuple[int, int], int]] = {}
+        for reader, k, residence in self._outer():
+            name = self.layers[reader].op.inputs[k]
+            if residence == KEPT and self._is_read_here_only(name):
+                last[name] = max(last.get(name, ((0, 0), 0)), (self._last_tile(reader), reader))
+        gone = (name for name, end in last.items() if end < (tile, number))
+        return sum(self.problem.buffer_bytes(stored_bytes(self.problem, name)) for name in gone)
+
+    def _is_read_here_only(self, name: str) -> bool:
+        """Whether a tensor is not there for good, and no operator outside of the stage reads it."""
+        network, own = self.problem.network, {layer.op.name for layer in self.layers}
+        if self.problem.io is IoPlace.SRAM and name in network.inputs:
+            return False
+        return all(op.name in own for op in network.ops if name in op.inputs)
 
     def _last_tile(self, number: int) -> tuple[int, int]:
         """The last patch for which an operator computes anything."""

@@ -14,8 +14,8 @@ from itertools import product
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.vocabulary import Selection
 from ooc_solve.solver.fused import operands
-from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.selection import Space, stored_bytes, whole_transfers
+from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.selection import Space, whole_transfers
 
 State = tuple[int, ...]
 """Residences of the tensors that are alive at a boundary."""

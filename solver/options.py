@@ -92,6 +92,16 @@ def _costs_of(full: Problem) -> OptionCosts:
     return OptionCosts(full)
 
 
+def stored_bytes(problem: Problem, name: str) -> int:
+    """Bytes of a kept tensor: whole granules where storage holds it before or after the run."""
+    tensor, size = problem.network.tensors[name], problem.network.tensors[name].size_bytes
+    if problem.in_storage_at_start(tensor):
+        return align_up(size, problem.granule_bytes(RegionName.INPUT))
+    if problem.stored_at_end(tensor):
+        return align_up(size, problem.granule_bytes(RegionName.OUTPUT))
+    return size
+
+
 def costs_of(problem: Problem) -> OptionCosts:
     """The costs that a problem shares with the same problem under other budgets and objectives."""
     usable = problem.target.board.usable_bytes

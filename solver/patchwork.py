@@ -60,6 +60,7 @@ class Patchwork:
     fetches: list[Fetch] = field(init=False, default_factory=list)
     stored: list[tuple[int, tuple[int, int, int], int]] = field(init=False, default_factory=list)
     starts: list[int] = field(init=False, default_factory=list)
+    released: list[int] = field(init=False, default_factory=list)  # per operand: kernels that may read it
     firsts: list[int] = field(init=False, default_factory=list)  # first kernel of each operator
 
     def __post_init__(self) -> None:
@@ -79,6 +80,7 @@ class Patchwork:
             self._weights(n, by_patch)
             self._patches(n, at)
         for operand, (n, k, residence) in enumerate(self.outer()):
+            self.released.append(1 + max(kernels[-1] for kernels in at[n].values()))
             if residence != KEPT:
                 self._input(operand, n, k, at[n])
         if self.option.output != KEPT:

@@ -23,9 +23,8 @@ from ooc_solve.solver.expansion import (
     SelectionError,
     input_transfer,
 )
-from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.patchwork import WEIGHTS, Patchwork
-from ooc_solve.solver.selection import stored_bytes
 from ooc_solve.solver.workspace import input_ranges
 
 Ints = NDArray[np.int64]

@@ -54,10 +54,12 @@ def refined(round_: Round, limit_ns: int) -> Refined | None:
 class _Last:
     """The kernel before: bytes that it left free, time to store its tile per channel, bytes of the tile.
 
-    ``near_ns`` is the same time where the next kernel is of the same stage, else 0.
+    ``near_ns`` is the same time where the next kernel is of the same stage, else 0; ``so_far_bytes`` the
+    least that kernels of the stage have left free then, all where there were none.
     """
 
     free_bytes: int
+    so_far_bytes: int
     store_ns: tuple[int, ...]
     near_ns: tuple[int, ...]
     tile_bytes: int
@@ -80,7 +82,8 @@ class _Walk:
     def run(self) -> Refined:
         """Walk from the first stage to the last."""
         none = (0,) * self.channels
-        nothing = _Last(self.round.options.problem.arena_bytes, none, none, 0)
+        arena_bytes = self.round.options.problem.arena_bytes
+        nothing = _Last(arena_bytes, arena_bytes, none, none, 0)
         arrived: list[dict[State, dict[_Last, list[Ints]]]] = [
             defaultdict(lambda: defaultdict(list)) for _ in range(self.round.stages + 1)
         ]
@@ -169,7 +172,9 @@ class _Cases:
     def _behind(self, run: int, same_stage: bool) -> _Last:
         store = tuple(self.batch.store_ns[:, run].tolist())
         near = store if same_stage else (0,) * len(store)
-        return _Last(int(self.fit.free_bytes[run]), store, near, int(self.batch.tile_bytes[run]))
+        free = int(self.fit.free_bytes[run])
+        so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.options.problem.arena_bytes
+        return _Last(free, so_far, store, near, int(self.batch.tile_bytes[run]))
 
     def _leave(self, tiles: Counter[tuple[int, int, int]], run: int) -> None:
         for channel, ns in enumerate(self.batch.store_ns[:, run].tolist()):
@@ -194,7 +199,11 @@ class _Cases:
 
     def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Iterator[Ints]:
         batch, n, quantum = self.batch, len(self.channels), self.stairs.quantum
-        room, ahead, late = int(self.fit.free_bytes[run]), self._loads(run), self._stores(run, now)
+        room, ahead, late = (
+            int(self.fit.free_bytes[run]),
+            self._loads(run),
+            self._stores(int(self.fit.room.so_far_bytes[run]), now),
+        )
         far_late, near_late = late.at(room // quantum)
         fetch = batch.fetch_ns[:, run].tolist()
         one = np.full((self.d, self.d), NEVER, np.int64)
@@ -203,7 +212,7 @@ class _Cases:
             if size > last.free_bytes:
                 continue
             slots = (last.free_bytes - size) // quantum
-            far, near = self._stores(run, earlier).at(slots)
+            far, near = self._stores(last.so_far_bytes, earlier).at(slots)
             far_ahead, near_ahead = ahead.at(slots)
             ready, due, own = [], [], []
             for c in self.channels:
@@ -264,9 +273,9 @@ class _Cases:
             self._ahead[key] = _Sides(self._joined(near, self.fit.ahead, lasting), near)
         return self._ahead[key]
 
-    def _stores(self, run: int, tiles: Tiles) -> _Sides:
-        """Stores that may be outstanding beside a kernel: of some tiles of the stage, and of earlier stages."""
-        lasting = int(self.fit.room.so_far_bytes[run]) // self.stairs.quantum
+    def _stores(self, lasting_bytes: int, tiles: Tiles) -> _Sides:
+        """Stores that may be outstanding: of some tiles of the stage, and of earlier stages in so many bytes."""
+        lasting = lasting_bytes // self.stairs.quantum
         key = lasting, tiles
         if key not in self._late:
             of = self.options.staircases.of

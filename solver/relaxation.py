@@ -40,9 +40,9 @@ from ooc_solve.solver.maxplus import (
     powers,
     pulled_back,
 )
-from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.refinement import refined
-from ooc_solve.solver.selection import Space, build_space, stored_bytes
+from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.workspace import Ranges, input_ranges
@@ -147,6 +147,16 @@ class Lives:
         """Where an input of a stage lives."""
         return KEPT if name in self.pinned else state[self.alive[stage].index(name)]
 
+    def dying(self, stage: int, state: State, operators: int) -> list[tuple[int, int]]:
+        """Kept tensors that nothing reads after a stage: its operands that are one, as bits, and the bytes."""
+        names = operands(self.network, stage, operators)
+        found = []
+        for name in dict.fromkeys(names):
+            kept = name not in self.pinned and self.residence(stage, state, name) == KEPT
+            if kept and self.consumers[name][-1] < stage + operators and self.occupies(name, stage):
+                found.append((sum(1 << k for k, other in enumerate(names) if other == name), self.size[name]))
+        return found
+
     def after(self, stage: int, state: State, output: int, operators: int = 1) -> State:
         """The state behind a stage."""
         end = stage + operators
@@ -230,6 +240,7 @@ class Batch:
     need_bytes: Ints
     before_output: Mask
     instant: Mask
+    released: Ints
     previous: Ints
     load_bytes: Ints
     load_ns: Ints
@@ -250,7 +261,7 @@ class Batch:
             return self
         rows = np.repeat(mask, self.rows)
         runs = np.repeat(rows, self.row_runs)
-        by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "previous",
+        by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
                   "load_bytes", "load_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
         return replace(
             self,
@@ -279,7 +290,7 @@ class Batch:
 def _batch(
     numbers: Sequence[int], steps: Sequence[Steps], ahead: list[Ints], own: list[Ints], tables: Ints
 ) -> Batch:
-    names = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "previous",
+    names = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
              "load_bytes", "load_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
     joined = {name: np.concatenate([getattr(s, name) for s in steps], axis=-1) for name in names}
     return Batch(
@@ -1062,7 +1073,9 @@ class Round:
         own_bytes = self.lives.output_bytes(made) if output == KEPT else 0
         arena_bytes = self.options.problem.arena_bytes
         room = arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
-        free = self._free(room, own_bytes, batch.need_bytes, batch.before_output, batch.instant)
+        now = batch.need_bytes, batch.before_output, batch.instant, batch.released
+        dying = self.lives.dying(stage, state, operators)
+        free = self._free(room, own_bytes, dying, *now)
         runs = np.add.reduceat(batch.row_runs, np.cumsum(batch.rows) - batch.rows)
         fits = np.minimum.reduceat(free, np.cumsum(runs) - runs) >= 0
         if not fits.any():
@@ -1071,7 +1084,7 @@ class Round:
             left = mask.copy()
             left[np.flatnonzero(mask)[~fits]] = False
             free, batch, mask = free[np.repeat(fits, runs)], batch.take(fits), left
-        before = self._free(room, own_bytes, batch.previous[0], batch.previous[1] > 0, batch.previous[2] > 0)
+        before = self._free(room, own_bytes, dying, *batch.previous)
         return Room(mask, batch, free, np.where(batch.first, arena_bytes, before))
 
     def _fitting(self, key: Key, room: Room) -> Fitting:
@@ -1085,10 +1098,21 @@ class Round:
         late = tuple(self.credits.late(stage, state, c) for c in channels)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
-    def _free(self, room: int, own_bytes: int, need: Ints, before_output: Mask, instant: Mask) -> Ints:
+    def _free(
+        self,
+        room: int,
+        own_bytes: int,
+        dying: Sequence[tuple[int, int]],
+        need: Ints,
+        before_output: Ints | Mask,
+        instant: Ints | Mask,
+        released: Ints,
+    ) -> Ints:
         """Bytes that kernels leave free; one that takes no time holds nothing, as lives are half-open."""
-        free = room - need + own_bytes * before_output
-        return np.where(instant, self.options.problem.arena_bytes, free)
+        free = room - need + own_bytes * (before_output > 0)
+        for operands_read, size in dying:
+            free = free + size * (released & operands_read == operands_read)
+        return np.where(instant > 0, self.options.problem.arena_bytes, free)
 
     def _single(self, fit: Fitting) -> Ints:
         """Matrices of the single kernels of a batch."""

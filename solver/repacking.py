@@ -11,21 +11,32 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Schedule, TaskGraph
 from ooc_solve.solver.allocation import Effort
 from ooc_solve.solver.allocation_schedule import Counted, Packing, counted
 from ooc_solve.solver.listing import makespan_ns
+from ooc_solve.solver.merging import Merger
 from ooc_solve.solver.weaving import Policy
 
 Waits = dict[int, frozenset[int]]
 """Tasks that must have ended before a task begins, besides those whose results it needs."""
 
+Timer = Callable[[Waits], Counted | None]
+"""Times of all tasks under some waits, by bytes alone."""
+
 MOST_TIMED = 100_000
 """Tasks that are timed, all attempts together, before a schedule is given up."""
+
+WEIGHT = 8
+"""How many times as long a task takes where the best merge is sought."""
+
+MOST_LABELS = 10_000
+"""Partial merges that are looked at for one schedule."""
 
 MOST_WAITS = 8
 """Ways to mend one moment that are looked at."""
@@ -51,8 +62,8 @@ class Crowd:
 class Repair:
     """One schedule on its way to addresses."""
 
-    def __init__(self, problem: Problem, graph: TaskGraph, policy: Policy) -> None:
-        self.problem, self.graph, self.policy = problem, graph, policy
+    def __init__(self, problem: Problem, graph: TaskGraph, timer: Timer, weight: int = 1) -> None:
+        self.graph, self.timer, self.weight = graph, timer, weight
         self.packing = Packing(problem, graph)
         self.tasks_timed = 0
 
@@ -76,8 +87,8 @@ class Repair:
         return None
 
     def _timed(self, waits: Waits) -> Counted | None:
-        self.tasks_timed += len(self.graph.tasks)
-        return counted(self.problem, self.graph, self.policy, waits)
+        self.tasks_timed += self.weight * len(self.graph.tasks)
+        return self.timer(waits)
 
     def _crowd(self, times: Counted, since_ns: int, width: int) -> Crowd | None:
         """The earliest crowd that is not over at some time, with no more of the past and future than it takes."""
@@ -154,11 +165,19 @@ def repaired(
     policies: Sequence[Policy],
     below_ns: int,
     deadline: float = math.inf,
+    merging: bool = False,
 ) -> Schedule | None:
-    """The shortest schedule of some policies that can be packed, if it is shorter than ``below_ns``."""
+    """The shortest schedule of some policies that can be packed, if it is shorter than ``below_ns``.
+
+    With ``merging`` the best merge of all transfers (`merging`) is tried as well, which takes longer.
+    """
     best: Schedule | None = None
-    for policy in policies:
-        found = Repair(problem, graph, policy).run(below_ns, deadline)
+    repairs = [Repair(problem, graph, partial(counted, problem, graph, policy)) for policy in policies]
+    if merging:
+        merged = partial(Merger(problem, graph).best, below_ns, most=MOST_LABELS)
+        repairs.append(Repair(problem, graph, merged, WEIGHT))
+    for repair in repairs:
+        found = repair.run(below_ns, deadline)
         if found is not None:
             best, below_ns = found, makespan_ns(graph, found.start_ns)
     return best

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.vocabulary import Budget, Op, Selection
-from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.selection import Aim, SelectionModel, Space, stored_bytes
+from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.selection import Aim, SelectionModel, Space
 
 
 def clairvoyant(space: Space, arena: int) -> frozenset[str] | None:

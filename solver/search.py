@@ -29,6 +29,7 @@ from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
+from ooc_solve.solver.merging import Merger
 from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
@@ -67,6 +68,9 @@ LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 
 MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
+
+MERGED = 5000
+"""Partial merges that are looked at for one draft."""
 
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
@@ -141,7 +145,9 @@ def drafted(problem: Problem, selection: Selection) -> Draft | None:
     allowed = allowed_makespan_ns(problem, graph)
     if allowed < 0:
         return None
-    times = (counted(problem, graph, policy) for policy in REPAIRED)
+    times = [counted(problem, graph, policy) for policy in REPAIRED]
+    if len(graph.tasks) <= MANY_TASKS:
+        times.append(Merger(problem, graph).best(most=MERGED))
     counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
     return Draft(selection, graph, counted_ns, allowed)
 
@@ -162,7 +168,7 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
     above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
     if draft.counted_ns < above_ns and len(graph.tasks) <= MANY_TASKS:
-        best = repaired(problem, graph, REPAIRED, above_ns, deadline) or best
+        best = repaired(problem, graph, REPAIRED, above_ns, deadline, merging=True) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:

@@ -16,13 +16,13 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
-from ooc_solve.models.cost import align_up, read_ns, write_ns
+from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.energy import Rates
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
 from ooc_solve.solver.fused import fused_options, operands, spans
-from ooc_solve.solver.options import KEPT, Option, costs_of, residences
+from ooc_solve.solver.options import KEPT, Option, costs_of, residences, stored_bytes
 
 
 class Aim(Enum):
@@ -122,16 +122,6 @@ def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
         for n in network.outputs
     ]  # fmt: skip
     return (*loads, *stores)
-
-
-def stored_bytes(problem: Problem, name: str) -> int:
-    """Bytes of a kept tensor: whole granules where storage holds it before or after the run."""
-    tensor, size = problem.network.tensors[name], problem.network.tensors[name].size_bytes
-    if problem.in_storage_at_start(tensor):
-        return align_up(size, problem.granule_bytes(RegionName.INPUT))
-    if problem.stored_at_end(tensor):
-        return align_up(size, problem.granule_bytes(RegionName.OUTPUT))
-    return size
 
 
 def unfused(space: Space) -> Space:

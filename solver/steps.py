@@ -52,8 +52,9 @@ class Steps:
     ``need_bytes``, its tile buffers; ``before_output``: a kept output does not exist yet;
     ``place``: `LATER`, `LAST_ROW` or `LAST`; ``first``: the very first; ``count``: its length.
     ``row_runs`` and ``row_count``: runs per row, and how often the row comes.
-    ``instant``: the kernel itself takes no time. ``previous`` holds ``need_bytes``,
-    ``before_output`` and ``instant`` of the kernel before (of the stage; 0 for the first), and
+    ``instant``: the kernel itself takes no time; ``released``: one bit for each operand that neither the
+    kernel nor a later one of the stage reads. ``previous`` holds ``need_bytes``, ``before_output``,
+    ``instant`` and ``released`` of the kernel before (of the stage; 0 for the first), and
     ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first) what is loaded for this one.
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
@@ -66,6 +67,7 @@ class Steps:
     need_bytes: Ints
     before_output: NDArray[np.bool_]
     instant: NDArray[np.bool_]
+    released: Ints
     previous: Ints
     load_bytes: Ints
     load_ns: Ints
@@ -420,8 +422,8 @@ class _Stage:
         absent = np.zeros(n, np.int64)
         if self.option.output == KEPT:
             absent[: len(self.splits) - 1] = 1  # during the first partial sums
-        now = np.vstack((self.need, absent, self.instant))
-        previous = np.hstack((np.zeros((3, 1), np.int64), now[:, :-1]))
+        now = np.vstack((self.need, absent, self.instant, np.zeros(n, np.int64)))  # all operands are read
+        previous = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
         parts = (
             self.compute,
             place,
@@ -446,7 +448,7 @@ class _Stage:
         following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, place=place[0],
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores,
@@ -552,8 +554,11 @@ class _FusedStage:
         first[0] = 1
         if self.option.output == KEPT:
             absent[: self.work.firsts[-1]] = 1
-        now: Ints = np.vstack((self.need, absent, instant.astype(np.int64)))
-        previous: Ints = np.hstack((np.zeros((3, 1), np.int64), now[:, :-1]))
+        released = np.zeros(n, np.int64)
+        for operand, kernel in enumerate(self.work.released):
+            released[kernel:] |= 1 << operand
+        now: Ints = np.vstack((self.need, absent, instant.astype(np.int64), released))
+        previous: Ints = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
         parts = (
             self.compute,
             place,
@@ -586,7 +591,7 @@ class _FusedStage:
         following, in_last = self._loads_from(1), self._loads_from(max(1, last_row + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, place=place[0],
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
             ahead=(following, in_last, {}, self._loads_from(0)),

@@ -30,8 +30,8 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.options import KEPT, Option, pareto, sizes
-from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, stored_bytes, unfused
+from ooc_solve.solver.options import KEPT, Option, pareto, sizes, stored_bytes
+from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, unfused
 
 Problems = Callable[..., SearchStrategy[Problem]]
 BusiestStep = Callable[[TaskGraph, int], int]

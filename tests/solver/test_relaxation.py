@@ -316,6 +316,11 @@ def test_no_selection_of_a_space_beats_its_bound() -> None:
     assert seen["tight"] >= 3
 
 
+def test_an_input_of_a_fused_stage_may_go_early() -> None:
+    """A kept tensor that only the first operator of a fused stage reads leaves its bytes to later kernels."""
+    assert check_selections(1928, 6)["fused"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(20))
 def test_no_selection_beats_its_bound_often(block: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_limit_is_kept() -> None:
 def test_a_wait_delays_a_task() -> None:
     """A task that waits for another one starts when that has ended, not earlier."""
     problem, graph = _case("ds_cnn", 16384)
-    repair = Repair(problem, graph, REPAIRED[0])
+    repair = Repair(problem, graph, partial(counted, problem, graph, REPAIRED[0]))
     free = repair._timed({})
     assert free is not None
     kernel = graph.compute_tasks[0].index
