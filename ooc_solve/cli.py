@@ -204,7 +204,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--advise",
         action="store_true",
-        help="solve again with changes to SRAM, storage, kernels, ..., and rank them (takes the time limit again)",
+        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them (takes the time limit again)",
     )
     made.add_argument(
         "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
