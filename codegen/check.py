@@ -35,11 +35,13 @@ from ooc_solve.codegen.tables import (
     COMPUTE_CHANNEL,
     FORMAT,
     HEADER_BYTES,
+    HOMES,
     REGIONS,
     RESIDENT,
     STREAMED,
     BindingRow,
     Tables,
+    has_annex,
 )
 from ooc_solve.models.vocabulary import Footprint, RegionName
 
@@ -50,7 +52,9 @@ Labels = NDArray[Any]
 """What bytes hold; 0: nothing was written."""
 
 NO_COMMAND: Position = (-1, -1)
-IMAGE, INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT))
+INPUT, OUTPUT = (REGIONS.index(n) for n in (RegionName.INPUT, RegionName.OUTPUT))
+IMAGES = tuple(map(REGIONS.index, HOMES))
+"""The image, and the annex that some tables have."""
 
 
 class Rule(Enum):
@@ -106,7 +110,8 @@ class _Checker:
         for stream, row in enumerate(self.tables.stream):
             for number in range(len(row.commands)):
                 self._decode((stream, number))
-        self._records()
+        for image in IMAGES[: 1 + has_annex(self.tables)]:
+            self._records(image)
         bound = [self._binding(k, row) for k, row in enumerate(self.tables.bindings)]
         order = self._order()
         self._races(order)
@@ -161,25 +166,26 @@ class _Checker:
             size = self.tables.region[access.space].bytes
             detail = f"a transfer must stay in its region of {size} bytes"
             self._report(Rule.OUTSIDE_REGION, at, access.space, span, detail)
-        if access.write and access.space in (IMAGE, INPUT):
+        if access.write and access.space in (*IMAGES, INPUT):
             self._report(Rule.OUTSIDE_REGION, at, access.space, span, "this region is read only")
 
-    def _records(self) -> None:
-        """Weight records fill the image behind its header, one after the other."""
+    def _records(self, image: int) -> None:
+        """Weight records fill an image behind its header, one after the other."""
         found: dict[tuple[int, int], Position] = {}
         for at, touched in self.touched.items():
             command = self.tables.stream[at[0]].commands[at[1]]
-            if command.is_transfer and command.word[2] == IMAGE:
+            if command.is_transfer and command.word[2] == image:
                 found.setdefault(touched[0].footprint.span, at)
-        end = -(-HEADER_BYTES // self.tables.granule_bytes[IMAGE]) * self.tables.granule_bytes[IMAGE]
+        end = -(-HEADER_BYTES // self.tables.granule_bytes[image]) * self.tables.granule_bytes[image]
         for span, at in sorted(found.items()):
             if span[0] != end:
                 detail = f"a weight record must start where the one before ends, at {end}"
-                self._report(Rule.WRONG_DATA, at, IMAGE, span, detail)
+                self._report(Rule.WRONG_DATA, at, image, span, detail)
             end = span[1]
-        if end != self.tables.region[IMAGE].bytes:
-            span = (end, self.tables.region[IMAGE].bytes)
-            self._report(Rule.WRONG_DATA, NO_COMMAND, IMAGE, span, "the image must end with its last record")
+        if end != self.tables.region[image].bytes:
+            span = (end, self.tables.region[image].bytes)
+            detail = f"the {REGIONS[image].value} must end with its last record"
+            self._report(Rule.WRONG_DATA, NO_COMMAND, image, span, detail)
 
     def _in_one_bank(self, low: int, high: int) -> bool:
         start = 0
@@ -293,8 +299,8 @@ class _Checker:
 
     def _replay(self, order: list[tuple[Position, tuple[int, ...]]]) -> None:
         """Execute the commands on labels."""
-        images = (a for touched in self.touched.values() for a in touched if a.space == IMAGE)
-        memory = _Memory(self.tables, {access.base for access in images})
+        images = (a for touched in self.touched.values() for a in touched if a.space in IMAGES)
+        memory = _Memory(self.tables, {(access.space, access.base) for access in images})
         for at, _ in order:
             touched = self.touched.get(at, ())
             if not all(memory.holds(access) for access in touched):
@@ -335,7 +341,7 @@ class _Checker:
             access = self.touched[at][0]
             detail = "a transfer takes granules that nothing wrote"
             self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
-        if not move.store or move.region not in (IMAGE, INPUT):
+        if not move.store or move.region not in (*IMAGES, INPUT):
             target[...] = source
 
 
@@ -424,14 +430,18 @@ class _History:
 class _Memory:
     """A label per byte of SRAM and of every region.
 
-    Labels are numbered through: bytes of the image from 1, then each tensor densely, then
-    partial sums as they appear.
+    Labels are numbered through: bytes of the image from 1, of the annex, then each tensor densely,
+    then partial sums as they appear. ``records`` are images and offsets where records begin.
     """
 
-    def __init__(self, tables: Tables, records: set[int]) -> None:
-        self.record_starts = records
+    def __init__(self, tables: Tables, records: set[tuple[int, int]]) -> None:
         self.tensor_start = []
-        self.free = 1 + tables.region[IMAGE].bytes
+        self.image_start: dict[int, int] = {}
+        self.free = 1
+        for image in IMAGES[: 1 + has_annex(tables)]:
+            self.image_start[image] = self.free
+            self.free += tables.region[image].bytes
+        self.record_starts = {self.image_start[image] + offset for image, offset in records}
         for tensor in tables.tensors:
             self.tensor_start.append(self.free)
             self.free += tensor.size_bytes
@@ -441,7 +451,7 @@ class _Memory:
         self.form = np.dtype(np.uint32 if self.free + _sum_bytes(tables) < 1 << 32 else np.uint64)
         sizes = {SRAM: tables.arena_bytes} | {k: row.bytes for k, row in enumerate(tables.region)}
         self.cells = {
-            space: np.zeros(size if space != IMAGE else 0, self.form) for space, size in sizes.items()
+            space: np.zeros(0 if space in IMAGES else size, self.form) for space, size in sizes.items()
         }
         self.sizes = sizes
         for binding in tables.bindings[: tables.inputs]:
@@ -453,10 +463,10 @@ class _Memory:
         return access.footprint.span[1] <= self.sizes[access.space]
 
     def view(self, access: Access) -> Labels:
-        """The labels of a footprint, by rows, columns and runs; those of the image are made here."""
+        """The labels of a footprint, by rows, columns and runs; those of images are made here."""
         f = access.footprint
-        if access.space == IMAGE:
-            return self.positions(f, 1)
+        if access.space in IMAGES:
+            return self.positions(f, self.image_start[access.space])
         cells = self.cells[access.space][f.start :]
         step = cells.itemsize
         if f.rows == f.columns == 1:
@@ -494,7 +504,7 @@ class _Memory:
         else:
             start = self.records.setdefault(content.key, int(found[0]))
             foreign = self.owners.setdefault(start, content.key) != content.key
-            if foreign or start - 1 not in self.record_starts:
+            if foreign or start not in self.record_starts:
                 return None
         return self.positions(content.dense, start).reshape(-1)
 

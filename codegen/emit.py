@@ -27,6 +27,7 @@ from ooc_solve.codegen.tables import (
     Tables,
     TensorRow,
     computes_in_floats,
+    has_annex,
     table_bytes,
 )
 from ooc_solve.models.footprint import (
@@ -100,6 +101,7 @@ def emit_header(tables: Tables, network: Network, name: str) -> str:
         "",
         *_format_check(word),
         *_sealing_check(tables, word),
+        *_annex_check(tables, word),
         "",
         *_header_macros(tables, network, word.upper()),
         "",
@@ -135,6 +137,17 @@ def _sealing_check(tables: Tables, word: str) -> list[str]:
     ]
 
 
+def _annex_check(tables: Tables, word: str) -> list[str]:
+    """Weights in an annex need a runtime that looks there."""
+    if not has_annex(tables):
+        return []
+    return [
+        "#ifndef OOC_ANNEX",
+        f'#error "{word}.c has weights in an annex: define OOC_ANNEX for all files"',
+        "#endif",
+    ]
+
+
 def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[str]:
     yield "/* Constant tables on a chip with 32-bit pointers. */"
     yield f"#define {prefix}_TABLE_BYTES {table_bytes(tables)}u"
@@ -147,6 +160,10 @@ def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[st
     yield ""
     yield f"/* Storage: {prefix}_IMAGE_BYTES from the image file at offset 0 of store 0. */"
     yield f"#define {prefix}_IMAGE_BYTES {tables.region[0].bytes}u"
+    if has_annex(tables):
+        annex = tables.region[-1]
+        yield f"/* {prefix}_ANNEX_BYTES from the annex file at offset {annex.base} of store {annex.store}. */"
+        yield f"#define {prefix}_ANNEX_BYTES {annex.bytes}u"
     for store in sorted({region.store for region in tables.region}):
         yield f"#define {prefix}_STORE{store}_BYTES {tables.store_bytes(store)}u"
         yield f"#define {prefix}_STORE{store}_GRANULE {tables.store_granule(store)}u"
@@ -338,7 +355,7 @@ def _model(tables: Tables, word: str) -> Iterator[str]:
     for line in _digest(tables.digest):
         yield f"    {line}"
     yield "    {"
-    for region, label in zip(tables.region, REGIONS, strict=True):
+    for region, label in zip(tables.region, REGIONS, strict=False):
         yield f"        {_region(region)}, /* {label.value} */"
     yield "    },"
     yield "    {"

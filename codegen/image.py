@@ -15,31 +15,39 @@ from numpy.typing import NDArray
 
 from ooc_solve.codegen.checksum import CHECKSUM_BYTES, closed
 from ooc_solve.codegen.seal import Sealer
-from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, Tables
+from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, REGIONS, Tables
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import cipher_of
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_range
 from ooc_solve.models.vocabulary import InternalError, Op, OpKind, Plan, RegionName
 
-MAGIC = b"OOCI"
+MAGIC = {RegionName.IMAGE: b"OOCI", RegionName.ANNEX: b"OOCA"}
+"""How the header of each image begins."""
 
 END_BYTES = 4
 """Bytes at the end of the image that the header repeats."""
 
 
-def image_chunks(problem: Problem, plan: Plan, tables: Tables, key: bytes | None = None) -> Iterator[bytes]:
-    """The image from its first to its last byte: the header, then one record after the other.
+def image_chunks(
+    problem: Problem,
+    plan: Plan,
+    tables: Tables,
+    key: bytes | None = None,
+    home: RegionName = RegionName.IMAGE,
+) -> Iterator[bytes]:
+    """The image, or the annex, from its first to its last byte: the header, then one record after the other.
 
     Records are sealed with ``key`` where the tables say so.
     """
-    closing = _closing(problem, tables, key)
-    granule = problem.granule_bytes(RegionName.IMAGE)
-    total = tables.region[0].bytes
-    records = sorted(plan.graph.weight_records, key=lambda record: record[1])
+    closing = _closing(problem, tables, key, home)
+    granule = problem.granule_bytes(home)
+    total = tables.region[REGIONS.index(home)].bytes
+    here = (r for r in plan.graph.weight_records if plan.selection.tilings[r[0][0]].weights_in is home)
+    records = sorted(here, key=lambda record: record[1])
     last = closing(_payload(problem, plan, records[-1][0]), records[-1][1]) if records else bytes(END_BYTES)
     cipher = tables.sealing.cipher if tables.sealing else 0
-    header = image_header(tables.digest, total, last[-END_BYTES:], cipher)
+    header = image_header(tables.digest, total, last[-END_BYTES:], cipher, home)
     position = align_up(len(header), granule)
     yield header.ljust(position, b"\0")
     for place, offset in records:
@@ -54,10 +62,17 @@ def image_chunks(problem: Problem, plan: Plan, tables: Tables, key: bytes | None
         raise InternalError(f"The image must be as long as its region ({total} bytes; it has {position}).")
 
 
-def write_image(path: Path, problem: Problem, plan: Plan, tables: Tables, key: bytes | None = None) -> int:
-    """Write the image to a file and return its size in bytes."""
+def write_image(
+    path: Path,
+    problem: Problem,
+    plan: Plan,
+    tables: Tables,
+    key: bytes | None = None,
+    home: RegionName = RegionName.IMAGE,
+) -> int:
+    """Write the image, or the annex, to a file and return its size in bytes."""
     with path.open("wb") as file:
-        return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables, key))
+        return sum(file.write(chunk) for chunk in image_chunks(problem, plan, tables, key, home))
 
 
 def _payload(problem: Problem, plan: Plan, place: tuple[int, int, int]) -> bytes:
@@ -67,18 +82,23 @@ def _payload(problem: Problem, plan: Plan, place: tuple[int, int, int]) -> bytes
     return weight_payload(geometry, group, split)
 
 
-def _closing(problem: Problem, tables: Tables, key: bytes | None) -> Callable[[bytes, int], bytes]:
+def _closing(
+    problem: Problem, tables: Tables, key: bytes | None, home: RegionName
+) -> Callable[[bytes, int], bytes]:
     """What makes the record at an offset of a payload: zeros up to the granule, and what comes behind."""
-    granule = problem.granule_bytes(RegionName.IMAGE)
+    granule = problem.granule_bytes(home)
     if problem.target.crypto is None:
         return lambda payload, offset: with_checksum(payload, granule)
     sealer = Sealer(cipher_of(problem.target.crypto), key, tables.digest)
-    return lambda payload, offset: sealer.record(payload, offset, granule)
+    before = tables.region[0].bytes if home is RegionName.ANNEX else 0  # no nonce may come twice
+    return lambda payload, offset: sealer.record(payload, before + offset, granule)
 
 
-def image_header(digest: bytes, total_bytes: int, end: bytes, cipher: int = 0) -> bytes:
+def image_header(
+    digest: bytes, total_bytes: int, end: bytes, cipher: int = 0, home: RegionName = RegionName.IMAGE
+) -> bytes:
     """The first 64 bytes of an image that ends with the four bytes of ``end``."""
-    body = struct.pack("<4sHHI4s", MAGIC, FORMAT, cipher, total_bytes, end) + digest
+    body = struct.pack("<4sHHI4s", MAGIC[home], FORMAT, cipher, total_bytes, end) + digest
     return closed(body.ljust(HEADER_BYTES - CHECKSUM_BYTES, b"\0"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, EVENT_LOG, HOST_TOOL, LINKER_SCRIPT, Machine
 from ooc_solve.codegen.shown_values import values_recipe
-from ooc_solve.codegen.tables import Tables, computes_in_floats
+from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -89,6 +89,7 @@ def _known(tables: Tables) -> str:
         ("OOC_ONE_BANK", len(tables.bank_bytes) == 1),
         ("OOC_FLOATS", computes_in_floats(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
+        ("OOC_ANNEX", has_annex(tables)),
     )
     return "".join(f" -D{name}" for name, wanted in switches if wanted)
 
@@ -111,6 +112,7 @@ def _host_part(
         key_usage=_KEY_USAGE if tables.sealing else "",
         key=_KEY if tables.sealing else "",
         key_option=' --key "$$key"' if tables.sealing else "",
+        annex_option=f" --annex {word}_annex.bin" if has_annex(tables) else "",
         libraries=" -lmbedcrypto" if tables.sealing else "",
         library_needed=_LIBRARY_NEEDED if tables.sealing else "",
         values=values_recipe(problem.network),
@@ -223,8 +225,8 @@ files:
 
 {run}: files $(PROGRAM)
 \t@$(FILES); \\
-\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{key_option} $(if $(LOG),--log "$$log") \\
-\t    $(ARGUMENTS) || exit; \\
+\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{annex_option}{key_option} \\
+\t    $(if $(LOG),--log "$$log") $(ARGUMENTS) || exit; \\
 \techo "wrote $$output$${{log:+ and $$log}}"; $(VALUES)
 
 """

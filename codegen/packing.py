@@ -104,9 +104,11 @@ def _cell(command: CommandRow, after: CommandRow | None = None) -> list[int]:
             waits.append(wait)
     if command.is_transfer:
         sram, shape, region, flags, low, high = command.word
-        if region > 3 or flags > 3:
-            raise PackingError(f"region and flags of a transfer must be at most 3 (got {region} and {flags})")
-        head |= IS_TRANSFER | region << 11 | flags << 9
+        if region > 7 or flags > 3:
+            raise PackingError(
+                f"region and flags of a transfer must be at most 7 and 3 (got {region} and {flags})"
+            )
+        head |= IS_TRANSFER | (region & 3) << 11 | flags << 9 | region >> 2 << 8
         words = [sram, shape, low, high]
     else:
         present = [(k, word) for k, word in enumerate(command.word[1:]) if word != NOWHERE]
@@ -294,7 +296,8 @@ class _Reader:
             self.take() if head & THIRD_WAIT else 0,
         )
         if head & IS_TRANSFER:
-            stage, word = TRANSFER, [self.take(), self.take(), head >> 11 & 3, head >> 9 & 3]
+            region = head >> 11 & 3 | head >> 6 & 4
+            stage, word = TRANSFER, [self.take(), self.take(), region, head >> 9 & 3]
             word += [self.take(), self.take()]
         else:
             stage, word = self.take(), [self.take()]

@@ -27,10 +27,11 @@ from ooc_solve.codegen.machines import (
     memory_script,
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
-from ooc_solve.codegen.tables import Tables, build_tables
+from ooc_solve.codegen.tables import Tables, build_tables, has_annex
+from ooc_solve.models.npu import check_emitted
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import InputError, InternalError, Plan
+from ooc_solve.models.vocabulary import InputError, InternalError, Plan, RegionName
 
 MARKER = ".ooc-solve"
 """File that lists what we wrote, one name per line."""
@@ -66,7 +67,13 @@ def write_project(
     check_directory(directory)
     if problem.target.crypto is not None and key is None:
         raise InputError("Sealed records need a key (there is none); name its file with --key-file.")
+    check_emitted(problem.target, plan.selection.tilings)
     tables = build_tables(problem, plan)
+    if has_annex(tables) and problem.target.board.emulator is not None:
+        raise InputError(
+            f"Target '{problem.target.name}': an emulated machine has no store for an annex; "
+            "leave [annex] out of the target, or 'emulator' out of the board."
+        )
     violations = check_tables(tables)
     if violations:
         raise InternalError(f"The emitted tables fail their check, so nothing was written: {violations[0]}.")
@@ -84,6 +91,8 @@ def _write_files(
     _write_text(folder / f"{word}.h", emit_header(tables, network, word))
     _write_text(folder / f"{word}.c", emit_source(tables, network, word))
     write_image(folder / f"{word}.bin", problem, plan, tables, key)
+    if has_annex(tables):
+        write_image(folder / f"{word}_annex.bin", problem, plan, tables, key, RegionName.ANNEX)
     copied = runtime_files() | port_files("host")
     if tables.sealing is not None:
         copied |= port_files("mbedtls")

@@ -40,7 +40,7 @@ class Sealer:
             raise InternalError("Records are sealed with the digest of their tables.")
 
     def record(self, payload: bytes, offset: int, granule_bytes: int) -> bytes:
-        """A record at an offset of the image: payload with zeros up to the granule, encrypted; nonce; tag."""
+        """A record at an offset of the image, or behind it in the annex: payload with zeros up to the granule, encrypted; nonce; tag."""
         size = align_up(len(payload) + SEAL_BYTES, granule_bytes) - SEAL_BYTES
         nonce = image_nonce(self.digest, offset)
         found = self._aead().encrypt(nonce, payload.ljust(size, b"\0"), None)

@@ -23,6 +23,7 @@ from ooc_solve.models.footprint import (
     MODEL_BYTES,
     MOVE_AXES,
     PERMUTE_AXES,
+    REGION_BYTES,
     SEALING_BYTES,
     SHAPE_BYTES,
     STAGE_BYTES,
@@ -67,8 +68,17 @@ FLAG_FLOAT32 = 64
 FLAG_STORE = 1
 FLAG_CHECKED = 2
 
-REGIONS = (RegionName.IMAGE, RegionName.INPUT, RegionName.OUTPUT, RegionName.SCRATCH)
-"""Regions by their number in the tables."""
+REGIONS = (
+    RegionName.IMAGE,
+    RegionName.INPUT,
+    RegionName.OUTPUT,
+    RegionName.SCRATCH,
+    RegionName.ANNEX,
+)
+"""Regions by their number in the tables; the last only where weights lie there."""
+
+HOMES = (RegionName.IMAGE, RegionName.ANNEX)
+"""Regions with a header and weight records: each begins its store."""
 
 KINDS = (
     OpKind.CONV,
@@ -254,14 +264,14 @@ class Tables:
     outputs: int
     bank_bytes: tuple[int, ...]
     digest: bytes
-    region: tuple[RegionRow, RegionRow, RegionRow, RegionRow]
+    region: tuple[RegionRow, ...]
     stream: tuple[StreamRow, ...]
     tensors: tuple[TensorRow, ...]
     stages: tuple[StageRow, ...]
     shapes: tuple[ShapeRow, ...]
     axes: tuple[AxisRow, ...]
     bindings: tuple[BindingRow, ...]
-    granule_bytes: tuple[int, int, int, int]
+    granule_bytes: tuple[int, ...]
     sealing: SealingRow | None = None
 
     @property
@@ -289,6 +299,7 @@ def table_bytes(tables: Tables) -> int:
     sealing = SEALING_BYTES + BINDING_BYTES * len(tables.sealing.sealed) if tables.sealing else 0
     return (
         MODEL_BYTES
+        + REGION_BYTES * has_annex(tables)
         + sealing
         + CODE_BYTES * sum(len(stream.code) for stream in tables.stream)
         + STAGE_BYTES * len(tables.stages)
@@ -297,6 +308,11 @@ def table_bytes(tables: Tables) -> int:
         + AXIS_BYTES * len(tables.axes)
         + BINDING_BYTES * len(tables.bindings)
     )
+
+
+def has_annex(tables: Tables) -> bool:
+    """Whether weights lie in an annex."""
+    return len(tables.region) == len(REGIONS)
 
 
 def computes_in_floats(tables: Tables) -> bool:
@@ -477,12 +493,12 @@ class _Builder:
     def _bank_bytes(self) -> tuple[int, ...]:
         """What the plan uses of each bank; banks after the last used one are left out.
 
-        The first one has room for the image header, which is read before a run.
+        The first one has room for the header of an image, which is read before a run.
         """
         unit = self.problem.unit_bytes
         used = [unit] * len(self.walls)
-        header = align_up(HEADER_BYTES, self.problem.granule_bytes(RegionName.IMAGE))
-        used[0] = align_up(max(header, self._slot_bytes()), unit)
+        headers = [align_up(HEADER_BYTES, self.problem.granule_bytes(home)) for home in self._homes()]
+        used[0] = align_up(max(*headers, self._slot_bytes()), unit)
         last = 0
         for buffer, address in zip(self.graph.buffers, self.plan.schedule.address, strict=True):
             bank = self._bank_of(address)
@@ -558,16 +574,23 @@ class _Builder:
 
     # --------------------------------------------------------------------- regions
 
-    def _granules(self) -> tuple[int, int, int, int]:
-        a, b, c, d = (self.problem.granule_bytes(name) for name in REGIONS)
-        return a, b, c, d
+    def _homes(self) -> tuple[RegionName, ...]:
+        return tuple(name for name in HOMES if name in self._names())
 
-    def _regions(self) -> tuple[RegionRow, RegionRow, RegionRow, RegionRow]:
-        """Regions one after the other on each store, on granules and erase blocks."""
+    def _names(self) -> tuple[RegionName, ...]:
+        """The regions that there are, by number: no annex without a record in it."""
+        annexed = any(tiling.annex for tiling in self.plan.selection.tilings)
+        return REGIONS if annexed else REGIONS[:-1]
+
+    def _granules(self) -> tuple[int, ...]:
+        return tuple(map(self.problem.granule_bytes, self._names()))
+
+    def _regions(self) -> tuple[RegionRow, ...]:
+        """Regions one after the other on each store, images first, on granules and erase blocks."""
         size = {region.name: region.size_bytes for region in self.graph.regions}
         end = [0] * len(self.problem.target.stores)
-        rows = []
-        for name in REGIONS:
+        rows = {}
+        for name in sorted(self._names(), key=lambda name: name not in HOMES):
             store = self.problem.store_index(name)
             base = align_up(end[store], self._region_alignment(store))
             part = self.problem.target.stores[store].storage
@@ -575,14 +598,14 @@ class _Builder:
             end[store] = _fit(
                 base + size[name], UINT32, "the end of a region in bytes", label, "use a smaller network"
             )
-            rows.append(RegionRow(base, size[name], store))
-        a, b, c, d = rows
-        return a, b, c, d
+            rows[name] = RegionRow(base, size[name], store)
+        return tuple(rows[name] for name in self._names())
 
     def _region_alignment(self, store: int) -> int:
-        granules = [self.problem.granule_bytes(n) for n in REGIONS if self.problem.store_index(n) == store]
+        here = (name for name in self._names() if self.problem.store_index(name) == store)
+        granules = [self.problem.granule_bytes(name) for name in here]
         erase = self.problem.target.stores[store].storage.erase
-        return max(*granules, erase.block_bytes if erase is not None and erase.required else 1)
+        return max(1, *granules, erase.block_bytes if erase is not None and erase.required else 1)
 
     # ------------------------------------------------------------ tensors and stages
 

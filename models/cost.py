@@ -190,6 +190,9 @@ KERNEL_KINDS = (
 "transposed" one with a transposed window, those that begin with ``float_`` are the kernels of float32
 tensors."""
 
+NPU = "npu"
+"""Kind of the work of an NPU, for which `Npu` has the figures."""
+
 COARSE_PER_MAC = {
     "conv": "conv_cycles_per_mac",
     "fc": "fc_cycles_per_mac",
@@ -203,7 +206,7 @@ COARSE_PER_MAC = {
 
 @dataclass(frozen=True, slots=True)
 class KernelWork:
-    """What one kernel call does.
+    """What one kernel call does, or one operator on an NPU (kind `NPU`, with its ``weight_bytes``).
 
     ``outputs`` and ``macs`` are those of the operator: every tap counts (pools have them too), in the padding
     as well. The others count what the runtime's kernels go through: output channels in ``blocks`` of four;
@@ -234,9 +237,10 @@ class KernelWork:
     computed_macs: int = 0
     single_macs: int = 0
     tails: int = 0
+    weight_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KERNEL_KINDS:
+        if self.kind not in (*KERNEL_KINDS, NPU):
             raise ValueError(f"a kernel is one of {', '.join(KERNEL_KINDS)} (got '{self.kind}')")
         if min(self.outputs, self.macs, *self.figures) < 0:
             raise ValueError(f"a kernel call cannot do less than nothing (got {self})")
@@ -268,6 +272,8 @@ def compute_ns(target: Target, work: KernelWork) -> int:
 
     Raises `InputError` for kernels of float32 without figures: the coarse ones are those of int8 kernels.
     """
+    if work.kind == NPU:
+        return npu_ns(target, work)
     clock_hz = target.board.clock_hz
     for cost in target.runtime.kernels:
         if cost.kind == work.kind:
@@ -283,6 +289,24 @@ def compute_ns(target: Target, work: KernelWork) -> int:
     cycles = (coarse.cycles_per_call, coarse.cycles_per_output, per_mac)
     unit, times = _kernel_terms(cycles, clock_hz)
     return -(-_weighted(times, (1, work.outputs, work.macs)) // unit)
+
+
+def npu_ns(target: Target, work: KernelWork) -> int:
+    """Time of one operator on the target's NPU, in ns.
+
+    ``fixed + f(weights / weight rate, outputs / output rate, MACs / MAC rate)`` with ``f`` the sum or the largest;
+    terms without a rate are left out, that of weights too where they lie in the NPU's own memory.
+
+    Raises ``ValueError`` where the target has no NPU.
+    """
+    npu = target.npu
+    if npu is None:
+        raise ValueError(f"target '{target.name}' has no NPU")
+    streamed = npu.weight_bytes_per_s if npu.weight_mem_bytes is None else None
+    rates = (work.weight_bytes, streamed), (work.outputs, npu.outputs_per_s), (work.macs, npu.macs_per_s)
+    terms = [Fraction(amount * NS_PER_S, rate) for amount, rate in rates if rate is not None]
+    longest = max(terms, default=Fraction(0)) if npu.combine == "max" else sum(terms, Fraction(0))
+    return npu.fixed_ns + _ceil(longest)
 
 
 def cycles_of(cost: KernelCost) -> tuple[float, ...]:

@@ -73,8 +73,10 @@ def count_table_bytes(problem: Problem, graph: TaskGraph) -> int:
     shapes = {transfer_shape(task.transfer) for task in graph.tasks if task.transfer is not None}
     sealed = SEALING_BYTES + BINDING_BYTES * len(spilled_tensors(problem, graph))
     axes = sum(PERMUTE_AXES * (op.kind is OpKind.PERMUTE) + MOVE_AXES * len(op.places) for op in network.ops)
+    annexed = any(region.name is RegionName.ANNEX and region.size_bytes for region in graph.regions)
     return (
         MODEL_BYTES
+        + (REGION_BYTES if annexed else 0)
         + (sealed if problem.target.crypto is not None else 0)
         + sum(command_bytes(task, len(graph.resources)) for task in graph.tasks)
         + STAGE_BYTES * len(network.ops)

@@ -34,7 +34,7 @@ def int8_twin(network: Network) -> Network | None:
     last = [Op(f"{name}_dequantize", OpKind.DEQUANTIZE, (_twin(name),), name) for name in base.outputs]
     ops = (*first, *(_quantized(base, op) for op in base.ops), *last)
     digest = hashlib.sha256(f"{base.digest} in int8".encode()).hexdigest()
-    return Network(base.name, tensors, ops, base.inputs, base.outputs, digest)
+    return replace(base, tensors=tensors, ops=ops, digest=digest)
 
 
 def _twin(name: str) -> str:

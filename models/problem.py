@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from fractions import Fraction
 
 from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.limits import NO_LIMITS, Limits
@@ -54,8 +55,9 @@ class Problem:
     """Everything a plan must satisfy.
 
     ``sram_bytes`` is the whole SRAM that may be used: arena, runtime state and stack.
-    ``write_budget_bytes`` bounds the bytes programmed per inference, None: no bound; ``limits`` the
-    other figures. Lifetimes are those at ``inferences_per_day``.
+    ``write_budget_bytes`` bounds the bytes programmed per run, None: no bound; ``limits`` the
+    other figures. A run is one inference, or as many as the network has frames. Lifetimes are those
+    at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
     which plans are right. 1: none are fused.
     """
@@ -94,21 +96,26 @@ class Problem:
         )
 
     @property
+    def runs_per_day(self) -> Fraction:
+        """How often the network runs; the decimal rate counts as it was written."""
+        return Fraction(str(self.inferences_per_day)) / self.network.frames
+
+    @property
     def most_written_bytes(self) -> int | None:
-        """Bytes that an inference may write: the budget, and what the least lifetime of a levelled part allows."""
+        """Bytes that a run may write: the budget, and what the least lifetime of a levelled part allows."""
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         allowed = [self.write_budget_bytes]
         if years is not None and is_levelled(storage):
-            allowed.append(most_stress(storage, years, self.inferences_per_day))
+            allowed.append(most_stress(storage, years, self.runs_per_day))
         return min((size for size in allowed if size is not None), default=None)
 
     @property
     def most_programs(self) -> int | None:
-        """Programs of one erase block that an inference may cost, None where blocks do not count."""
+        """Programs of one erase block that a run may cost, None where blocks do not count."""
         years, storage = self.limits.lifetime_years, self.activation_store.storage
         if years is None or is_levelled(storage):
             return None
-        return most_stress(storage, years, self.inferences_per_day)
+        return most_stress(storage, years, self.runs_per_day)
 
     @property
     def state_bytes(self) -> int:
@@ -170,16 +177,25 @@ class Problem:
         """Where spilled activations, input and output live."""
         return self.target.activations or self.target.weights
 
+    @property
+    def regions(self) -> tuple[RegionName, ...]:
+        """The regions that there are: an annex only where the target has a store for it."""
+        return tuple(name for name in RegionName if name is not RegionName.ANNEX or self.target.annex)
+
     def store_index(self, region: RegionName) -> int:
-        """Index into ``target.stores`` of the store that holds a region."""
-        store = self.target.weights if region is RegionName.IMAGE else self.activation_store
+        """Index into ``target.stores`` of the store that holds a region (one of `regions`)."""
+        if region is RegionName.IMAGE:
+            return 0
+        store = self.target.annex if region is RegionName.ANNEX else self.activation_store
+        if store is None:
+            raise ValueError(f"target '{self.target.name}' has no {region.value}")
         return self.target.stores.index(store)
 
     def granule_bytes(self, region: RegionName) -> int:
         """Alignment of transfers to and from a region."""
         store = self.target.stores[self.store_index(region)]
         sizes = [store.storage.read.granularity_bytes]
-        if region is not RegionName.IMAGE:
+        if region not in (RegionName.IMAGE, RegionName.ANNEX):
             sizes += [store.storage.write.granularity_bytes, store.storage.write.page_bytes or 1]
         return max(sizes)
 

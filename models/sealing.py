@@ -40,7 +40,7 @@ CIPHERS = {
 
 
 def encrypted(target: Target, name: str) -> Target:
-    """The target with records sealed by a cipher; as it is for ``none``.
+    """The target with records sealed by a cipher; as it is for ``none``. No NPU opens records, so it has none.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def encrypted(target: Target, name: str) -> Target:
             f"Board '{target.board.name}': [crypto.{wanted}] must say what {name} costs (it has "
             f"{', '.join(engines) or 'no cipher'}); add it to the board file or choose another cipher."
         )
-    return replace(target, crypto=engines[wanted])
+    return replace(target, crypto=engines[wanted], npu=None)
 
 
 def cipher_of(crypto: Crypto) -> Cipher:

@@ -19,11 +19,24 @@ Target file, ``kind = "target"``, joins them::
     board = "stm32f746g-disco"      # a built-in id
     runtime = "vendor_tuned"        # a [runtime.NAME] of the board
 
+    npu = "neural_art"              # optional: a [npu.NAME] of the board, which then computes what is faster there
+
     [weights]
     port = "sdmmc1"                 # a [[port]] of the board
     storage = "sd-class10-tlc-32g"  # a built-in id
 
     [activations]                   # leave out where activations must never be spilled
+    port = "sdmmc1"
+    storage = "sd-class10-tlc-32g"
+
+    [annex]                         # optional: a second place for weights, that of the activations or a third
+    port = "qspi"                   # on a channel of its own; of each operator the plan says where its weights lie
+    storage = "w25q128jv"
+
+Instead of these three tables a target may list its parts, each behind a port of its own; then
+`models.roles` says which is for what, by the objective::
+
+    [[store]]
     port = "sdmmc1"
     storage = "sd-class10-tlc-32g"
 
@@ -45,13 +58,14 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from ooc_solve.models.cost import KERNEL_KINDS
+from ooc_solve.models.roles import assigned
 from ooc_solve.models.vocabulary import (
     Bank,
     Board,
@@ -61,6 +75,7 @@ from ooc_solve.models.vocabulary import (
     InputError,
     KernelCost,
     Npu,
+    Objective,
     Port,
     RuntimeCost,
     Storage,
@@ -70,6 +85,9 @@ from ooc_solve.models.vocabulary import (
 )
 
 SCHEMA = "ooc-profile/1"
+
+ROLES = ("weights", "activations", "annex")
+"""What a store of a target is for, a table each."""
 
 # Beyond this, an integer no longer survives JSON readers or float arithmetic.
 LARGEST = 2**53
@@ -117,12 +135,12 @@ def target_tables(name_or_path: str | Path) -> dict[str, Any]:
     if not isinstance(tables["board"], dict):
         tables["board"] = _without(_open_board(source).data, ("schema", "kind"))
     storage = tables.setdefault("storage", {})
-    for role in ("weights", "activations"):
-        reference = tables.get(role, {}).get("storage")
-        if reference is not None and reference not in storage:
-            part = _refer(source, f"{role}.storage", "storage part", reference).data
+    places = [tables[role] for role in ROLES if role in tables] + tables.get("store", [])
+    for place in places:
+        if place["storage"] not in storage:
+            part = _refer(source, "storage", "storage part", place["storage"]).data
             storage[part["id"]] = _without(part, ("schema", "id"))
-            tables[role]["storage"] = part["id"]
+            place["storage"] = part["id"]
     return tables
 
 
@@ -397,9 +415,18 @@ _TARGET_FILE: _Form = {
     "title": _text,
     "board": _reference,
     "runtime": _name,
+    "npu?": _name,
     "weights": _PLACE,
     "activations?": _PLACE,
+    "annex?": _PLACE,
     "storage?": _Named(_STORAGE),
+}
+
+
+# The same with parts that get their roles by the rule.
+_PARTS_FILE: _Form = {
+    **{key: form for key, form in _TARGET_FILE.items() if key.removesuffix("?") not in ROLES},
+    "store": [_PLACE],
 }
 
 
@@ -624,18 +651,60 @@ def _check_erase(source: _Source) -> None:
 def _target(source: _Source) -> Target:
     data = source.data
     embedded = isinstance(data.get("board"), dict)
-    _check(source, {**_TARGET_FILE, "board": _BOARD} if embedded else _TARGET_FILE)
+    form = _PARTS_FILE if "store" in data else _TARGET_FILE
+    _check(source, {**form, "board": _BOARD} if embedded else form)
     origin = source.inside("board", data["board"]) if embedded else _open_board(source)
     board = _board(origin, _BOARD if embedded else _BOARD_FILE)
     runtime = _pick(source, "runtime", {cost.name: cost for cost in board.runtimes}, f"board '{board.name}'")
     provenance = _provenance("board", origin)
+    npu = None
+    if "npu" in data:
+        npu = _pick(source, "npu", {unit.name: unit for unit in board.npus}, f"board '{board.name}'")
+    if "store" in data:
+        return replace(_with_roles(source, board, runtime, provenance), npu=npu)
     stores = {
-        role: _store(source, role, board, provenance) for role in ("weights", "activations") if role in data
+        role: _store(source, source.inside(role, data[role]), role, board, provenance)
+        for role in ROLES
+        if role in data
     }
-    weights, activations = stores["weights"], stores.get("activations")
-    if activations and (activations.port, activations.storage) == (weights.port, weights.storage):
+    weights, activations, annex = (stores.get(role) for role in ROLES)
+    assert weights is not None  # the form asks for it
+    if activations and _same_part(activations, weights):
         weights = activations = Store("both", weights.port, weights.storage)
-    return Target(data["id"], data["title"], board, runtime, weights, activations, provenance)
+    if annex:
+        annex = _annex(source, annex, weights, activations)
+    return Target(
+        data["id"], data["title"], board, runtime, weights, activations, provenance, annex=annex, npu=npu
+    )
+
+
+def _with_roles(source: _Source, board: Board, runtime: RuntimeCost, provenance: dict[str, str]) -> Target:
+    """A target whose parts get their roles by the rule, for latency as long as nobody asks for more."""
+    data = source.data
+    parts = tuple(
+        _store(source, source.inside(f"store.{place['port']}", place), "part", board, provenance)
+        for place in data["store"]
+    )
+    lasting = [part for part in parts if not part.storage.volatile]
+    _require(bool(lasting), source, "store", "must list a part that keeps its content without power")
+    target = Target(data["id"], data["title"], board, runtime, lasting[0], None, provenance, parts=parts)
+    return assigned(target, Objective.LATENCY)
+
+
+def _same_part(a: Store, b: Store) -> bool:
+    return (a.port, a.storage) == (b.port, b.storage)
+
+
+def _annex(source: _Source, annex: Store, weights: Store, activations: Store | None) -> Store:
+    """The annex, which is the store of the activations if it is the same part."""
+    kept = not annex.storage.volatile
+    complaint = f"must keep its content without power (got '{annex.storage.name}')"
+    _require(kept, source, "annex.storage", complaint)
+    shared = activations is not None and _same_part(annex, activations)
+    others = [weights.channel] if shared or activations is None else [weights.channel, activations.channel]
+    complaint = f"must be a port whose channel no other store uses (got '{annex.port.name}')"
+    _require(annex.channel not in others, source, "annex.port", complaint)
+    return activations if shared and activations is not None else annex
 
 
 def _open_board(source: _Source) -> _Source:
@@ -665,19 +734,19 @@ def _pick(source: _Source, key: str, choices: Mapping[str, Any], owner: str) -> 
     return choices[value]
 
 
-def _store(source: _Source, role: str, board: Board, provenance: dict[str, str]) -> Store:
-    """Build the store of ``[weights]`` or ``[activations]`` and note where its numbers come from."""
+def _store(source: _Source, place: _Source, role: str, board: Board, provenance: dict[str, str]) -> Store:
+    """Build the store of one ``place`` of a target file and note where its numbers come from."""
     ports = {port.name: port for port in board.ports}
-    port: Port = _pick(source, f"{role}.port", ports, f"board '{board.name}'")
-    reference = source.data[role]["storage"]
+    port: Port = _pick(place, "port", ports, f"board '{board.name}'")
+    reference = place.data["storage"]
     embedded = source.data.get("storage", {})
     if reference in embedded:
         origin = source.inside("storage", embedded).inside(reference, embedded[reference])
         storage = _storage(origin, reference)
     else:
-        origin = _refer(source, f"{role}.storage", "storage part", reference)
+        origin = _refer(place, "storage", "storage part", reference)
         storage = _storage(origin)
     complaint = f"must be a part that a {port.bus} port can carry (got '{storage.name}', kind {storage.kind})"
-    _require(storage.kind in CARRIES[port.bus], source, f"{role}.storage", complaint)
+    _require(storage.kind in CARRIES[port.bus], place, "storage", complaint)
     provenance.update(_provenance(f"storage.{storage.name}", origin))
     return Store(role, port, storage)

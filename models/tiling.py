@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from ooc_solve.models.cost import FLOAT_PREFIX, KernelWork, align_up
+from ooc_solve.models.cost import FLOAT_PREFIX, NPU, KernelWork, align_up
 from ooc_solve.models.vocabulary import (
     CHEAP,
     FLOATING,
@@ -222,6 +222,8 @@ class StageGeometry:
     ) -> KernelWork:
         """Work of a tile whose share of the padding is that of the output positions ``seen``."""
         rows, columns, channels = shape
+        if self.tiling.npu:
+            return self._npu_work(rows * columns * channels, split)
         op, blocks = self.op, tile_count(channels, BLOCK_CHANNELS)
         outputs, lines = rows * columns * channels, rows * blocks
         if self.is_float:
@@ -339,6 +341,18 @@ class StageGeometry:
             and not self.tiling.ring_rows
         )
 
+    def _npu_work(self, outputs: int, split: int) -> KernelWork:
+        """What an NPU does: every tap of every output, in the padding too."""
+        op = self.op
+        taps = op.window.taps if op.kind in WINDOWED else 0
+        macs = outputs * taps * (split // op.groups if op.kind is OpKind.CONV else 1)
+        return KernelWork(NPU, outputs, macs, weight_bytes=op.weight_bytes)
+
+    @property
+    def loads_weights(self) -> bool:
+        """Whether records of weights are loaded into SRAM for it."""
+        return self.op.weights is not None and not self.tiling.npu
+
     def _live_taps(self, axis: int, positions: tuple[int, int]) -> LiveTaps:
         """Taps inside the input over output positions along an axis."""
         tensor = self.inputs[0]
@@ -347,7 +361,7 @@ class StageGeometry:
     def weight_bytes(self, index: TileIndex) -> int:
         """Bytes of the weight record of a tile without checksum and padding (0: no weights)."""
         op = self.op
-        if op.weights is None:
+        if op.weights is None or not self.loads_weights:
             return 0
         low, high = tile_range(index[2], self.tiling.channels, self.output.channels)
         channels, size = high - low, op.weights.itemsize

@@ -393,7 +393,7 @@ class Network:
 
     Every tensor is a network input or the output of exactly one operator. ``order`` says
     where each operator stands in the model's own list, ``base`` is the network that runs them
-    as listed; empty and None: this one does.
+    as listed; empty and None: this one does. One run makes as many inferences as it has ``frames``.
     """
 
     name: str
@@ -404,6 +404,7 @@ class Network:
     digest: str = ""
     order: tuple[int, ...] = ()
     base: Network | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         known = set(self.inputs)
@@ -534,7 +535,11 @@ class Crypto:
 
 @dataclass(frozen=True, slots=True)
 class Npu:
-    """An accelerator: time = fixed + sum or max of weight, output and MAC terms."""
+    """An accelerator: time of an operator = fixed + sum or max of weight, output and MAC terms.
+
+    With ``weight_mem_bytes`` weights lie in a memory of its own, which is loaded once at start-up; otherwise it
+    reads them from flash while it computes. ``data_mem_bytes`` hold inputs and output of an operator.
+    """
 
     name: str
     fixed_ns: int
@@ -652,7 +657,10 @@ class Target:
 
     ``activations`` is None where spilled activations have no place to go (NOR flash).
     It may be the same store as ``weights``. With ``crypto``, an engine of the board, records of weights and
-    rows of spilled activations are sealed.
+    rows of spilled activations are sealed. ``annex`` holds weights too, where it is another store than
+    ``weights``: of each operator the plan says where its weights lie. It may be the same store as ``activations``.
+    ``npu``, one of the board's, computes some operators in place of the CPU.
+    ``parts`` are the stores to which `roles.assigned` gives these roles; empty: the target file gives them.
     """
 
     name: str
@@ -663,6 +671,9 @@ class Target:
     activations: Store | None
     provenance: dict[str, str] = field(default_factory=dict, compare=False, hash=False)
     crypto: Crypto | None = None
+    annex: Store | None = None
+    parts: tuple[Store, ...] = ()
+    npu: Npu | None = None
 
     def __repr__(self) -> str:
         """One line for people."""
@@ -672,9 +683,11 @@ class Target:
     @property
     def stores(self) -> tuple[Store, ...]:
         """The distinct stores, weights first."""
-        if self.activations is None or self.activations == self.weights:
-            return (self.weights,)
-        return (self.weights, self.activations)
+        found = [self.weights]
+        for store in (self.activations, self.annex):
+            if store is not None and store not in found:
+                found.append(store)
+        return tuple(found)
 
 
 # ------------------------------------------------------------------ tiles and storage
@@ -750,6 +763,8 @@ class Tiling:
     of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
     with the one behind it; rows and columns are those of the largest tile. ``ring_rows`` are those of
     the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
+    ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs whole on `Target.npu`, which has
+    the weights or reads them itself (`models.npu`).
     """
 
     rows: int
@@ -761,10 +776,17 @@ class Tiling:
     hold_inputs: bool = False
     patch: Patch | None = None
     ring_rows: int = 0
+    annex: bool = False
+    npu: bool = False
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:
             raise ValueError("tile sizes must be at least 1")
+
+    @property
+    def weights_in(self) -> RegionName:
+        """The region with the weight records."""
+        return RegionName.ANNEX if self.annex else RegionName.IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -816,6 +838,7 @@ class RegionName(Enum):
     INPUT = "input"
     OUTPUT = "output"
     SCRATCH = "scratch"  # spilled activations
+    ANNEX = "annex"  # a second image, with the weight records that lie on another store
 
 
 @dataclass(frozen=True, slots=True)
@@ -897,8 +920,8 @@ class TaskGraph:
     """All tasks of a selection of tilings, compute tasks in execution order.
 
     ``resources`` names the compute unit first, then the IO channels. ``resident`` are the
-    tensors kept whole in SRAM with their buffers; ``weight_records`` the image offset of
-    each weight tile ``(stage, group, split)``.
+    tensors kept whole in SRAM with their buffers; ``weight_records`` the offset of each weight tile
+    ``(stage, group, split)`` in the region that `Tiling.weights_in` of its stage says.
     """
 
     tasks: tuple[Task, ...]

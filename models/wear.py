@@ -65,7 +65,7 @@ def inferences_survived(storage: Storage, written_bytes: int, hottest_programs: 
 
 
 def lifetime_years(
-    storage: Storage, written_bytes: int, hottest_programs: int, inferences_per_day: float
+    storage: Storage, written_bytes: int, hottest_programs: int, inferences_per_day: float | Fraction
 ) -> float | None:
     """Years of 365.25 days until the part wears out, None if it never does.
 
@@ -79,7 +79,7 @@ def lifetime_years(
     return float(survived / (Fraction(str(inferences_per_day)) * DAYS_PER_YEAR))
 
 
-def most_stress(storage: Storage, years: float, inferences_per_day: float) -> int | None:
+def most_stress(storage: Storage, years: float, inferences_per_day: float | Fraction) -> int | None:
     """Bytes written (levelled parts) or programs of one block that an inference may cost at most.
 
     None where the part does not wear. The part then lasts at least ``years``.

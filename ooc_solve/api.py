@@ -22,6 +22,7 @@ import io as text_io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,15 @@ from rich.console import Console
 from ooc_solve import advice as advising
 from ooc_solve.advice import Advice
 from ooc_solve.codegen.project import check_directory, write_project
+from ooc_solve.frames import Flight, fly, frames_facts, frames_words, period_ns
 from ooc_solve.gantt import gantt_svg
 from ooc_solve.models import sealing, vocabulary
+from ooc_solve.models.frames import checked_frames
 from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.roles import assigned
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
     Budget,
@@ -159,6 +163,7 @@ def problem_of(
     try:
         place = IoPlace(io) if io is not None else _usual_place(target)
         judged = Objective(objective)
+        target = assigned(target, judged)
         return Problem(network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day)
     except ValueError as error:
         raise InputError(f"Objectives and places of input and output have names ({error}).") from None
@@ -265,11 +270,16 @@ class Plan:
 
 @dataclass(frozen=True, repr=False)
 class Solution:
-    """What `solve` found. ``results``: all that was tried, the chosen one last; ``steps``: the search."""
+    """What `solve` found. ``results``: all that was tried, the chosen one last; ``steps``: the search.
+
+    With frames in flight ``problem`` and ``results`` are those of a run of several inferences, unless one at a
+    time is better; ``flight`` knows both.
+    """
 
     problem: Problem
     results: tuple[Result, ...]
     steps: tuple[Step, ...] = field(default=())
+    flight: Flight | None = None
 
     @property
     def result(self) -> Result:
@@ -305,6 +315,11 @@ class Solution:
         return self.result.bound
 
     @property
+    def period_ns(self) -> int | None:
+        """Time per inference when the plan is run again and again; None without a plan."""
+        return period_ns(self.problem, self.result)
+
+    @property
     def gap(self) -> float | None:
         """How far the plan is from optimal at most, as a share of its value."""
         return self.result.gap
@@ -323,7 +338,10 @@ class Solution:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``ooc-solve --json`` writes it."""
-        return report(self.problem, self.results, self.steps)
+        facts = report(self.problem, self.results, self.steps)
+        if self.flight is not None:
+            facts["frames"] = frames_facts(self.flight)
+        return facts
 
     def report(self, file: str | Path) -> None:
         """Write the report as one page for a browser.
@@ -352,7 +370,10 @@ class Solution:
     def _repr_html_(self) -> str:
         if not self.found:
             return f"<div>{escape(repr(self))}</div>"
-        lines = "".join(f"<div>{escape(line)}</div>" for line in verdict(self.problem, self.result))
+        told = verdict(self.problem, self.result)
+        if self.flight is not None:
+            told = *told, frames_words(self.flight)
+        lines = "".join(f"<div>{escape(line)}</div>" for line in told)
         return f"<div><b>{escape(_where(self.problem))}</b></div>{lines}{gantt_svg(self.plan.decided)}"
 
 
@@ -402,6 +423,7 @@ def solve(
     write_budget: int | None = None,
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
+    frames: int = 1,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
     workers: int = 2,
@@ -413,7 +435,8 @@ def solve(
     ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
     sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
-    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``time_limit`` in seconds.
+    energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. With ``frames`` a run makes
+    several inferences, and the time for each of many is what is minimised. ``time_limit`` in seconds.
     ``progress`` is told each step of the search.
 
     Raises
@@ -426,9 +449,17 @@ def solve(
     problem = _problem(network, target, sram, objective, io, write_budget, limits, inferences_per_day)
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
-    history = History(progress)
-    result = scheduled(problem, scheduler, Budget(time_limit, workers, seed), history)
-    return Solution(problem, (result,), tuple(history.steps))
+    budget, history = Budget(time_limit, workers, seed), History(progress)
+
+    def planned(
+        told: History, here: Problem, left: Budget, given: Sequence[vocabulary.Plan] = ()
+    ) -> list[Result]:
+        return [scheduled(here, scheduler, left, told, given)]
+
+    if checked_frames(frames) == 1:
+        return Solution(problem, tuple(planned(history, problem, budget)), tuple(history.steps))
+    flight = fly(problem, frames, budget, partial(planned, History()), partial(planned, history))
+    return Solution(flight.problem, flight.results, tuple(history.steps), flight)
 
 
 def compare(

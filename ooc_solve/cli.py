@@ -22,6 +22,7 @@ from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, t
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.command_line import Parser
+from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.operator_order import ordered
@@ -173,6 +174,10 @@ def parser() -> argparse.ArgumentParser:
         help="rate for lifetimes, mean power and mJ a day (1000)",
     )  # fmt: skip
     made.add_argument(
+        "--frames", type=read_by(read_frames), default=1, metavar="N",
+        help="inferences in one run, to minimise the time for each of many (1)",
+    )  # fmt: skip
+    made.add_argument(
         "--pareto",
         action="store_true",
         help="also the front over latency, energy and wear: about ten plans, each with the whole time limit",
@@ -272,17 +277,23 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         check_directory(options.output)
     key = key_of(options, problem)
     if options.min_sram:
-        return show_least(problem, console)
+        return show_least(run_of(problem, options.frames), console)
     budget = Budget(options.time_limit, max(1, options.workers), options.seed)
     history, reference = History(), None
     if options.max_latency is not None:
         if options.max_latency.factor is not None:
-            reference = least_latency(problem, budget)
+            reference = least_latency(run_of(problem, options.frames), budget)
             budget = replace(budget, time_limit_s=budget.time_limit_s * (1 - REFERENCE_SHARE))
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
     given = () if reference is None or reference.plan is None else (reference.plan,)
-    results = solve(options, problem, budget, errors, history, given)
+    flight = None
+    if options.frames == 1:
+        results: Sequence[Result] = solve(options, problem, budget, errors, history, given)
+    else:
+        flight = flown(options, problem, budget, errors, history, given)
+        problem, results = flight.problem, flight.results
+        reference = reference if problem.network.frames > 1 else None  # it is that of a run
     points = walk_front(problem, budget, results) if options.pareto and results[-1].plan else ()
     chosen = results[-1]
     if chosen.plan is not None:
@@ -292,6 +303,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.json is not None:
         facts = report(problem, results, history.steps)
         facts |= trade_facts(problem, chosen, reference, points)
+        facts |= {} if flight is None else {"frames": frames_facts(flight)}
         write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
         write_pictures(options, problem, results, history.steps, points, advice)
@@ -316,6 +328,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         show_layers(console, problem, chosen.plan)
         console.print()
         show_verdict(console, problem, results)
+        if flight is not None:
+            console.print(Text(frames_words(flight)))
         console.print(Text(day_words(problem, chosen)))
         changed = before_and_after(problem, chosen, reference)
         if changed is not None:
@@ -425,6 +439,25 @@ def solve(
         if options.scheduler == "cp-sat" and not options.no_compare:
             return compare(problem, budget, history, given)
         return [scheduled(problem, options.scheduler, budget, history, given)]
+
+
+def flown(
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
+) -> Flight:
+    """The better of a run of several frames, for which plans are ``given``, and one frame at a time."""
+
+    def alone(problem: Problem, budget: Budget, _: Sequence[Plan]) -> list[Result]:
+        return [scheduled(problem, options.scheduler, budget, History())]
+
+    def together(run: Problem, budget: Budget, known: Sequence[Plan]) -> list[Result]:
+        return solve(options, run, budget, errors, history, (*given, *known))
+
+    return fly(problem, options.frames, budget, alone, together)
 
 
 def show_least(problem: Problem, console: Console) -> int:

@@ -27,7 +27,7 @@ from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
-from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report
+from ooc_solve.report import amount, kibibytes, lifetime, milliseconds, report, run_words, written_each
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.pareto import Point
 from ooc_solve.timeline import cipher_ns
@@ -117,7 +117,7 @@ SCALES = {
 def _subtitle(problem: Problem, facts: dict[str, Any]) -> str:
     return (
         f"{facts['sram_bytes'] / 1024:g} KiB of SRAM, input and output in {facts['io']}, least "
-        f"{facts['objective']}, planned by {facts['schedulers'][-1]['name']}"
+        f"{facts['objective']}, planned by {facts['schedulers'][-1]['name']}{run_words(problem)}"
     )
 
 
@@ -130,7 +130,7 @@ def _cards(problem: Problem, chosen: Result, facts: dict[str, Any]) -> str:
             _card("Does it fit?", "Yes", *_fit_words(facts)),
             _card("How slow?", *_slow_words(facts)),
             _card("How far from optimal, at most?", *_gap_words(problem, facts)),
-            _card("How long does the storage live?", *_life_words(facts)),
+            _card("How long does the storage live?", *_life_words(problem, facts)),
         )
     )
 
@@ -163,15 +163,15 @@ def _gap_words(problem: Problem, facts: dict[str, Any]) -> tuple[str, str]:
     return f"{facts['gap']:.2%}", f"{value}; proven: no plan of the option space is below {bound}"
 
 
-def _life_words(facts: dict[str, Any]) -> tuple[str, str]:
-    written = facts["bytes_written"]
+def _life_words(problem: Problem, facts: dict[str, Any]) -> tuple[str, str]:
+    written, each = facts["bytes_written"], written_each(problem, facts["bytes_written"])
     if facts["lifetime_years"] is None:
         return (
             "No wear",
-            f"{kibibytes(written)} KiB written per inference" if written else "nothing is written",
+            f"{each} KiB written per inference" if written else "nothing is written",
         )
     rate = facts["inferences_per_day"]
-    words = f"at {rate:,g} inferences a day, {kibibytes(written)} KiB written by each"
+    words = f"at {rate:,g} inferences a day, {each} KiB written by each"
     return lifetime(facts["lifetime_years"]), words
 
 
@@ -380,7 +380,7 @@ def _wear(problem: Problem, plan: Plan) -> str:
     rows = []
     for rate in RATES:
         years = figures_of(problem, plan.graph, plan.schedule, rate).lifetime_years
-        daily = rate * figures.bytes_written / 1024
+        daily = rate * figures.bytes_written / problem.network.frames / 1024
         rows.append((f"{rate:,}", f"{daily:,.0f}", "–" if years is None else lifetime(years)))
     assert store.endurance is not None
     words = (

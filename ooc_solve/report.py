@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ooc_solve import __version__
+from ooc_solve import __version__, npu_use, storage_use
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.cost import opening_ns, sealing_ns
@@ -27,6 +27,7 @@ from ooc_solve.progress import Step
 from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import in_core
 from ooc_solve.solver.least import least_sram
+from ooc_solve.storage_use import StoreUse, uses_of
 
 SCHEMA = "ooc-report/1"
 LAYER_WIDTH = 15
@@ -140,6 +141,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
             for result in results
         ],
         "layers": [],
+        "stores": [],
         "convergence": [
             {"seconds": round(step.seconds, 3), "what": step.what, "best": step.best, "bound": step.bound}
             for step in steps
@@ -148,6 +150,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
     }
     if chosen.plan is not None:
         found["layers"] = [_layer(layer) for layer in layers_of(problem, chosen.plan)]
+        found["stores"] = [_store(use) for use in uses_of(problem, chosen.plan)]
         found["plan_hash"] = plan_hash(problem, chosen.plan)
     else:
         least = least_sram(problem)
@@ -173,6 +176,10 @@ def _figures(result: Result) -> dict[str, Any]:
         "tasks": len(result.plan.graph.tasks) if result.plan else None,
         "solve_seconds": round(result.seconds, 3),
     }
+
+
+def _store(use: StoreUse) -> dict[str, Any]:
+    return {name: getattr(use, name) for name in StoreUse.__slots__} | {"regions": dict(use.regions)}
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
@@ -213,8 +220,14 @@ def title(problem: Problem) -> str:
     """Network, target and options in one line."""
     return (
         f"{problem.network.name} on {problem.target.name}, {problem.sram_bytes / 1024:g} KiB SRAM, "
-        f"io {problem.io.value}, least {problem.objective.value}"
+        f"io {problem.io.value}, least {problem.objective.value}{run_words(problem)}"
     )
+
+
+def run_words(problem: Problem) -> str:
+    """What the figures are about, where that is more than one inference."""
+    frames = problem.network.frames
+    return f", a run of {frames} frames" if frames > 1 else ""
 
 
 def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
@@ -277,6 +290,8 @@ def verdict(problem: Problem, chosen: Result) -> tuple[str, ...]:
         _fit(problem, plan),
         _slowness(problem, plan),
         _life(problem, plan),
+        *storage_use.sentences(problem, plan),
+        *npu_use.sentences(problem, plan),
         *_sealing(problem, plan),
         f"{optimality(problem, chosen)}, after {chosen.seconds:.1f} s.",
         "All times and energies are those of the board's cost model, not of a measurement.",
@@ -308,12 +323,17 @@ def slowdown(problem: Problem, plan: Plan) -> float | None:
     return plan.figures.latency_ns / bound if bound else None
 
 
+def written_each(problem: Problem, written_bytes: int) -> str:
+    """KiB that each inference of a run writes, for people."""
+    return kibibytes(written_bytes // problem.network.frames)
+
+
 def _life(problem: Problem, plan: Plan) -> str:
     """How long the storage lasts, or why it does not matter."""
     years, written = plan.figures.lifetime_years, plan.figures.bytes_written
     if written == 0:
         return "The storage does not wear: nothing is written."
-    each = f"{problem.inferences_per_day:,g} inferences a day, {kibibytes(written)} KiB written by each"
+    each = f"{problem.inferences_per_day:,g} inferences a day, {written_each(problem, written)} KiB written by each"
     if years is None:
         kind = problem.activation_store.storage.kind.upper()
         return f"The storage does not wear, as it is {kind} ({each})."

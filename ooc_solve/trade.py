@@ -84,11 +84,11 @@ def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
     if chosen.plan is None:
         return None
     figures = chosen.plan.figures
-    day = duty(problem.target, figures.energy_nj, figures.latency_ns, problem.inferences_per_day)
+    day = duty(problem.target, figures.energy_nj, figures.latency_ns, float(problem.runs_per_day))
     if day is None:
         return None
     return {
-        "inferences_per_day": day.inferences_per_day,
+        "inferences_per_day": problem.inferences_per_day,
         "asleep_share": day.asleep_share,
         "awake_mj": day.awake_mj,
         "sleep_mj": day.sleep_mj,

@@ -105,7 +105,7 @@ def _behind(problem: Problem, port: Port, other: Port) -> Problem:
     def moved(store: Store) -> Store:
         return replace(store, port=other) if store.port == port else store
 
-    return _with_stores(problem, moved(problem.target.weights), _maybe(moved, problem.target.activations))
+    return _with_stores(problem, moved)
 
 
 def _parts(problem: Problem) -> Iterator[WhatIf]:
@@ -134,7 +134,7 @@ def _serves(target: Target, store: Store, part: Storage) -> bool:
         old.erase,
         old.endurance,
     )
-    if same or (store == target.weights and part.volatile):
+    if same or (store in (target.weights, target.annex) and part.volatile):
         return False
     return store != target.activations or part.erase is None or not part.erase.required
 
@@ -143,15 +143,23 @@ def _swapped(problem: Problem, store: Store, part: Storage) -> Problem:
     def swapped(other: Store) -> Store:
         return replace(other, storage=part) if other == store else other
 
-    return _with_stores(problem, swapped(problem.target.weights), _maybe(swapped, problem.target.activations))
+    return _with_stores(problem, swapped)
+
+
+def _with_stores(problem: Problem, change: Callable[[Store], Store]) -> Problem:
+    """The problem with every store of its target changed."""
+    target = problem.target
+    changed = replace(
+        target,
+        weights=change(target.weights),
+        activations=_maybe(change, target.activations),
+        annex=_maybe(change, target.annex),
+    )
+    return replace(problem, target=changed)
 
 
 def _maybe(change: Callable[[Store], Store], store: Store | None) -> Store | None:
     return None if store is None else change(store)
-
-
-def _with_stores(problem: Problem, weights: Store, activations: Store | None) -> Problem:
-    return replace(problem, target=replace(problem.target, weights=weights, activations=activations))
 
 
 def _places(problem: Problem) -> Iterator[WhatIf]:

@@ -59,5 +59,5 @@ def _dies_early(problem: Problem, figures: Figures) -> bool:
     if problem.most_programs is not None:
         return years < asked
     storage = problem.activation_store.storage
-    most = most_stress(storage, asked, problem.inferences_per_day)
+    most = most_stress(storage, asked, problem.runs_per_day)
     return most is not None and figures.bytes_written > most

@@ -93,7 +93,7 @@ def audited_lifetime_years(problem: Problem, plan: Plan) -> float | None:
     if part.endurance is None or part.endurance.unit == "byte" or not written:
         return None
     cycles = part.endurance.cycles / Fraction(str(part.endurance.write_amplification))
-    each_day = Fraction(str(problem.inferences_per_day))
+    each_day = Fraction(str(problem.inferences_per_day)) / problem.network.frames
     if not each_day:
         return None
     if part.endurance.unit == "device":

@@ -13,6 +13,7 @@ from ooc_solve.models.cost import (
     sealing_ns,
     write_ns,
 )
+from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import SEAL_BYTES, trailer_bytes
@@ -54,7 +55,26 @@ def expand(problem: Problem, selection: Selection) -> TaskGraph:
         raise SelectionError("the selection is for another order of the operators")
     if selection.tilings and selection.tilings[-1].patch is not None:
         raise SelectionError("the last operator cannot be fused with one behind it")
+    _check_npu(problem, selection)
     return _Expander(problem, selection).run()
+
+
+def _check_npu(problem: Problem, selection: Selection) -> None:
+    """Refuse operators on an NPU that cannot be there, or whose weights do not fit there together."""
+    network, npu = problem.network, problem.target.npu
+    for op, tiling in zip(network.ops, selection.tilings, strict=True):
+        if tiling.npu:
+            pinned = {*network.inputs, *network.outputs} if problem.io is IoPlace.SRAM else set()
+            inside = {*op.inputs, op.output} <= selection.kept | pinned
+            if (
+                not inside
+                or tiling != whole_tiling(network, op)
+                or not is_computed(problem.target, network, op)
+            ):
+                raise SelectionError(f"'{op.name}' cannot run on an NPU, or not in this way")
+    most = npu.weight_mem_bytes if npu is not None else None
+    if most is not None and (held := held_bytes(network, selection.tilings)) > most:
+        raise SelectionError(f"the weight memory of '{problem.target.name}' has {most} bytes, not {held}")
 
 
 def resident_footprint(tensor: Tensor, box: Box) -> Footprint:
@@ -119,9 +139,12 @@ class _Expander:
             for op, tiling in zip(self.network.ops, selection.tilings, strict=True)
             if tiling.patch is not None
         }
-        self.region_bytes = dict.fromkeys(RegionName, 0)
+        self.region_bytes = dict.fromkeys(problem.regions, 0)
         self.records: dict[tuple[int, int, int], int] = {}
-        self.region_bytes[RegionName.IMAGE] = align_up(HEADER_BYTES, problem.granule_bytes(RegionName.IMAGE))
+        for home in {RegionName.IMAGE, *(tiling.weights_in for tiling in selection.tilings)}:
+            if home not in self.region_bytes:
+                raise SelectionError("weights cannot come from an annex: the target has none")
+            self.region_bytes[home] = align_up(HEADER_BYTES, problem.granule_bytes(home))
 
     # ------------------------------------------------------------------ whole run
 
@@ -239,7 +262,7 @@ class _Expander:
             operands[k], touches, task = self._input(layer, k, index)
             reads += touches
             loaded += [task] if task >= 0 else []
-        if geometry.op.weights is not None:
+        if geometry.loads_weights:
             fetched = self._weights(stage, geometry, index, layer.weights)
             operands[2] = fetched.buffer
             reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
@@ -373,21 +396,22 @@ class _Expander:
                 cache.clear()
             size = self._record_bytes(geometry, index)
             record = (stage, *key)
+            home = geometry.tiling.weights_in
             if record not in self.records:
-                self.records[record] = self.region_bytes[RegionName.IMAGE]
-                self.region_bytes[RegionName.IMAGE] += size
+                self.records[record] = self.region_bytes[home]
+                self.region_bytes[home] += size
             buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", size)
-            transfer = self._record_transfer(self.records[record], size)
+            transfer = self._record_transfer(home, self.records[record], size)
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
 
-    def _record_transfer(self, offset: int, size: int) -> Transfer:
+    def _record_transfer(self, home: RegionName, offset: int, size: int) -> Transfer:
         if self.problem.target.crypto is None:
-            return Transfer(RegionName.IMAGE, offset, size, checked=True)
-        return Transfer(RegionName.IMAGE, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
+            return Transfer(home, offset, size, checked=True)
+        return Transfer(home, offset, size, 1, 0, True, 1, size - SEAL_BYTES)
 
     def _record_bytes(self, geometry: StageGeometry, index: TileIndex) -> int:
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        granule = self.problem.granule_bytes(geometry.tiling.weights_in)
         return align_up(geometry.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
 
     # --------------------------------------------------------------------- outputs

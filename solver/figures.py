@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 from ooc_solve.models.energy import Traffic, energy_nj, erased_bytes
 from ooc_solve.models.footprint import count_table_bytes
@@ -43,7 +44,7 @@ def figures_of(
 def traffic_of(problem: Problem, graph: TaskGraph) -> tuple[Traffic, ...]:
     """What moves to and from each of ``target.stores``."""
     storage = [store.storage for store in problem.target.stores]
-    store_of = {region: problem.store_index(region) for region in RegionName}
+    store_of = {region: problem.store_index(region) for region in problem.regions}
     moved = [[0] * 5 for _ in storage]
     for task in graph.tasks:
         if task.transfer is not None:
@@ -111,4 +112,5 @@ def _lifetime_years(
     rate = problem.inferences_per_day if inferences_per_day is None else inferences_per_day
     written = traffic[problem.store_index(RegionName.SCRATCH)].written_bytes
     storage = problem.activation_store.storage
-    return lifetime_years(storage, written, hottest_programs(problem, graph), rate)
+    runs_per_day = Fraction(str(rate)) / problem.network.frames
+    return lifetime_years(storage, written, hottest_programs(problem, graph), runs_per_day)

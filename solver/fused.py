@@ -93,6 +93,7 @@ def fused_options(
     light = LIGHT * sum(network.ops[k].weight_bytes for k in span) < offered
     cuts = [t for t in _cuts(costs, span) if t[0].hold_weights or not light]
     cuts = [t for t in cuts if _fits(costs, span, t, most)]
+    cuts = list(costs.homes([network.ops[k] for k in span], cuts))
     found: list[Option] = []
     for chosen in product(*(places[name] for name in dict.fromkeys(names))):
         residence = dict(zip(dict.fromkeys(names), chosen, strict=True))
@@ -100,14 +101,19 @@ def fused_options(
         for out in places[output]:
             made = (_option(costs, span, tilings, inputs, out) for tilings in cuts)
             fitting = [o for o in made if o is not None and o.need_bytes <= most and costs.in_a_bank(o)]
-            for rings in (True, False):
-                found += _few(pareto([o for o in fitting if keeps_rows(o) == rings]))
+            for kind in product((True, False), repeat=2):
+                found += _few(pareto([o for o in fitting if (keeps_rows(o), is_annexed(o)) == kind]))
     return [option for option in found if option.need_bytes <= arena]
 
 
 def keeps_rows(option: Option) -> bool:
     """Whether patches leave rows for the next ones instead of computing them again."""
     return any(tiling.patch is not None and tiling.patch.ring_rows > 0 for tiling in option.tilings)
+
+
+def is_annexed(option: Option) -> bool:
+    """Whether weights come from the annex."""
+    return any(tiling.annex for tiling in option.tilings)
 
 
 def _whole(widths: Sequence[int], tensor: Tensor) -> list[int]:
@@ -222,7 +228,7 @@ class _Costing:
             StageGeometry.of(network, network.ops[k], t) for k, t in zip(span, tilings, strict=True)
         ]
         self.tilings, self.inputs, self.output = tilings, inputs, output
-        self.io: Counter[str] = Counter()
+        self.io: Counter[str] = Counter(costs.idle)
         self.first: Counter[str] = Counter()
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
@@ -231,9 +237,10 @@ class _Costing:
         records = [self._shared("weights", layer, self._weights) for layer in self.layers]
         for number, io in enumerate(records):
             if io is not None:
-                self._add(RegionName.IMAGE, io, number == 0)
+                region = self.tilings[number].weights_in
+                self._add(region, io, number == 0)
                 read, tasks = read + io.size, tasks + io.count
-                pj += self.costs.read_pj(RegionName.IMAGE, io.size, io.count)
+                pj += self.costs.read_pj(region, io.size, io.count)
                 ahead += 0 if self.tilings[number].hold_weights else io.slot
         for number, k, residence in self._outer():
             if residence == KEPT:
@@ -310,7 +317,7 @@ class _Costing:
         """Bytes of the weight records of an operator, checksums included."""
         if layer.op.weights is None:
             return []
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        granule = self.problem.granule_bytes(layer.tiling.weights_in)
         keys = {layer.weight_key((0, 0, g, 0)): (0, 0, g, 0) for g in range(layer.grid[2])}
         return [
             align_up(layer.weight_bytes(index) + trailer_bytes(self.problem.target), granule)
@@ -329,7 +336,7 @@ class _Costing:
         if layer.op.weights is None:
             return None
         sizes, rounds = self._records(layer), self._rounds(layer)
-        times = [self.costs.read_ns(RegionName.IMAGE, size, 1) for size in sizes]
+        times = [self.costs.read_ns(layer.tiling.weights_in, size, 1) for size in sizes]
         rooms = [self.problem.buffer_bytes(size) for size in sizes]
         slot = sum(rooms) if layer.tiling.hold_weights else max(rooms)
         return _Io(sum(times) * rounds, times[0], sum(sizes) * rounds, len(sizes) * rounds, slot)

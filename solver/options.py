@@ -8,13 +8,15 @@ every plan that uses them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ooc_solve.models.cost import align_up, check_ns, compute_ns, crypto_ns, read_ns, write_ns
 from ooc_solve.models.energy import Rates, Traffic, erased_bytes
+from ooc_solve.models.npu import offered as offered_npu
+from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, tile_count
@@ -188,6 +190,7 @@ class OptionCosts:
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
         self._largest_bank = max((size for _, size in problem.banks), default=0)
+        self.idle = dict.fromkeys(map(problem.resource_of, problem.target.stores), 0)
 
     def _store(self, region: RegionName) -> Store:
         return self.problem.target.stores[self.problem.store_index(region)]
@@ -221,7 +224,8 @@ class OptionCosts:
         Tilings are those for an arena of ``offered`` bytes (default: the same).
         """
         found = []
-        for tiling in self._tilings(op, inputs, output, arena if offered is None else offered):
+        tilings = self._tilings(op, inputs, output, arena if offered is None else offered)
+        for (tiling,) in self.homes((op,), ((tiling,) for tiling in tilings)):
             if self._least_need(op, tiling, inputs, output) > arena:
                 continue
             key = op.name, tiling, inputs, output
@@ -232,6 +236,15 @@ class OptionCosts:
                 continue
             found.append(option)
         return pareto(found, several_banks=arena > self._largest_bank)
+
+    def homes(self, ops: Sequence[Op], cuts: Iterable[tuple[Tiling, ...]]) -> Iterator[tuple[Tiling, ...]]:
+        """Tilings of a stage with its weights in the image, and, if the target has an annex, with all of them there."""
+        annexed = self.problem.target.annex is not None and any(op.weights is not None for op in ops)
+        for tilings in cuts:
+            yield tilings
+            if annexed and not tilings[0].npu:
+                weighty = (op.weights is not None for op in ops)
+                yield tuple(replace(t, annex=there) for t, there in zip(tilings, weighty, strict=True))
 
     def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
         """Bytes that a tiling needs at the very least, cheap to tell."""
@@ -254,10 +267,12 @@ class OptionCosts:
     def _tilings(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
         network = self.problem.network
         out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
+        if not streamed_at_all(inputs, output) and op.name in offered_npu(self.problem.target, network):
+            yield whole_tiling(network, op)
         if op.needs_whole_tensors:
             yield Tiling(out.height, out.width, out.channels, first.channels)
             return
-        streamed = any(inputs) or output != KEPT
+        streamed = streamed_at_all(inputs, output)
         channels = [out.channels] if op.takes_whole_pixels else sizes(out.channels)
         splits = [first.channels]
         planes = {width for width, name in zip(inputs, op.inputs, strict=True)
@@ -315,7 +330,7 @@ class OptionCosts:
         """Figures of a tiling, or None where storage cannot address it."""
         geometry = StageGeometry.of(self.problem.network, op, tiling)
         rows, columns, groups, splits = geometry.grid
-        reads: Counter[str] = Counter()
+        reads: Counter[str] = Counter(self.idle)
         first: Counter[str] = Counter()  # channels work at the same time
         slots: list[int] = []
         room = extra = ahead = last = bytes_read = bytes_written = held_inputs = held_weights = 0
@@ -338,15 +353,15 @@ class OptionCosts:
                 held_inputs += slot
             bytes_read, tasks = bytes_read + size, tasks + count
             pj += self.read_pj(self.region_of(op.inputs[k]), size, count)
-        if op.weights is not None:
+        if geometry.loads_weights:
             slot, total_ns, head_ns, size, count, held_weights, checking = self._weight_cost(geometry)
-            channel = self.channel_of(RegionName.IMAGE)
+            channel = self.channel_of(tiling.weights_in)
             reads[channel] += total_ns
             first[channel] += head_ns
             slots.append(slot)
             room, ahead = room + (held_weights or slot), ahead + slot
             bytes_read, tasks = bytes_read + size, tasks + count
-            pj += self.read_pj(RegionName.IMAGE, size, count)
+            pj += self.read_pj(tiling.weights_in, size, count)
         if splits > 1:
             elements = geometry.output_box((0, 0, 0, 0)).elements
             slots.append(self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES))
@@ -362,7 +377,7 @@ class OptionCosts:
             slots.append(slot)
             room, last, bytes_written, tasks = room + slot, tail_ns, size, tasks + count
             pj += self.written_pj(region, size, count)
-        regions = (*map(self.region_of, (*op.inputs, op.output)), RegionName.IMAGE)
+        regions = (*map(self.region_of, (*op.inputs, op.output)), tiling.weights_in)
         granules = tuple(map(self._granule, regions))
         workspace = Workspace(
             self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
@@ -517,7 +532,7 @@ class OptionCosts:
             rounds = rows
         else:
             rounds = 1
-        key = "weights", geometry.op.name, tiling.channels, tiling.split
+        key = "weights", geometry.op.name, tiling.channels, tiling.split, tiling.annex
         if key not in self.shared:
             self.shared[key] = self._records(geometry)
         slot, ns, first, size, count, held, checking = self.shared[key]
@@ -527,7 +542,8 @@ class OptionCosts:
     def _records(self, geometry: StageGeometry) -> tuple[int, int, int, int, int, int, int]:
         """`_weight_cost` of records that are fetched once and held."""
         _, _, groups, splits = geometry.grid
-        granule = self._granule(RegionName.IMAGE)
+        region = geometry.tiling.weights_in
+        granule = self._granule(region)
         keys: Counter[int] = Counter()
         seen = set()
         for group in {0, groups - 1}:
@@ -542,10 +558,10 @@ class OptionCosts:
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)
                 keys[size] += like
-        ns = sum(self.read_ns(RegionName.IMAGE, size, 1) * n for size, n in keys.items())
+        ns = sum(self.read_ns(region, size, 1) * n for size, n in keys.items())
         slot = self.problem.buffer_bytes(max(keys))
         held = sum(self.problem.buffer_bytes(size) * n for size, n in keys.items())
-        first = min(self.read_ns(RegionName.IMAGE, size, 1) for size in keys)
+        first = min(self.read_ns(region, size, 1) for size in keys)
         total = sum(size * n for size, n in keys.items())
         checking = sum(check_ns(self.problem.target, size) * n for size, n in keys.items())
         return slot, ns, first, total, sum(keys.values()), held, checking
@@ -592,6 +608,11 @@ class OptionCosts:
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
         return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing
+
+
+def streamed_at_all(inputs: tuple[int, ...], output: int) -> bool:
+    """Whether a tensor of a stage lives in storage."""
+    return any(inputs) or output != KEPT
 
 
 def _tile_sizes(total: int, tile: int) -> Counter[int]:

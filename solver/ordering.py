@@ -17,7 +17,7 @@ from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.vocabulary import Network
 
 MOST_SETS = 512
-"""Sets of finished operators of one size that are looked at."""
+"""Sets of finished operators of one size that are looked at; of N frames N * N times fewer."""
 
 Order = tuple[int, ...]
 """Positions of operators in the model's list, in the order in which they run."""
@@ -86,6 +86,7 @@ class _Graph:
     size: tuple[int, ...]
     makers: tuple[int, ...]
     readers: tuple[int, ...]
+    most_sets: int
 
     @classmethod
     def of(cls, network: Network, io: IoPlace) -> _Graph:
@@ -100,7 +101,8 @@ class _Graph:
         touched = [tuple(sorted({number[n] for n in (*op.inputs, op.output)})) for op in ops]
         pinned = _pinned(network, io)
         size = [0 if name in pinned else network.tensors[name].size_bytes for name in names]
-        return cls(tuple(needs), tuple(touched), tuple(size), tuple(makers), tuple(readers))
+        most = max(1, MOST_SETS // network.frames**2)  # which of equal frames is ahead makes no difference
+        return cls(tuple(needs), tuple(touched), tuple(size), tuple(makers), tuple(readers), most)
 
     def live(self, done: int, op: int, held: int) -> int:
         """Bytes that are held while an operator runs after those in ``done``, when ``held`` were held before."""
@@ -133,8 +135,8 @@ class _Graph:
         level: dict[int, Way] = {0: (start, (), 0)}
         proven = True
         for _ in self.needs:
-            if len(level) > MOST_SETS:
-                level, proven = dict(sorted(level.items(), key=lambda item: item[1])[:MOST_SETS]), False
+            if len(level) > self.most_sets:
+                level, proven = dict(sorted(level.items(), key=lambda item: item[1])[: self.most_sets]), False
             level = self._next_level(level, step)
         return Found(level.popitem()[1][1], proven)
 

@@ -17,7 +17,7 @@ from ooc_solve.models.patches import buffer_elements
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, cut_range
-from ooc_solve.models.vocabulary import OpKind, RegionName, Tensor
+from ooc_solve.models.vocabulary import OpKind, Tensor
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 
@@ -132,7 +132,7 @@ class Patchwork:
         layer = self.layers[n]
         if layer.op.weights is None:
             return
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        granule = self.problem.granule_bytes(layer.tiling.weights_in)
         patches = list(by_patch.values())
         for key, groups in _records(layer).items():
             size = align_up(

@@ -88,8 +88,11 @@ class Profiles:
         self.channels = len(channels) if self.overlaps else 1
         self.channel_of = {
             region: channels.index(stores[problem.store_index(region)].channel) if self.overlaps else 0
-            for region in RegionName
+            for region in problem.regions
         }
+        self.homes = tuple(r for r in (RegionName.IMAGE, RegionName.ANNEX) if r in problem.regions)
+        """Regions with weights, each an operand of its own behind the inputs."""
+
         self._known: dict[object, Profile | None] = {}
         self._moves: dict[object, tuple[int, int, int, int] | None] = {}
         first: dict[str, int] = {}
@@ -106,9 +109,9 @@ class Profiles:
         return RegionName.OUTPUT if name in network.outputs else RegionName.SCRATCH
 
     def operand_channels(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Channel of each operand of a stage, the weights last."""
+        """Channel of each operand of a stage, the weights last, those in the annex behind those in the image."""
         inputs = (self.channel_of[self.region_of(name)] for name in names)
-        return (*inputs, self.channel_of[RegionName.IMAGE])
+        return (*inputs, *(self.channel_of[region] for region in self.homes))
 
     def fetches_kept(self, stage: int, name: str) -> bool:
         """Whether a kept tensor is loaded whole for this stage: a network input in storage, at its first use."""
@@ -213,7 +216,7 @@ class _Walk:
                 (rows, groups, columns, splits)
             ).reshape(4, -1)
         self.n = len(self.row)
-        operands = len(geometry.inputs) + 1
+        operands = len(geometry.inputs) + len(known.homes)
         self.table = np.zeros((LOADS + LOAD_ROWS * operands, self.n), np.int64)
         stores = len(self.problem.target.stores)
         self.read, self.written = [0] * stores, [0] * stores
@@ -227,7 +230,7 @@ class _Walk:
                 self._input(k, residence)
             elif self.known.fetches_kept(self.stage, name) and self.geometry.op.inputs.index(name) == k:
                 self._kept_input(k)
-        if self.geometry.op.weights is not None:
+        if self.geometry.loads_weights:
             self._weights()
         self._kernels()
         self._output()
@@ -305,7 +308,9 @@ class _Walk:
 
     def _weights(self) -> None:
         geometry, (_, _, groups, splits) = self.geometry, self.grid
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        region = self.option.tiling.weights_in
+        granule = self.problem.granule_bytes(region)
+        operand = len(geometry.inputs) + self.known.homes.index(region)
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         which = np.zeros(self.n, np.int64) if shared else self.group * splits + self.split
         groups_at, like_group = _representatives(1 if shared else groups)
@@ -314,12 +319,12 @@ class _Walk:
         records = [geometry.weight_bytes((0, 0, g, s)) for g in groups_at for s in splits_at]
         sizes = [align_up(size + trailer_bytes(self.problem.target), granule) for size in records]
         figures = np.array(
-            [(self.problem.buffer_bytes(s), self.known.read_ns(RegionName.IMAGE, s), 0) for s in sizes],
+            [(self.problem.buffer_bytes(s), self.known.read_ns(region, s), 0) for s in sizes],
             np.int64,
         ).T
         checks = np.array([check_ns(self.problem.target, size) for size in sizes], np.int64)
         moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
-        starts = self._load(len(geometry.inputs), RegionName.IMAGE, figures[:, like], moved, which, hold)
+        starts = self._load(operand, region, figures[:, like], moved, which, hold)
         self.table[COMPUTE, starts] += checks[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
@@ -413,7 +418,9 @@ class _FusedWalk:
         self.layers, self.option = layers, option
         self.work = Patchwork(known.problem, layers, option, lambda *box: self._fetched(*box)[0])
         self.weights = len(option.inputs)
-        self.table = np.zeros((LOADS + LOAD_ROWS * (self.weights + 1), self.work.kernels), np.int64)
+        self.table = np.zeros(
+            (LOADS + LOAD_ROWS * (self.weights + len(known.homes)), self.work.kernels), np.int64
+        )
         stores = len(self.problem.target.stores)
         self.read, self.written = [0] * stores, [0] * stores
         self.io_ns = 0
@@ -430,9 +437,11 @@ class _FusedWalk:
         tensors = [self.layers[n].inputs[k] for n, k, _ in work.outer()]
         for fetch in work.fetches:
             if fetch.operand == WEIGHTS:
-                ns = self.known.read_ns(RegionName.IMAGE, fetch.size)
+                region = self.layers[fetch.place].tiling.weights_in
+                ns = self.known.read_ns(region, fetch.size)
                 room = self.problem.buffer_bytes(fetch.size)
-                self._load(self.weights, RegionName.IMAGE, fetch.kernel, (room, ns, fetch.size), 0)
+                operand = self.weights + self.known.homes.index(region)
+                self._load(operand, region, fetch.kernel, (room, ns, fetch.size), 0)
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, moved, opening = self._fetched(fetch.operand, tensor, fetch.rows, fetch.columns)

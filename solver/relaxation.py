@@ -43,7 +43,7 @@ from ooc_solve.solver.maxplus import (
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.refinement import refined
 from ooc_solve.solver.selection import Space, build_space
-from ooc_solve.solver.steps import ALL, LAST, WEIGHTS, StepCosts, Steps
+from ooc_solve.solver.steps import ALL, ANNEX, HOMES, LAST, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.workspace import Ranges, input_ranges
 
@@ -60,7 +60,7 @@ Key = tuple[int, State, int, int]
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
-MOST_LABELS = {1: 1, 3: 24, 5: 24}
+MOST_LABELS = {1: 1, 3: 24, 5: 24, 7: 24}
 """Vectors kept per state, by their length."""
 
 WIDTH_BITS = 20
@@ -661,18 +661,18 @@ class Options:
         return self.stock.loads[key]
 
     def operands(self, stage: int, operators: int) -> list[list[int]]:
-        """Operands that are loaded over each channel, as rows of ``load_bytes`` (the last: weights)."""
+        """Operands that are loaded over each channel, as rows of ``load_bytes``."""
         found: list[list[int]] = [[] for _ in range(self.channels)]
         names = self._operands(stage, operators)
-        for k in (*range(len(names)), WEIGHTS):
+        for k in (*range(len(names)), *self.costs.homes):
             if (channel := self._channel(names, k)) >= 0:
-                found[channel].append(k)
+                found[channel].append(self.costs.row_of(k, len(names)))
         return found
 
     def _channel(self, names: Sequence[str], operand: int) -> int:
         """Channel of an operand of a stage that reads these tensors; those below 0 are weights."""
         if operand < 0:
-            return self.costs.channel_of(RegionName.IMAGE)
+            return self.costs.channel_of(HOMES[ANNEX if operand <= ANNEX else WEIGHTS])
         return self.costs.channel_of(self.costs.region_of(names[operand]))
 
     def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
@@ -685,7 +685,7 @@ class Options:
 def _stairs_of(problem: Problem) -> Stairs:
     """Quanta of which all sizes are multiples where there are few of them, else `SLOTS` of them."""
     arena, unit = problem.arena_bytes, problem.unit_bytes
-    common = math.lcm(unit, math.gcd(*(problem.granule_bytes(region) for region in RegionName)))
+    common = math.lcm(unit, math.gcd(*(problem.granule_bytes(region) for region in problem.regions)))
     quantum = common if arena // common <= 2 * SLOTS else unit * -(-arena // (SLOTS * unit))
     return Stairs(quantum, arena // quantum)
 
@@ -717,9 +717,7 @@ class _Credits:
         self.left = self._left(rooms)
         self.doing = self._doing()
         self.past, self.through = self._passages(rooms)
-        self.weights = [
-            [self._highest(own, c, WEIGHTS) for own in self.doing] for c in range(options.channels)
-        ]
+        self.weights = [[self._most_weights(own, c) for own in self.doing] for c in range(options.channels)]
         self.following: list[list[Ints]] = []
         for by_stage in self.weights:
             rest = [self.stairs.flat()]
@@ -762,14 +760,14 @@ class _Credits:
                     found[stage + place].append((stage, number, place))
         return found
 
-    def _highest(self, doing: Sequence[Doing], channel: int, operand: int) -> Ints:
-        """Most loads of an operand of one operator; `WEIGHTS` for its weights."""
+    def _most_weights(self, doing: Sequence[Doing], channel: int) -> Ints:
+        """Most loads of the weights of one operator."""
         found: dict[int, Ints] = {}
         for stage, number, place in doing:
-            own = operand - place if operand == WEIGHTS else operand
-            stairs = self.options.all_loads(stage, number, channel, own)
-            if stairs is not None:
-                found[id(stairs)] = stairs
+            for home in self.options.costs.homes:
+                stairs = self.options.all_loads(stage, number, channel, home - place)
+                if stairs is not None:
+                    found[id(stairs)] = stairs
         return np.maximum.reduce(list(found.values())) if found else self.options.staircases.flat
 
     def ahead(self, stage: int, state: State, channel: int) -> Ints:

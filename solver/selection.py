@@ -18,6 +18,7 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.energy import Rates
+from ooc_solve.models.npu import offered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
@@ -187,7 +188,8 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
         for t in (network.tensors[name] for name in (*op.inputs, op.output))
     )
     weights = None if op.weights is None else (op.weights.shape, op.weight_bytes)
-    return op.kind, op.window, op.groups, op.places, weights, tensors
+    on_npu = op.name in offered(problem.target, network)
+    return op.kind, op.window, op.groups, op.places, weights, tensors, on_npu
 
 
 def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:

@@ -33,6 +33,12 @@ WEIGHTS = -1
 """Operand number of the weights; inputs are 0 and up. In ``Steps.ahead`` the weights of the operators behind
 the first one of a fused stage count on downwards."""
 
+ANNEX = -(1 << 16)
+"""Likewise of weights that lie in the annex."""
+
+HOMES = {WEIGHTS: RegionName.IMAGE, ANNEX: RegionName.ANNEX}
+"""Where weights lie."""
+
 Load = tuple[int, int, int, int, int, int]
 """Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition."""
 
@@ -55,7 +61,8 @@ class Steps:
     ``instant``: the kernel itself takes no time; ``released``: one bit for each operand that neither the
     kernel nor a later one of the stage reads. ``previous`` holds ``need_bytes``, ``before_output``,
     ``instant`` and ``released`` of the kernel before (of the stage; 0 for the first), and
-    ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first) what is loaded for this one.
+    ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first, then what `StepCosts.homes` has)
+    what is loaded for this one.
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
     ``stores`` are the tiles that the stage stores.
@@ -89,6 +96,7 @@ class StepCosts:
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self.channels = tuple(name for name in names if name != problem.compute_resource)
+        self.homes = {operand: region for operand, region in HOMES.items() if region in problem.regions}
         self.channel_of = cache(self._channel_of)
 
     def region_of(self, name: str) -> RegionName:
@@ -138,6 +146,10 @@ class StepCosts:
         if name in self.problem.network.inputs or (row % granule == 0 and last % granule == 0):
             return 0
         return rows
+
+    def row_of(self, operand: int, inputs: int) -> int:
+        """Row of ``Steps.load_bytes`` of an operand of a stage with so many inputs."""
+        return operand if operand >= 0 else inputs + list(self.homes).index(operand)
 
     def steps(self, ops: Sequence[Op], option: Option, records: tuple[int, ...] = ()) -> Steps:
         """The steps of one option of some operators, for given `record_rows` of its inputs (none: any)."""
@@ -233,7 +245,7 @@ class _Stage:
         self.fetch = np.zeros((channels, self.n), np.int64)
         self.store = np.zeros((channels, self.n), np.int64)
         self.need = np.zeros(self.n, np.int64)
-        operands = len(option.inputs) + 1
+        operands = len(option.inputs) + len(costs.homes)
         self.load_bytes = np.zeros((operands, self.n), np.int64)
         self.load_ns = np.zeros((operands, self.n), np.int64)
         self.instant = np.zeros(self.n, np.int64)
@@ -245,7 +257,7 @@ class _Stage:
         for k, residence in enumerate(self.option.inputs):
             if residence != KEPT:
                 self._input(k, residence)
-        if self.op.weights is not None:
+        if self.geometry.loads_weights:
             self._weights()
         self._results()
         return self._folded()
@@ -349,8 +361,8 @@ class _Stage:
                 self.compute[kernel] += self.costs.opening_ns(tensor, high, wide)
 
     def _weights(self) -> None:
-        a, geometry = self.axes, self.geometry
-        granule = self.problem.granule_bytes(RegionName.IMAGE)
+        a, geometry, operand = self.axes, self.geometry, weights_of(self.geometry)
+        granule = self.problem.granule_bytes(HOMES[operand])
         final = (np.arange(len(self.splits)) == len(self.splits) - 1).astype(np.int64)
         group_of = np.unique(self.groups, return_index=True, return_inverse=True)
         split_of = np.unique(self.splits * 2 + final, return_index=True, return_inverse=True)
@@ -361,14 +373,14 @@ class _Stage:
                     self.problem.target
                 )
                 size = align_up(size, granule)
-                ns = self.costs.read_ns(RegionName.IMAGE, size)
+                ns = self.costs.read_ns(HOMES[operand], size)
                 room = self.problem.buffer_bytes(size)
-                figures.append((room, ns, (WEIGHTS, room, ns, 0, 0, 0)))
+                figures.append((room, ns, (operand, room, ns, 0, 0, 0)))
                 checks.append(check_ns(self.problem.target, size))
         which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split
-        starts = self._fetch(RegionName.IMAGE, key, which, figures, self.option.tiling.hold_weights)
+        starts = self._fetch(HOMES[operand], key, which, figures, self.option.tiling.hold_weights)
         self.compute[starts] += np.array(checks, np.int64)[which[starts]]
 
     def _fetch(
@@ -393,9 +405,9 @@ class _Stage:
             self.compute[starts] += ns
         else:
             self.fetch[channel, starts] += ns
-        operand = figures[0][2][0]
-        self.load_bytes[operand, starts] = room[starts]
-        self.load_ns[operand, starts] = ns
+        row = self.costs.row_of(figures[0][2][0], len(self.option.inputs))
+        self.load_bytes[row, starts] = room[starts]
+        self.load_ns[row, starts] = ns
         self.loads.append((starts, which[starts], [figure[2] for figure in figures]))
         return starts
 
@@ -466,7 +478,7 @@ class _FusedStage:
         channels, n = len(costs.channels), self.work.kernels
         self.compute = self.work.compute_ns.copy()
         self.fetch, self.store = np.zeros((channels, n), np.int64), np.zeros((channels, n), np.int64)
-        operands = len(option.inputs) + 1
+        operands = len(option.inputs) + len(costs.homes)
         self.load_bytes, self.load_ns = np.zeros((operands, n), np.int64), np.zeros((operands, n), np.int64)
         self.need = self.work.need_bytes
         self.loads: list[tuple[int, Load]] = []
@@ -479,9 +491,10 @@ class _FusedStage:
         for fetch in self.work.fetches:
             if fetch.operand == PATCH_WEIGHTS:
                 room = self.problem.buffer_bytes(fetch.size)
-                ns = self.costs.read_ns(RegionName.IMAGE, fetch.size)
-                self._enter(fetch.kernel, WEIGHTS, RegionName.IMAGE, (room, ns))
-                self.loads.append((fetch.kernel, (WEIGHTS - fetch.place, room, ns, 0, 0, 0)))
+                operand = weights_of(self.layers[fetch.place])
+                ns = self.costs.read_ns(HOMES[operand], fetch.size)
+                self._enter(fetch.kernel, operand, HOMES[operand], (room, ns))
+                self.loads.append((fetch.kernel, (operand - fetch.place, room, ns, 0, 0, 0)))
             else:
                 tensor = tensors[fetch.operand]
                 room, ns, load = self._load(fetch.operand, tensor, fetch.rows, fetch.columns)
@@ -513,7 +526,8 @@ class _FusedStage:
             self.compute[kernel] += figures[1]
         else:
             self.fetch[channel, kernel] += figures[1]
-        self.load_bytes[operand, kernel], self.load_ns[operand, kernel] = figures
+        row = self.costs.row_of(operand, len(self.option.inputs))
+        self.load_bytes[row, kernel], self.load_ns[row, kernel] = figures
 
     def _results(self) -> None:
         """Tiles that are stored, or the whole output at the end."""
@@ -597,6 +611,11 @@ class _FusedStage:
             ahead=(following, in_last, {}, self._loads_from(0)),
             stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
         )  # fmt: skip
+
+
+def weights_of(layer: StageGeometry) -> int:
+    """Operand number of the weights of an operator: `WEIGHTS` or `ANNEX`."""
+    return ANNEX if layer.tiling.annex else WEIGHTS
 
 
 def _numbered(ranges: tuple[tuple[int, int], ...]) -> Ints:

@@ -70,6 +70,7 @@ class Rule(StrEnum):
     CAPACITY = "capacity"
     BANK = "bank"  # a buffer lies across a wall between banks
     ALIGNMENT = "alignment"
+    NPU = "npu"  # an operator that the NPU cannot compute so, or too many weights in its memory
     REACH = "reach"  # a transfer touches a bank that DMA cannot reach
     STORAGE = "storage"
     WRITE_BUDGET = "write budget"
@@ -227,7 +228,7 @@ def _broken_memories(problem: Problem, plan: Plan) -> Iterator[str]:
     for position, buffer in enumerate(graph.buffers):
         if buffer.index != position or buffer.size_bytes < 1:
             yield f"buffer {position} must carry its position and a size (got {buffer.index}, {buffer.size_bytes})"
-    if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in RegionName):
+    if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in problem.regions):
         yield "every region must be there exactly once"
     for region in graph.regions:
         if region.size_bytes < 0 or region.store not in range(len(problem.target.stores)):
@@ -347,7 +348,7 @@ def _too_early(case: _Case, task: Task, other: int, reason: str) -> Iterator[Vio
 
 def _resources(case: _Case) -> Iterator[Violation]:
     """Every task runs on the resource its kind and store call for, and alone."""
-    due_of = {region: _due_resource(case.problem, region) for region in (None, *RegionName)}
+    due_of = {region: _due_resource(case.problem, region) for region in (None, *case.problem.regions)}
     for task in case.graph.tasks:
         if task.resource != (due := due_of[task.transfer.region if task.transfer else None]):
             message = f"{_name(task)} must run on '{due}' (got '{task.resource}')"
@@ -537,6 +538,31 @@ def _reach(case: _Case) -> Iterator[Violation]:
                     yield Violation(Rule.REACH, message, (task.index,), inside, case.start(task))
 
 
+def _npu(case: _Case) -> Iterator[Violation]:
+    """What runs on an NPU is whole and in SRAM, and all its weights fit the NPU's memory."""
+    plan, unit = case.plan, case.problem.target.npu
+    there = [g for g in case.geometry if g.tiling.npu]
+    if there and unit is None:
+        yield Violation(Rule.NPU, f"{len(there)} operators run on an NPU, which the target does not have")
+        return
+    resident = {name for name, _ in plan.graph.resident}
+    for geometry in there:
+        names = {geometry.op.output, *geometry.op.inputs}
+        data = sum(t.size_bytes for t in (*geometry.inputs, geometry.output))
+        if prod(geometry.grid) != 1 or not names <= resident:
+            message = f"'{geometry.op.name}' must run on the NPU in one piece, with its tensors in SRAM"
+            yield Violation(Rule.NPU, message)
+        if unit is not None and unit.data_mem_bytes is not None and data > unit.data_mem_bytes:
+            excess = data - unit.data_mem_bytes
+            message = f"'{geometry.op.name}' needs {excess} bytes more than the data memory of the NPU has"
+            yield Violation(Rule.NPU, message, (), excess)
+    if unit is not None and unit.weight_mem_bytes is not None:
+        excess = sum(geometry.op.weight_bytes for geometry in there) - unit.weight_mem_bytes
+        if excess > 0:
+            message = f"the weights on the NPU exceed its memory of {unit.weight_mem_bytes} bytes by {excess}"
+            yield Violation(Rule.NPU, message, (), excess)
+
+
 # --------------------------------------------------------------------------- storage
 
 
@@ -547,7 +573,7 @@ def _storage(case: _Case) -> Iterator[Violation]:
         if region.store != (due := case.problem.store_index(region.name)):
             message = f"region '{region.name.value}' must lie on store {due} (got {region.store})"
             yield Violation(Rule.STORAGE, message)
-    granules = {name: case.problem.granule_bytes(name) for name in RegionName}
+    granules = {name: case.problem.granule_bytes(name) for name in case.problem.regions}
     for task in case.graph.tasks:
         if task.transfer is None:
             continue
@@ -562,7 +588,7 @@ def _storage(case: _Case) -> Iterator[Violation]:
             yield Violation(Rule.STORAGE, message, (task.index,), task.transfer.size_bytes, case.start(task))
 
 
-_GIVEN = (RegionName.IMAGE, RegionName.INPUT)
+_GIVEN = (RegionName.IMAGE, RegionName.ANNEX, RegionName.INPUT)
 """Regions that the host has written before the run."""
 
 
@@ -860,6 +886,7 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
     _capacity,
     _banks,
     _reach,
+    _npu,
     _storage,
     _write_budget,
     _latency_budget,

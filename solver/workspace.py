@@ -104,7 +104,7 @@ class Workspace:
         fetched = sum(self._input(k, index) for k, width in enumerate(self.inputs) if width)
         if self.held_inputs and self._inputs_all_held(index):
             fetched = self.held_inputs
-        weights = self._weights(index) if self.geometry.op.weights is not None else 0
+        weights = self._weights(index) if self.geometry.loads_weights else 0
         if self.held_weights and self._weights_all_held(index):
             weights = self.held_weights
         return fetched + weights + self._results(index)

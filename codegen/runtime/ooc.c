@@ -678,13 +678,15 @@ static uint32_t granule_of(const struct ooc *o, unsigned store) {
 #define FORMAT_OF(model) OOC_FORMAT
 #endif
 
-static int check_header(const struct ooc *o, const uint8_t *header) {
-    if (memcmp(header, "OOCI", 4) != 0 || little_endian(header + 4) != FORMAT_OF(o->model)
+/* The headers of image and annex begin differently, so that neither passes for the other. */
+static int check_header(const struct ooc *o, unsigned number, const uint8_t *header) {
+    const char *magic = number == OOC_REGION_IMAGE ? "OOCI" : "OOCA";
+    if (memcmp(header, magic, 4) != 0 || little_endian(header + 4) != FORMAT_OF(o->model)
         || ooc_checksum(header, OOC_HEADER_BYTES) != 0u) {
         return OOC_ERROR_IMAGE;
     }
     if (memcmp(header + 16, o->model->digest, sizeof o->model->digest) != 0
-        || little_endian(header + 8) != o->model->region[OOC_REGION_IMAGE].bytes) {
+        || little_endian(header + 8) != o->model->region[number].bytes) {
         return OOC_ERROR_DIGEST;
     }
     return OOC_DONE;
@@ -700,24 +702,24 @@ static inline uint8_t *room(const struct ooc *o, uint32_t bytes) {
     return found;
 }
 
-/* The header says how the image ends: is the end there? */
-static int check_image(struct ooc *o) {
-    uint32_t granule = granule_of(o, 0);
+/* The header of an image says how it ends: is the end there? */
+static int check_part(struct ooc *o, unsigned number, uint8_t store, uint32_t base) {
+    uint32_t granule = granule_of(o, store);
     uint32_t bytes = ooc_align(OOC_HEADER_BYTES, granule);
-    uint32_t image = o->model->region[OOC_REGION_IMAGE].bytes;
+    uint32_t image = o->model->region[number].bytes;
     uint8_t *header = room(o, bytes);
     int result;
     if (header == NULL || image < bytes || image % granule != 0u) {
         return OOC_ERROR_FORMAT;
     }
-    result = ooc_transfer(o, 0, 0, header, bytes, 0);
+    result = ooc_transfer(o, store, base, header, bytes, 0);
     if (result == OOC_DONE) {
-        result = check_header(o, header);
+        result = check_header(o, number, header);
     }
     if (result == OOC_DONE && image > bytes) {
         uint32_t end = little_endian(header + 12);
         uint32_t length = ooc_align(4, granule);
-        result = ooc_transfer(o, 0, image - length, header, length, 0);
+        result = ooc_transfer(o, store, base + image - length, header, length, 0);
         if (result == OOC_DONE && little_endian(header + length - 4) != end) {
             result = OOC_ERROR_TRUNCATED;
         }
@@ -725,12 +727,24 @@ static int check_image(struct ooc *o) {
     return result;
 }
 
+/* The image begins store 0. */
+static int check_image(struct ooc *o) {
+    int result = check_part(o, OOC_REGION_IMAGE, 0, 0);
+#ifdef OOC_ANNEX
+    const struct ooc_region *annex = &o->model->region[OOC_REGION_ANNEX];
+    if (result == OOC_DONE && annex->bytes > 0u) {
+        result = check_part(o, OOC_REGION_ANNEX, annex->store, annex->base);
+    }
+#endif
+    return result;
+}
+
 /* Whether the stores are as large as the regions on them. */
 static int check_capacity(const struct ooc *o) {
     unsigned k;
-    for (k = 0; k < 4u; k++) {
+    for (k = 0; k < (unsigned)OOC_REGIONS; k++) {
         const struct ooc_region *region = &o->model->region[k];
-        if (region->store > 1u) {
+        if (region->store >= (unsigned)OOC_STORES) {
             return OOC_ERROR_FORMAT;
         }
         if (o->port->capacity[region->store] != 0u && region->bytes != 0u
@@ -829,6 +843,12 @@ int ooc_open(struct ooc *o, const struct ooc_model *model, uint8_t *const banks[
 #define LAST_ERROR OOC_ERROR_RANGE
 #endif
 
+#ifdef OOC_ANNEX
+#define IMAGES "NAME.bin and NAME_annex.bin"
+#else
+#define IMAGES "NAME.bin"
+#endif
+
 const char *ooc_message(int status) {
 #ifdef OOC_NO_MESSAGES
     (void)status;
@@ -839,15 +859,15 @@ const char *ooc_message(int status) {
         "busy: call ooc_step again\0"
         "done\0"
         "tables do not fit runtime or port: generate them again\0"
-        "no image in storage, or a damaged header: write NAME.bin\0"
+        "no image in storage, or a damaged header: write " IMAGES "\0"
         "transfer failed: see port_error\0"
         "weights with a wrong checksum: read error or damaged image\0"
         "streams wait for each other\0"
         "transfer took longer than the port allows\0"
         "null pointer, unknown tensor, wrong size or small scratch\0"
         "wrong time: ooc_open, then ooc_start, then ooc_step\0"
-        "storage does not hold the image of this model: write NAME.bin\0"
-        "image ends early: write all of NAME.bin\0"
+        "storage does not hold the image of this model: write " IMAGES "\0"
+        "image ends early: write all of " IMAGES "\0"
         "transfer moved too few bytes\0"
         "storage is full or write protected\0"
         "storage is too small for this model\0"

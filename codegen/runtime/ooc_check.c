@@ -178,13 +178,13 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
     uint64_t bytes;
     uint32_t granule;
-    if (command->word[1] >= model->shape_count || command->word[2] >= 4) {
+    if (command->word[1] >= model->shape_count || command->word[2] >= OOC_REGIONS) {
         return 0;
     }
     shape = &model->shapes[command->word[1]];
     region = &model->region[command->word[2]];
     bytes = (uint64_t)shape->bytes * shape->segments;
-    if (bytes == 0 || bytes > UINT32_MAX || region->store > 1
+    if (bytes == 0 || bytes > UINT32_MAX || region->store >= OOC_STORES
         || ooc_address(o, (uint32_t)command->word[0] * model->unit, (uint32_t)bytes) == NULL
         || offset + (shape->segments - 1u) * (uint64_t)shape->pitch + shape->bytes > region->bytes
         || region->bytes > UINT32_MAX - region->base) {
@@ -196,7 +196,8 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
         return 0;
     }
     if (command->word[3] & OOC_STORE) {
-        return command->word[2] != OOC_REGION_IMAGE && o->port->write_start != NULL;
+        return command->word[2] != OOC_REGION_IMAGE && command->word[2] != OOC_REGION_ANNEX
+               && o->port->write_start != NULL;
     }
 #ifdef OOC_SEAL
     if (model->cipher != (uint8_t)OOC_CIPHER_NONE) { /* in one piece, from the start of a granule of a tensor */

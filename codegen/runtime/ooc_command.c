@@ -34,7 +34,11 @@ static const uint16_t *read_transfer(struct ooc_command *command, uint32_t head,
     command->stage = OOC_TRANSFER;
     word[0] = code[0];
     word[1] = code[1];
+#ifdef OOC_ANNEX
+    word[2] = (uint16_t)(((head >> 11) & 3u) | ((head >> 6) & 4u));
+#else
     word[2] = (uint16_t)((head >> 11) & 3u);
+#endif
     word[3] = (uint16_t)((head >> 9) & 3u);
     code += 4;
     if ((head & OOC_CELL_STEPS) != 0u) {

@@ -8,6 +8,7 @@
  *     bit 13      the words of the command step from round to round
  *     bits 12-8   computation: which addresses follow, bit 8 the first
  *     bits 12-11  transfer: region; bits 10-9: flags (OOC_STORE, OOC_CHECKED)
+ *     bit 8       transfer: region + 4 (with OOC_ANNEX only, otherwise 0)
  *     bits 7, 6   second and third wait follow, otherwise they are 0
  *     bits 5-0    first wait; 63: it follows
  *

@@ -16,6 +16,9 @@
  *                      number of commands).
  * OOC_SEAL             all models have sealed records: ooc_seal.c, and members of structs. Emitted
  *                      tables need it or refuse it: plans count the state as large as it is.
+ * OOC_ANNEX            models may have a second image, on a store of its own or on that of the
+ *                      activations. Emitted tables say when they need it, and the emitted
+ *                      Makefile defines it then.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they

@@ -14,6 +14,13 @@
 #define OOC_EVENT_START 0u
 #define OOC_EVENT_END 1u
 
+/* Storage parts that a model may use. */
+#ifdef OOC_ANNEX
+#define OOC_STORES 3
+#else
+#define OOC_STORES 2
+#endif
+
 /* Negative results of `read_start`, `write_start`, `erase_start` and `poll` that the runtime
  * tells apart. Any other negative number is the port's own. */
 enum ooc_port_error {
@@ -59,10 +66,10 @@ struct ooc_port {
     /* Handed to every function as it is. */
     void *context;
 
-    /* Granule of store 0 and 1 in bytes (1, 512, 2048 ...; 0 counts as 1). Storage
+    /* Granule of each store in bytes (1, 512, 2048 ...; 0 counts as 1). Storage
      * offsets and lengths of all transfers are multiples of it: tables made for a
      * smaller granule are refused by ooc_open(). */
-    uint16_t granule[2];
+    uint16_t granule[OOC_STORES];
 
     /* Longest time, in ticks of `now`, that one request may take; 0: no limit. */
     uint32_t timeout;
@@ -104,9 +111,9 @@ struct ooc_port {
      * be null. */
     void (*event)(void *context, uint8_t stream, uint32_t index, uint8_t what);
 
-    /* Bytes of store 0 and 1, so that a storage too small is refused by ooc_open(); 0: not
+    /* Bytes of each store, so that a storage too small is refused by ooc_open(); 0: not
      * known. */
-    uint32_t capacity[2];
+    uint32_t capacity[OOC_STORES];
 
 #ifdef OOC_SEAL
     /* Of models with sealed records; otherwise it may be null. */

@@ -111,6 +111,19 @@ static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32
     return result;
 }
 
+/* Where a record of weights belongs: in one count over image and annex, so that no nonce comes twice. */
+static uint32_t record_place(const struct ooc *o, const struct ooc_command *command, uint32_t offset) {
+#ifdef OOC_ANNEX
+    if (command->word[2] == (uint16_t)OOC_REGION_ANNEX) {
+        return o->model->region[OOC_REGION_IMAGE].bytes + offset;
+    }
+#else
+    (void)o;
+    (void)command;
+#endif
+    return offset;
+}
+
 int ooc_seal_open(const struct ooc *o, const struct ooc_command *command, uint8_t *sram) {
     uint32_t bytes = o->model->shapes[command->word[1]].bytes;
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
@@ -118,7 +131,8 @@ int ooc_seal_open(const struct ooc *o, const struct ooc_command *command, uint8_
     if ((command->word[3] & OOC_STORE) != 0u) {
         result = OOC_DONE;
     } else if ((command->word[3] & OOC_CHECKED) != 0u) {
-        result = open_record(o, (uint8_t)OOC_USE_IMAGE, offset, sram, bytes - OOC_SEAL_BYTES);
+        uint32_t at = record_place(o, command, offset);
+        result = open_record(o, (uint8_t)OOC_USE_IMAGE, at, sram, bytes - OOC_SEAL_BYTES);
     } else if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
         result = open_rows(o, offset, sram, bytes);
     }

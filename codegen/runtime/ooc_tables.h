@@ -166,11 +166,22 @@ struct ooc_command {
                         * in a model with a cipher the last OOC_SEAL_BYTES are nonce and tag */
 
 /* A part of a store. */
-enum ooc_region_id { OOC_REGION_IMAGE = 0, OOC_REGION_INPUT = 1, OOC_REGION_OUTPUT = 2, OOC_REGION_SCRATCH = 3 };
+enum ooc_region_id {
+    OOC_REGION_IMAGE = 0,
+    OOC_REGION_INPUT = 1,
+    OOC_REGION_OUTPUT = 2,
+    OOC_REGION_SCRATCH = 3,
+    OOC_REGION_ANNEX = 4 /* a second image, on another store; with OOC_ANNEX only */
+};
+#ifdef OOC_ANNEX
+#define OOC_REGIONS 5
+#else
+#define OOC_REGIONS 4
+#endif
 struct ooc_region {
     uint32_t base; /* bytes from the start of the store */
     uint32_t bytes;
-    uint8_t store; /* 0: weights, 1: activations, if that is another part */
+    uint8_t store; /* 0: weights, then activations and annex as far as they are other parts */
     uint8_t reserved[3];
 };
 
@@ -199,7 +210,7 @@ struct ooc_model {
     uint8_t outputs;
     uint32_t bank_bytes[OOC_MAX_BANKS]; /* arena bytes needed in each bank */
     uint8_t digest[32]; /* must equal the one in the image header */
-    struct ooc_region region[4];
+    struct ooc_region region[OOC_REGIONS];
     struct ooc_stream stream[OOC_MAX_STREAMS];
     const struct ooc_tensor *tensors;
     const struct ooc_stage *stages;

@@ -68,8 +68,10 @@ GROUPS = {
     "runtime": Group(
         c_files(runtime_files()), (*ENTRIES, "-DOOC_FLOATS"), (PLAIN, DSP, MVE), ("gcc",), ON_ARM
     ),
-    "host": Group(c_files(port_files("host")), ENTRIES, ((),), ("gcc",)),
-    "sealed": Group(c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",), ON_ARM),
+    "host": Group(c_files(port_files("host")), ENTRIES, ((), ("-DOOC_ANNEX",)), ("gcc",)),
+    "sealed": Group(
+        c_files(runtime_files()), (*ENTRIES, "-DOOC_SEAL", "-DOOC_ANNEX"), ((),), ("gcc",), ON_ARM
+    ),
     "mbedtls": Group(c_files(port_files("mbedtls")), (*ENTRIES, "-DOOC_SEAL"), ((),), ("gcc",)),
     "tools": Group((HOST_TOOL, PROBE), ENTRIES, ((),), ("gcc",)),
     "cortex-m": Group(

@@ -26,8 +26,8 @@ from ooc_solve.models.vocabulary import InputError
 
 MODELS = files("ooc_solve.models")
 TARGETS = [
-    "esp32s3-psram", "f746-qspi-sdram", "f746-sd", "h747-qspi", "h747-sd", "l4r5-sdspi", "lm3s-qemu",
-    "n6-npu", "nrf52840-nor", "rp2350-psram", "rp2350-sd", "rt1060-sd", "u585-octal",
+    "esp32s3-flash-psram-sd", "esp32s3-psram", "f746-qspi-sdram", "f746-sd", "h747-qspi", "h747-qspi-sd", "h747-sd", "l4r5-sdspi", "lm3s-qemu",
+    "max78000-cnn", "n6-neural-art", "n6-npu", "nrf52840-nor", "rp2350-psram", "rp2350-sd", "rt1060-flash-sdram-sd", "rt1060-sd", "u585-octal",
 ]  # fmt: skip
 EMULATED = [
     "an386-qemu", "an500-qemu", "an505-qemu", "an547-qemu", "lm3s-qemu", "microbit-qemu", "riscv-virt-qemu",
@@ -72,8 +72,8 @@ def test_all_built_in_targets_load() -> None:
 
 
 def test_all_boards_and_parts_load() -> None:
-    """Eighteen boards and as many storage parts ship, including those no target uses."""
-    assert len(list_boards()) == 18
+    """Nineteen boards and eighteen storage parts ship, including those no target uses."""
+    assert len(list_boards()) == 19
     assert len(list_storage()) == 18
 
 
@@ -321,7 +321,7 @@ WRONG_TARGETS = {
     "unknown key nowhere near": (
         'title = "My board"',
         'title = "My board"\nzzz = 1',
-        "'zzz' is not a known key; choose from schema, kind, id, title, board, runtime, weights, activations, storage.",
+        "'zzz' is not a known key; choose from schema, kind, id, title, board, runtime, npu, weights, activations, annex, storage.",
     ),
     "missing key": ('id = "mine"\n', "", "'id' is missing; it must be a name of letters, digits and . _ + -."),
     "missing table": (

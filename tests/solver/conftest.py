@@ -145,7 +145,7 @@ class Sketch:
 
     def graph(self) -> TaskGraph:
         """The finished graph."""
-        regions = tuple(Region(name, 0, self.offset) for name in RegionName)
+        regions = tuple(Region(name, 0, self.offset) for name in RegionName if name is not RegionName.ANNEX)
         return TaskGraph(tuple(self.tasks), tuple(self.buffers), self.resources, regions)
 
 
@@ -309,7 +309,10 @@ def _networks(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9)
     return Network("random", tensors, tuple(ops), ("t",), (ops[-1].output,))
 
 
-TARGETS = ("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd")
+TARGETS = (
+    *("u585-octal", "f746-qspi-sdram", "esp32s3-psram", "lm3s-qemu", "nrf52840-nor", "f746-sd"),
+    *("h747-qspi-sd", "rt1060-flash-sdram-sd"),
+)
 
 
 CIPHER = Crypto("aes128_gcm", "sw", 700, True, "rw", cycles_per_byte=20)

@@ -4,6 +4,7 @@
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
  *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
  *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE] [--key FILE]
+ *          [--annex FILE]
  *
  * Compile with -DOOC_MODEL_HEADER='"NAME.h"' -DOOC_MODEL=NAME_model together with the
  * emitted NAME.c, the runtime and port_host.c. IMAGE is NAME.bin; it is copied, never
@@ -18,6 +19,7 @@
  * command of the only run started and ended (port_host.h), for ooc-trace.
  *
  * --key FILE: the key of sealed records, which tables ask for with OOC_SEAL. The journal is provisioned first.
+ * --annex FILE: NAME_annex.bin, which tables ask for with OOC_ANNEX; copied to its store, never changed.
  *
  * Faults, each in every run, by the number of the transfer (from 1): --fail fails, --flip has
  * one wrong bit, --short moves half of its bytes silently, --partial says so, --hang never
@@ -60,6 +62,8 @@ struct options {
     const char *log_path; /* NULL: no log */
     const char *key_path;
     struct bytes key;
+    const char *annex_path;
+    struct bytes annex;
     FILE *log;
     struct host_port host; /* settings only, without faults */
     struct host_port fault; /* faults only */
@@ -180,8 +184,8 @@ static uint32_t tensors_bytes(unsigned first, unsigned count) {
 
 static void store_sizes(uint32_t size[HOST_STORES], uint32_t lacking) {
     unsigned k;
-    size[0] = size[1] = 0;
-    for (k = 0; k < 4; k++) {
+    memset(size, 0, HOST_STORES * sizeof size[0]);
+    for (k = 0; k < OOC_REGIONS; k++) {
         const struct ooc_region *region = &OOC_MODEL.region[k];
         if (region->store < HOST_STORES && region->base + region->bytes > size[region->store]) {
             size[region->store] = region->base + region->bytes;
@@ -330,6 +334,23 @@ static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_por
     return result == OOC_DONE ? read_outputs(state, output, scratch) : result;
 }
 
+/* Put what the host writes once where the tables expect it. */
+static void install(struct host_port *host, const struct bytes *image, const struct bytes *annex) {
+    memcpy(host->bytes[0], image->data, image->size < host->size[0] ? image->size : host->size[0]);
+#ifdef OOC_ANNEX
+    {
+        const struct ooc_region *region = &OOC_MODEL.region[OOC_REGION_ANNEX];
+        uint32_t left = region->base < host->size[region->store] ? host->size[region->store] - region->base : 0;
+        uint32_t bytes = annex->size < left ? annex->size : left;
+        if (bytes > 0) {
+            memcpy(host->bytes[region->store] + region->base, annex->data, bytes);
+        }
+    }
+#else
+    (void)annex;
+#endif
+}
+
 static int run_once(const struct options *options, uint64_t seed, const struct bytes *image,
                     const struct bytes *input, const struct bytes *output, int stats) {
     struct host_port host = options->host;
@@ -351,7 +372,7 @@ static int run_once(const struct options *options, uint64_t seed, const struct b
         free(scratch.data);
         return complain("out of memory", "");
     }
-    memcpy(host.bytes[0], image->data, image->size < host.size[0] ? image->size : host.size[0]);
+    install(&host, image, &options->annex);
     host_port_bind(&port, &host);
     result = provide(&state, banks, &port, &options->key);
     if (result == OOC_DONE) {
@@ -400,7 +421,7 @@ static int usage(const char *what, const char *which) {
             "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
             "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
             "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
-            "       [--retry N] [--log FILE] [--key FILE]\n");
+            "       [--retry N] [--log FILE] [--key FILE] [--annex FILE]\n");
     return 2;
 }
 
@@ -462,7 +483,10 @@ static int set_option(struct options *options, const char *name, uint64_t value)
     } else if (strcmp(name, "--write-bps") == 0) {
         host->write_bytes_per_s = value;
     } else if (strcmp(name, "--granule") == 0) {
-        host->granule[0] = host->granule[1] = (uint32_t)value;
+        unsigned k;
+        for (k = 0; k < HOST_STORES; k++) {
+            host->granule[k] = (uint32_t)value;
+        }
     } else {
         return 0;
     }
@@ -481,6 +505,8 @@ static int parse(int argc, char *argv[], struct options *options) {
             options->log_path = argv[++k];
         } else if (strcmp(argv[k], "--key") == 0 && k + 1 < argc) {
             options->key_path = argv[++k];
+        } else if (strcmp(argv[k], "--annex") == 0 && k + 1 < argc) {
+            options->annex_path = argv[++k];
         } else if (strncmp(argv[k], "--", 2) != 0) {
             if (files == 3) {
                 return usage("too many files", argv[k]);
@@ -533,12 +559,18 @@ int main(int argc, char *argv[]) {
     if (options.key_path != NULL && read_file(options.key_path, &options.key) != 0) {
         return 1;
     }
+    if (options.annex_path != NULL && read_file(options.annex_path, &options.annex) != 0) {
+        free(options.key.data);
+        return 1;
+    }
     if (read_file(options.image, &image) != 0) {
         free(options.key.data);
+        free(options.annex.data);
         return 1;
     }
     if (read_file(options.input, &input) != 0) {
         free(options.key.data);
+        free(options.annex.data);
         free(image.data);
         return 1;
     }
@@ -560,6 +592,7 @@ int main(int argc, char *argv[]) {
         failed = write_file(options.output, &output);
     }
     free(options.key.data);
+    free(options.annex.data);
     free(image.data);
     free(input.data);
     free(output.data);

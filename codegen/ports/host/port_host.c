@@ -284,12 +284,13 @@ static void event(void *context, uint8_t stream, uint32_t index, uint8_t what) {
 }
 
 void host_port_bind(struct ooc_port *port, struct host_port *host) {
+    unsigned k;
     memset(port, 0, sizeof *port);
     port->context = host;
-    port->granule[0] = (uint16_t)granule_of(host, 0);
-    port->granule[1] = (uint16_t)granule_of(host, 1);
-    port->capacity[0] = host->size[0];
-    port->capacity[1] = host->size[1];
+    for (k = 0; k < HOST_STORES; k++) {
+        port->granule[k] = (uint16_t)granule_of(host, k);
+        port->capacity[k] = host->size[k];
+    }
     port->timeout = host->timeout_us;
     port->read_start = read_start;
     port->write_start = write_start;

@@ -1,6 +1,6 @@
 /* port_host.h - emulated storage on a PC: latency, counters, faults.
  *
- * Two stores in memory. Transfers are asynchronous in the worst way that a real DMA
+ * The stores are in memory. Transfers are asynchronous in the worst way that a real DMA
  * allows: their bytes move at the start, at completion, or half and half, and completion
  * comes after an unpredictable number of polls (all drawn from a seed, repeatable).
  * Until then the target of a read holds garbage, so that a schedule which uses a buffer
@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define HOST_STORES 2
+#define HOST_STORES OOC_STORES
 #define HOST_CHANNELS 8
 
 /* Words of a line of host_port.log; event is start or end. The time is that of the processor: it shows the
