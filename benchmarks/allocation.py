@@ -23,6 +23,7 @@ from rich.table import Table
 
 from ooc_solve.allocate import read_buffers
 from ooc_solve.cli import parse_seconds, parse_size
+from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Schedule, Selection, TaskGraph
@@ -68,6 +69,7 @@ def main() -> None:
         console.print(instances(options.csv, effort, console))
     if options.only != "instances":
         console.print(fragmentation(options, console))
+    console.print("\n".join(conditions()), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:

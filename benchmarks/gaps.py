@@ -24,6 +24,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from ooc_solve.api import size_bytes
+from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Objective, Status
@@ -74,6 +76,7 @@ def main() -> None:
                 if options.json is not None:
                     options.json.write_text(json.dumps([asdict(r) for r in rows], indent=2) + "\n")
     console.print(table(rows))
+    console.print("\n".join(conditions()), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         "--networks", default=",".join(NETWORKS), help="names of built-in networks, with commas"
     )
     made.add_argument("--targets", default=",".join(TARGETS), help="targets, with commas")
-    made.add_argument("--sizes", default=",".join(SIZES), help="amounts of SRAM, with commas")
+    made.add_argument(
+        "--sizes",
+        default=",".join(SIZES),
+        help="amounts of SRAM, with commas: 32KiB, full, or 1.25x of the least that works",
+    )
     made.add_argument("--time-limit", type=float, default=60.0, help="seconds per row (60)")
     made.add_argument("--workers", type=int, default=2, help="processes of the solver (2)")
     made.add_argument("--seed", type=int, default=1, help="random seed (1)")
@@ -122,7 +129,7 @@ def _sram_bytes(network: str, target: str, size: str, known: Path | None) -> int
     if size == "full":
         return full
     if not size.endswith("x"):
-        return min(int(size), full)
+        return min(size_bytes(size), full)
     return min(int(float(size.removesuffix("x")) * _least_bytes(network, target, known)), full)
 
 

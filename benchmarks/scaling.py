@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ooc_solve.cli import parse_size
+from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Network, Quantization
@@ -74,6 +75,7 @@ def main() -> None:
     console.print(table(rows))
     for line in plot(rows):
         console.print(line, highlight=False)
+    console.print("\n".join(conditions()), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from ooc_solve.cli import parse_count, parse_seconds
+from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, OocError, Schedule, Status, TaskGraph
 from ooc_solve.solver.allocation_schedule import packed_schedules
@@ -215,19 +213,8 @@ def results(lines: list[Line], budget: Budget) -> str:
         f"shorter.\n\n| {' | '.join(HEADS)} |\n|{rule}|\n{rows}\n\n"
         f"CP-SAT had {budget.time_limit_s:g} s for each, {budget.workers} threads, seed {budget.seed}, and "
         f"began with the best of the others; everything together took {seconds:.0f} s, with whatever else ran.\n\n"
-        f"- machine: {_machine()}\n- system: {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}\n- versions: ooc-solve {version('ooc-solve')}, "
-        f"OR-Tools {version('ortools')}\n"
+        + "".join(f"- {line}\n" for line in conditions())
     )
-
-
-def _machine() -> str:
-    """The processor by its name, with the number of cores."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -89,6 +89,9 @@ HOST_TOOL = "host_store.c"
 PROBE = "probe.c"
 """Plugin of the emulator that reports which memory a program touches."""
 
+EVENT_LOG = "event_log.c"
+"""Among the sources of machines that can keep a log of their commands."""
+
 LINKER_SCRIPT = "emulated.ld"
 
 PORT_STACK_BYTES = 256
@@ -133,7 +136,7 @@ MACHINES = {
             clock_hz=20_000_000,
             code=Memory("ssram1", 0x10000000, 4 * MIB),
             banks=(Memory("SRAM", 0x38000000, 512 * KIB),),
-            sources=(*_CORTEX_M, "machine_mps2_an505.c", "paced_dma.c", "pl081.c", "event_log.c"),
+            sources=(*_CORTEX_M, "machine_mps2_an505.c", "paced_dma.c", "pl081.c", EVENT_LOG),
             paced=True,
         ),
         Machine(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ooc_solve.codegen.emit import generator
-from ooc_solve.codegen.machines import COMMON_SOURCES, HOST_TOOL, LINKER_SCRIPT, Machine
+from ooc_solve.codegen.machines import COMMON_SOURCES, EVENT_LOG, HOST_TOOL, LINKER_SCRIPT, Machine
+from ooc_solve.codegen.shown_values import values_recipe
 from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_engine
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
@@ -12,10 +13,10 @@ BUILD = "build"
 """Folder for what ``make`` makes; it belongs to the project."""
 
 
-def host_makefile(tables: Tables, word: str, sources: tuple[str, ...]) -> str:
+def host_makefile(problem: Problem, tables: Tables, word: str, sources: tuple[str, ...]) -> str:
     """The text of the Makefile of a project that runs on the host, with any C99 compiler."""
     usage = _HOST_USAGE.format(build=BUILD, name=word)
-    return _host_part(tables, word, sources, usage, "run") + _HOST_END.format(build=BUILD)
+    return _host_part(problem, tables, word, sources, usage, "run") + _HOST_END.format(build=BUILD)
 
 
 def emulated_makefile(
@@ -38,6 +39,7 @@ def emulated_makefile(
         emulator=machine.tools.emulator,
         compiler_packages=machine.tools.packages[0],
         emulator_packages=machine.tools.packages[1],
+        compiler_header="" if machine.freestanding else r"\#include <string.h>",
         clang_flags=machine.tools.clang_flags,
         flags=machine.flags,
         defines=" ".join(_defines(problem, tables, machine)),
@@ -50,10 +52,11 @@ def emulated_makefile(
         library=_LIBRARY.format(build=BUILD) if sealed else "",
         library_objects=" $(LIBRARY_OBJECTS)" if sealed else "",
         libraries=" -lmbedcrypto" if sealed else "",
+        no_log="" if EVENT_LOG in machine.sources else _NO_LOG,
         key_argument=' "$$key"' if sealed else "",
         key_copy=' && cp "$$key" $(RUN)/key.bin' if sealed else "",
     )
-    return _host_part(tables, word, sources, usage, "host-run") + text
+    return _host_part(problem, tables, word, sources, usage, "host-run") + text
 
 
 def _defines(problem: Problem, tables: Tables, machine: Machine) -> list[str]:
@@ -94,7 +97,9 @@ def _known(tables: Tables) -> str:
     return "".join(f" -D{name}" for name, wanted in switches if wanted)
 
 
-def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, run: str) -> str:
+def _host_part(
+    problem: Problem, tables: Tables, word: str, sources: tuple[str, ...], usage: str, run: str
+) -> str:
     granule = min(tables.store_granule(region.store) for region in tables.region)
     return _HOST.format(
         generator=generator(),
@@ -112,8 +117,14 @@ def _host_part(tables: Tables, word: str, sources: tuple[str, ...], usage: str, 
         key_option=' --key "$$key"' if tables.sealing else "",
         annex_option=f" --annex {word}_annex.bin" if has_annex(tables) else "",
         libraries=" -lmbedcrypto" if tables.sealing else "",
+        library_needed=_LIBRARY_NEEDED if tables.sealing else "",
+        values=values_recipe(problem.network),
     )
 
+
+_LIBRARY_NEEDED = """ \\
+need "Mbed TLS" libmbedtls-dev "echo '#include <mbedtls/gcm.h>' | $(CC) -E -"
+"""[:-1]
 
 _KEY_USAGE = """\
 # KEY is the file with the key of the sealed records. Mbed TLS opens them: apt-get install libmbedtls-dev.
@@ -143,13 +154,15 @@ _HOST = """\
 {usage}#
 # INPUT holds all network inputs one after the other, OUTPUT receives the outputs
 # ({name}.h has shapes and types). Relative paths count from where make was called,
-# also with make -C. ARGUMENTS are passed on: see main_host.c.
+# also with make -C. LOG is a file for when each command started and ended: see ooc-trace.
+# ARGUMENTS are passed on: see main_host.c.
 {key_usage}
 CC ?= cc
 CFLAGS ?= -O2
 STRICT = -std=c99 -ffp-contract=off -pedantic -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 EXTRA_CFLAGS ?=
 OUTPUT ?= output.bin
+LOG ?=
 ARGUMENTS ?=
 
 PROGRAM = {build}/{name}
@@ -161,29 +174,53 @@ OBJECTS = $(SOURCES:%.c={build}/%.o)
 # The directory of the caller: the shell leaves it in PWD, and make -C does not change it.
 # An input that is not there is looked for here.
 CALLER := $(if $(PWD),$(PWD),$(CURDIR))
-export CALLER INPUT OUTPUT KEY
+export CALLER INPUT OUTPUT KEY LOG
 
-# In a recipe: the files that INPUT and OUTPUT mean, in $$input and $$output.
+# In a recipe: the files that INPUT, OUTPUT and LOG mean, in $$input, $$output and $$log.
 GOAL = $(firstword $(MAKECMDGOALS))
 define FILES
 if [ -z "$$INPUT" ]; then \\
     echo "make $(GOAL): say which file holds the network input: make $(GOAL) INPUT=in.bin OUTPUT=out.bin" >&2; \\
     exit 2; \\
 fi; \\
-{key}input=$$INPUT; output=$$OUTPUT; \\
+{key}input=$$INPUT; output=$$OUTPUT; log=$$LOG; \\
+case $$log in ''|/*) ;; *) log=$$CALLER/$$log ;; esac; \\
 case $$input in /*) ;; *) if [ -e "$$CALLER/$$input" ]; then input=$$CALLER/$$input; \\
     else input=$(CURDIR)/$$input; fi ;; esac; \\
 case $$output in /*) ;; *) output=$$CALLER/$$output ;; esac
 endef
 
+{values}
+# In a recipe: need TOOL PACKAGES TEST notes what is missing, MISSING names all of it at once.
+define NEED
+missing=; packages=; \\
+need() {{ eval "$$3" >/dev/null 2>&1 </dev/null || {{ missing="$$missing, $$1"; packages="$$packages $$2"; }}; }}; \\
+need "$(firstword $(CC))" "gcc libc6-dev" "echo '#include <stdio.h>' | $(CC) -E -"{library_needed}
+endef
+define MISSING
+if [ -n "$$missing" ]; then \\
+    echo "make: missing: $${{missing#, }}; on Debian: apt-get install$$packages" >&2; exit 1; \\
+fi
+endef
+
+# V=1 shows the commands, make -s nothing.
+V ?=
+QUIET = $(if $(V),,@)
+SAY = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
+
 all: {all}
 
 $(PROGRAM): $(OBJECTS)
-\t$(CC) $(CFLAGS) $(STRICT) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS){libraries}
+\t$(SAY) "  LINK $@"
+\t$(QUIET)$(CC) $(CFLAGS) $(STRICT) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS){libraries}
 
-$(OBJECTS): {build}/%.o: %.c $(wildcard *.h) Makefile
+$(OBJECTS): {build}/%.o: %.c $(wildcard *.h) Makefile | host-tools
 \t@mkdir -p {build}
-\t$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) -c -o $@ $<
+\t$(SAY) "  CC   $<"
+\t$(QUIET)$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) -c -o $@ $<
+
+host-tools:
+\t@$(NEED); $(MISSING)
 
 # Before anything is built.
 files:
@@ -191,7 +228,9 @@ files:
 
 {run}: files $(PROGRAM)
 \t@$(FILES); \\
-\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{annex_option}{key_option} $(ARGUMENTS) && echo "wrote $$output"
+\t./$(PROGRAM) {name}.bin "$$input" "$$output" --granule {granule}{annex_option}{key_option} \\
+\t    $(if $(LOG),--log "$$log") $(ARGUMENTS) || exit; \\
+\techo "wrote $$output$${{log:+ and $$log}}"; $(VALUES)
 
 """
 
@@ -201,7 +240,7 @@ host-run: run
 clean:
 \trm -rf {build}
 
-.PHONY: all files run host-run clean
+.PHONY: all files run host-run clean host-tools
 """
 
 _LIBRARY = """\
@@ -212,14 +251,23 @@ MBEDTLS_PARTS = aes cipher cipher_wrap gcm chacha20 poly1305 chachapoly constant
 LIBRARY_OBJECTS = $(MBEDTLS_PARTS:%={build}/library/%.o)
 MODEL_TARGET = -DMBEDTLS_CONFIG_FILE='"mbedtls_config.h"' -isystem $(MBEDTLS)/include
 
-$(LIBRARY_OBJECTS): {build}/library/%.o: $(MBEDTLS)/library/%.c mbedtls_config.h Makefile | compiler
+$(LIBRARY_OBJECTS): {build}/library/%.o: $(MBEDTLS)/library/%.c mbedtls_config.h Makefile | tools
 \t@mkdir -p {build}/library
-\t$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) -std=c99 -ffunction-sections -fdata-sections -I. $(MODEL_TARGET) \\
+\t$(SAY) "  CC   $<"
+\t$(QUIET)$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) -std=c99 -ffunction-sections -fdata-sections -I. $(MODEL_TARGET) \\
 \t    -c -o $@ $<
 
 $(MBEDTLS)/library/%.c:
 \t@echo "make: MBEDTLS must name the folder of the source of Mbed TLS (got '$(MBEDTLS)'): apt-get source mbedtls" >&2
 \t@exit 1
+
+"""
+
+_NO_LOG = """\
+# This machine keeps no log.
+ifneq ($(and $(LOG),$(filter run,$(MAKECMDGOALS))),)
+$(error this machine keeps no log of its commands: use make host-run LOG=$(LOG))
+endif
 
 """
 
@@ -255,52 +303,63 @@ PLUGIN ?=
 PROBE ?=
 PROFILE ?=
 
-IMAGE = {build}/{name}.elf
+# A program that keeps a log is built apart.
+LOGGED = $(if $(LOG),-logged)
+IMAGE = {build}/{name}$(LOGGED).elf
 TOOL = {build}/host_store
 RUN = {build}/run
-DEFINES = {defines}
+DEFINES = $(if $(LOG),-DOOC_EVENT_LOG) {defines}
 TARGET_SOURCES = \\
     {sources}
-TARGET_OBJECTS = $(TARGET_SOURCES:%.c={build}/target/%.o)
+TARGET_OBJECTS = $(TARGET_SOURCES:%.c={build}/target$(LOGGED)/%.o)
 TOOL_SOURCES = \\
     {tool_sources}
 
 {library}$(IMAGE): $(TARGET_OBJECTS){library_objects} {linker_script} memory.ld
-\t$(TARGET_LINK) $(TARGET_FLAGS) -nostartfiles -T {linker_script} -Wl,--gc-sections -Wl,-z,noexecstack \\
+\t$(SAY) "  LINK $@"
+\t$(QUIET)$(TARGET_LINK) $(TARGET_FLAGS) -nostartfiles -T {linker_script} -Wl,--gc-sections -Wl,-z,noexecstack \\
 \t    -Wl,--no-warn-rwx-segments -Wl,-Map={build}/{name}.map -o $@ $(TARGET_OBJECTS){library_objects}
 
-$(TARGET_OBJECTS): {build}/target/%.o: %.c $(wildcard *.h) Makefile | compiler
-\t@mkdir -p {build}/target
-\t$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) $(STRICT) -ffunction-sections -fdata-sections -I. $(MODEL) \\
+$(TARGET_OBJECTS): {build}/target$(LOGGED)/%.o: %.c $(wildcard *.h) Makefile | tools
+\t@mkdir -p $(@D)
+\t$(SAY) "  CC   $<"
+\t$(QUIET)$(TARGET_CC) $(TARGET_FLAGS) $(TARGET_CFLAGS) $(STRICT) -ffunction-sections -fdata-sections -I. $(MODEL) \\
 \t    $(MODEL_TARGET) $(DEFINES) -c -o $@ $<
 
-$(TOOL): $(TOOL_SOURCES) $(wildcard *.h) Makefile
+$(TOOL): $(TOOL_SOURCES) $(wildcard *.h) Makefile | host-tools
 \t@mkdir -p {build}
-\t$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(TOOL_SOURCES) $(LDLIBS){libraries}
+\t$(SAY) "  LINK $@"
+\t$(QUIET)$(CC) $(CFLAGS) $(STRICT) -I. $(MODEL) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $(TOOL_SOURCES) $(LDLIBS){libraries}
 
-{build}/probe.so: probe.c
-\t$(CC) -shared -fPIC $(CFLAGS) -o $@ $<
+{build}/probe.so: probe.c | host-tools
+\t@mkdir -p {build}
+\t$(QUIET)$(CC) -shared -fPIC $(CFLAGS) -o $@ $<
 
-compiler:
-\t@for tool in $(firstword $(TARGET_CC)) $(TARGET_LINK); do command -v $$tool >/dev/null || {{ \\
-\t    echo "make: $$tool is missing: apt-get install {compiler_packages}" >&2; exit 1; }}; done
+# All that the goals need, before anything is built.
+host-tools: $(if $(filter run,$(MAKECMDGOALS)),tools)
 
-emulator:
-\t@command -v $(EMULATOR) >/dev/null || {{ \\
-\t    echo "make: $(EMULATOR) is missing: apt-get install {emulator_packages}" >&2; exit 1; }}
+tools:
+\t@$(NEED); \\
+\tneed "$(firstword $(TARGET_CC))" "$(if $(filter clang,$(COMPILER)),clang,{compiler_packages})" "$(HEADER_TEST)"; \\
+\t$(if $(filter clang,$(COMPILER)),need $(TARGET_LINK) "{compiler_packages}" "command -v $(TARGET_LINK)";) \\
+\t$(if $(filter run,$(MAKECMDGOALS)),need $(EMULATOR) {emulator_packages} "command -v $(EMULATOR)";) \\
+\t$(MISSING)
 
-run: files compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
+HEADER_TEST = echo '$(HEADER)' | $(TARGET_CC) $(TARGET_FLAGS) -E -
+HEADER = {compiler_header}
+
+{no_log}run: files tools $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/probe.so)
 \t@$(FILES); \\
 \tplugin='$(PLUGIN)'; case $$plugin in ''|/*) ;; *) plugin=$$CALLER/$$plugin ;; esac; \\
 \tmkdir -p $(RUN) && ./$(TOOL) pack {name}.bin "$$input" $(RUN) $(STORE_BYTES) {store_fill}{key_argument}{key_copy} || exit 1; \\
 \trm -f "$$output"; \\
 \tcd $(RUN) || exit 1; \\
 \tprobe='$(if $(PROBE)$(PROFILE),../probe.so$(if $(PROBE),$(MEMORY))$(if $(PROFILE),$(FUNCTIONS)))'; \\
-\t$(if $(PROBE),$(PARTS) >parts.txt;) $(if $(PROFILE),$(TARGET_NM) -S ../{name}.elf >symbols.txt;) \\
+\t$(if $(PROBE),$(PARTS) >parts.txt;) $(if $(PROFILE),$(TARGET_NM) -S ../$(notdir $(IMAGE)) >symbols.txt;) \\
 \tstatus=0; \\
 \ttimeout $(TIMEOUT) $(EMULATOR) -M {machine} -display none -monitor none -serial none -nodefaults \\
 \t    -chardev stdio,id=console -semihosting-config enable=on,target=native,chardev=console \\
-\t    -kernel ../{name}.elf -append "$(if $(ICOUNT),--icount $(ICOUNT)) $(ARGUMENTS)" \\
+\t    -kernel ../$(notdir $(IMAGE)) -append "$(if $(ICOUNT),--icount $(ICOUNT)) $(ARGUMENTS)" \\
 \t    $(if $(ICOUNT),-icount shift=$(ICOUNT)$(comma)sleep=off) $${{plugin:+-plugin "$$plugin"}} \\
 \t    $${{probe:+-plugin "$$probe"}} \\
 \t    {storage} $(EMULATOR_FLAGS) </dev/null >console.txt 2>emulator.txt || status=$$?; \\
@@ -310,18 +369,20 @@ run: files compiler emulator $(IMAGE) $(TOOL) $(if $(PROBE)$(PROFILE),{build}/pr
 \t    exit 1; \\
 \tfi; \\
 \tcat console.txt; $(if $(PROBE),cat probe.txt;) \\
-\t../host_store unpack . final.bin{key_argument} && cp final.bin "$$output" && echo "wrote $$output"
+\t../host_store unpack . final.bin{key_argument} && cp final.bin "$$output" || exit; \\
+\t$(if $(LOG),cp events.csv "$$log" || exit;) \\
+\techo "wrote $$output$${{log:+ and $$log}}"; $(VALUES)
 
 comma = ,
 MEMORY = $(comma)parts=parts.txt$(comma)out=probe.txt
 FUNCTIONS = $(comma)symbols=symbols.txt$(comma)profile=profile.txt$(comma)from=ooc_run$(comma)to=stack_used_bytes
 
 # The parts of memory that the linker script declares, for probe.c.
-PARTS = $(TARGET_NM) ../{name}.elf | sed -n \\
+PARTS = $(TARGET_NM) ../$(notdir $(IMAGE)) | sed -n \\
     's/^\\([0-9a-f]*\\) . \\(.*\\)_\\(low\\|high\\)$$/\\2 \\3 \\1/p'
 
 clean:
 \trm -rf {build}
 
-.PHONY: all files run host-run clean compiler emulator
+.PHONY: all files run host-run clean tools host-tools
 """

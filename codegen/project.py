@@ -100,7 +100,7 @@ def _write_files(
         copied |= port_files("engine")
     sources = (f"{word}.c", *(file for file in copied if file.endswith(".c")))
     if machine is None:
-        text = host_makefile(tables, word, sources)
+        text = host_makefile(problem, tables, word, sources)
     else:
         copied |= machine_files(machine)
         banks = tuple(name for name, _ in problem.banks)

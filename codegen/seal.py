@@ -72,8 +72,7 @@ def check_library() -> None:
     """
     if find_spec("cryptography") is None:
         raise InputError(
-            "Sealing an image needs the library cryptography (it is not installed): "
-            "install ooc-solve[encryption]."
+            "Sealing an image needs the library cryptography (it is not installed): pip install cryptography."
         )
 
 

@@ -78,7 +78,7 @@ def quantize_onnx(path: Path, calibration: str, activations: str = "int8") -> Qu
         for samples that do not fit.
     """
     if find_spec("onnxruntime") is None:
-        raise InputError("Quantising needs onnxruntime: pip install 'ooc-solve[quantize]'.")
+        raise InputError("Quantising needs onnxruntime: pip install onnxruntime.")
     if activations not in ACTIVATIONS:
         raise InputError(f"Activations must be one of {', '.join(ACTIVATIONS)} (got '{activations}').")
     inputs = _float_inputs(path)

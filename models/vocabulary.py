@@ -425,6 +425,19 @@ class Network:
             if name not in self.tensors or name not in known:
                 raise ValueError(f"tensor '{name}' is not produced by any operator")
 
+    def __repr__(self) -> str:
+        """One line for people, without weights."""
+        macs, weights = sum(map(self.macs, self.ops)), sum(op.weight_bytes for op in self.ops)
+        ends = [", ".join(map(self._shown, names)) for names in (self.inputs, self.outputs)]
+        return (
+            f"<Network {self.name}: {len(self.ops)} operators, {' -> '.join(ends)}, "
+            f"{macs / 1e6:,.2f} M MACs, {weights / 1024:,.1f} KiB of weights>"
+        )
+
+    def _shown(self, name: str) -> str:
+        tensor = self.tensors[name]
+        return f"{name} {tensor.height}x{tensor.width}x{tensor.channels} {tensor.dtype.value}"
+
     def macs(self, op: Op) -> int:
         """Multiply-accumulates of one operator (0 for those without weights)."""
         out = self.tensors[op.output]
@@ -677,6 +690,11 @@ class Target:
     annex: Store | None = None
     parts: tuple[Store, ...] = ()
     npu: Npu | None = None
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        sealed = "" if self.crypto is None else ", sealed"
+        return f"<Target {self.name}: {self.title}, {self.board.usable_bytes / 1024:g} KiB of SRAM{sealed}>"
 
     @property
     def engine(self) -> Crypto | None:

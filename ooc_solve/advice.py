@@ -3,13 +3,14 @@
 The time limit is split evenly over all that is left to solve, again and again, so that what one change does
 not use the others have; the problem as it is gets the same share. A search needs some time whatever its share,
 so a change is begun only if the longest search so far would still end in time (one that is begun is not cut
-off); the others are told as not tried, as they are after Ctrl-C. A plan that can be carried out with a change as it is (more SRAM, a faster
-link) is known to the search, so such a change is never said to do harm.
+off); the others are told as not tried, as they are after Ctrl-C. A plan that can be carried out with a change as it
+is (more SRAM, a faster link) is known to the search, so such a change is never said to do harm.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ooc_solve.layer_names import short_names
 from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
@@ -175,10 +177,16 @@ def rows(advice: Advice) -> Iterator[tuple[str, ...]]:
         yield (
             answer.change,
             amount(advice.problem, answer.value).split(" ")[0],
-            "-" if answer.change_share is None else f"{answer.change_share:+.1%}",
-            f"{(answer.bound - advice.base) / advice.base:+.1%}" if advice.base else "-",
+            "-" if answer.change_share is None else _percent(answer.change_share),
+            _percent((answer.bound - advice.base) / advice.base) if advice.base else "-",
             f"{gap:.1%}",
         )
+
+
+def _percent(share: float) -> str:
+    """A change; one that is too small to be shown has no sign of a loss."""
+    text = f"{share:+.1%}"
+    return "+0.0%" if text == "-0.0%" else text
 
 
 def remarks(advice: Advice) -> tuple[str, ...]:
@@ -189,19 +197,32 @@ def remarks(advice: Advice) -> tuple[str, ...]:
         for answer in advice.answers
         if answer.value is None and answer.reason != NOT_TRIED
     ]
-    found += [f"Not tried, as the time limit leaves no room: {'; '.join(untried)}."] if untried else []
-    found += [_overlap(halo) for halo in advice.halos]
+    found += [_not_tried(advice, untried)] if untried else []
+    short = short_names(advice.problem.network)
+    found += [_overlap(halo, short[halo.op]) for halo in advice.halos]
     words = f"Every change was solved again, {advice.seconds:.1f} s in all; at best: what its bound allows."
     return (*found, f"{words} None of it is measured on a board.")
 
 
-def _overlap(halo: Halo) -> str:
+def _not_tried(advice: Advice, untried: list[str]) -> str:
+    """What was left out, and what limit would do if the rest took as long as what was tried."""
+    tried = len(advice.answers) - len(untried)
+    enough = (
+        f" (--time-limit {_rounded(advice.seconds * len(advice.answers) / tried)} may do)" if tried else ""
+    )
+    return f"Not tried, as the time limit leaves no room{enough}: {'; '.join(untried)}."
+
+
+def _rounded(seconds: float) -> int:
+    """Seconds up to the next ten."""
+    return 10 * math.ceil(1.1 * seconds / 10)
+
+
+def _overlap(halo: Halo, name: str) -> str:
     kernel = f"{halo.kernel[0]}x{halo.kernel[1]}"
     again = (
         "its rows are kept, nothing is computed again"
         if halo.again <= 0
         else f"{halo.again:.1%} is computed again"
     )
-    return (
-        f"Patches: {halo.op} ({kernel}) makes them overlap by {halo.rows} rows of the stage's input; {again}."
-    )
+    return f"Patches: {name} ({kernel}) makes them overlap by {halo.rows} rows of the stage's input; {again}."

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.cli import parse_count, parse_seconds, parse_size
+from ooc_solve.command_line import Parser
 from ooc_solve.models.vocabulary import BudgetError, InputError, OocError
 from ooc_solve.solver.allocation import (
     Allocation,
@@ -48,7 +49,7 @@ class Buffers:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-allocate",
         description="Give buffers addresses: those that live at the same time share no byte.",
         epilog=f"FILE has the columns {', '.join(REQUIRED)} in any order, and may have alignment; a buffer "

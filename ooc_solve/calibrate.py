@@ -16,6 +16,7 @@ from rich.table import Table
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.api import load
 from ooc_solve.cli import parse_seconds, parse_size
+from ooc_solve.command_line import Parser
 from ooc_solve.measurement import (
     Measurement,
     instruction_shift,
@@ -57,7 +58,7 @@ NUMBER_WIDTH, MOST_CUT = 13, 16
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-calibrate",
         description="Fit the cost figures of a board to measurements and write them as a target file.",
         epilog=f"Kernels: a CSV file with the columns {', '.join(KERNEL_COLUMNS)}. Transfers: one with "

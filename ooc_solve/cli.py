@@ -21,6 +21,7 @@ from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.command_line import Parser
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
@@ -43,7 +44,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
-from ooc_solve.report import report, show_comparison, show_layers, show_verdict
+from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict
 from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -61,7 +62,7 @@ from ooc_solve.trade import (
     trade_facts,
     walk_front,
 )
-from ooc_solve.whole_file import check_writable, write_whole
+from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
 
@@ -127,7 +128,7 @@ def parse_count(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-solve",
         description="Plan and emit a neural network that does not fit the memory of its microcontroller.",
         epilog="Exit code: 0 plan found, 1 input error, 2 usage, 3 infeasible, 4 internal check failed.",
@@ -213,7 +214,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--advise",
         action="store_true",
-        help="solve again with changes to SRAM, storage, kernels, ..., and rank them (takes the time limit again)",
+        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them (takes the time limit again)",
     )
     made.add_argument(
         "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
@@ -262,6 +263,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
         return show_support(console, options.model)
+    check_files(options)
     quantized = None
     if options.quantize is not None:
         quantized = quantized_model(options.model, options.quantize, options.activations)
@@ -279,7 +281,6 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.output is not None:
         check_creatable(options.output)
         check_directory(options.output)
-    check_files(options)
     key = key_of(options, problem)
     if options.min_sram:
         return show_least(run_of(problem, options.frames), console)
@@ -332,8 +333,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         if advice is not None:
             console.print()
             show_advice(console, advice)
-        if options.output is not None:
-            console.print(f"Written to {options.output}: see the Makefile there.", markup=False)
+        show_written(console, options, problem)
     return 0
 
 
@@ -377,6 +377,19 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     return Answers(problem, reference, results, flight, points, advice)
 
 
+def show_written(console: Console, options: argparse.Namespace, problem: Problem) -> None:
+    """Where everything lies, and what to do with it."""
+    folder = options.output
+    if folder is not None:
+        size = sum(problem.network.tensors[name].size_bytes for name in problem.network.inputs)
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
+    if options.report is not None:
+        console.print(Text(f"Written to {options.report}: open it in a browser."))
+    if options.trace is not None:
+        console.print(Text(f"Written to {options.trace}: open it at https://ui.perfetto.dev."))
+
+
 def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
     """The key of the image; whatever is missing to seal it is told before anything is solved."""
     crypto = problem.target.crypto
@@ -394,17 +407,19 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, and a report without its library, before anything is solved."""
-    for option in ("json", "report", "trace", "instance"):
-        path = getattr(options, option)
-        if path is not None and not (option == "json" and str(path) == "-"):
-            check_writable(path, f"--{option}")
+    files = {f"--{option}": getattr(options, option) for option in ("json", "report", "trace", "instance")}
+    wanted = {name: path for name, path in files.items() if path is not None and str(path) != "-"}
+    given = {"MODEL": options.model, "--quantize": options.quantize, "--key-file": options.key_file}
+    check_apart(wanted, {name: Path(path) for name, path in given.items() if path}, options.output)
+    for name, path in wanted.items():
+        check_writable(path, name)
     if options.report is not None:
         check_plotting()
 
 
 def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console) -> Advice:
     """What changes would bring, with progress on a terminal."""
-    with errors.status("") as status:
+    with errors.status("what if") as status:
         return advise(problem, plan, budget, status.update)
 
 
@@ -441,12 +456,13 @@ def solve(
 
     The plans ``given`` are known already.
     """
-    with errors.status("") as status:
+    with errors.status("planning by rules, before the search") as status:
 
         def tell(step: Step) -> None:
+            words = step.told(lambda value: amount(problem, value))
             if options.verbose:
-                errors.print(str(step), markup=False)
-            status.update(str(step))
+                errors.print(words, markup=False)
+            status.update(words)
 
         history.tell = tell
         if options.scheduler == "cp-sat" and not options.no_compare:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from ooc_solve.bottlenecks import Cause
 from ooc_solve.models.vocabulary import BufferRole, TaskKind
 
+CIPHER_COLOUR = "#CC79A7"
 TASK_COLOURS = {
     TaskKind.COMPUTE: "#0072B2",
     TaskKind.LOAD: "#E69F00",
     TaskKind.STORE: "#D55E00",
-    TaskKind.ENCRYPT: "#CC79A7",
-    TaskKind.DECRYPT: "#CC79A7",
+    TaskKind.ENCRYPT: CIPHER_COLOUR,
+    TaskKind.DECRYPT: CIPHER_COLOUR,
 }
 BUFFER_COLOURS = {
     BufferRole.TENSOR: "#009E73",

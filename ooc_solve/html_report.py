@@ -18,10 +18,12 @@ from ooc_solve.colours import (
     BUFFER_COLOURS,
     BUFFER_NAMES,
     CAUSE_COLOURS,
+    CIPHER_COLOUR,
     LAYER_GREYS,
     TASK_COLOURS,
     TASK_NAMES,
 )
+from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
@@ -37,6 +39,7 @@ from ooc_solve.report import (
 )
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.pareto import Point
+from ooc_solve.timeline import cipher_ns
 from ooc_solve.trade import day_words, front_section
 
 RATES = (100, 1_000, 10_000, 100_000)
@@ -61,12 +64,12 @@ def page(
     script, places = components(drawings)
     sections = "".join(
         (
-            section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
+            section("Timeline", _TIMELINE_WORDS, _task_legend(problem, plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
-            section("Where the time goes", _CRITICAL_WORDS, _critical(plan)),
+            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
             section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
-            "" if advice is None else section("What if", _ADVICE_WORDS, _advice(advice)),
-            section("Layers", _LAYER_WORDS, _layers(facts)),
+            section("What if", *((_ADVICE_WORDS, _advice(advice)) if advice else (_NO_ADVICE_WORDS, ""))),
+            section("Layers", _LAYER_WORDS, _layers(facts, short_names(problem.network))),
             section("Schedulers side by side", _scheduler_words(facts), _schedulers(facts)),
             section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
             section("Latency, energy and wear", "", front_section(points)) if points else "",
@@ -198,9 +201,13 @@ def legend(items: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="legend">{marks}</ul>'
 
 
-def _task_legend(plan: Plan) -> str:
+def _task_legend(problem: Problem, plan: Plan) -> str:
     kinds = {task.kind for task in plan.graph.tasks}
-    return legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
+    marks = [(colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds]
+    sealing = (
+        [(CIPHER_COLOUR, "of a kernel's time: open and seal records")] if cipher_ns(problem, plan) else []
+    )
+    return legend([*marks, *sealing])
 
 
 def _buffer_legend(problem: Problem, plan: Plan) -> str:
@@ -246,23 +253,25 @@ def _critical(plan: Plan) -> str:
         )
         for cause, time in found.items()
     ]
-    return table(("critical path", "ms", "share", ""), rows, "small") + _idle(plan)
+    return table(("critical path", "ms", "share", ""), rows, "small")
 
 
-def _idle(plan: Plan) -> str:
+def _idle(problem: Problem, plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
 
     def busy(resource: str) -> int:
         return sum(task.duration_ns for task in plan.graph.tasks if task.resource == resource)
 
-    rows = [
-        (
-            escape(name),
-            milliseconds(busy(name)),
-            f"{busy(name) / total:.0%}",
-            _bar(busy(name) / total, CAUSE_COLOURS[Cause.IO if k else Cause.COMPUTE]),
-        )
+    spent = [
+        (name, busy(name), CAUSE_COLOURS[Cause.IO if k else Cause.COMPUTE])
         for k, name in enumerate(plan.graph.resources)
+    ]
+    sealing = sum(cipher_ns(problem, plan).values())
+    if sealing:
+        spent.insert(1, ("of which opening and sealing", sealing, CIPHER_COLOUR))
+    rows = [
+        (escape(name), milliseconds(time), f"{time / total:.0%}", _bar(time / total, colour))
+        for name, time, colour in spent
     ]
     return table(("busy", "ms", "share", ""), rows, "small")
 
@@ -300,11 +309,11 @@ def _advice(advice: Advice) -> str:
     return table(heads, found) + "".join(f"<p>{escape(remark)}</p>" for remark in remarks(advice))
 
 
-def _layers(facts: dict[str, Any]) -> str:
+def _layers(facts: dict[str, Any], short: dict[str, str]) -> str:
     heads = ("layer", "kind", "tiles", "ms", "I/O ms", "waits ms", "mJ", "KiB read", "KiB written", "KiB RAM")
     rows = [
         (
-            escape(layer["name"]),
+            f'<span title="{escape(layer["name"])}">{escape(short[layer["name"]])}</span>',
             escape(layer["kind"]),
             f"{layer['tiles']:,}",
             milliseconds(layer["compute_ns"]),
@@ -439,6 +448,10 @@ _CRITICAL_WORDS = (
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "
     "can only be better, and none of it is measured on a board."
+)
+_NO_ADVICE_WORDS = (
+    "With <code>--advise</code> more and less SRAM, other storage and links, int8, patches and kernels are solved "
+    "again, and ranked here."
 )
 _ADVICE_WORDS = (
     "Each change was made to the problem and solved again by the cost model. <b>change</b>: against this problem "

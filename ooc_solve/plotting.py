@@ -16,4 +16,4 @@ def check_plotting() -> None:
         If bokeh is not installed.
     """
     if find_spec("bokeh") is None:
-        raise InputError("A report needs the plotting library bokeh: pip install 'ooc-solve[report]'.")
+        raise InputError("A report needs the plotting library bokeh: pip install bokeh.")

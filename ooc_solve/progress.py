@@ -15,10 +15,14 @@ class Step:
     best: int | None
     bound: int
 
-    def __str__(self) -> str:
-        shown = "no plan yet" if self.best is None else f"best {self.best:,}"
+    def told(self, amount: Callable[[int], str]) -> str:
+        """The step in words; ``amount`` writes a value with its unit."""
+        shown = "no plan yet" if self.best is None else f"best {amount(self.best)}"
         gap = "" if not self.best else f", gap {(self.best - self.bound) / self.best:.1%}"
-        return f"{self.seconds:5.1f} s  plans up to {self.what}: {shown}, bound {self.bound:,}{gap}"
+        return f"{self.seconds:5.1f} s  plans up to {self.what}: {shown}, bound {amount(self.bound)}{gap}"
+
+    def __str__(self) -> str:
+        return self.told("{:,}".format)
 
 
 class History:

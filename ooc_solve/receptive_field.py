@@ -3,7 +3,8 @@
 A patch needs of a stage's first tensor more rows than it covers: every kernel of ``k`` rows, dilation ``d``,
 adds ``d (k - 1)`` times the product of the strides before it (the arithmetic of receptive fields). What
 overlaps is computed again for each patch, or kept in SRAM. MCUNetV2 (Lin et al., 2021) moves receptive field
-from such stages to later ones; how well the smaller network works only training it tells.
+from such stages to later ones: `redistributed` makes kernels behind them larger until an output sees as many rows
+as before. How well such a network works only training it tells.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
 
 from ooc_solve.models.operator_order import listed, ordered
 from ooc_solve.models.problem import Problem
@@ -74,6 +78,102 @@ def cut_kernels(problem: Problem) -> tuple[str, ...]:
 
     found = [op for op in network.ops if shrunk_op(network, op) and size(op) > problem.arena_bytes]
     return tuple(op.name for op in sorted(found, key=size, reverse=True))
+
+
+def receptive_rows(network: Network) -> int:
+    """Rows of an input that one row of an output sees, padding counted.
+
+    Windows as high as their input (global pooling, a classifier) and PERMUTE see everything and are left out.
+    """
+    seen = {name: (Fraction(1), Fraction(1)) for name in network.inputs}
+    for op in network.ops:
+        seen[op.output] = max(_seen(network, op, k, seen[name]) for k, name in enumerate(op.inputs))
+    return max(int(seen[name][0]) for name in network.outputs)
+
+
+def _seen(
+    network: Network, op: Op, operand: int, source: tuple[Fraction, Fraction]
+) -> tuple[Fraction, Fraction]:
+    """Rows that one row of the output sees, and how far apart neighbours see, from those of an input."""
+    height = network.tensors[op.inputs[operand]].height
+    if op.needs_whole_tensors or op.window.reach[0] >= height:
+        return source
+    rows, pitch = source
+    reading = op.reading(operand, 0)
+    return rows + pitch * Fraction(reading.extra, reading.period), pitch * Fraction(
+        reading.step, reading.period
+    )
+
+
+def redistributed(
+    network: Network, names: Iterable[str], later: Iterable[str]
+) -> tuple[Network, tuple[str, ...]] | None:
+    """The network with smaller kernels ``names``, and larger ones among ``later`` that make up for them.
+
+    Of the kernels that can grow, the one that adds the fewest multiply-accumulates per row of receptive field
+    does, until as many rows are seen as before. Also the names of those; None where that cannot be reached.
+    """
+    made, base, grown = shrunk(network, names), listed(network), list[str]()
+    wanted = receptive_rows(base)
+    while made is not None and receptive_rows(made) < wanted:
+        name = _cheapest(made, later)
+        if name is None:
+            return None
+        made = _with_op(made, grown_op(made, _named(made, name)), f"{name} grown")
+        grown.append(name)
+    return None if made is None or not grown else (made, tuple(dict.fromkeys(grown)))
+
+
+def _cheapest(network: Network, names: Iterable[str]) -> str | None:
+    """Which kernel adds the fewest multiply-accumulates per row that an output sees, None if no row can be had."""
+    rows, found = receptive_rows(network), list[tuple[Fraction, str]]()
+    for name in names:
+        larger = grown_op(network, _named(network, name))
+        if larger is None:
+            continue
+        changed = _with_op(network, larger, "")
+        more, gained = (
+            changed.macs(larger) - network.macs(_named(network, name)),
+            receptive_rows(changed) - rows,
+        )
+        if gained > 0:
+            found.append((Fraction(more, gained), name))
+    return min(found)[1] if found else None
+
+
+def _named(network: Network, name: str) -> Op:
+    return next(op for op in network.ops if op.name == name)
+
+
+def _with_op(network: Network, changed: Op | None, words: str) -> Network:
+    assert changed is not None
+    ops = tuple(changed if op.name == changed.name else op for op in network.ops)
+    digest = hashlib.sha256(f"{network.digest} {words}".encode()).hexdigest()
+    return replace(network, ops=ops, digest=digest)
+
+
+def grown_op(network: Network, op: Op) -> Op | None:
+    """The operator with a kernel two rows and two columns larger, None where that is larger than its input.
+
+    The new weights are zeros, the output is as large as before.
+    """
+    window, weights = op.window, op.weights
+    if op.kind not in KERNELS or weights is None or window.transposed:
+        return None
+    rows, columns = window.dilation
+    top, left, bottom, right = window.pads
+    made = Window(
+        (window.kernel[0] + 2, window.kernel[1] + 2),
+        window.stride,
+        window.dilation,
+        (top + rows, left + columns, bottom + rows, right + columns),
+    )
+    source = network.tensors[op.inputs[0]]
+    if made.reach[0] > source.height or made.reach[1] > source.width:
+        return None
+    around = ((1, 1), (1, 1), (0, 0))
+    wide = np.pad(weights, around if op.kind is OpKind.DEPTHWISE else ((0, 0), *around))
+    return replace(op, window=made, weights=wide)
 
 
 def shrunk(network: Network, names: Iterable[str]) -> Network | None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ooc_solve import __version__, npu_use, storage_use
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
+from ooc_solve.layer_names import short_names
 from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.energy import Rates, nanojoules
 from ooc_solve.models.operator_order import ordered
@@ -31,6 +32,8 @@ from ooc_solve.solver.least import least_known
 from ooc_solve.storage_use import StoreUse, uses_of
 
 SCHEMA = "ooc-report/1"
+LAYER_WIDTH = 15
+"""Characters of a layer's name in the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +259,14 @@ def show_layers(console: Console, problem: Problem, plan: Plan) -> None:
     """Per-layer breakdown of a plan."""
     console.print("per layer (read, written and RAM in KiB)")
     table = Table(pad_edge=False, box=None, header_style="bold", collapse_padding=True)
-    table.add_column("layer", no_wrap=True, max_width=15)
+    table.add_column("layer", no_wrap=True, max_width=LAYER_WIDTH)
     table.add_column("kind", no_wrap=True)
     for name in ("tiles", "ms", "I/O ms", "waits", "read", "written", "RAM"):
         table.add_column(name, justify="right", no_wrap=True)
+    short = short_names(problem.network, LAYER_WIDTH)
     for layer in layers_of(problem, plan):
         table.add_row(
-            Text(layer.name if len(layer.name) <= 15 else "…" + layer.name[-14:]),
+            Text(short[layer.name]),
             layer.kind,
             str(layer.tiles),
             milliseconds(layer.compute_ns),

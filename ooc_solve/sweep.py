@@ -29,6 +29,7 @@ from rich.text import Text
 
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.cli import parse_count
+from ooc_solve.command_line import Parser
 from ooc_solve.models.vocabulary import InputError, InternalError, OocError
 from ooc_solve.report import kibibytes
 from ooc_solve.sweep_grid import Grid, Point, Series, read_grid
@@ -42,7 +43,7 @@ Tell = Callable[[Row], None]
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-sweep",
         description="Plan networks for targets with different amounts of SRAM, and tabulate what is found.",
         epilog=f"DIR holds a file for each finished point in {POINTS}/, the table {CSV} (and {PARQUET} where "
@@ -97,7 +98,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise InternalError(
             f"Every point must end with a row, but {len(books.failures)} failed; the rest is in {options.output}."
         )
-    console.print(f"Written to {options.output}.", markup=False)
+    made = [name for name in (CSV, PARQUET, PAGE) if (options.output / name).exists()]
+    console.print(f"Written to {options.output}: {', '.join(made)}.", markup=False)
     return 0
 
 
@@ -298,7 +300,7 @@ def _live_with_parent() -> None:
 def _client(address: str) -> AbstractContextManager[Any]:
     """A connection to the scheduler of a Dask cluster."""
     if find_spec("distributed") is None:
-        raise InputError("--cluster needs the library distributed: pip install 'ooc-solve[sweep]'.")
+        raise InputError("--cluster needs the library distributed: pip install distributed.")
     from distributed import Client
 
     try:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +62,7 @@ class Point:
     @property
     def key(self) -> str:
         """A name that is the same only for the same work by the same version."""
-        target = replace(self.target, provenance={})
+        target = asdict(replace(self.target, provenance={}))
         asked = (
             __version__, self.model, self.network.name, self.network.digest, target, self.sram_bytes,
             self.objective, self.scheduler, self.io, self.write_budget_bytes, self.budget,

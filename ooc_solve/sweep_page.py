@@ -140,10 +140,11 @@ def _name(row: Row, seeds: bool) -> str:
 
 
 def _cells(row: Row, scale: float) -> tuple[str, ...]:
+    digits = 2 if scale > 1 else 0  # bytes are whole
     return (
         kibibytes(row.sram_bytes),
-        f"{(row.value or 0) / scale:,.2f}",
-        f"{(row.bound or 0) / scale:,.2f}",
+        f"{(row.value or 0) / scale:,.{digits}f}",
+        f"{(row.bound or 0) / scale:,.{digits}f}",
         f"{row.gap or 0:.2%}",
         f"{(row.latency_ns or 0) / 1e6:,.2f}",
         f"{(row.energy_nj or 0) / 1e6:,.2f}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ooc_solve.models.cost import compute_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
+from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Buffer, Plan, Schedule, Task, TaskGraph, TaskKind
 
 Span = tuple[int, int]
@@ -28,6 +30,24 @@ def task_label(problem: Problem, plan: Plan, task: Task) -> str:
     if task.transfer is None:
         return f"{layer_of(problem, plan, task.stage)} tile {task.tile}"
     return f"{task.kind.value} {moved_buffer(plan, task).label}"
+
+
+def cipher_ns(problem: Problem, plan: Plan) -> dict[int, int]:
+    """For each kernel that opens or seals records besides, how much of its time that takes, by its task."""
+    if problem.target.crypto is None:
+        return {}
+    network = ordered(problem, plan.selection.order).network
+    geometries = [
+        StageGeometry.of(network, op, tiling)
+        for op, tiling in zip(network.ops, plan.selection.tilings, strict=True)
+    ]
+    found = {}
+    for task in plan.graph.compute_tasks:
+        geometry = geometries[task.stage]
+        kernel_ns = compute_ns(problem.target, geometry.tile_work(geometry.index(task.tile)))
+        if task.duration_ns > kernel_ns:
+            found[task.index] = task.duration_ns - kernel_ns
+    return found
 
 
 def moved_buffer(plan: Plan, task: Task) -> Buffer:

@@ -21,10 +21,11 @@ from typing import Any
 
 from ooc_solve import __version__
 from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.command_line import Parser
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, OocError, Plan, Schedule, Task, TaskGraph
-from ooc_solve.timeline import layer_of, occupied_bytes, span_of, task_label
+from ooc_solve.timeline import cipher_ns, layer_of, occupied_bytes, span_of, task_label
 from ooc_solve.whole_file import check_writable, write_whole
 
 SCHEMA = "ooc-trace/1"
@@ -73,6 +74,7 @@ def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
 
 
 def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
+    sealing = cipher_ns(problem, plan)
     for stream, order in enumerate(plan.streams.order):
         for index, number in enumerate(order):
             task = plan.graph.tasks[number]
@@ -86,14 +88,15 @@ def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
                 end - start,
                 number,
                 task.after,
-                _detail(problem, plan, task),
+                _detail(problem, plan, task, sealing.get(number, 0)),
             )
 
 
-def _detail(problem: Problem, plan: Plan, task: Task) -> dict[str, Any]:
+def _detail(problem: Problem, plan: Plan, task: Task, sealing_ns: int) -> dict[str, Any]:
     detail: dict[str, Any] = {"layer": layer_of(problem, plan, task.stage)}
     if task.transfer is None:
-        return detail | {"tile": task.tile}
+        spent = {"opening_and_sealing_us": sealing_ns / 1000} if sealing_ns else {}
+        return detail | {"tile": task.tile} | spent
     return detail | {
         "bytes": task.transfer.size_bytes,
         "region": task.transfer.region.value,
@@ -293,7 +296,7 @@ def _spans(rows: Iterable[dict[str, str]], name: str) -> dict[tuple[int, int], t
 
 def parser() -> argparse.ArgumentParser:
     """The command line of ``ooc-trace``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="ooc-trace",
         description="Put logs of measured runs beside the trace of their plan (see ooc-solve --trace).",
     )
@@ -312,6 +315,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in options.logs:
             trace = with_run(trace, read_log(path), path.name)
         write_whole(options.output, to_text(trace), "--output")
+        print("\n".join(summary(trace)))
+        print(
+            f"Written to {options.output}: open it at https://ui.perfetto.dev, which keeps it on this machine."
+        )
     except OocError as error:
         print(f"ooc-trace: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -319,6 +326,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ooc-trace: interrupted, nothing written", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def summary(trace: dict[str, Any]) -> Iterator[str]:
+    """How long the plan and each run take, a line each, runs compared with the plan."""
+    spans, names = dict[int, list[float]](), dict[int, str]()
+    for event in trace["traceEvents"]:
+        if event["ph"] == "X":
+            spans.setdefault(event["pid"], []).extend((event["ts"], event["ts"] + event["dur"]))
+        elif event["name"] == "process_name":
+            names[event["pid"]] = event["args"]["name"]
+    took = {pid: max(times) - min(times) for pid, times in spans.items()}
+    planned = took.get(PLAN_PROCESS, 0.0)
+    for pid, time in took.items():
+        against = "" if pid == PLAN_PROCESS or not planned else f" ({time / planned - 1:+.1%})"
+        yield f"{names[pid]}: {time / 1000:,.2f} ms{against}"
 
 
 def read_trace(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What could be changed about a problem: SRAM, links, storage parts, places, patches, kernels.
+"""What could be changed about a problem: SRAM, links, storage parts, places, quantisation, patches, kernels.
 
-Each change is a problem of its own, to be solved like any other. Quantising a network is not among them, as
-the reader takes networks that are.
+Each change is a problem of its own, to be solved like any other. Networks with other kernels or in int8 are only
+for planning: they have the right shapes, and weights that nobody has trained.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 
+from ooc_solve.layer_names import short_names
+from ooc_solve.models.int8_twin import int8_twin
 from ooc_solve.models.operator_order import listed
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import CARRIES, list_storage, list_targets
-from ooc_solve.models.vocabulary import Board, OocError, Plan, Port, Storage, Store, Target
-from ooc_solve.receptive_field import cut_kernels, halos, shrunk, shrunk_op
+from ooc_solve.models.vocabulary import Board, Network, OocError, Op, Plan, Port, Storage, Store, Target
+from ooc_solve.receptive_field import cut_kernels, halos, redistributed, shrunk, shrunk_op
 
 MOST_KERNELS = 3
 """Kernels that are made smaller one by one."""
@@ -34,6 +36,7 @@ class WhatIf:
 def what_ifs(problem: Problem, plan: Plan | None) -> tuple[WhatIf, ...]:
     """All changes, one of each kind in turn, so that every kind has its chance when time is short."""
     kinds = (
+        list(_quantised(problem)),
         list(_sram(problem)),
         list(_kernels(problem, plan)),
         list(_links(problem)),
@@ -182,17 +185,52 @@ def _patches(problem: Problem, plan: Plan | None) -> Iterator[WhatIf]:
         yield WhatIf("no patches", replace(problem, patch_depth=1))
 
 
+def _quantised(problem: Problem) -> Iterator[WhatIf]:
+    """The network in int8, if it is in float32."""
+    twin = int8_twin(problem.network)
+    if twin is not None:
+        yield WhatIf("quantised to int8 (--quantize)", replace(problem, network=twin))
+
+
 def _kernels(problem: Problem, plan: Plan | None) -> Iterator[WhatIf]:
-    """Smaller kernels where patches overlap, or where they might begin to help."""
-    base = listed(problem.network)
+    """Smaller kernels where patches overlap, or where they might begin to help, and larger ones behind them."""
+    base, short = listed(problem.network), short_names(listed(problem.network))
     overlapping = [halo.op for halo in halos(problem, plan)] if plan is not None else []
     ops = {op.name: op for op in base.ops}
     names = [n for n in overlapping or cut_kernels(problem) if shrunk_op(base, ops[n])][:MOST_KERNELS]
-    for chosen in [[name] for name in names] + ([names] if len(names) > 1 else []):
-        network = shrunk(base, chosen)
-        if network is not None:
-            high, wide = ops[chosen[0]].window.kernel
-            words = f"{', '.join(chosen)}: {high}x{wide} to {high - 2}x{wide - 2}"
-            if len(chosen) > 1:
-                words = f"{', '.join(chosen)}: all smaller"
-            yield WhatIf(f"{words}, trained again", replace(problem, network=network))
+    together = [names] if names else []
+    for chosen in together:
+        moved = redistributed(base, chosen, _behind_patches(base, chosen, overlapping))
+        if moved is not None:
+            network, grown = moved
+            larger = ", ".join(_resized(short, ops[n], _op(network, n)) for n in grown)
+            words = f"{_smaller(short, ops, chosen)}; {larger} to see as far, trained again"
+            yield WhatIf(words, replace(problem, network=network))
+    for chosen in [[name] for name in names] + (together if len(names) > 1 else []):
+        smaller = shrunk(base, chosen)
+        if smaller is not None:
+            words = f"{_smaller(short, ops, chosen)}, trained again"
+            yield WhatIf(words, replace(problem, network=smaller))
+
+
+def _behind_patches(network: Network, names: list[str], overlapping: list[str]) -> list[str]:
+    """Operators behind the last of those that are made smaller, and of those that make patches overlap."""
+    order = [op.name for op in network.ops]
+    last = max(order.index(name) for name in (*names, *overlapping))
+    return order[last + 1 :]
+
+
+def _smaller(short: dict[str, str], ops: dict[str, Op], names: list[str]) -> str:
+    if len(names) > 1:
+        return f"{', '.join(short[name] for name in names)}: all smaller"
+    high, wide = ops[names[0]].window.kernel
+    return f"{short[names[0]]}: {high}x{wide} to {high - 2}x{wide - 2}"
+
+
+def _resized(short: dict[str, str], before: Op, after: Op) -> str:
+    (high, wide), (higher, wider) = before.window.kernel, after.window.kernel
+    return f"{short[before.name]}: {high}x{wide} to {higher}x{wider}"
+
+
+def _op(network: Network, name: str) -> Op:
+    return next(op for op in network.ops if op.name == name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from ooc_solve.models.vocabulary import InputError
+from ooc_solve.models.vocabulary import InputError, UsageError
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -19,6 +20,32 @@ def check_writable(path: Path, option: str) -> None:
             pass
     except OSError as error:
         raise InputError(f"{due} (got '{path}': {error.strerror}).") from error
+
+
+def check_apart(written: Mapping[str, Path], read: Mapping[str, Path], directory: Path | None) -> None:
+    """Refuse to write two files to one place, onto one that is read, or into a directory that is replaced.
+
+    Raises
+    ------
+    UsageError
+        Naming both options.
+    """
+    taken = {_place(path): name for name, path in read.items()}
+    replaced = None if directory is None else _place(directory)
+    for name, path in written.items():
+        place = _place(path)
+        if place in taken:
+            raise UsageError(f"{taken[place]} and {name} must be different files (got '{path}' for both)")
+        if replaced in (place, *place.parents):
+            raise UsageError(
+                f"{name} must lie outside of the directory of -o (got '{path}' in '{directory}')"
+            )
+        taken[place] = name
+
+
+def _place(path: Path) -> Path:
+    """Where a path leads; unlike `Path.resolve` it takes links that go round in circles."""
+    return Path(os.path.realpath(path))
 
 
 def write_whole(path: Path, content: str | bytes, option: str) -> None:

@@ -54,6 +54,18 @@ def test_a_solution_in_words() -> None:
     assert solution.to_dict()["latency_ns"] == solution.plan.figures.latency_ns
 
 
+def test_what_is_given_in_words() -> None:
+    """A network and a target show one line, without weights and figures."""
+    assert repr(api.load("zoo:ds_cnn")) == (
+        "<Network ds_cnn: 12 operators, input 49x10x1 int8 -> softmax_12 1x1x12 int8, "
+        "2.66 M MACs, 27.1 KiB of weights>"
+    )
+    board = api.target("f746-sd")
+    words = "<Target f746-sd: STM32F746G-DISCO with a microSD card, 280 KiB of SRAM"
+    assert repr(board) == f"{words}>"
+    assert repr(api.encrypted(board, "aes-128-gcm")) == f"{words}, sealed>"
+
+
 def test_a_rule_has_a_bound_too() -> None:
     """The plan of a rule comes with a bound below it and no steps."""
     network, board = api.load("zoo:autoencoder"), api.target("f746-sd")

@@ -26,7 +26,15 @@ PROBE = """
 <script>
 // The page in a frame of the width asked for: browsers do not make their windows as narrow as a telephone.
 console.log("probed");
-setTimeout(function () {{
+function isDrawn() {{
+  const view = document.getElementById("page").contentWindow;
+  const drawings = view.Bokeh ? view.Bokeh.documents.flatMap((shown) => shown.roots()) : [];
+  return drawings.length > 0 && drawings.every((m) => m.inner_width > 100);
+}}
+function whenDrawn(left) {{
+  if (isDrawn() || left === 0) {{ setTimeout(tell, 500); }} else {{ setTimeout(() => whenDrawn(left - 1), 200); }}
+}}
+function tell() {{
   const frame = document.getElementById("page"), shown = frame.contentDocument, view = frame.contentWindow;
   const wide = [...shown.body.querySelectorAll("*")].filter((item) => {{
     const box = item.getBoundingClientRect();
@@ -45,7 +53,8 @@ setTimeout(function () {{
     ground: style.backgroundColor,
     ink: style.color,
   }});
-}}, 4000);
+}}
+whenDrawn(250);
 </script>
 """
 
@@ -133,7 +142,7 @@ def browse(page: Path, folder: Path, width: int, *options: str) -> tuple[dict[st
             "--allow-file-access-from-files",
             "--host-resolver-rules=MAP * 0.0.0.0",
         ),
-        *(f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=10000"),
+        *(f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=60000"),
         *("--dump-dom", probe.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

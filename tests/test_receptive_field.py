@@ -12,7 +12,15 @@ from ooc_solve.api import load
 from ooc_solve.models.patches import fused_tilings
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import DType, Network, Op, OpKind, Plan, Selection, Tensor, Tiling, Window
-from ooc_solve.receptive_field import cut_kernels, halos, shrunk, shrunk_op
+from ooc_solve.receptive_field import (
+    cut_kernels,
+    grown_op,
+    halos,
+    receptive_rows,
+    redistributed,
+    shrunk,
+    shrunk_op,
+)
 
 
 @pytest.fixture
@@ -97,3 +105,58 @@ def test_a_kernel_without_padding_stays() -> None:
     network, op = convolution((0, 0, 0, 0))
     assert shrunk_op(network, op) is None
     assert shrunk(network, ["conv"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        # conv_1 10x4/2 sees 10 rows, four 3x3 at pitch 2 add 16
+        ("zoo:ds_cnn", 26),
+        # 1 + 2 + 4 rows of the first block, then 3x3/2 and 3x3 at pitch 2, 3x3/2 at pitch 2 and 3x3 at pitch 4
+        ("zoo:resnet8", 25),
+    ],
+)
+def test_receptive_fields_are_those_of_the_arithmetic(name: str, rows: int) -> None:
+    """Reaches times the strides before them add up, along the longest way to the last map."""
+    assert receptive_rows(load(name)) == rows
+
+
+@pytest.mark.parametrize("name", ["zoo:ds_cnn", "zoo:resnet8", "zoo:mobilenet_v1_025_96"])
+def test_what_smaller_kernels_lose_larger_ones_behind_give_back(name: str) -> None:
+    """An output sees at least as many rows as before, only later kernels grew, and tensors keep their shapes."""
+    network = load(name)
+    early = [op.name for op in network.ops if shrunk_op(network, op)][:3]
+    later = [op.name for op in network.ops[6:]]
+    smaller, found = shrunk(network, early), redistributed(network, early, later)
+    assert smaller is not None
+    assert found is not None
+    made, grown = found
+    assert receptive_rows(smaller) < receptive_rows(network) <= receptive_rows(made)
+    assert set(grown) <= set(later)
+    assert made.tensors == network.tensors
+    assert len({made.digest, smaller.digest, network.digest}) == 3
+    for op, old in zip(made.ops, network.ops, strict=True):
+        changed = op.window.kernel[0] - old.window.kernel[0]
+        assert (changed > 0) is (op.name in grown)
+        assert (changed < 0) is (op.name in early)
+
+
+def test_nothing_is_moved_where_no_kernel_can_grow() -> None:
+    """Without later kernels there is no such network; with ones that see the whole map there is none either."""
+    network = load("zoo:resnet8")
+    assert redistributed(network, ["conv_2"], []) is None
+    assert redistributed(network, ["conv_2"], ["conv_14"]) is None
+
+
+def test_a_larger_kernel_has_zeros_around() -> None:
+    """Two rows and columns more, padded as much, and the output as large as before."""
+    network, op = convolution((2, 2, 2, 2))
+    made = grown_op(network, op)
+    assert made is not None
+    assert (made.window.kernel, made.window.pads) == ((7, 7), (3, 3, 3, 3))
+    assert made.window.output_size(8, 8) == op.window.output_size(8, 8)
+    assert op.weights is not None
+    assert made.weights is not None
+    assert np.array_equal(made.weights[:, 1:-1, 1:-1], op.weights)
+    assert not made.weights[:, 0].any()
+    assert grown_op(*convolution((2, 2, 2, 2), size=6)) is None

@@ -13,7 +13,7 @@ import pytest
 
 from ooc_solve.sweep import main
 
-distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'ooc-solve[sweep]'")
+distributed = pytest.importorskip("distributed", reason="needs Dask: pip install distributed")
 
 GRID = """schema = "ooc-sweep/1"
 models = ["zoo:autoencoder"]

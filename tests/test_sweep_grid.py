@@ -52,7 +52,11 @@ def test_key_tells_work_apart(tmp_path: Path) -> None:
         for more in ("", "seeds = [2]", "time_limit = 3", 'io = "sram"', "workers = 1", "write_budget = 0")
     }
     assert len(names) == 6
-    assert read_grid(grid_file(tmp_path, LEAST)).points[0].key in names
+    point = read_grid(grid_file(tmp_path, LEAST)).points[0]
+    assert point.key in names
+    port = replace(point.target.weights.port, setup_ns=point.target.weights.port.setup_ns + 1)
+    slower = replace(point.target, weights=replace(point.target.weights, port=port))
+    assert replace(point, target=slower).key not in names
 
 
 @pytest.mark.parametrize(

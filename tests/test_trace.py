@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from ooc_solve.api import Comparison
+from ooc_solve.api import Comparison, encrypted, load, solve, target
 from ooc_solve.measurement import random_input
 from ooc_solve.models.vocabulary import InputError, TaskKind
+from ooc_solve.report import verdict
 from ooc_solve.timeline import occupied_bytes
 from ooc_solve.trace import LOG_COLUMNS, PLAN_PROCESS, main, measured, to_text, trace_of, with_run
 
@@ -190,19 +192,41 @@ def test_the_command(trace: dict[str, Any], tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make and a C compiler")
-def test_the_host_keeps_a_log(trace: dict[str, Any], comparison: Comparison, tmp_path: Path) -> None:
+def test_the_host_keeps_a_log(
+    trace: dict[str, Any], comparison: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run of the emitted project on the host logs every command; what it waits for ended before it."""
     folder = comparison.plan.to_c(tmp_path / "c")
     (tmp_path / "in.bin").write_bytes(random_input(comparison.problem.network))
     command = ["make", "-s", "-C", str(folder), "host-run", f"INPUT={tmp_path / 'in.bin'}"]
-    options = [f"OUTPUT={tmp_path / 'out.bin'}", f"ARGUMENTS=--log {tmp_path / 'run.csv'}"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    options = ["OUTPUT=out.bin", "LOG=run.csv"]  # files of where make was called
+    caller = {**os.environ, "PWD": str(tmp_path)}
+    done = subprocess.run(
+        [*command, *options], cwd=tmp_path, env=caller, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
+    comparison.plan.to_c(folder)  # nothing of the run lies in the project
     (tmp_path / "plan.json").write_text(to_text(trace))
     arguments = [str(tmp_path / "plan.json"), str(tmp_path / "run.csv"), "-o", str(tmp_path / "both.json")]
     assert main(arguments) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"plan: cp-sat: {comparison.plan.figures.latency_ns / 1e6:,.2f} ms"
+    assert told[1].startswith("run: run.csv: ")
+    assert "perfetto" in told[2]
     both = json.loads((tmp_path / "both.json").read_text())
     measured = {e["args"]["task"]: e for e in of_phase(both, "X", PLAN_PROCESS + 1)}
     for event in measured.values():
         for other in event["args"]["after"]:
             assert measured[other]["ts"] + measured[other]["dur"] <= event["ts"] + 1e-6
+
+
+def test_what_ciphers_take_is_told_of_each_kernel() -> None:
+    """The kernels' shares of opening and sealing add up to what the summary says."""
+    board = encrypted(target("f746-sd"), "aes-128-gcm")
+    solution = solve(load("zoo:ds_cnn"), board, "24KiB", scheduler="serial")
+    made = trace_of(solution.problem, solution.plan.decided)
+    shares = [event["args"].get("opening_and_sealing_us", 0) for event in of_phase(made, "X")]
+    words = next(words for words in verdict(solution.problem, solution.result) if "to open and seal" in words)
+    assert sum(shares) > 0
+    assert f"takes {sum(shares) / 1000:,.2f} ms" in words
+    assert max(shares) < max(event["dur"] for event in of_phase(made, "X"))

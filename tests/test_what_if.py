@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ooc_solve.api import load, problem_of, target
+from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.vocabulary import Plan, Selection
+from ooc_solve.models.vocabulary import DType, Plan, Selection
 from ooc_solve.solver.fused import spans
 from ooc_solve.what_if import what_ifs
 
@@ -82,11 +84,12 @@ def test_input_and_output_elsewhere(tiny_problem: Problem) -> None:
 def test_kernels_that_do_not_fit_are_made_smaller(
     tiny_problem: Problem, tiny_selection: Selection, planned: Callable[[Problem, Selection, bool], Plan]
 ) -> None:
-    """One by one and together, on networks of their own; tensors stay."""
+    """One by one and together, on networks of their own, and with a larger one behind them; tensors stay."""
     plan = planned(tiny_problem, tiny_selection, False)
     found = changes(replace(tiny_problem, sram_bytes=2048), plan)
     words = [words for words in found if words.endswith("trained again")]
     assert words == [
+        "conv, depthwise: all smaller; point: 1x1 to 5x5 to see as far, trained again",
         "conv: 3x3 to 1x1, trained again",
         "depthwise: 3x3 to 1x1, trained again",
         "conv, depthwise: all smaller, trained again",
@@ -94,6 +97,16 @@ def test_kernels_that_do_not_fit_are_made_smaller(
     for word in words:
         assert found[word].network.tensors == tiny_problem.network.tensors
         assert found[word].network.digest != tiny_problem.network.digest
+
+
+def test_only_float_networks_are_quantised(shared_models: Path) -> None:
+    """A float32 network is tried in int8, a quantised one is not."""
+    words, board = "quantised to int8 (--quantize)", target("f746-sd")
+    floating = read_onnx(shared_models / "mlperf_tiny" / "ic_resnet8_float.onnx")
+    found = changes(problem_of(floating, board, 96 * 1024))
+    assert next(iter(found)) == words
+    assert {t.dtype for t in found[words].network.tensors.values()} == {DType.INT8, DType.FLOAT32}
+    assert words not in changes(problem_of(load("zoo:resnet8"), board, 32768))
 
 
 @pytest.mark.parametrize("depth", [1, 3, 9, 16])

@@ -566,11 +566,20 @@ def test_the_input_is_asked_for_before_anything_is_built(workshop: Any, tmp_path
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize("present", [(), (ARM.compiler,)])
-def test_missing_tools_are_named(
-    workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...]
-) -> None:
-    """Without compiler or emulator, one line names the Debian packages to install."""
+@pytest.mark.parametrize(
+    ("present", "goal", "missing", "packages"),
+    [
+        ((), "run", f"cc, {ARM.compiler}, {ARM.emulator}", " ".join(("gcc libc6-dev", *ARM.packages))),
+        (("cc",), "run", f"{ARM.compiler}, {ARM.emulator}", " ".join(ARM.packages)),
+        (("cc",), "all", ARM.compiler, ARM.packages[0]),
+        ((), "host-run", "cc", "gcc libc6-dev"),
+    ],
+)
+def test_all_missing_tools_are_named_at_once(
+    workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    present: tuple[str, ...], goal: str, missing: str, packages: str,
+) -> None:  # fmt: skip
+    """One line names every tool that the goal lacks, and the Debian packages in the form apt-get takes."""
     problem = workshop.problem(load_target("lm3s-qemu"), IoPlace.STORAGE, 16 * 1024)
     write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "out", "net")
     tools = tmp_path / "tools"
@@ -578,11 +587,28 @@ def test_missing_tools_are_named(
     for name in ("make", "sh", *present):
         (tools / name).symlink_to(shutil.which(name) or "/bin/true")
     monkeypatch.setenv("PATH", str(tools))
-    result = make(tmp_path / "out", "run", "INPUT=in.bin")
+    result = make(tmp_path / "out", goal, "INPUT=in.bin")
     lines = [line for line in result.stderr.splitlines() if "***" not in line]
-    missing = ARM.emulator if present else ARM.compiler
     assert result.returncode != 0
-    assert lines == [f"make: {missing} is missing: apt-get install {ARM.packages[len(present)]}"]
+    assert lines == [f"make: missing: {missing}; on Debian: apt-get install {packages}"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_a_compiler_without_its_library_is_missing_too(
+    workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the headers of the C library are not found, its package is named."""
+    problem = workshop.problem(load_target("lm3s-qemu"), IoPlace.STORAGE, 16 * 1024)
+    write_project(problem, workshop.plan(problem, workshop.selection), tmp_path / "out", "net")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    bare = tools / ARM.compiler
+    bare.write_text('#!/bin/sh\nread line\nwhile read more; do line=$line$more; done\n[ -z "$line" ]\n')
+    bare.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    result = make(tmp_path / "out", "all")
+    assert result.returncode != 0
+    assert f"missing: {ARM.compiler}; on Debian: apt-get install {ARM.packages[0]}\n" in result.stderr
 
 
 @pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")), reason="needs make and a C compiler")
@@ -593,6 +619,28 @@ def test_host_still_runs(workshop: Any, tmp_path: Path) -> None:
     result = make(tmp_path / "out", "host-run", "INPUT=in.bin", "OUTPUT=out.bin", "TARGET_CC=none")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.bin").read_bytes() == expected
+    assert "scores" in result.stdout  # the output's first values
+
+
+@needs_emulator
+def test_a_log_lies_where_it_was_asked_for(workshop: Any, tmp_path: Path) -> None:
+    """LOG counts from where make was called, on the host and on a machine that keeps one; others say so."""
+    for name in ("an505-qemu", "lm3s-qemu"):
+        folder, problem = tmp_path / name, workshop.problem(load_target(name))
+        prepared(problem, workshop.plan(problem, workshop.selection), folder)
+        files = ("INPUT=in.bin", "OUTPUT=out.bin", f"LOG={name}.csv")
+        assert make(folder, "host-run", *files).returncode == 0
+        host = (tmp_path / f"{name}.csv").read_text()
+        (tmp_path / f"{name}.csv").unlink()
+        result = make(folder, "run", *files)
+        if name == "lm3s-qemu":
+            assert result.returncode != 0
+            assert f"make host-run LOG={name}.csv" in result.stderr
+        else:
+            board = (tmp_path / f"{name}.csv").read_text()
+            assert sorted(line.split(",")[:3] for line in board.splitlines()) == sorted(
+                line.split(",")[:3] for line in host.splitlines()
+            )
 
 
 # ------------------------------------------------------------------- SD card driver

@@ -1,0 +1,42 @@
+"""Names of layers as tables and sentences have room for.
+
+Exporters write whole histories into the names of nodes: ``model/activation_1/Relu;model/conv2d_1/BiasAdd;
+model/conv2d_1/Conv2D``. What tells layers apart stands at the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ooc_solve.models.vocabulary import Network
+
+LONGEST = 24
+"""Characters of a short name, if not told otherwise."""
+
+
+def short_names(network: Network, longest: int = LONGEST) -> dict[str, str]:
+    """A short name for each operator by its own, in the order of the network; no two are alike.
+
+    The last two parts of the path of the last node that was merged into it, without those that only read a
+    variable; where others are called alike, the operator's number (from 1) stands before.
+    """
+    found = {op.name: _cut(_last(op.name), longest) for op in network.ops}
+    count = Counter(found.values())
+    return {
+        name: short if count[short] == 1 else _cut(f"{number} {_last(name)}", longest)
+        for number, (name, short) in enumerate(found.items(), start=1)
+    }
+
+
+def _last(name: str) -> str:
+    nodes = [node for node in name.split(";") if node and "ReadVariableOp" not in node]
+    path = [part for part in (nodes[-1] if nodes else name).split("/") if part]
+    return "/".join(path[-2:]) or name
+
+
+def _cut(text: str, longest: int) -> str:
+    """The text, or its beginning and its end."""
+    if len(text) <= longest:
+        return text
+    head = longest // 2 - 1
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
