@@ -10,6 +10,7 @@ from math import inf, log
 
 from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.energy import Traffic, energy_nj
+from ooc_solve.models.limits import NO_LIMITS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import (
@@ -176,10 +177,13 @@ def _spared(
         return found
 
     def floor(here: Problem, seconds: float) -> int | None:
-        try:
-            return least_written(here, seconds)
+        begun, least = time.monotonic(), 0
+        try:  # what holds without budgets is soon known
+            least = least_written(replace(here, limits=NO_LIMITS, write_budget_bytes=None), seconds) or 0
+            found = least_written(here, max(0.0, seconds - (time.monotonic() - begun)))
         except TimeIsUp:
-            return 0
+            return least
+        return None if found is None else max(least, found)
 
     left = replace(budget, time_limit_s=_left_of(budget, spent_s))
     result = least_wear(problem, left, search, floor)
