@@ -54,7 +54,7 @@ def check_counts(problem: Problem, plan: Plan, folder: Path) -> None:
     assert found["writes"] == sum(store.writes for store in traffic)
     assert found["reads"] == sum(store.reads for store in traffic)
     rows = build_tables(problem, plan).region
-    base = {name: row.base for name, row in zip(REGIONS, rows, strict=True)}
+    base = {name: row.base for name, row in zip(REGIONS, rows, strict=False)}
     blocks: dict[int, int] = {}
     for (_, block), count in programs_of(plan.graph, block_bytes, base).items():
         blocks[block] = blocks.get(block, 0) + count
