@@ -341,7 +341,8 @@ def _problems(draw: DrawFn, most_ops: int = 3, side: int = 7, channels: int = 9)
     """A random network on a target, in an arena of 128 bytes to 8 KiB; records may be sealed."""
     network = draw(_networks(most_ops, side, channels))
     target = replace(load_target(draw(st.sampled_from(TARGETS))), provenance={})
-    target = replace(target, crypto=draw(st.sampled_from([None, CIPHER, ENGINE])))
+    ciphers = [None, CIPHER] if any(op.packed for op in network.ops) else [None, CIPHER, ENGINE]
+    target = replace(target, crypto=draw(st.sampled_from(ciphers)))
     places = [IoPlace.SRAM] if target.activations is None else [IoPlace.STORAGE, IoPlace.SRAM]
     arena = UNIT * draw(st.integers(16, 128)) * draw(st.sampled_from([1, 2, 8]))
     objective = draw(st.sampled_from(Objective))
