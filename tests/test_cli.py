@@ -75,7 +75,7 @@ def test_same_call_same_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_infeasible_names_the_least(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Too little SRAM: code 3, the layer and the least feasible size, which then works; no directory."""
     folder, report = tmp_path / "c", tmp_path / "r.json"
-    little = ("zoo:autoencoder", "--sram", "2000", "--no-compare")
+    little = ("zoo:autoencoder", "--sram", "2000", "--no-compare", "--time-limit", "120")
     code, out, err = run(capsys, *little, "-o", str(folder), "--json", str(report))
     assert (code, out) == (3, "")
     assert not folder.exists()
