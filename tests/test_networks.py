@@ -182,7 +182,9 @@ def sweep(name: str, target: str, sizes: list[int], seconds: float) -> None:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that stands still: no deadline cuts the search, only its effort ends it."""
-    monkeypatch.setattr("ooc_solve.solver.solve.time", SimpleNamespace(monotonic=lambda: 1e12))
+    still = SimpleNamespace(monotonic=lambda: 1e12, process_time=lambda: 0.0, thread_time=lambda: 0.0)
+    for module in ("solve", "deadline"):
+        monkeypatch.setattr(f"ooc_solve.solver.{module}.time", still)
 
 
 @pytest.mark.usefixtures("endless")
