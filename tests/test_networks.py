@@ -119,7 +119,9 @@ def test_qoperator_networks(shared_models: Path, tmp_path: Path, name: str, targ
 @pytest.mark.parametrize("name", ["mcunet/mcunet_vww_int8", "micro_kws/micro_kws_m_qdq"])
 def test_other_networks(shared_models: Path, tmp_path: Path, name: str) -> None:
     """Networks of other families, with their own operators, run in 24 KiB."""
-    compare(shared_models / f"{name}.onnx", name.split("/")[1], "f746-sd", 24 * 1024, 10, BUILDS[:1], tmp_path)
+    compare(
+        shared_models / f"{name}.onnx", name.split("/")[1], "f746-sd", 24 * 1024, 10, BUILDS[:1], tmp_path
+    )
 
 
 @pytest.mark.slow
