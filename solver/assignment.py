@@ -16,8 +16,8 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import TaskGraph, TaskKind
-from ooc_solve.solver.deadline import solved_in_time
 from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.solving import solved_in_time
 
 MOST_SLOTS = 96
 """Graphs with more compute steps are looked at in so many slots of several steps each."""

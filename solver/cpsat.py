@@ -14,9 +14,9 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Schedule, Status, TaskGraph
 from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.constraints import Rules, add_rules
-from ooc_solve.solver.deadline import solved_in_time
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.objective import minimise_makespan
+from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.variables import Variables, add_hint, make_variables
 
 log = logging.getLogger("ooc_solve")

@@ -14,8 +14,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
 
-from ortools.sat.python import cp_model
-
 OVERRUN_SHARE, OVERRUN_S = 0.04, 0.8
 """Share of a limit, and seconds, by which work in progress may exceed it: what is left of a tenth and two
 seconds is for checking and printing the plan."""
@@ -94,25 +92,3 @@ def keep_time() -> None:
     for end in _ENDS.get():
         if now > end.moment and end.left_s() < 0:
             raise TimeIsUp
-
-
-def solved_in_time(
-    solver: cp_model.CpSolver,
-    model: cp_model.CpModel,
-    watch: cp_model.CpSolverSolutionCallback | None = None,
-) -> cp_model.CpSolverStatus:
-    """Let CP-SAT solve a model within its own limits, but no longer than until the deadline.
-
-    Raises
-    ------
-    TimeIsUp
-        If the deadline left it less time than its limits, and it found nothing in that.
-    """
-    asked_s = solver.parameters.max_time_in_seconds
-    while True:
-        keep_time()
-        left = left_s()
-        solver.parameters.max_time_in_seconds = min(asked_s, left)
-        code = solver.solve(model, watch)
-        if code != cp_model.UNKNOWN or left >= asked_s:
-            return code

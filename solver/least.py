@@ -121,7 +121,7 @@ def _least_sram(full: Problem) -> LeastSram | None:
     found = _steps_down(full)
     for candidate, size in _smaller_and_smaller(full, space, bound):
         stage, need, kept = busiest_stage(space, candidate.selection)
-        found.append(LeastSram(size, bound + full.reserved_bytes, stage, need, kept, candidate))
+        found.append(LeastSram(size, min(size, bound + full.reserved_bytes), stage, need, kept, candidate))
     return found[-1] if found else None
 
 

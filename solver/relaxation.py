@@ -60,8 +60,8 @@ Key = tuple[int, State, int, int]
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
-MOST_LABELS = {1: 1, 3: 24, 5: 24, 7: 24}
-"""Vectors kept per state, by their length."""
+MOST_LABELS = 24
+"""Vectors kept per state; one without channels."""
 
 WIDTH_BITS = 20
 """Bits of a code that hold the channels per plane; rows per record are above them."""
@@ -1010,7 +1010,7 @@ class Round:
         self.options, self.lives, self.deadline = options, options.lives, deadline
         rooms = {key: room for key, mask in alive.items() if (room := self._room(key, mask)) is not None}
         self.credits = _Credits(options, rooms)
-        self.most = MOST_LABELS[options.dimensions]
+        self.most = MOST_LABELS if options.channels else 1
         self.stages = len(options.steps)
         by_stage: list[list[tuple[Key, Room]]] = [[] for _ in range(self.stages)]
         for key, room in rooms.items():

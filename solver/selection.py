@@ -23,9 +23,10 @@ from ooc_solve.models.npu import offered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
-from ooc_solve.solver.deadline import keep_time, solved_in_time
+from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import fused_options, operands, spans
 from ooc_solve.solver.options import KEPT, Option, costs_of, residences, stored_bytes
+from ooc_solve.solver.solving import solved_in_time
 
 
 class Aim(Enum):
