@@ -88,18 +88,26 @@ def least_bound_bytes(problem: Problem) -> int | None:
 def _relaxed(full: Problem) -> tuple[Space, int] | None:
     """A space with room around the least arena in which something fits, and that least.
 
-    Less SRAM offers narrower planes, which may need less still: repeated until it does not.
+    Less SRAM offers narrower planes and more fused stages, which may need less still: what is offered for the
+    least so far, and for the rungs below it, is looked at until an octave of them gives nothing.
     """
     best: tuple[Space, int] | None = None
-    space = space_of(full)
-    while True:
-        arena = full.arena_bytes if best is None else best[1]
-        selected = SelectionModel(space, arena).solve(Aim.SRAM, Budget(20.0, 1, 1))
+    arenas, failed = [full.arena_bytes], 0
+    while arenas and failed <= OCTAVE:
+        space = build_space(full, arenas[0])
+        selected = SelectionModel(space, arenas.pop(0)).solve(Aim.SRAM, Budget(20.0, 1, 1))
         bound = align_up(selected.bound, full.unit_bytes)
         if selected.selection is None or (best is not None and bound >= best[1]):
-            return best
-        best = space, bound
-        space = build_space(full, bound)
+            failed += 1
+            continue
+        best, failed = (space, bound), 0
+        below = (size - full.reserved_bytes for size in rungs(full))
+        arenas = [bound, *(arena for arena in below if arena < bound)]
+    return best
+
+
+OCTAVE = 4
+"""Rungs from one size to half of it."""
 
 
 def _unbounded(problem: Problem) -> Problem:
@@ -121,7 +129,7 @@ def _least_sram(full: Problem) -> LeastSram | None:
     found = _steps_down(full)
     for candidate, size in _smaller_and_smaller(full, space, bound):
         stage, need, kept = busiest_stage(space, candidate.selection)
-        found.append(LeastSram(size, min(size, bound + full.reserved_bytes), stage, need, kept, candidate))
+        found.append(LeastSram(size, bound + full.reserved_bytes, stage, need, kept, candidate))
     return found[-1] if found else None
 
 

@@ -131,6 +131,7 @@ def test_flash_without_activations_is_never_written(shared_models: Path, name: s
     found = cp_sat(replace(full, sram_bytes=least.sram_bytes), Budget(1.0, 1, 1))
     assert found.plan is not None, found.reason
     assert (found.plan.figures.bytes_written, found.plan.figures.lifetime_years) == (0, None)
-    below = cp_sat(replace(full, sram_bytes=full.reserved_bytes + 8), Budget(8.0, 1, 1))
+    below = cp_sat(replace(full, sram_bytes=least.bound_bytes - 8), Budget(8.0, 1, 1))
+    assert least.bound_bytes <= least.sram_bytes
     assert below.status is Status.INFEASIBLE
     assert f"the least SRAM known to work is {least.sram_bytes} bytes" in below.reason
