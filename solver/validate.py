@@ -53,7 +53,7 @@ from ooc_solve.solver.audit import (
     audited_ring_bytes,
     audited_written_bytes,
 )
-from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.expansion import SelectionError, meaning
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.happens_before import (
     Race,
@@ -181,9 +181,12 @@ def _expanded(problem: Problem, plan: Plan, tiles: int) -> tuple[TaskGraph | Non
 
 @lru_cache(maxsize=4)
 def _meaning(problem: Problem, selection: Selection) -> tuple[TaskGraph | None, str]:
-    """What a selection expands to, or why it does not; several plans in a row often share it."""
+    """What a selection expands to, or why it does not; several plans in a row often share it.
+
+    Whether the storage parts are large enough for it is a rule of its own.
+    """
     try:
-        return expand(problem, selection), ""
+        return meaning(problem, selection), ""
     except SelectionError as error:
         return None, f"the tilings cannot be carried out: {error}"
 

@@ -491,8 +491,7 @@ def test_part_too_small(tiny_problem: Problem, plan: Plan) -> None:
         if excess is None:
             assert validate(problem, fitting) == ()
         else:
-            found = [v for v in validate(problem, fitting) if v.rule is Rule.STORAGE]
-            assert [v.bytes for v in found] == [excess]
+            assert only(problem, fitting, Rule.STORAGE).bytes == excess
 
 
 def test_weights_are_not_written(tiny_problem: Problem, plan: Plan) -> None:
