@@ -16,12 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ooc_solve import __version__
-from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.advice import Advice, advise, show_advice
 from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
-from ooc_solve.command_line import Parser
+from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
 from ooc_solve.models.onnx_quantization import ACTIVATIONS
@@ -32,9 +31,7 @@ from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
     InputError,
-    InternalError,
     Objective,
-    OocError,
     Plan,
     Result,
     UsageError,
@@ -237,18 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("ooc_solve").setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     console = Console(highlight=False, soft_wrap=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
-        return run(options, console, errors)
-    except OocError as error:
-        kind = "internal check failed" if isinstance(error, InternalError) else "error"
-        errors.print(f"ooc-solve: {kind}: {error}", markup=False)
-        return error.exit_code
-    except KeyboardInterrupt:
-        errors.print("ooc-solve: interrupted, nothing written", markup=False)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    return exit_code_of("ooc-solve", lambda: run(options, console, errors))
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
