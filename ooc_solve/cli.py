@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -23,7 +23,7 @@ from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
-from ooc_solve.models.onnx_quantization import ACTIVATIONS
+from ooc_solve.models.onnx_quantization import ACTIVATIONS, Quantized
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import CIPHERS, INLINE, PLAIN, encrypted
@@ -31,6 +31,7 @@ from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
     InputError,
+    Network,
     Objective,
     Plan,
     Result,
@@ -242,9 +243,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.list_targets:
         return list_all_targets(console)
     if options.list_models:
-        for name in zoo_names():
-            console.print(describe(name), markup=False, soft_wrap=True)
-        return 0
+        return list_all_models(console)
     if options.model is None:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
@@ -253,17 +252,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     quantized = None
     if options.quantize is not None:
         quantized = quantized_model(options.model, options.quantize, options.activations)
-    problem = problem_of(
-        load(options.model) if quantized is None else quantized.network,
-        encrypted(target(options.target), options.encrypt),
-        options.sram,
-        options.objective,
-        options.io,
-        options.write_budget,
-        Limits(None, options.max_energy, options.lifetime_years),
-        options.inferences_per_day,
-        options.scratch_ring,
-    )
+    problem = problem_asked(options, load(options.model) if quantized is None else quantized.network)
     if options.output is not None:
         check_creatable(options.output)
         check_directory(options.output)
@@ -273,54 +262,23 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     history = History()
     with within(options.time_limit):
         found = answers(options, problem, errors, history)
-    problem, reference, results, flight = found.problem, found.reference, found.results, found.flight
-    points, advice = found.points, found.advice
-    chosen = results[-1]
-    quiet = options.json is not None and str(options.json) == "-"
-    if options.json is not None:
-        facts = report(problem, results, history.steps)
-        facts |= trade_facts(problem, chosen, reference, points)
-        if quantized is not None:
-            facts["quantization"] = change_facts(quantized, options.quantize)
-        facts |= {} if flight is None else {"frames": frames_facts(flight)}
-        write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
-    if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps, points, advice)
-    if chosen.plan is not None and options.output is not None:
-        name = options.name or identifier(problem.network.name)
-        write_project(problem, chosen.plan, options.output, name, key)
-        if quantized is not None:
-            write_whole(model_beside(options.output), quantized.content, "The quantised model")
-    if chosen.plan is None:
-        errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
-        if advice is not None and not quiet:
-            show_advice(console, advice)
-        return EXIT_INFEASIBLE
-    if chosen.reason:
-        errors.print(f"ooc-solve: {chosen.reason}", markup=False)
-    if not quiet:
-        if quantized is not None:
-            show_change(console, quantized, options.quantize)
-            console.print()
-        show_comparison(console, problem, results)
-        console.print()
-        show_layers(console, problem, chosen.plan)
-        console.print()
-        show_verdict(console, problem, results)
-        if flight is not None:
-            console.print(Text(frames_words(flight)))
-        console.print(Text(day_words(problem, chosen)))
-        changed = before_and_after(problem, chosen, reference)
-        if changed is not None:
-            console.print(Text(changed))
-        if points:
-            console.print()
-            show_front(console, points)
-        if advice is not None:
-            console.print()
-            show_advice(console, advice)
-        show_written(console, options, problem)
-    return 0
+    write_files(options, found, quantized, history.steps, key)
+    return show(options, found, quantized, console, errors)
+
+
+def problem_asked(options: argparse.Namespace, network: Network) -> Problem:
+    """The problem that the options put for a network, but for a budget of latency, which may refer to a plan."""
+    return problem_of(
+        network,
+        encrypted(target(options.target), options.encrypt),
+        options.sram,
+        options.objective,
+        options.io,
+        options.write_budget,
+        Limits(None, options.max_energy, options.lifetime_years),
+        options.inferences_per_day,
+        options.scratch_ring,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +294,11 @@ class Answers:
     flight: Flight | None
     points: tuple[Point, ...]
     advice: Advice | None
+
+    @property
+    def chosen(self) -> Result:
+        """The answer itself."""
+        return self.results[-1]
 
 
 def answers(options: argparse.Namespace, problem: Problem, errors: Console, history: History) -> Answers:
@@ -361,6 +324,90 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
         problem = ordered(problem, plan.selection.order)
     advice = advised(problem, plan, turns.next(), errors) if options.advise else None
     return Answers(problem, reference, results, flight, points, advice)
+
+
+def write_files(
+    options: argparse.Namespace,
+    found: Answers,
+    quantized: Quantized | None,
+    steps: Sequence[Step],
+    key: bytes | None,
+) -> None:
+    """Write the report, the pictures and the project that were asked for; without a plan only the first."""
+    problem, plan = found.problem, found.chosen.plan
+    if options.json is not None:
+        write_json(options.json, facts_of(options, found, quantized, steps))
+    if plan is None:
+        return
+    write_pictures(options, problem, found.results, steps, found.points, found.advice)
+    if options.output is not None:
+        name = options.name or identifier(problem.network.name)
+        write_project(problem, plan, options.output, name, key)
+        if quantized is not None:
+            write_whole(model_beside(options.output), quantized.content, "The quantised model")
+
+
+def facts_of(
+    options: argparse.Namespace, found: Answers, quantized: Quantized | None, steps: Sequence[Step]
+) -> dict[str, Any]:
+    """The JSON report."""
+    facts = report(found.problem, found.results, steps)
+    facts |= trade_facts(found.problem, found.chosen, found.reference, found.points)
+    if quantized is not None:
+        facts["quantization"] = change_facts(quantized, options.quantize)
+    if found.flight is not None:
+        facts["frames"] = frames_facts(found.flight)
+    if found.advice is not None:
+        facts["advice"] = found.advice.to_dict()
+    return facts
+
+
+def show(
+    options: argparse.Namespace,
+    found: Answers,
+    quantized: Quantized | None,
+    console: Console,
+    errors: Console,
+) -> int:
+    """Print what was found, unless the JSON goes there; returns the exit code."""
+    problem, chosen = found.problem, found.chosen
+    quiet = options.json is not None and str(options.json) == "-"
+    if chosen.plan is None:
+        errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
+        if found.advice is not None and not quiet:
+            show_advice(console, found.advice)
+        return EXIT_INFEASIBLE
+    if chosen.reason:
+        errors.print(f"ooc-solve: {chosen.reason}", markup=False)
+    if not quiet:
+        if quantized is not None:
+            show_change(console, quantized, options.quantize)
+            console.print()
+        show_answers(console, found, chosen.plan)
+        show_written(console, options, problem)
+    return 0
+
+
+def show_answers(console: Console, found: Answers, plan: Plan) -> None:
+    """Tables and sentences about the plan, and about others that were asked for."""
+    problem, chosen = found.problem, found.chosen
+    show_comparison(console, problem, found.results)
+    console.print()
+    show_layers(console, problem, plan)
+    console.print()
+    show_verdict(console, problem, found.results)
+    if found.flight is not None:
+        console.print(Text(frames_words(found.flight)))
+    console.print(Text(day_words(problem, chosen)))
+    changed = before_and_after(problem, chosen, found.reference)
+    if changed is not None:
+        console.print(Text(changed))
+    if found.points:
+        console.print()
+        show_front(console, found.points)
+    if found.advice is not None:
+        console.print()
+        show_advice(console, found.advice)
 
 
 def show_written(console: Console, options: argparse.Namespace, problem: Problem) -> None:
@@ -496,6 +543,13 @@ def list_all_targets(console: Console) -> int:
     """One line per built-in target."""
     for built_in in list_targets():
         console.print(f"{built_in.name:18} {built_in.title}", markup=False, soft_wrap=True)
+    return 0
+
+
+def list_all_models(console: Console) -> int:
+    """One line per built-in network."""
+    for name in zoo_names():
+        console.print(describe(name), markup=False, soft_wrap=True)
     return 0
 
 
