@@ -35,10 +35,9 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
-from ooc_solve.models.weight_records import weight_record
+from ooc_solve.models.weight_records import HEADER_BYTES, weight_record
 from ooc_solve.solver.deadline import keep_time
 
-HEADER_BYTES = 64
 ACCUMULATOR_BYTES = 4
 
 
