@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.cli import parse_count, parse_seconds, parse_size
+from ooc_solve.arguments import parse_count, parse_seconds, parse_size
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import BudgetError, InputError
 from ooc_solve.solver.allocation import (

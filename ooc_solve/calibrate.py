@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ooc_solve.api import load
-from ooc_solve.cli import parse_count, parse_seconds, parse_size
+from ooc_solve.arguments import parse_count, parse_seconds, parse_size
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.measurement import (
     Measurement,

@@ -7,17 +7,26 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from ooc_solve import __version__
 from ooc_solve.advice import Advice, advise, show_advice
-from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
+from ooc_solve.api import identifier, load, problem_of, scheduled, target
+from ooc_solve.arguments import (
+    parse_budget,
+    parse_count,
+    parse_rate,
+    parse_seconds,
+    parse_size,
+    parse_years,
+    read_by,
+)
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
 from ooc_solve.command_line import Parser, exit_code_of
@@ -63,65 +72,6 @@ from ooc_solve.trade import (
 from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
-
-T = TypeVar("T")
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size, as `size_bytes` reads it."""
-    try:
-        return size_bytes(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def parse_budget(text: str) -> int:
-    """A size that may be zero."""
-    return 0 if text.strip() == "0" else parse_size(text)
-
-
-def parse_seconds(text: str) -> float:
-    """A positive, finite number of seconds."""
-    return _between(text, 1e6, "seconds must lie between 0 and 1000000")
-
-
-def read_by(reader: Callable[[str], T]) -> Callable[[str], T]:
-    """A reader of texts whose complaint is one about the command line."""
-
-    def parse(text: str) -> T:
-        try:
-            return reader(text)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
-
-
-def parse_rate(text: str) -> float:
-    """Inferences a day: positive, at most a billion."""
-    return _between(text, 1e9, "inferences a day must lie between 0 and 1000000000")
-
-
-def parse_years(text: str) -> float:
-    """Years of a lifetime: positive, at most a million."""
-    return _between(text, 1e6, "years must lie between 0 and 1000000")
-
-
-def _between(text: str, most: float, words: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 < found <= most:
-        raise argparse.ArgumentTypeError(f"{words} (got '{text}')")
-    return found
-
-
-def parse_count(text: str) -> int:
-    """A whole number from 0 to 2**31 - 1."""
-    if not text.isdecimal() or int(text) >= 1 << 31:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2147483647 is needed (got '{text}')")
-    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -339,7 +289,7 @@ def write_files(
         write_json(options.json, facts_of(options, found, quantized, steps))
     if plan is None:
         return
-    write_pictures(options, problem, found.results, steps, found.points, found.advice)
+    write_pictures(options, found, steps)
     if options.output is not None:
         name = options.name or identifier(problem.network.name)
         write_project(problem, plan, options.output, name, key)
@@ -456,20 +406,14 @@ def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console
         return advise(problem, plan, budget, status.update)
 
 
-def write_pictures(
-    options: argparse.Namespace,
-    problem: Problem,
-    results: Sequence[Result],
-    steps: Sequence[Step],
-    points: Sequence[Point],
-    advice: Advice | None,
-) -> None:
+def write_pictures(options: argparse.Namespace, found: Answers, steps: Sequence[Step]) -> None:
     """Write the page, the trace and the instance that were asked for."""
-    plan = results[-1].plan
+    problem, plan = found.problem, found.chosen.plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps, points, advice), "--report")
+        text = page(problem, found.results, steps, found.points, found.advice)
+        write_whole(options.report, text, "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
     if plan is not None and options.instance is not None:

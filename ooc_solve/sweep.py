@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ooc_solve.cli import parse_count
+from ooc_solve.arguments import parse_count
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import InputError, InternalError, OocError
 from ooc_solve.report import kibibytes
