@@ -19,6 +19,7 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Plan,
     Result,
+    Schedule,
     Selection,
     Status,
 )
@@ -65,6 +66,7 @@ from ooc_solve.solver.selection import Aim, SelectionModel, Space, least_compute
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
+from ooc_solve.solver.windows import shortened
 
 Progress = Callable[[str, float, int | None, int], None]
 """Called with what is being done, seconds, best value so far and bound."""
@@ -82,18 +84,22 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
+WINDOWS_WORK = 0.02
+"""The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Which parts of the solver work; leave some out to see what they are worth.
 
     ``relaxation`` guides the beam search and refutes rungs, ``beam`` is that search, and ``exact``
-    the tile-level model, which gets graphs of up to so many tasks.
+    the tile-level model, which gets graphs of up to so many tasks; ``windows`` of larger ones are solved again.
     """
 
     relaxation: bool = True
     beam: bool = True
     exact: int = EXACT_TASKS
+    windows: bool = True
 
 
 ALL_PARTS = Parts()
@@ -295,7 +301,9 @@ class _Descent:
         self.begun = time.monotonic()
         left_s = _left_of(budget, spent_s)
         self.deadline = self.begun + left_s
-        self.search_ends = self.begun + left_s * (SEARCH_SHARE if to_prove else 1.0)
+        share = SEARCH_SHARE if to_prove else 1.0
+        self.windows_end = self.begun + left_s * share
+        self.search_ends = self.begun + left_s * share * (BEFORE_WINDOWS if parts.windows else 1.0)
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
@@ -396,25 +404,32 @@ class _Descent:
         here, size, stages = lane.problem, lane.problem.sram_bytes, len(lane.problem.network.ops)
         effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
 
+        own = [start] if start is not None else []
+
         def keep(candidate: Candidate) -> None:
+            own.append(candidate)
             score = candidate.score
             if here.objective is not self.problem.objective:
                 score = score_of(replace(here, objective=self.problem.objective), candidate.graph, score[1])
             self.found.append(replace(candidate, score=score))
             self.tell(size)
 
-        found, until = start, self._search_may_end_at()
+        until = self._search_may_end_at()
         if self.parts.beam:
             try:
                 with ends_at(until if self.found else inf):
-                    found = improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
+                    improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
             except TimeIsUp:
                 if not self.found:
                     raise
-        if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
+        found = min(own, key=lambda c: c.score, default=None)
+        if found is None or found.selection in self.proven:
             return
-        if len(found.graph.tasks) <= self.parts.exact:
-            keep(exact(lane.problem, found, self.budget, self.proven))
+        if len(found.graph.tasks) > self.parts.exact:
+            if self.parts.windows:
+                keep(windowed(here, found, self.budget, self.windows_end))
+        elif time.monotonic() <= self.search_ends:
+            keep(exact(here, found, self.budget, self.proven))
 
     def _search_may_end_at(self) -> float:
         """When its share of the limit is spent; without a plan by then, when the limit itself is."""
@@ -450,6 +465,9 @@ RUNGS_WITHOUT_A_PLAN = 3
 
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
+
+BEFORE_WINDOWS = 0.87
+"""Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
 
 RUNG_BOUND_S = 5.0
 """Seconds for the selection bound of a rung, where the relaxation is of no use."""
@@ -617,8 +635,24 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
         proven.add(candidate.selection)
     if result.schedule is None:
         return candidate
+    return rescheduled(problem, candidate, result.schedule)
+
+
+def windowed(problem: Problem, candidate: Candidate, budget: Budget, deadline: float) -> Candidate:
+    """A plan of many tasks after windows of it were solved again, within deterministic time."""
+    work = WINDOWS_WORK * budget.time_limit_s
+    try:
+        with ends_at(deadline):
+            schedule = shortened(problem, candidate.graph, candidate.schedule, work)
+    except TimeIsUp:
+        return candidate
+    return rescheduled(problem, candidate, schedule)
+
+
+def rescheduled(problem: Problem, candidate: Candidate, schedule: Schedule) -> Candidate:
+    """The same selection with another schedule, settled, if that is better."""
     graph, request_ns = candidate.graph, interruption_ns(problem.target)
-    schedule = settle(graph, result.schedule.start_ns, result.schedule.address, request_ns)
+    schedule = settle(graph, schedule.start_ns, schedule.address, request_ns)
     found = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
     if found >= candidate.score:
         return candidate
