@@ -262,11 +262,10 @@ class _Model:
                 continue
             if not buffer.pinned and (self._is_over(last, first_ns) or self._is_later(first, last_ns)):
                 continue
+            at: cp_model.LinearExprT = self.table.address[buffer.index] // unit
             if not buffer.pinned and all(t in self.start for t in (*first, *last)):
-                at: cp_model.LinearExprT = self.model.new_int_var_from_domain(domain_of(buffer), "")
-                self.address[buffer.index] = at
-            else:
-                at = self.table.address[buffer.index] // unit
+                self.address[buffer.index] = self.model.new_int_var_from_domain(domain_of(buffer), "")
+                at = self.address[buffer.index]
             size = buffer.size_bytes // unit
             lives.append(self._life(first, last, buffer.pinned))
             extents.append(self.model.new_fixed_size_interval_var(at, size, ""))
