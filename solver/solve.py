@@ -156,14 +156,14 @@ def _solved(
     """`cp_sat` without the reason why nothing is found; ``to_prove``: whether the bound is of use."""
     if problem.objective is Objective.WEAR:
         return _spared(problem, budget, progress, known, spent_s, parts)
-    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts, to_prove), False
+    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts, to_prove, known), False
     try:
         descent.search()
     except TimeIsUp:
         pass
     except KeyboardInterrupt:
         interrupted = True
-    return _concluded(descent, known, interrupted)
+    return _concluded(descent, interrupted)
 
 
 def _spared(
@@ -222,12 +222,11 @@ def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
     return lambda what, seconds, best, _: tell(what, seconds, None if best is None else most, 0)
 
 
-def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
+def _concluded(descent: _Descent, interrupted: bool) -> Result:
     """The best plan that is known, with what is proven."""
     problem = descent.problem
     with unhurried():
-        kept = [plan for plan in known if plan and not complaints(problem, plan)]
-        plan = _best_plan(problem, [*(candidate_of(problem, plan) for plan in kept), *descent.found])
+        plan = _best_plan(problem, [*descent.given, *descent.found])
     if plan is None and interrupted:
         raise KeyboardInterrupt
     plan = plan or _plan_for_least_sram(problem)
@@ -294,6 +293,7 @@ class _Descent:
         spent_s: float,
         parts: Parts = ALL_PARTS,
         to_prove: bool = True,
+        known: Sequence[Plan | None] = (),
     ) -> None:
         self.problem = problem
         self.budget, self.parts, self.to_prove = budget, parts, to_prove
@@ -304,10 +304,12 @@ class _Descent:
         share = SEARCH_SHARE if to_prove else 1.0
         self.windows_end = self.begun + left_s * share
         self.search_ends = self.begun + left_s * share * (BEFORE_WINDOWS if parts.windows else 1.0)
+        self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
+        self.given = _given(problem, known)
         self.rungs_seen: list[Problem] = []
         self.known: dict[int, Rung] = {}
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
@@ -320,12 +322,12 @@ class _Descent:
     @property
     def best(self) -> int | None:
         """Objective of the best plan so far."""
-        return min(candidate.score[0] for candidate in self.found) if self.found else None
+        return min((candidate.score[0] for candidate in (*self.given, *self.found)), default=None)
 
     @property
     def over(self) -> bool:
         """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
-        tried = bool(self.found) or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
+        tried = self.best is not None or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
     def search(self) -> None:
@@ -351,10 +353,21 @@ class _Descent:
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
         self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
-        self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
+        self.found += self._by_rules(lambda ends: _rule_plans(at_size(self.problem, low), ends))
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         self.floor = min(map(least_value, spaces))
         self.tell(low)
+
+    def _by_rules(self, plans: Callable[[float], list[Candidate]]) -> list[Candidate]:
+        """What the rules give, as long as their share of the limit lasts if they give plans of many tasks."""
+        if not any(len(c.graph.tasks) > QUICK_TASKS for c in (*self.given, *self.found)):
+            return plans(self.rules_end)
+        try:
+            with ends_at(self.rules_end):
+                return plans(self.rules_end)
+        except TimeIsUp:
+            keep_time()
+            return []
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
@@ -381,11 +394,14 @@ class _Descent:
         if floor is not None:
             self.bound = floor if self.bound is None else min(self.bound, floor)
         self.rungs_seen.append(rung.problem)
-        starts = _first_plans(rung, self.search_ends)
+        starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
         self.tell(size)
         for lane in rung.lanes:
-            start = next((s for s in starts if s.selection.order == lane.problem.network.order), None)
+            start = min(
+                (s for s in (starts or self.given) if s.selection.order == lane.problem.network.order),
+                key=lambda s: s.score, default=None,
+            )  # fmt: skip
             if start is None or lane.allows(start.score[0]):
                 start = self._within_limits(lane) or start if limited_aims(self.problem) else start
                 self._improve(lane, start)
@@ -417,10 +433,10 @@ class _Descent:
         until = self._search_may_end_at()
         if self.parts.beam:
             try:
-                with ends_at(until if self.found else inf):
+                with ends_at(inf if self.best is None else until):
                     improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
             except TimeIsUp:
-                if not self.found:
+                if self.best is None:
                     raise
         found = min(own, key=lambda c: c.score, default=None)
         if found is None or found.selection in self.proven:
@@ -434,7 +450,7 @@ class _Descent:
     def _search_may_end_at(self) -> float:
         """When its share of the limit is spent; without a plan by then, when the limit itself is."""
         now = time.monotonic()
-        return self.search_ends if self.found or now < self.search_ends else now + left_s()
+        return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
 
     def prove(self, best: int) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
@@ -456,6 +472,9 @@ class _Descent:
             name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
             self.progress(name, self.seconds, self.best, self.bound or self.floor)
 
+
+RULES_SHARE = 0.15
+"""Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
 
 RELAXED_SHARE = 0.45
 """Share of the time limit after which the relaxation says no more about rungs."""
@@ -595,17 +614,29 @@ def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -
     """Plans of the rules, the last of the comparison first, as they are mostly the better ones."""
     found: list[Plan] = []
     for rule in reversed(HEURISTICS.values()):
-        late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
-        if late or (enough is not None and len(found) >= enough):
+        if (time.monotonic() > deadline and any(map(_is_long, found))) or (
+            enough is not None and len(found) >= enough
+        ):
             break
         try:
-            plan = _ruled(rule, here).plan
+            with ends_at(deadline if any(map(_is_long, found)) else inf):
+                plan = _ruled(rule, here).plan
         except TimeIsUp:
             if not found:
                 raise
             break
         found += [] if plan is None else [plan]
     return found
+
+
+def _is_long(plan: Plan) -> bool:
+    return len(plan.graph.tasks) > QUICK_TASKS
+
+
+def _given(problem: Problem, known: Sequence[Plan | None]) -> list[Candidate]:
+    """Plans that are known and keep to the budgets, as candidates."""
+    with unhurried():
+        return [candidate_of(problem, plan) for plan in known if plan and not complaints(problem, plan)]
 
 
 def candidate_of(problem: Problem, plan: Plan) -> Candidate:
@@ -865,7 +896,7 @@ def _best_of(aim: Objective, own: Result, others: Sequence[Result]) -> Result:
     return replace(own, plan=plan, objective=objective, bound=bound, status=status)
 
 
-COMPARED_SHARE, COMPARED_S = 0.5, 1.0
+COMPARED_SHARE, COMPARED_S = 0.4, 1.0
 """Share of the time limit, and seconds on top, after which no rule of the comparison goes on."""
 
 NOT_RUN = "not run: the time limit leaves no room"
@@ -884,7 +915,7 @@ def compare(
             results, interrupted = _rules_in_turn(problem, budget)
         known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
         if interrupted:
-            last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
+            last = _concluded(_Descent(problem, budget, progress, spent_s, known=known), interrupted)
         else:
             last = cp_sat(problem, budget, progress, known, spent_s)
     return [*results, last]
