@@ -84,7 +84,7 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
-WINDOWS_WORK = 0.02
+WINDOWS_WORK = 0.04
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
 
@@ -485,7 +485,7 @@ RUNGS_WITHOUT_A_PLAN = 3
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
 
-BEFORE_WINDOWS = 0.87
+BEFORE_WINDOWS = 0.8
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
 
 RUNG_BOUND_S = 5.0

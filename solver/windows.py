@@ -24,11 +24,9 @@ from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.streams import earliest_times, synchronize
 from ooc_solve.solver.variables import addresses_of, touchers
 
-TASKS = (60, 120)
-"""Tasks in a window: short ones are solved to the end, long ones see more."""
-
-WORK = 0.3
-"""CP-SAT's deterministic time for one window."""
+PASSES = ((25, 0.05), (50, 0.1), (100, 0.3))
+"""Tasks in a window and CP-SAT's deterministic time for it. Short windows gain most for their time; long
+ones see what those do not."""
 
 OVERHEAD = 0.005
 """What a window counts for besides."""
@@ -132,13 +130,13 @@ class _Shortening:
         self.table = Timetable.of(graph, schedule, self.request_ns)
 
     def run(self) -> None:
-        """Pass over all windows, short ones first, until a pass over long ones is of no use."""
-        for tasks in TASKS:
+        """Pass over all windows in each way as long as that is of use."""
+        for tasks, work in PASSES:
             shift = 0
-            while self._pass(tasks, shift):
+            while self._pass(tasks, work, shift):
                 shift = tasks // 4 - shift
 
-    def _pass(self, tasks: int, shift: int) -> bool:
+    def _pass(self, tasks: int, work: float, shift: int) -> bool:
         """Solve windows of so many tasks, each half over the one before; whether to do so again, shifted."""
         before = self.table.makespan_ns
         firsts = range(shift, max(shift + 1, len(self.graph.tasks) - tasks // 2), tasks // 2)
@@ -149,16 +147,16 @@ class _Shortening:
                 return False
             window = self._window(first, tasks)
             if window.most_ns > LEAST_GAIN * before:
-                self._solve(window)
+                self._solve(window, work)
         return self.table.makespan_ns < before
 
     def _window(self, first: int, tasks: int) -> _Window:
         return _Window(self.graph, self.table, first, tasks)
 
-    def _solve(self, window: _Window) -> None:
+    def _solve(self, window: _Window, work: float) -> None:
         """Take what a window becomes, if the schedule gets shorter."""
         model = _Model(self.problem, window, self.touchers)
-        found = model.solve()
+        found = model.solve(work)
         self.left -= OVERHEAD + model.work
         if found is not None:
             table = Timetable.of(self.graph, found, self.request_ns)
@@ -297,9 +295,9 @@ class _Model:
         (self.model.add_min_equality if earliest else self.model.add_max_equality)(found, times)
         return found
 
-    def solve(self) -> Schedule | None:
-        """A schedule in which what follows begins earlier; None if none is found."""
-        solver = window_solver()
+    def solve(self, work: float) -> Schedule | None:
+        """A schedule in which what follows begins earlier; None if none is found within deterministic time."""
+        solver = window_solver(work)
         code = solved_in_time(solver, self.model)
         self.work = solver.response_proto.deterministic_time
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE) or not solver.value(self.earlier):
@@ -311,10 +309,10 @@ class _Model:
         return Schedule(start, tuple(address))
 
 
-def window_solver() -> cp_model.CpSolver:
+def window_solver(work: float) -> cp_model.CpSolver:
     """CP-SAT as it is best at such models: strong propagation of order, no linear programs."""
     solver = cp_model.CpSolver()
-    solver.parameters.max_deterministic_time = WORK
+    solver.parameters.max_deterministic_time = work
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 1
     solver.parameters.linearization_level = 0
