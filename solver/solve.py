@@ -336,6 +336,15 @@ class _Descent:
             if self.over:
                 break
             self._block(block)
+        if self.over:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Solve windows of the best plan again, as time has ended the search for others."""
+        best = min((*self.given, *self.found), key=lambda c: c.score, default=None)
+        if best is not None and self.parts.windows and len(best.graph.tasks) > self.parts.exact:
+            here = ordered(self.problem, best.selection.order)
+            self.found.append(windowed(here, best, self.budget, self.windows_end))
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
