@@ -407,14 +407,17 @@ class _Descent:
         self.found += starts
         self.tell(size)
         for lane in rung.lanes:
-            start = min(
-                (s for s in (starts or self.given) if s.selection.order == lane.problem.network.order),
-                key=lambda s: s.score, default=None,
-            )  # fmt: skip
+            start = self._start(lane, starts)
             if start is None or lane.allows(start.score[0]):
                 start = self._within_limits(lane) or start if limited_aims(self.problem) else start
                 self._improve(lane, start)
         self.tell(size)
+
+    def _start(self, lane: Lane, starts: Sequence[Candidate]) -> Candidate | None:
+        """What a search begins with: the plan of a rule, or a long one that is known, as rules take long then."""
+        long = [c for c in self.given if len(c.graph.tasks) > QUICK_TASKS and _fits(lane.problem, c)]
+        same = [c for c in starts or long if c.selection.order == lane.problem.network.order]
+        return min(same, key=lambda c: c.score, default=None)
 
     def _within_limits(self, lane: Lane) -> Candidate | None:
         """The plan that is best in a figure that has a budget, where another one is to be minimised."""
@@ -636,6 +639,12 @@ def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -
             break
         found += [] if plan is None else [plan]
     return found
+
+
+def _fits(problem: Problem, candidate: Candidate) -> bool:
+    """Whether a candidate's buffers lie within the arena of a problem."""
+    buffers = zip(candidate.schedule.address, candidate.graph.buffers, strict=True)
+    return all(at + buffer.size_bytes <= problem.arena_bytes for at, buffer in buffers)
 
 
 def _is_long(plan: Plan) -> bool:
