@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log
 
-from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.cost import align_up, interruption_ns
 from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.limits import NO_LIMITS
 from ooc_solve.models.operator_order import ordered
@@ -84,7 +84,7 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
-WINDOWS_WORK = 0.04
+WINDOWS_WORK = 0.02
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
 
@@ -384,8 +384,8 @@ class _Descent:
             return (block.low,)
         low, high = self._look(block.low), self._look(block.top)
         if not low.feasible:
-            return block.sizes(inf)
-        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0)
+            return block.sizes(inf, high.thresholds)
+        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0, high.thresholds)
 
     @property
     def relaxed(self) -> bool:
@@ -497,7 +497,7 @@ RUNGS_WITHOUT_A_PLAN = 3
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
 
-BEFORE_WINDOWS = 0.8
+BEFORE_WINDOWS = 0.9
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
 
 RUNG_BOUND_S = 5.0
@@ -558,6 +558,14 @@ class Rung:
         """The bound of the relaxation when no plan was known; 0 where nothing fits, or time did not suffice."""
         firsts = [lane.relaxation.first_ns for lane in self.lanes if lane.relaxation is not None]
         return min((first for first in firsts if first), default=0)
+
+    @property
+    def thresholds(self) -> set[int]:
+        """Sizes, up to this one, at which options begin to fit, what is kept beside them aside."""
+        problem, spaces = self.problem, [lane.space for lane in self.lanes]
+        reserved = problem.sram_bytes - problem.arena_bytes
+        needs = {o.need_bytes for space in spaces for options in space.options for o in options}
+        return {align_up(reserved + need, problem.unit_bytes) for need in needs}
 
     def allows(self, best: int | None) -> bool:
         """Whether there may be a plan, and a better one than is known."""
