@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +46,25 @@ from ooc_solve.solver.streams import earliest_times, synchronize
 settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 settings.register_profile("exploring", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("patient")
+
+
+COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every project has the runtime in it: where ccache is installed, each set of flags compiles it once.
+
+    The cache is of this session, so nothing of another checkout or version comes into a test.
+    """
+    cache, folder = shutil.which("ccache"), tmp_path_factory.mktemp("compilers")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(shutil.which, COMPILERS if cache else ()):
+            (folder / name).symlink_to(str(cache))
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("CCACHE_DIR", str(folder / "cache"))
+        patch.setenv("CCACHE_NOHASHDIR", "1")  # projects lie in folders of their own
+        yield
 
 
 @pytest.fixture(scope="session")
