@@ -478,8 +478,8 @@ _CRITICAL_WORDS = (
     "Below it, how long each resource is busy."
 )
 _FRAMES_WORDS = (
-    "How often there is an inference when the plan is run again and again, and what each one costs; the bounds "
-    "are shares of a run's, too."
+    "How often there is an inference when the plan is run again and again. Value, bound and gap are each "
+    "inference's share of a run."
 )
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "

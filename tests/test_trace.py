@@ -104,7 +104,7 @@ def test_counter_is_the_occupancy(trace: dict[str, Any], comparison: Comparison)
     """The counter tells the bytes that buffers hold."""
     plan = comparison.plan.decided
     held = occupied_bytes((buffer.size_bytes for buffer in plan.graph.buffers), lives_ns(plan))
-    assert counted(trace) == [(pytest.approx(at), size) for at, size in held]
+    assert counted(trace) == [pytest.approx(step) for step in held]
 
 
 def counted(trace: dict[str, Any], pid: int = PLAN_PROCESS) -> list[tuple[float, int]]:
@@ -143,7 +143,7 @@ def test_a_run_lies_beside_its_plan(trace: dict[str, Any]) -> None:
         assert event["ts"] == pytest.approx(3 * plan["ts"])
         assert event["dur"] == pytest.approx(3 * plan["dur"])
     first = min(event["ts"] for event in planned.values()) * 1000
-    stretched = [(pytest.approx(3 * (at - first)), held) for at, held in counted(trace)]
+    stretched = [pytest.approx((3 * (at - first), held)) for at, held in counted(trace)]
     assert counted(both, PLAN_PROCESS + 1) == stretched, "a run counts its SRAM on its own clock"
     third = with_run(both, log_of(trace, 2), "again.csv")
     assert len(of_phase(third, "X", PLAN_PROCESS + 2)) == len(planned)
