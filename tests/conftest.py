@@ -51,18 +51,27 @@ settings.load_profile("patient")
 COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every project has the runtime in it: where ccache is installed, each set of flags compiles it once.
+@pytest.fixture(scope="session")
+def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of compilers that remember what they compiled, empty where ccache is not installed.
 
-    The cache is of this session, so nothing of another checkout or version comes into a test.
+    It is of this session, so nothing of another checkout or version comes into a test.
     """
     cache, folder = shutil.which("ccache"), tmp_path_factory.mktemp("compilers")
+    for name in filter(shutil.which, COMPILERS if cache else ()):
+        (folder / name).symlink_to(str(cache))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled_once(compiler_cache: Path) -> Iterator[None]:
+    """For modules that build many projects: each has the runtime in it, which each set of flags compiles once.
+
+    Not for those that look at what a compiler writes beside its objects: that is not remembered.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for name in filter(shutil.which, COMPILERS if cache else ()):
-            (folder / name).symlink_to(str(cache))
-        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        patch.setenv("CCACHE_DIR", str(folder / "cache"))
+        patch.setenv("PATH", f"{compiler_cache}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("CCACHE_DIR", str(compiler_cache / "cache"))
         patch.setenv("CCACHE_NOHASHDIR", "1")  # projects lie in folders of their own
         yield
 

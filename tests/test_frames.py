@@ -33,6 +33,8 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import HEURISTICS, checked
 from ooc_solve.solver.validate import validate
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 BUDGET = Budget(1.0, 1, 1)
 
 

@@ -26,6 +26,8 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import RULES, SCHEDULERS, cp_sat
 from ooc_solve.solver.validate import validate
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 MLPERF_TINY = {
     "ic": ("int8", "ort_qdq_s8", "ort_qdq_s8_sym", "ort_qop_s8_pertensor", "ort_qop_u8s8"),
     "vww": ("int8", "ort_qdq_s8", "ort_qop_u8s8"),
