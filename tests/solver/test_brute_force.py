@@ -183,8 +183,8 @@ def hottest(problem: Problem, graph: TaskGraph) -> Fraction:
         for k, size in enumerate([t.transfer.segment_bytes] * t.transfer.segments)
     ]
     places = Fraction(1)
-    if problem.scratch_ring_bytes is not None and requests:
-        scratch = max(region.size_bytes for region in graph.regions if region.name is RegionName.SCRATCH)
+    scratch = max(region.size_bytes for region in graph.regions if region.name is RegionName.SCRATCH)
+    if problem.scratch_ring_bytes is not None and scratch:
         granule, erase = problem.granule_bytes(RegionName.SCRATCH), problem.block_bytes(RegionName.SCRATCH)
         note = -(-scratch // granule) * granule
         end = note + -(-NOTE_BYTES // granule) * granule
