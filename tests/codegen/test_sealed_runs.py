@@ -243,7 +243,8 @@ def device(small: Callable[[str, str], Sealed]) -> Callable[[str, str], Sealed]:
         engine = ("-DOOC_ENGINE",) if target.endswith(ENGINE) else ()
         model = ("-DOOC_SEAL", *engine, '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
         command = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", *model, *sources]
-        command += [str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
+        command += [str(HERE / file) for file in ("sealed_device.c", "memory_device.c")]
+        command += ["-lmbedcrypto", "-o", "device"]
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return project
