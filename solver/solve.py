@@ -203,9 +203,11 @@ def _begun(problem: Problem, known: list[Plan], seconds: float) -> list[Plan]:
     """The plans that are known, and one of the rules if none of them keeps to the budgets."""
     if any(not complaints(problem, plan) for plan in known):
         return known
+    begun, candidates = time.monotonic(), []
     try:
-        with ends_at(time.monotonic() + seconds):
-            candidates = [c for size in rungs(problem)[:1] for c in _rule_plans(at_size(problem, size), inf)]
+        with ends_at(begun + seconds):
+            for size in rungs(problem)[:1]:
+                candidates = _rule_plans(at_size(problem, size), begun + seconds / 2)
     except TimeIsUp:
         return known
     with unhurried():

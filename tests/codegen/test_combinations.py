@@ -34,12 +34,11 @@ KEY = bytes(range(32))
 FEATURES = ("annex", "ring", "sealed", "engine")
 """What may be put together; an engine opens what is sealed."""
 
+RARE = (("annex", "sealed", "engine"), ("ring", "sealed", "engine"), ("annex", "ring", "sealed"))
 TOGETHER = (
     ("annex", "ring"),
-    ("annex", "sealed", "engine"),
-    ("ring", "sealed", "engine"),
-    ("annex", "ring", "sealed"),
     FEATURES,
+    *(pytest.param(names, marks=pytest.mark.slow, id="+".join(names)) for names in RARE),
 )
 """Those that no other test puts together."""
 
@@ -95,7 +94,7 @@ def spread(problem: Problem, selection: Selection) -> Selection:
 
 
 @needs_tools
-@pytest.mark.parametrize("features", TOGETHER, ids="+".join)
+@pytest.mark.parametrize("features", TOGETHER)
 def test_features_together(workshop: Any, tmp_path: Path, features: tuple[str, ...]) -> None:
     """Over more runs than a ring has places, and with transfers of any length, the output is the reference's."""
     problem = workshop.problem(target_with(features))
@@ -116,7 +115,8 @@ def test_features_together(workshop: Any, tmp_path: Path, features: tuple[str, .
 
 @needs_tools
 @pytest.mark.parametrize(
-    ("features", "kib"), [(("sealed",), 24), (("ring", "sealed", "engine"), 16)], ids=["sealed", "all"]
+    ("features", "kib"),
+    [(("ring", "sealed", "engine"), 16), pytest.param(("sealed",), 24, marks=pytest.mark.slow)],
 )
 def test_frames_together(tmp_path: Path, features: tuple[str, ...], kib: int) -> None:
     """Sealed runs of two frames give each frame the reference's output, at every place of a ring too."""
