@@ -363,13 +363,25 @@ def mbedtls_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_mbedtls
-def test_an_engine_beside_an_emulated_cpu(mbedtls_source: Path, workshop: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "network", ["small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ds_cnn", "resnet8"))]
+)
+def test_an_engine_beside_an_emulated_cpu(
+    mbedtls_source: Path, workshop: Any, tmp_path: Path, network: str
+) -> None:
     """With DMA whose interrupts go on with the tables, an engine opens and seals: the same bytes, or the change is told."""
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    problem = workshop.problem(target_of(f"an505-qemu{ENGINE}", "aes-128-gcm"))
-    project = written(problem, workshop.plan(problem, workshop.selection), tmp_path, "aes-128-gcm")
+    target, cipher = f"an505-qemu{ENGINE}", "aes-128-gcm"
+    if network == "small":
+        problem = workshop.problem(target_of(target, cipher))
+        plan = workshop.plan(problem, workshop.selection)
+    else:
+        problem, plan = planned(
+            zoo_network(network), target, cipher, dict(NETWORKS)[network], "demand-layering"
+        )
+    project = written(problem, plan, tmp_path, cipher)
     kinds = {task.kind for task in project.plan.graph.tasks if task.resource == CRYPTO}
     assert kinds == {TaskKind.DECRYPT, TaskKind.ENCRYPT}
     options = (f"MBEDTLS={mbedtls_source}", "TARGET_CFLAGS=-O1")
