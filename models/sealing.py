@@ -72,11 +72,15 @@ def encrypted(target: Target, name: str) -> Target:
 def _read_inline(target: Target) -> Target:
     """The target with weights behind the board's inline engine, and nowhere to write to."""
     engines = [engine for engine in target.board.crypto if engine.engine == INLINE]
-    if not engines or target.weights.port.bus not in MAPPED:
+    port, missing = target.weights.port, ""
+    if not engines:
+        missing = f"board '{target.board.name}' has none"
+    elif port.bus not in MAPPED:
+        missing = f"port '{port.name}' is {port.bus}, not one of {', '.join(MAPPED)}"
+    if missing:
         raise InputError(
-            f"Target '{target.name}': weights must lie behind an inline engine (board '{target.board.name}' has "
-            f"{', '.join(engine.name for engine in engines) or 'none'}, and port '{target.weights.port.name}' is "
-            f"{target.weights.port.bus}, not one of {', '.join(MAPPED)}); choose a cipher or another target."
+            f"Target '{target.name}': weights must lie behind an inline engine ({missing}); choose a cipher or "
+            "another target."
         )
     return replace(target, crypto=None, inline=engines[0], activations=None, annex=None, parts=())
 

@@ -27,6 +27,7 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Schedule
 from ooc_solve.receptive_field import Halo, halos
 from ooc_solve.report import amount
+from ooc_solve.solver.deadline import TimeIsUp, unhurried
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import finish, in_core
 from ooc_solve.solver.solve import cp_sat
@@ -86,7 +87,9 @@ class Advice:
 def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | None = None) -> Advice:
     """Solve a problem with every change within a time limit; ``plan`` is the best that is known of it."""
     begun = time.monotonic()
-    asked = what_ifs(problem, plan)
+    with unhurried():
+        asked = what_ifs(problem, plan)
+        found = halos(problem, plan) if plan is not None else ()
     asked = (WhatIf(AS_IS, problem), *asked) if plan is not None else asked
     answers: list[Answer] = []
     try:
@@ -98,11 +101,10 @@ def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | Non
                 tell(f"what if {number + 1} of {len(asked)}: {change.change}")
             share = replace(budget, time_limit_s=left / (len(asked) - number))
             answers.append(_answer(change, plan, share))
-    except KeyboardInterrupt:  # what is known by then is advice, too
+    except (KeyboardInterrupt, TimeIsUp):  # what is known by then is advice, too
         pass
     answers += [_untried(change) for change in asked[len(answers) :]]
     base = next((answer.value for answer in answers if answer.change == AS_IS), None)
-    found = halos(problem, plan) if plan is not None else ()
     return Advice(problem, base, _ranked(base, answers), found, time.monotonic() - begun)
 
 

@@ -15,6 +15,7 @@ from ooc_solve.models.frames import checked_frames, in_flight
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
 from ooc_solve.report import amount, milliseconds
+from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
@@ -90,7 +91,7 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
     single = solve_alone(problem, replace(budget, time_limit_s=share), ())[-1]
     run, known = run_of(problem, frames), None
     if single.plan is not None:
-        known = repeated_plan(run, problem, single.plan, time.monotonic() + REPEATED_SHARE * left)
+        known = _repeated(run, problem, single.plan, time.monotonic() + REPEATED_SHARE * left)
     budget = replace(budget, time_limit_s=(1 - REPEATED_SHARE) * left)
     results = tuple(solve_run(run, budget, () if known is None else (known,)))
     if _is_better(run, results[-1], single):
@@ -98,6 +99,14 @@ def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve
             frames, problem, single, run, (*results[:-1], _bounded_by_both(results[-1], single, frames))
         )
     return Flight(frames, problem, single, problem, (_instead(run, results[-1], single),))
+
+
+def _repeated(run: Problem, single: Problem, plan: Plan, deadline: float) -> Plan | None:
+    """The plan of one frame made one for a run; None if there is none, or no time for it."""
+    try:
+        return repeated_plan(run, single, plan, deadline)
+    except TimeIsUp:
+        return None
 
 
 def _is_better(run: Problem, together: Result, single: Result) -> bool:
@@ -128,10 +137,13 @@ def _floor(run: Problem, result: Result) -> int | None:
     """A value that no plan for a run is below; None if it is proven that there is none."""
     if result.plan is not None:
         return result.bound
-    least = least_sram(run)
-    if least is None or least.bound_bytes > run.sram_bytes:
-        return None
-    return max(result.bound, least_value(space_of(run)))
+    try:
+        least = least_sram(run)
+        if least is None or least.bound_bytes > run.sram_bytes:
+            return None
+        return max(result.bound, least_value(space_of(run)))
+    except TimeIsUp:
+        return result.bound
 
 
 def _costs(problem: Problem, plan: Plan, times: int) -> tuple[int, int]:

@@ -343,6 +343,7 @@ def _advice(advice: Advice) -> str:
 
 def _layers(facts: dict[str, Any], short: dict[str, str]) -> str:
     heads = ("layer", "kind", "tiles", "ms", "I/O ms", "waits ms", "mJ", "KiB read", "KiB written", "KiB RAM")
+    sealed = any(layer["crypto_ns"] for layer in facts["layers"])
     rows = [
         (
             f'<span title="{escape(layer["name"])}">{escape(short[layer["name"]])}</span>',
@@ -355,11 +356,12 @@ def _layers(facts: dict[str, Any], short: dict[str, str]) -> str:
             kibibytes(layer["bytes_read"]),
             kibibytes(layer["bytes_written"]),
             kibibytes(layer["sram_bytes"]),
+            *([milliseconds(layer["crypto_ns"])] if sealed else []),
             _badge(layer["bound_by"]),
         )
         for layer in facts["layers"]
     ]
-    return table((*heads, "bound by"), rows, "layers")
+    return table((*heads, *(["crypto ms"] if sealed else []), "bound by"), rows, "layers")
 
 
 def _badge(cause: str) -> str:

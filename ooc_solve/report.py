@@ -16,7 +16,6 @@ from rich.text import Text
 from ooc_solve import __version__, npu_use, storage_use
 from ooc_solve.bottlenecks import Cause, critical_ns_of_layers, critical_path
 from ooc_solve.layer_names import short_names
-from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.energy import Rates, nanojoules
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.plan_json import plan_hash
@@ -30,6 +29,7 @@ from ooc_solve.solver.figures import hottest_programs, traffic_of
 from ooc_solve.solver.heuristics import IN_CORE, in_core
 from ooc_solve.solver.least import least_known
 from ooc_solve.storage_use import StoreUse, uses_of
+from ooc_solve.timeline import crypto_ns_of_layers
 
 SCHEMA = "ooc-report/1"
 LAYER_WIDTH = 15
@@ -40,6 +40,7 @@ LAYER_WIDTH = 15
 class Layer:
     """Share of one operator in a plan. ``waiting_ns``: time the CPU stood still before its tiles.
 
+    ``crypto_ns``: what opening and sealing records take, of ``compute_ns``, or beside it where an engine does it.
     ``bound_by`` is what most of its time on the critical path is put down to, empty if it has none
     there. The energies of all layers add up to that of the plan.
     """
@@ -56,6 +57,7 @@ class Layer:
     output_kept: bool
     energy_nj: int
     bound_by: str
+    crypto_ns: int
 
 
 def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
@@ -83,10 +85,11 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
                 written[stage] += task.transfer.size_bytes
     kept = {name for name, _ in graph.resident}
     energy, bound = _energies(problem, plan, compute, waiting), _bounds(plan, count)
+    crypto = crypto_ns_of_layers(problem, plan)
     return tuple(
         Layer(
             op.name, op.kind.value, tiles[s], compute[s], io[s], waiting[s], read[s], written[s], sram[s],
-            op.output in kept, energy[s], bound[s],
+            op.output in kept, energy[s], bound[s], crypto[s],
         )
         for s, op in enumerate(problem.network.ops)
     )  # fmt: skip
@@ -403,13 +406,9 @@ def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
         return (f"{sentence} the chip's own tools write it, and nothing else goes to storage.",)
     if problem.target.crypto is None:
         return ()
-    loads, stores = (
-        [t.transfer for t in plan.graph.tasks if t.kind is kind and t.transfer is not None]
-        for kind in (TaskKind.LOAD, TaskKind.STORE)
-    )
-    spent = sum(opening_ns(problem.target, moved) for moved in loads)
-    spent += sum(sealing_ns(problem.target, moved) for moved in stores)
-    records = sum(moved.sealed_records for moved in (*loads, *stores))
+    spent = sum(crypto_ns_of_layers(problem, plan))
+    moved = (t.transfer for t in plan.graph.tasks if t.kind in (TaskKind.LOAD, TaskKind.STORE))
+    records = sum(transfer.sealed_records for transfer in moved if transfer is not None)
     cipher = cipher_of(problem.target.crypto).title
     whose = "the CPU's time" if problem.target.engine is None else "an engine beside the CPU"
     sentence = f"{cipher} takes {milliseconds(spent)} ms of {whose} to open and seal {records:,} records"

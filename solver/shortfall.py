@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ooc_solve.models.problem import Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result
-from ooc_solve.models.wear import is_levelled
+from ooc_solve.models.wear import is_levelled, lifetime_years
 from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.heuristics import baseline
@@ -104,6 +104,19 @@ def storage_needed(problem: Problem) -> str | None:
     return (
         f"the weights take {weights:,} bytes, {missing:,} more than '{store.storage.name}' holds: "
         "the target needs a larger part"
+    )
+
+
+def worn_by_output(problem: Problem) -> str | None:
+    """What is said where the output alone, which has one place, wears out its part too soon; None if it does not."""
+    most, asked = problem.most_programs, problem.limits.lifetime_years
+    if most is None or most >= 1 or asked is None or problem.io is not IoPlace.STORAGE:
+        return None
+    part = problem.activation_store.storage
+    years = lifetime_years(part, 0, 1, problem.runs_per_day)
+    return (
+        f"the lifetime of {asked:g} years at {problem.inferences_per_day:g} inferences a day fails: '{part.name}' lives "
+        f"{years:.3g} years if the output is written to it, in the same place in every run; keep it in SRAM (--io sram)"
     )
 
 

@@ -63,7 +63,7 @@ from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import Relaxation, proven_bound
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, least_compute_ns
-from ooc_solve.solver.shortfall import storage_needed, why_infeasible
+from ooc_solve.solver.shortfall import storage_needed, why_infeasible, worn_by_output
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
 from ooc_solve.solver.windows import shortened
@@ -127,7 +127,7 @@ def cp_sat(
     Wear is minimised by searches for latency under write budgets (see `sparing`).
     """
     begun = time.monotonic()
-    missing = storage_needed(problem)
+    missing = storage_needed(problem) or worn_by_output(problem)
     if missing is not None:
         return Result("cp-sat", Status.INFEASIBLE, None, None, 0, 0.0, missing)
     with within(budget.time_limit_s):
@@ -175,7 +175,7 @@ def _spared(
     parts: Parts,
 ) -> Result:
     """The plan that writes least, which is none that writes more than one that is known already."""
-    given = [plan for plan in known if plan is not None]
+    given = _begun(problem, [plan for plan in known if plan is not None], left_s() / 2)
 
     def search(here: Problem, budget: Budget) -> Result:
         found = _solved(here, budget, _by_writes(progress, here), given, 0.0, parts, to_prove=False)
@@ -203,6 +203,22 @@ def _spared(
     written = plan.figures.bytes_written
     status = Status.OPTIMAL if written <= result.bound else Status.FEASIBLE
     return replace(result, status=status, plan=plan, objective=written, bound=min(written, result.bound))
+
+
+def _begun(problem: Problem, known: list[Plan], seconds: float) -> list[Plan]:
+    """The plans that are known, and one of the rules if none of them keeps to the budgets."""
+    if any(not complaints(problem, plan) for plan in known):
+        return known
+    begun, candidates = time.monotonic(), []
+    try:
+        with ends_at(begun + seconds):
+            for size in rungs(problem)[:1]:
+                candidates = _rule_plans(at_size(problem, size), begun + seconds / 2)
+    except TimeIsUp:
+        return known
+    with unhurried():
+        plan = _best_plan(problem, candidates)
+    return known if plan is None else [*known, plan]
 
 
 def _writes_first(plan: Plan) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Result, Status
-from ooc_solve.solver.deadline import left_s
+from ooc_solve.solver.deadline import ends_at, left_s
 
 Search = Callable[[Problem, Budget], Result]
 """Plans for a problem that is judged by latency."""
@@ -68,9 +68,11 @@ def _between(problem: Problem, failed: int, search: Search, budget: Budget, begu
 def _within(problem: Problem, most: int | None, search: Search, budget: Budget) -> Result:
     """The fastest plan that writes at most so many bytes, the problem's own budget kept."""
     both = [size for size in (most, problem.write_budget_bytes) if size is not None]
-    return search(
-        replace(problem, objective=Objective.LATENCY, write_budget_bytes=min(both, default=None)), budget
-    )
+    here = replace(problem, objective=Objective.LATENCY, write_budget_bytes=min(both, default=None))
+    if most is None:
+        return search(here, budget)
+    with ends_at(time.monotonic() + budget.time_limit_s):  # whatever is tried where there is no plan
+        return search(here, budget)
 
 
 def _share(budget: Budget, share: float) -> Budget:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
-from ooc_solve.api import Comparison
-from ooc_solve.models.problem import RESERVED_BYTES
-from ooc_solve.timeline import layer_spans, lives_ns, moved_buffer, occupied_bytes, span_of, task_label
+import pytest
+
+from ooc_solve.api import Comparison, encrypted, load, target
+from ooc_solve.models.cost import compute_ns
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
+from ooc_solve.models.tiling import StageGeometry
+from ooc_solve.models.vocabulary import Budget, Plan
+from ooc_solve.report import layers_of
+from ooc_solve.solver.solve import SCHEDULERS
+from ooc_solve.timeline import (
+    cipher_ns,
+    layer_spans,
+    lives_ns,
+    moved_buffer,
+    occupied_bytes,
+    span_of,
+    task_label,
+)
 
 
 def test_a_buffer_lives_while_tasks_touch_it(comparison: Comparison) -> None:
@@ -74,3 +91,43 @@ def test_layers_come_one_after_the_other(comparison: Comparison) -> None:
     for task in plan.graph.compute_tasks:
         start, end = span_of(plan, task)
         assert of_stage[task.stage][0] <= start <= end <= of_stage[task.stage][1]
+
+
+def sealed(kib: int, scheduler: str, request_cycles: float, beside: bool) -> tuple[Problem, Plan]:
+    """A plan with sealed records, opened by software or by an engine, on a core that requests interrupt so long."""
+    board = encrypted(target("f746-sd"), "aes-128-gcm")
+    assert board.crypto is not None
+    crypto = replace(board.crypto, engine="hw", cpu_busy=False) if beside else board.crypto
+    runtime = replace(board.runtime, cycles_per_request=request_cycles)
+    problem = Problem(
+        load("zoo:ds_cnn"), replace(board, crypto=crypto, runtime=runtime), kib << 10, IoPlace.STORAGE
+    )
+    plan = SCHEDULERS[scheduler](problem, Budget(5.0, 1, 1)).plan
+    assert plan is not None
+    return problem, plan
+
+
+@pytest.mark.parametrize(("kib", "scheduler"), [(16, "demand-layering"), (13, "fusion-path")])
+def test_what_a_kernel_opens_and_seals(kib: int, scheduler: str) -> None:
+    """A kernel takes as much longer than its arithmetic, however often it is interrupted; an engine has its own tasks."""
+    problem, plan = sealed(kib, scheduler, 0.0, beside=False)
+    network = ordered(problem, plan.selection.order).network
+    longer = {}
+    for task in plan.graph.compute_tasks:
+        op, tiling = network.ops[task.stage], plan.selection.tilings[task.stage]
+        geometry = StageGeometry.of(network, op, tiling)
+        alone = compute_ns(problem.target, geometry.tile_work(geometry.index(task.tile)))
+        if task.duration_ns > alone:
+            longer[task.index] = task.duration_ns - alone
+    assert longer
+    assert cipher_ns(problem, plan) == longer
+    layers = layers_of(problem, plan)
+    assert sum(layer.crypto_ns for layer in layers) == sum(longer.values())
+    assert all(layer.crypto_ns <= layer.compute_ns for layer in layers)
+    interrupted = sealed(kib, scheduler, 5000.0, beside=False)
+    assert interrupted[1].selection == plan.selection
+    assert cipher_ns(*interrupted) == longer
+    problem, plan = sealed(kib, scheduler, 0.0, beside=True)
+    assert cipher_ns(problem, plan) == {}
+    engine = sum(task.duration_ns for task in plan.graph.tasks if task.resource == "crypto")
+    assert sum(layer.crypto_ns for layer in layers_of(problem, plan)) == engine > 0

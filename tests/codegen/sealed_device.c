@@ -5,13 +5,13 @@
  *     prog journal IMAGE INPUT KEY                    loses slots of the journal; a line per case: name, result
  *
  * Compile with -DOOC_SEAL, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c; with -DOOC_ENGINE an engine opens and
- * seals, later. The port moves bytes at once.
+ * seals, later.
  */
 #include "crypto_mbedtls.h"
 #ifdef OOC_ENGINE
 #include "emulated_engine.h"
 #endif
-#include "ooc.h"
+#include "memory_device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,6 @@
 
 #define MOST_OPENS 200000u
 #define MOST_NONCES 400000u
-#define POWER_IS_OFF (-77)
 
 /* A record that was opened: where it lies in storage, and which read brought it. */
 struct opened {
@@ -32,79 +31,23 @@ struct opened {
     uint8_t use;
 };
 
-static uint8_t *stores[2], *pristine[2], *before[2];
-static uint32_t sizes[2];
+static struct memory_device device;
+static uint8_t *pristine[DEVICE_STORES], *before[DEVICE_STORES];
 static struct opened opens[MOST_OPENS];
-static uint32_t open_count, read_count, write_count, cut_at, torn, attack_read;
-static uint8_t noting, off;
+static uint32_t open_count, read_count, attack_read;
+static uint8_t noting;
 static uint8_t (*nonces)[OOC_NONCE_BYTES];
 static uint32_t nonce_count;
 static struct ooc_crypto real, watched;
 static struct crypto_mbedtls vault;
-static struct ooc_port port;
 #ifdef OOC_ENGINE
 static struct ooc_engine engine;
 static struct emulated_engine engine_state;
 #endif
 static struct ooc state;
-static uint8_t *banks[OOC_MAX_BANKS];
-static uint64_t seed = 1;
 static void (*attack)(void);
 
-static uint32_t drawn(uint32_t below) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33) % below;
-}
-
-static uint8_t *read_file(const char *path, uint32_t *bytes) {
-    FILE *stream = fopen(path, "rb");
-    uint8_t *content = malloc(1u << 24);
-    if (stream == NULL || content == NULL) {
-        fprintf(stderr, "cannot read %s\n", path);
-        exit(2);
-    }
-    *bytes = (uint32_t)fread(content, 1, 1u << 24, stream);
-    fclose(stream);
-    return content;
-}
-
 /* ------------------------------------------------------------------------- port */
-
-static int read_start(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *target,
-                      uint32_t bytes) {
-    (void)context;
-    (void)channel;
-    if (off || offset + bytes > sizes[store]) {
-        return POWER_IS_OFF;
-    }
-    if (++read_count == attack_read && attack != NULL) {
-        attack();
-    }
-    memcpy(target, stores[store] + offset, bytes);
-    return 0;
-}
-
-static int write_start(void *context, uint8_t channel, uint8_t store, uint32_t offset, const uint8_t *source,
-                       uint32_t bytes) {
-    (void)context;
-    (void)channel;
-    if (off || offset + bytes > sizes[store]) {
-        return POWER_IS_OFF;
-    }
-    if (++write_count == cut_at) {
-        off = 1;
-        memcpy(stores[store] + offset, source, torn == 0 ? 0 : torn == 1 ? bytes / 2 : bytes);
-        return POWER_IS_OFF;
-    }
-    memcpy(stores[store] + offset, source, bytes);
-    return 0;
-}
-
-static int poll(void *context, uint8_t channel) {
-    (void)context;
-    (void)channel;
-    return off ? POWER_IS_OFF : 1;
-}
 
 /* Reads of one stream: a load is opened before the next one, or some loads later. So all reads are noted. */
 #define MOST_READS 100000u
@@ -112,7 +55,11 @@ static struct { const uint8_t *target; uint32_t address, bytes; uint8_t store; }
 
 static int noted_read(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint8_t *target,
                       uint32_t bytes) {
-    int result = read_start(context, channel, store, offset, target, bytes);
+    int result;
+    if (!device.off && ++read_count == attack_read && attack != NULL) {
+        attack();
+    }
+    result = device_read(context, channel, store, offset, target, bytes);
     if (result == 0 && noting && read_count < MOST_READS) {
         reads[read_count].target = target;
         reads[read_count].address = offset;
@@ -162,67 +109,29 @@ static const char *name_of(int result) {
 
 static void set_up(const char *image_path, const char *key_path) {
     uint32_t k, image_bytes, key_bytes;
-    const uint8_t *image = read_file(image_path, &image_bytes), *key = read_file(key_path, &key_bytes);
-    for (k = 0; k < 4; k++) {
-        const struct ooc_region *region = &OOC_MODEL.region[k];
-        uint32_t end = region->base + region->bytes;
-        sizes[region->store] = end > sizes[region->store] ? end : sizes[region->store];
+    const uint8_t *image = device_file(image_path, &image_bytes), *key = device_file(key_path, &key_bytes);
+    device.seed = 1;
+    device_make(&device, &OOC_MODEL, 1);
+    device.port.read_start = noted_read;
+    for (k = 0; k < DEVICE_STORES; k++) {
+        pristine[k] = device_memory(device.size[k]);
+        before[k] = device_memory(device.size[k]);
     }
-    if (OOC_MODEL.journal.bytes > 0) {
-        sizes[OOC_MODEL.journal.store] = OOC_MODEL.journal.base + OOC_MODEL.journal.bytes;
-    }
-    for (k = 0; k < 2; k++) {
-        stores[k] = calloc(sizes[k] + 1, 1);
-        pristine[k] = calloc(sizes[k] + 1, 1);
-        before[k] = calloc(sizes[k] + 1, 1);
-    }
-    memcpy(stores[0], image, image_bytes);
-    for (k = 0; k < OOC_MODEL.banks; k++) {
-        banks[k] = calloc(OOC_MODEL.bank_bytes[k], 1);
-    }
+    memcpy(device.store[0], image, image_bytes);
     if (crypto_mbedtls_emulate(&real, &vault, OOC_MODEL.cipher, key) != 0) {
         exit(2);
     }
     watched = real;
     watched.open = open_noted;
     watched.seal = seal_noted;
-    port.granule[0] = port.granule[1] = 1;
-    port.read_start = noted_read;
-    port.write_start = write_start;
-    port.poll = poll;
-    port.crypto = &watched;
+    device.port.crypto = &watched;
 #ifdef OOC_ENGINE
     emulated_engine_bind(&engine, &engine_state, &watched, 1);
-    port.engine = &engine;
+    device.port.engine = &engine;
 #endif
-    if (ooc_provision(&state, &OOC_MODEL, banks, &port, 0) != OOC_DONE) {
+    if (ooc_provision(&state, &OOC_MODEL, device.banks, &device.port, 0) != OOC_DONE) {
         exit(2);
     }
-}
-
-static int write_inputs(const uint8_t *input) {
-    static uint8_t scratch[65536];
-    int result = OOC_DONE;
-    unsigned k;
-    for (k = 0; k < OOC_MODEL.inputs && result == OOC_DONE; k++) {
-        result = ooc_input_write(&state, k, input, OOC_MODEL.bindings[k].bytes, scratch, sizeof scratch);
-        input += OOC_MODEL.bindings[k].bytes;
-    }
-    return result;
-}
-
-static uint32_t outputs(uint8_t *to) {
-    static uint8_t scratch[65536];
-    uint32_t at = 0;
-    unsigned k;
-    for (k = 0; k < OOC_MODEL.outputs; k++) {
-        uint32_t bytes = OOC_MODEL.bindings[OOC_MODEL.inputs + k].bytes;
-        if (ooc_output_read(&state, k, to + at, bytes, scratch, sizeof scratch) != OOC_DONE) {
-            exit(3);
-        }
-        at += bytes;
-    }
-    return at;
 }
 
 /* ---------------------------------------------------------------------- attacks */
@@ -230,11 +139,11 @@ static uint32_t outputs(uint8_t *to) {
 static const struct opened *victim, *other;
 
 static void flip(void) {
-    stores[victim->store][victim->address + drawn(victim->bytes)] ^= (uint8_t)(1u << drawn(8));
+    device.store[victim->store][victim->address + device_drawn(&device, victim->bytes)] ^= (uint8_t)(1u << device_drawn(&device, 8));
 }
 
 static void swap(void) {
-    uint8_t *a = stores[victim->store] + victim->address, *b = stores[other->store] + other->address;
+    uint8_t *a = device.store[victim->store] + victim->address, *b = device.store[other->store] + other->address;
     uint32_t k;
     for (k = 0; k < victim->bytes; k++) {
         uint8_t kept = a[k];
@@ -244,18 +153,18 @@ static void swap(void) {
 }
 
 static void replay(void) {
-    memcpy(stores[victim->store] + victim->address, before[victim->store] + victim->address, victim->bytes);
+    memcpy(device.store[victim->store] + victim->address, before[victim->store] + victim->address, victim->bytes);
 }
 
 /* Choose a record for a kind of attack: 0 flip, 1 swap, 2 replay. Whether there is one. */
 static int choose(uint32_t kind) {
     uint32_t tries;
     for (tries = 0; tries < 10000; tries++) {
-        victim = &opens[drawn(open_count)];
+        victim = &opens[device_drawn(&device, open_count)];
         if (kind == 0 || (kind == 2 && victim->use == OOC_USE_SCRATCH)) {
             return 1;
         }
-        other = &opens[drawn(open_count)];
+        other = &opens[device_drawn(&device, open_count)];
         if (kind == 1 && other->use == victim->use && other->bytes == victim->bytes && other->read <= victim->read
             && (other->store != victim->store || other->address != victim->address)) {
             return 1;
@@ -265,12 +174,12 @@ static int choose(uint32_t kind) {
 }
 
 static void note_clean_run(const uint8_t *input, const char *output_path) {
-    uint8_t *output = calloc(1u << 20, 1);
+    uint8_t *output = device_memory(1u << 20);
     FILE *file = fopen(output_path, "wb");
     uint32_t bytes;
     read_count = 0;
     noting = 1;
-    if (write_inputs(input) != OOC_DONE || ooc_start(&state) != OOC_DONE) {
+    if (device_write_inputs(&state, input) != OOC_DONE || ooc_start(&state) != OOC_DONE) {
         exit(4);
     }
     while (ooc_step(&state) == OOC_BUSY) {
@@ -280,8 +189,7 @@ static void note_clean_run(const uint8_t *input, const char *output_path) {
         fprintf(stderr, "a clean run failed: %d\n", (int)state.status);
         exit(4);
     }
-    bytes = outputs(output);
-    if (file == NULL || fwrite(output, 1, bytes, file) != bytes || fclose(file) != 0) {
+    if (device_read_outputs(&state, output, &bytes) != OOC_DONE || file == NULL || fwrite(output, 1, bytes, file) != bytes || fclose(file) != 0) {
         exit(4);
     }
     free(output);
@@ -291,12 +199,12 @@ static void attacks(const uint8_t *input, const char *output_path, uint32_t coun
     static void (*const kinds[3])(void) = {flip, swap, replay};
     static const char *const names[3] = {"flip", "swap", "replay"};
     uint32_t i, k;
-    if (ooc_open(&state, &OOC_MODEL, banks, &port) != OOC_DONE) {
+    if (ooc_open(&state, &OOC_MODEL, device.banks, &device.port) != OOC_DONE) {
         exit(4);
     }
     note_clean_run(input, output_path);
     for (k = 0; k < 2; k++) {
-        memcpy(before[k], stores[k], sizes[k]);
+        memcpy(before[k], device.store[k], device.size[k]);
     }
     for (i = 0; i < count; i++) {
         uint32_t kind = i % 3;
@@ -304,10 +212,10 @@ static void attacks(const uint8_t *input, const char *output_path, uint32_t coun
             continue;
         }
         for (k = 0; k < 2; k++) {
-            memcpy(pristine[k], stores[k], sizes[k]);
+            memcpy(pristine[k], device.store[k], device.size[k]);
         }
         attack = kinds[kind];
-        if (write_inputs(input) != OOC_DONE) {
+        if (device_write_inputs(&state, input) != OOC_DONE) {
             exit(4);
         }
         read_count = 0;
@@ -317,7 +225,7 @@ static void attacks(const uint8_t *input, const char *output_path, uint32_t coun
                (unsigned long)state.task_index);
         attack = NULL;
         for (k = 0; k < 2; k++) {
-            memcpy(stores[k], pristine[k], sizes[k]);
+            memcpy(device.store[k], pristine[k], device.size[k]);
         }
     }
     note_clean_run(input, output_path);
@@ -330,27 +238,27 @@ static int by_bytes(const void *a, const void *b) {
 }
 
 static int live(const uint8_t *input) {
-    int result = ooc_open(&state, &OOC_MODEL, banks, &port);
-    result = result == OOC_DONE ? write_inputs(input) : result;
+    int result = ooc_open(&state, &OOC_MODEL, device.banks, &device.port);
+    result = result == OOC_DONE ? device_write_inputs(&state, input) : result;
     return result == OOC_DONE ? ooc_run(&state) : result;
 }
 
 static void cuts(const uint8_t *input) {
     uint32_t writes, k, twice = 0, lives = 0, failed = 0;
-    nonces = calloc(MOST_NONCES, OOC_NONCE_BYTES);
-    write_count = 0;
-    if (nonces == NULL || live(input) != OOC_DONE) {
+    nonces = device_memory(MOST_NONCES * OOC_NONCE_BYTES);
+    device.deeds = 0;
+    if (live(input) != OOC_DONE) {
         exit(4);
     }
-    writes = write_count;
-    for (torn = 0; torn < 3; torn++) {
-        for (cut_at = 1; cut_at <= writes; cut_at++) {
-            write_count = 0;
+    writes = device.deeds;
+    for (device.torn = 0; device.torn < 3; device.torn++) {
+        for (device.cut_at = 1; device.cut_at <= writes; device.cut_at++) {
+            device.deeds = 0;
             (void)live(input);
-            off = 0;
+            device.off = 0;
             lives++;
         }
-        cut_at = 0;
+        device.cut_at = 0;
         failed += live(input) != OOC_DONE;
     }
     qsort(nonces, nonce_count, OOC_NONCE_BYTES, by_bytes);
@@ -365,11 +273,11 @@ static void cuts(const uint8_t *input) {
 
 static void lose(unsigned slot) {
     uint32_t bytes = OOC_MODEL.journal.bytes / 2;
-    memset(stores[OOC_MODEL.journal.store] + OOC_MODEL.journal.base + slot * bytes, 0xFF, bytes);
+    memset(device.store[OOC_MODEL.journal.store] + OOC_MODEL.journal.base + slot * bytes, 0xFF, bytes);
 }
 
 static void opened(const char *what) {
-    int result = ooc_open(&state, &OOC_MODEL, banks, &port);
+    int result = ooc_open(&state, &OOC_MODEL, device.banks, &device.port);
     printf("%s %s %lu\n", what, name_of(result), (unsigned long)state.opening);
 }
 
@@ -392,10 +300,10 @@ int main(int argc, char *argv[]) {
     if (argc < 5) {
         return 2;
     }
-    input = read_file(argv[3], &bytes);
+    input = device_file(argv[3], &bytes);
     set_up(argv[2], argv[4]);
     if (strcmp(argv[1], "attack") == 0 && argc == 8) {
-        seed = strtoull(argv[7], NULL, 10);
+        device.seed = strtoull(argv[7], NULL, 10);
         attacks(input, argv[5], (uint32_t)strtoul(argv[6], NULL, 10));
     } else if (strcmp(argv[1], "cut") == 0) {
         cuts(input);

@@ -153,7 +153,8 @@ def device(small: Callable[[str], Levelled]) -> Callable[[str], Levelled]:
         model = ("-DOOC_RING", '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
         erase = project.problem.activation_store.storage.erase
         nor = (f"-DNOR={erase.block_bytes}u",) if erase is not None and erase.required else ()
-        command = ["cc", *STRICT, *model, *nor, *(path.name for path in runtime), str(HERE / "ring_device.c")]
+        own = (str(HERE / file) for file in ("ring_device.c", "memory_device.c"))
+        command = ["cc", *STRICT, *model, *nor, *(path.name for path in runtime), *own]
         done = subprocess.run(
             [*command, "-o", "device"], cwd=project.folder, capture_output=True, text=True, check=False
         )
@@ -256,7 +257,8 @@ def test_a_sealed_region_takes_turns(workshop: Any, tmp_path: Path) -> None:
     assert found["bytes_written"] == 2 * lap * project.plan.figures.bytes_written
     sources = [path.name for path in project.folder.glob("*.c") if not path.name.endswith("_host.c")]
     model = ("-DOOC_RING", "-DOOC_SEAL", '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
-    command = ["cc", *STRICT, *model, *sources, str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
+    own = (str(HERE / file) for file in ("sealed_device.c", "memory_device.c"))
+    command = ["cc", *STRICT, *model, *sources, *own, "-lmbedcrypto", "-o", "device"]
     subprocess.run(command, cwd=project.folder, check=True)
     deed = ["./device", "cut", "net.bin", "../in.bin", "../key.bin"]
     done = subprocess.run(deed, cwd=project.folder, capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ import pytest
 
 from ooc_solve.codegen.project import write_project
 from ooc_solve.models.cost import opening_ns, sealing_ns
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import CRYPTO, IoPlace, Problem
 from ooc_solve.models.reference import run
 from ooc_solve.models.sealing import CIPHERS, encrypted
 from ooc_solve.models.target import load_target
@@ -98,8 +98,13 @@ ENGINE = "+engine"
 
 
 def target_of(name: str, cipher: str) -> Target:
-    """A target whose records are sealed, with or without an engine."""
-    target = encrypted(load_target(name.removesuffix(ENGINE)), cipher)
+    """A target whose records are sealed, with or without an engine; without figures of its own those of another core."""
+    target = load_target(name.removesuffix(ENGINE))
+    if not target.board.crypto:
+        target = replace(
+            target, board=replace(target.board, crypto=load_target("an386-qemu").board.crypto), provenance={}
+        )
+    target = encrypted(target, cipher)
     if not name.endswith(ENGINE):
         return target
     assert target.crypto is not None
@@ -238,7 +243,8 @@ def device(small: Callable[[str, str], Sealed]) -> Callable[[str, str], Sealed]:
         engine = ("-DOOC_ENGINE",) if target.endswith(ENGINE) else ()
         model = ("-DOOC_SEAL", *engine, '-DOOC_MODEL_HEADER="net.h"', "-DOOC_MODEL=net_model", "-I.")
         command = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", *model, *sources]
-        command += [str(HERE / "sealed_device.c"), "-lmbedcrypto", "-o", "device"]
+        command += [str(HERE / file) for file in ("sealed_device.c", "memory_device.c")]
+        command += ["-lmbedcrypto", "-o", "device"]
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return project
@@ -354,6 +360,43 @@ def mbedtls_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.unpack_archive(archive, folder / "source", filter="data")
     (found,) = (folder / "source").iterdir()
     return found
+
+
+@needs_mbedtls
+@pytest.mark.parametrize(
+    "network", ["small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ds_cnn", "resnet8"))]
+)
+def test_an_engine_beside_an_emulated_cpu(
+    mbedtls_source: Path, workshop: Any, tmp_path: Path, network: str
+) -> None:
+    """With DMA whose interrupts go on with the tables, an engine opens and seals: the same bytes, or the change is told."""
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    target, cipher = f"an505-qemu{ENGINE}", "aes-128-gcm"
+    if network == "small":
+        problem = workshop.problem(target_of(target, cipher))
+        plan = workshop.plan(problem, workshop.selection)
+    else:
+        problem, plan = planned(
+            zoo_network(network), target, cipher, dict(NETWORKS)[network], "demand-layering"
+        )
+    project = written(problem, plan, tmp_path, cipher)
+    kinds = {task.kind for task in project.plan.graph.tasks if task.resource == CRYPTO}
+    assert kinds == {TaskKind.DECRYPT, TaskKind.ENCRYPT}
+    options = (f"MBEDTLS={mbedtls_source}", "TARGET_CFLAGS=-O1")
+    found = project.make("run", *options)
+    assert found.returncode == 0, found.stderr
+    assert project.output == project.expected
+    image = project.folder / "net.bin"
+    content = bytearray(image.read_bytes())
+    (_, first), *_ = sorted(project.plan.graph.weight_records, key=lambda record: record[1])
+    content[first + 1] ^= 4
+    image.write_bytes(content)
+    found = project.make("run", *options)
+    assert found.returncode != 0
+    engine = len(project.plan.streams.order) - 1
+    assert f"error -14, a sealed record was changed (stream {engine}, command " in found.stderr + found.stdout
 
 
 def crypto_instructions(project: Sealed) -> int:

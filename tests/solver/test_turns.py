@@ -258,7 +258,11 @@ def test_selections_keep_to_the_ring(flash: Problem) -> None:
 
 
 @pytest.mark.parametrize(
-    "objective", [Objective.LATENCY, pytest.param(Objective.ENERGY, marks=pytest.mark.slow)]
+    "objective",
+    [
+        Objective.LATENCY,
+        *(pytest.param(o, marks=pytest.mark.slow) for o in (Objective.ENERGY, Objective.WEAR)),
+    ],
 )
 def test_a_ring_makes_a_lifetime_possible(objective: Objective) -> None:
     """Bare flash that is to live a year cannot be written in one place; in a ring it can, and no bound is exceeded."""
