@@ -380,7 +380,7 @@ class Solution:
 
         check_writable(Path(file), "A report")
         problem = self.plan.problem
-        write_whole(Path(file), page(problem, self.results, self.steps), "Report")
+        write_whole(Path(file), page(problem, self.results, self.steps, flight=self.flight), "Report")
 
     def __repr__(self) -> str:
         words = self.result.reason

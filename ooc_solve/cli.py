@@ -299,7 +299,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         facts |= {} if flight is None else {"frames": frames_facts(flight)}
         write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
     if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps, points, advice)
+        write_pictures(options, problem, results, history.steps, points, advice, flight)
     if chosen.plan is not None and options.output is not None:
         name = options.name or identifier(problem.network.name)
         write_project(problem, chosen.plan, options.output, name, key)
@@ -430,13 +430,14 @@ def write_pictures(
     steps: Sequence[Step],
     points: Sequence[Point],
     advice: Advice | None,
+    flight: Flight | None,
 ) -> None:
     """Write the page, the trace and the instance that were asked for."""
     plan = results[-1].plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps, points, advice), "--report")
+        write_whole(options.report, page(problem, results, steps, points, advice, flight), "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
     if plan is not None and options.instance is not None:

@@ -23,6 +23,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
+from ooc_solve.frames import Flight, frames_table, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
@@ -52,10 +53,12 @@ def page(
     steps: Sequence[Step] = (),
     points: Sequence[Point] = (),
     advice: Advice | None = None,
+    flight: Flight | None = None,
 ) -> str:
     """The page about the last result, which must have a plan; all figures are those of the JSON report.
 
-    ``points`` are those of the front and ``advice`` is what changes would bring, if they were asked for.
+    ``points`` are those of the front, ``advice`` is what changes would bring and ``flight`` what frames in flight do, if
+    they were asked for.
     """
     chosen = results[-1]
     assert chosen.plan is not None
@@ -74,6 +77,7 @@ def page(
             section("The search", _search_words(steps), _search_legend(steps) + places.get("search", "")),
             section("Latency, energy and wear", "", front_section(points)) if points else "",
             section("Wear and lifetime", "", _wear(problem, plan)),
+            section("Frames in flight", escape(frames_words(flight)), _frames(flight)) if flight else "",
             section("A day", "", f"<p>{escape(day_words(problem, chosen))}</p>"),
             section("In numbers", "", _numbers(problem, facts)),
         )
@@ -401,6 +405,11 @@ def _wear(problem: Problem, plan: Plan) -> str:
     return f"<p>{words}</p>{ring}" + table(
         ("inferences a day", "KiB written a day", "storage lives"), rows, "small"
     )
+
+
+def _frames(flight: Flight) -> str:
+    heads = ("way", "an inference every", "none below", "gap")
+    return table(heads, [tuple(map(escape, row)) for row in frames_table(flight)], "small")
 
 
 def _numbers(problem: Problem, facts: dict[str, Any]) -> str:

@@ -18,7 +18,17 @@ from ooc_solve.cli import main
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.project import write_project
 from ooc_solve.codegen.tables import build_tables
-from ooc_solve.frames import Flight, fly, frames_facts, frames_words, period_ns, read_frames, run_of
+from ooc_solve.frames import (
+    Flight,
+    busiest_ns,
+    fly,
+    frames_facts,
+    frames_table,
+    frames_words,
+    period_ns,
+    read_frames,
+    run_of,
+)
 from ooc_solve.models import reference
 from ooc_solve.models.frames import in_flight
 from ooc_solve.models.limits import Limits
@@ -187,6 +197,29 @@ def test_words_and_facts(autoencoder: Flight) -> None:
     assert "times as long" in words
 
 
+def test_what_overlapping_runs_would_save(autoencoder: Flight) -> None:
+    """No resource works longer per inference than the period, and the words and facts tell the busiest one."""
+    chosen = autoencoder.results[-1]
+    assert chosen.plan is not None
+    resource, busy = busiest_ns(autoencoder.problem, chosen.plan)
+    works = [task.duration_ns for task in chosen.plan.graph.tasks if task.resource == resource]
+    assert busy == -(-sum(works) // 3)
+    assert busy * 3 > chosen.plan.figures.compute_ns
+    assert busy <= frames_facts(autoencoder)["period_ns"]
+    assert frames_facts(autoencoder)["busiest"] == {"resource": resource, "ns": busy}
+    assert f"of which '{resource}' works {busy / 1e6:.2f} ms" in frames_words(autoencoder)
+
+
+def test_both_ways_in_a_table(autoencoder: Flight) -> None:
+    """A row for one at a time and one for the run, with period, bound and gap of each inference."""
+    alone, run = frames_table(autoencoder)
+    chosen = autoencoder.results[-1]
+    assert autoencoder.single.objective is not None
+    assert alone[:2] == ("one at a time", f"{autoencoder.single.objective / 1e6:.2f} ms")
+    assert run[0] == "a run of 3 frames"
+    assert run[2:] == (f"{chosen.bound // 3 / 1e6:.2f} ms", f"{chosen.gap:.2%}")
+
+
 @pytest.mark.parametrize("text", ["0", "9", "1000", "-1", "two", "1.5", "9" * 5000])
 def test_bad_numbers_of_frames(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on the command line, and the same error from Python."""
@@ -202,7 +235,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints the period, and writes facts and a project of the run."""
     arguments = ["zoo:autoencoder", "--sram", "24KiB", "--scheduler", "demand-layering", "--time-limit", "1"]
     files = ["--json", str(tmp_path / "r.json"), "-o", str(tmp_path / "c")]
-    assert main([*arguments, "--frames", "2", *files]) == 0
+    page = tmp_path / "r.html"
+    assert main([*arguments, "--frames", "2", *files, "--report", str(page)]) == 0
+    assert '<td data-head="way">a run of 2 frames</td>' in page.read_text()
     shown = " ".join(capsys.readouterr().out.split())
     assert "a run of 2 frames" in shown
     assert "With 2 frames in flight there is an inference every" in shown
