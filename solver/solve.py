@@ -29,6 +29,7 @@ from ooc_solve.solver.budgets import (
     limited_aims,
     most_value,
     narrowed,
+    priced,
     united,
 )
 from ooc_solve.solver.cpsat import solve_graph
@@ -59,7 +60,7 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.ordering import least_peak
-from ooc_solve.solver.relaxation import Relaxation, proven_bound
+from ooc_solve.solver.relaxation import Relaxation, raised
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible
@@ -695,7 +696,8 @@ def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, de
     for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
         spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
         until = time.monotonic() + max(0.0, deadline - time.monotonic()) / left
-        least = min(least, proven_bound(there, best, until, spaces))
+        pricing_ends = (time.monotonic() + until) / 2
+        least = min(least, raised(priced(there, spaces, pricing_ends), best, until))
     return least
 
 
