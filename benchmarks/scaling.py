@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.cli import parse_size
+from ooc_solve.arguments import parse_size
 from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target

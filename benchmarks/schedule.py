@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.cli import parse_count, parse_seconds
+from ooc_solve.arguments import parse_count, parse_seconds
 from ooc_solve.conditions import conditions
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, OocError, Schedule, Status, TaskGraph

@@ -36,7 +36,6 @@ from ooc_solve.codegen.tables import (
     ENGINE_CHANNEL,
     FLAG_CHECKED,
     FORMAT,
-    HEADER_BYTES,
     HOMES,
     KINDS,
     REGIONS,
@@ -51,6 +50,7 @@ from ooc_solve.codegen.tables import (
 from ooc_solve.models.in_place import ELEMENTWISE
 from ooc_solve.models.levelling import NOTE_BYTES
 from ooc_solve.models.vocabulary import Footprint, OpKind, RegionName
+from ooc_solve.models.weight_records import HEADER_BYTES
 
 Position = tuple[int, int]
 """Stream and number of a command in it."""

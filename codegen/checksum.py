@@ -13,7 +13,8 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-CHECKSUM_BYTES = 4
+from ooc_solve.models.sealing import CHECKSUM_BYTES
+
 START = 0x9E3779B9
 """The sum before the first word; any number but 0 does, so that zeros have a wrong checksum."""
 

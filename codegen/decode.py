@@ -207,7 +207,7 @@ def _compute_accesses(tables: Tables, command: CommandRow) -> tuple[Access, ...]
     for k in range(stage.inputs):
         at = _address(tables, command.word[1 + k], f"input {k}")
         found += [_sram(at, f, False, content) for f, content in _input(tables, stage, k, tile)]
-    if (size := weight_bytes(tables, stage, tile)) > 0:
+    if (size := weight_bytes(stage, tile)) > 0:
         at = _address(tables, command.word[3], "weights")
         key = (command.stage, *_weight_key(stage, tile))
         content = Content(Subject.WEIGHTS, key, Footprint(0, size), parameter_bytes(stage, tile))
@@ -316,7 +316,7 @@ def parameter_bytes(stage: StageRow, tile: Tile) -> int:
     return (4 if is_float else 8) * _width(tile.channels)
 
 
-def weight_bytes(tables: Tables, stage: StageRow, tile: Tile) -> int:
+def weight_bytes(stage: StageRow, tile: Tile) -> int:
     """Bytes that the kernel reads at its weights address, 0 if it has none."""
     kind, channels = KINDS[stage.kind], _width(tile.channels)
     taps = stage.kernel[0] * stage.kernel[1]

@@ -103,9 +103,7 @@ def emit_header(tables: Tables, network: Network, name: str) -> str:
         '#include "ooc_tables.h"',
         "",
         *_format_check(word),
-        *_sealing_check(tables, word),
-        *_ring_check(tables, word),
-        *_annex_check(tables, word),
+        *_switch_checks(tables, word),
         "",
         *_header_macros(tables, network, word.upper()),
         "",
@@ -130,49 +128,19 @@ def _format_check(word: str) -> list[str]:
     return [f"#if OOC_FORMAT != {FORMAT}", f'#error "{made}: {advice}"', "#endif"]
 
 
-def _sealing_check(tables: Tables, word: str) -> list[str]:
-    """Sealed records need a runtime that opens them."""
-    if tables.sealing is None:
-        return []
-    return [
-        "#ifndef OOC_SEAL",
-        f'#error "{word}.c has sealed records: define OOC_SEAL for all files"',
-        "#endif",
-        *_engine_check(tables, word),
-    ]
-
-
-def _engine_check(tables: Tables, word: str) -> list[str]:
-    """A stream for an engine needs a runtime that knows it."""
-    if not has_engine(tables):
-        return []
-    return [
-        "#ifndef OOC_ENGINE",
-        f'#error "{word}.c has a stream for a crypto engine: define OOC_ENGINE for all files"',
-        "#endif",
-    ]
-
-
-def _ring_check(tables: Tables, word: str) -> list[str]:
-    """A scratch region that takes turns needs a runtime that knows whose turn it is."""
-    if tables.ring is None:
-        return []
-    return [
-        "#ifndef OOC_RING",
-        f'#error "{word}.c has a scratch ring: define OOC_RING for all files"',
-        "#endif",
-    ]
-
-
-def _annex_check(tables: Tables, word: str) -> list[str]:
-    """Weights in an annex need a runtime that looks there."""
-    if not has_annex(tables):
-        return []
-    return [
-        "#ifndef OOC_ANNEX",
-        f'#error "{word}.c has weights in an annex: define OOC_ANNEX for all files"',
-        "#endif",
-    ]
+def _switch_checks(tables: Tables, word: str) -> Iterator[str]:
+    """What the runtime has to be compiled with for these tables."""
+    switches = (
+        ("OOC_SEAL", tables.sealing is not None, "sealed records"),
+        ("OOC_ENGINE", has_engine(tables), "a stream for a crypto engine"),
+        ("OOC_RING", tables.ring is not None, "a scratch ring"),
+        ("OOC_ANNEX", has_annex(tables), "weights in an annex"),
+    )
+    for switch, needed, what in switches:
+        if needed:
+            yield f"#ifndef {switch}"
+            yield f'#error "{word}.c has {what}: define {switch} for all files"'
+            yield "#endif"
 
 
 def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[str]:

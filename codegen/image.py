@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.codegen.checksum import CHECKSUM_BYTES, closed
+from ooc_solve.codegen.checksum import closed
 from ooc_solve.codegen.seal import Sealer
-from ooc_solve.codegen.tables import FORMAT, HEADER_BYTES, REGIONS, Tables
+from ooc_solve.codegen.tables import FORMAT, REGIONS, Tables
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.sealing import cipher_of
+from ooc_solve.models.sealing import CHECKSUM_BYTES, cipher_of
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_range
 from ooc_solve.models.vocabulary import InternalError, Op, OpKind, Plan, RegionName
+from ooc_solve.models.weight_records import HEADER_BYTES
 
 MAGIC = {RegionName.IMAGE: b"OOCI", RegionName.ANNEX: b"OOCA"}
 """How the header of each image begins."""

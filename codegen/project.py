@@ -159,9 +159,14 @@ def check_directory(directory: Path) -> None:
         raise InputError(f"Output '{directory}': must be a directory (it is a file); choose another with -o.")
     marker = directory / MARKER
     ours = {MARKER, BUILD}
-    if marker.is_file():
-        ours |= set(marker.read_text(encoding="utf-8", errors="replace").splitlines())
-    others = sorted(path.name for path in directory.iterdir() if path.name not in ours)
+    try:
+        if marker.is_file():
+            ours |= set(marker.read_text(encoding="utf-8", errors="replace").splitlines())
+        others = sorted(path.name for path in directory.iterdir() if path.name not in ours)
+    except OSError as error:
+        raise InputError(
+            f"Output '{directory}': must be a directory that can be read ({error.strerror}); choose another with -o."
+        ) from error
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(

@@ -54,9 +54,9 @@ from ooc_solve.models.vocabulary import (
     TaskKind,
     Tensor,
 )
+from ooc_solve.models.weight_records import HEADER_BYTES
 
 FORMAT = 3
-HEADER_BYTES = 64
 MAX_STREAMS = 4
 MAX_BANKS = 4
 COMPUTE_CHANNEL = 0xFF
@@ -140,7 +140,7 @@ class OperandRow:
     record_rows: int = 0
     granule: int = 0
     plane_pitch: int = 0
-    place: int = 0  # one of PLACES
+    place: int = RESIDENT
     maker: int = 0
     seal: int = 0
 

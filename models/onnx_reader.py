@@ -225,6 +225,9 @@ class _Reader:
         except ValueError as error:  # an invariant of the vocabulary, or a shape that does not fit
             self.refuse(number, f"{node}: {error}.")
             values = (Unknown(),) * len(node.outputs)
+        except (IndexError, ArithmeticError) as error:  # an axis or a group count that no shape has
+            self.refuse(number, f"{node}: its attributes must fit the shapes of its inputs ({error}).")
+            values = (Unknown(),) * len(node.outputs)
         self.values.update(zip(node.outputs, values, strict=True))
 
     def refuse(self, number: int, problem: str) -> None:

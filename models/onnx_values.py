@@ -155,8 +155,10 @@ class Float32:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """The result of an operator before rounding: integers come only with the scale they get, float32 (``is_float``)
-    with the first reader that nothing can be folded for.
+    """The result of an operator before rounding.
+
+    Integers come only with the scale they get, float32 (``is_float``) with the first reader that nothing can be
+    folded for.
 
     ``emit(scale, clamp, name)`` (no scale for float32) adds the operator and returns its output tensor; ``index`` shows
     that tensor in the graph's shape. ``low`` and ``high`` limit the real values (Relu, Clip).

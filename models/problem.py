@@ -33,6 +33,8 @@ RESERVED_BYTES = STATE_BYTES + STACK_BYTES
 MAX_UNITS = 0xFFFE
 """Address fields of the tables have 16 bits; the largest value means "none"."""
 
+MOST_WRITTEN_BYTES = 1 << 53
+"""Far more than any run writes: larger write budgets count as this one, since CP-SAT takes no larger numbers."""
 
 PATCH_DEPTH = 9
 """Operators that are fused into one stage at most, unless a problem says otherwise."""
@@ -133,7 +135,8 @@ class Problem:
         if years is not None and is_levelled(storage):
             stress = most_stress(storage, years, self.runs_per_day)
             allowed.append(None if stress is None else int(stress))
-        return min((size for size in allowed if size is not None), default=None)
+        given = [size for size in allowed if size is not None]
+        return min(*given, MOST_WRITTEN_BYTES) if given else None
 
     @property
     def most_programs(self) -> Fraction | None:

@@ -393,7 +393,7 @@ class StageGeometry:
 
     def weight_key(self, index: TileIndex) -> tuple[int, int]:
         """Group and split of the weight record that the tile uses."""
-        shared = self.op.kind in (OpKind.SOFTMAX,) or (
+        shared = self.op.kind is OpKind.SOFTMAX or (
             self.op.kind is OpKind.LOOKUP and self.op.weights is not None and self.op.weights.ndim == 1
         )
         return (0, 0) if shared else (index[2], index[3])

@@ -14,6 +14,9 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import trailer_bytes
 from ooc_solve.models.tiling import StageGeometry, TileIndex
 
+HEADER_BYTES = 64
+"""What an image begins with, before its records."""
+
 
 @dataclass(frozen=True, slots=True)
 class WeightRecord:

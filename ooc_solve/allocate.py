@@ -13,10 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.__main__ import EXIT_INTERRUPTED
-from ooc_solve.cli import parse_count, parse_seconds, parse_size
-from ooc_solve.command_line import Parser
-from ooc_solve.models.vocabulary import BudgetError, InputError, OocError
+from ooc_solve.arguments import parse_count, parse_seconds, parse_size
+from ooc_solve.command_line import Parser, exit_code_of
+from ooc_solve.models.vocabulary import BudgetError, InputError
 from ooc_solve.solver.allocation import (
     Allocation,
     Effort,
@@ -74,14 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        return run(options, console)
-    except OocError as error:
-        print(f"ooc-allocate: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("ooc-allocate: interrupted, nothing written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return exit_code_of("ooc-allocate", lambda: run(options, console))
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

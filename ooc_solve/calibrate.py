@@ -13,10 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.api import load
-from ooc_solve.cli import parse_seconds, parse_size
-from ooc_solve.command_line import Parser
+from ooc_solve.arguments import parse_count, parse_seconds, parse_size
+from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.measurement import (
     Measurement,
     instruction_shift,
@@ -46,8 +45,9 @@ from ooc_solve.models.calibration import (
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target, target_tables
 from ooc_solve.models.toml_writer import toml_text
-from ooc_solve.models.vocabulary import Budget, InputError, OocError, Target, UsageError
+from ooc_solve.models.vocabulary import Budget, Target, UsageError
 from ooc_solve.solver.solve import SCHEDULERS
+from ooc_solve.whole_file import check_writable, write_whole
 
 SIZES = (16 << 10, 32 << 10, 64 << 10)
 SCHEDULED = ("serial", "cp-sat")
@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
         help="with these (16, 32, 64 KiB)",
     )
     made.add_argument("--time-limit", type=parse_seconds, default=10.0, metavar="S", help="per plan (10)")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of the solver (1)")
+    made.add_argument(
+        "--seed", type=parse_count, default=1, metavar="N", help="random seed of the solver (1)"
+    )
     made.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a target file")
     made.add_argument("--board-only", action="store_true", help="write a board file instead")
     return made
@@ -95,21 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=False)
-    try:
-        return run(options, console)
-    except OocError as error:
-        print(f"ooc-calibrate: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("ooc-calibrate: interrupted, nothing written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return exit_code_of("ooc-calibrate", lambda: run(options, console))
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Do what the parsed command line asks for."""
     if not (options.kernels or options.transfers or options.emulate):
         raise UsageError("measurements are needed: --kernels, --transfers or --emulate")
-    check_writable(options.output)
+    if options.output is not None:
+        check_writable(options.output, "--output")
     target, tables = load_target(options.target), target_tables(options.target)
     measured = run_emulated(options, target, console)
     kernels, requests = samples_of(options, measured)
@@ -149,20 +145,11 @@ def samples_of(
     return kernels, requests
 
 
-def check_writable(path: Path | None) -> None:
-    """Refuse a place where no file can be written, before minutes are spent on measuring."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise InputError(f"{path}: the output must be a file in a folder that exists (it is not).")
-
-
 def write_profile(path: Path, tables: dict[str, Any], board_only: bool) -> None:
     """Write a target file that needs no other, or the board alone."""
     if board_only:
         tables = {"schema": tables["schema"], "kind": "board"} | tables["board"]
-    try:
-        path.write_text(toml_text(tables), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be written ({error.strerror}).") from error
+    write_whole(path, toml_text(tables), "--output")
 
 
 # --------------------------------------------------------------------------------- emulated

@@ -7,24 +7,32 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from ooc_solve import __version__
-from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.advice import Advice, advise, show_advice
-from ooc_solve.api import identifier, load, problem_of, scheduled, size_bytes, target
+from ooc_solve.api import identifier, load, problem_of, scheduled, target
+from ooc_solve.arguments import (
+    parse_budget,
+    parse_count,
+    parse_rate,
+    parse_seconds,
+    parse_size,
+    parse_years,
+    read_by,
+)
 from ooc_solve.codegen.project import check_directory, write_project
 from ooc_solve.codegen.seal import check_library, read_key
-from ooc_solve.command_line import Parser
+from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
-from ooc_solve.models.onnx_quantization import ACTIVATIONS
+from ooc_solve.models.onnx_quantization import ACTIVATIONS, Quantized
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import CIPHERS, INLINE, PLAIN, encrypted
@@ -32,9 +40,8 @@ from ooc_solve.models.target import list_targets
 from ooc_solve.models.vocabulary import (
     Budget,
     InputError,
-    InternalError,
+    Network,
     Objective,
-    OocError,
     Plan,
     Result,
     UsageError,
@@ -65,65 +72,6 @@ from ooc_solve.trade import (
 from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
 EXIT_INFEASIBLE = 3
-
-T = TypeVar("T")
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size, as `size_bytes` reads it."""
-    try:
-        return size_bytes(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def parse_budget(text: str) -> int:
-    """A size that may be zero."""
-    return 0 if text.strip() == "0" else parse_size(text)
-
-
-def parse_seconds(text: str) -> float:
-    """A positive, finite number of seconds."""
-    return _between(text, 1e6, "seconds must lie between 0 and 1000000")
-
-
-def read_by(reader: Callable[[str], T]) -> Callable[[str], T]:
-    """A reader of texts whose complaint is one about the command line."""
-
-    def parse(text: str) -> T:
-        try:
-            return reader(text)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
-
-
-def parse_rate(text: str) -> float:
-    """Inferences a day: positive, at most a billion."""
-    return _between(text, 1e9, "inferences a day must lie between 0 and 1000000000")
-
-
-def parse_years(text: str) -> float:
-    """Years of a lifetime: positive, at most a million."""
-    return _between(text, 1e6, "years must lie between 0 and 1000000")
-
-
-def _between(text: str, most: float, words: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 < found <= most:
-        raise argparse.ArgumentTypeError(f"{words} (got '{text}')")
-    return found
-
-
-def parse_count(text: str) -> int:
-    """A whole number from 0 to 2**31 - 1."""
-    if not text.isdecimal() or int(text) >= 1 << 31:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2147483647 is needed (got '{text}')")
-    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -237,18 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("ooc_solve").setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     console = Console(highlight=False, soft_wrap=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
-        return run(options, console, errors)
-    except OocError as error:
-        kind = "internal check failed" if isinstance(error, InternalError) else "error"
-        errors.print(f"ooc-solve: {kind}: {error}", markup=False)
-        return error.exit_code
-    except KeyboardInterrupt:
-        errors.print("ooc-solve: interrupted, nothing written", markup=False)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    return exit_code_of("ooc-solve", lambda: run(options, console, errors))
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -256,9 +193,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.list_targets:
         return list_all_targets(console)
     if options.list_models:
-        for name in zoo_names():
-            console.print(describe(name), markup=False, soft_wrap=True)
-        return 0
+        return list_all_models(console)
     if options.model is None:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
@@ -267,17 +202,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     quantized = None
     if options.quantize is not None:
         quantized = quantized_model(options.model, options.quantize, options.activations)
-    problem = problem_of(
-        load(options.model) if quantized is None else quantized.network,
-        encrypted(target(options.target), options.encrypt),
-        options.sram,
-        options.objective,
-        options.io,
-        options.write_budget,
-        Limits(None, options.max_energy, options.lifetime_years),
-        options.inferences_per_day,
-        options.scratch_ring,
-    )
+    problem = problem_asked(options, load(options.model) if quantized is None else quantized.network)
     if options.output is not None:
         check_creatable(options.output)
         check_directory(options.output)
@@ -287,54 +212,23 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     history = History()
     with within(options.time_limit):
         found = answers(options, problem, errors, history)
-    problem, reference, results, flight = found.problem, found.reference, found.results, found.flight
-    points, advice = found.points, found.advice
-    chosen = results[-1]
-    quiet = options.json is not None and str(options.json) == "-"
-    if options.json is not None:
-        facts = report(problem, results, history.steps)
-        facts |= trade_facts(problem, chosen, reference, points)
-        if quantized is not None:
-            facts["quantization"] = change_facts(quantized, options.quantize)
-        facts |= {} if flight is None else {"frames": frames_facts(flight)}
-        write_json(options.json, facts if advice is None else {**facts, "advice": advice.to_dict()})
-    if chosen.plan is not None:
-        write_pictures(options, problem, results, history.steps, points, advice, flight)
-    if chosen.plan is not None and options.output is not None:
-        name = options.name or identifier(problem.network.name)
-        write_project(problem, chosen.plan, options.output, name, key)
-        if quantized is not None:
-            write_whole(model_beside(options.output), quantized.content, "The quantised model")
-    if chosen.plan is None:
-        errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
-        if advice is not None and not quiet:
-            show_advice(console, advice)
-        return EXIT_INFEASIBLE
-    if chosen.reason:
-        errors.print(f"ooc-solve: {chosen.reason}", markup=False)
-    if not quiet:
-        if quantized is not None:
-            show_change(console, quantized, options.quantize)
-            console.print()
-        show_comparison(console, problem, results)
-        console.print()
-        show_layers(console, problem, chosen.plan)
-        console.print()
-        show_verdict(console, problem, results)
-        if flight is not None:
-            console.print(Text(frames_words(flight)))
-        console.print(Text(day_words(problem, chosen)))
-        changed = before_and_after(problem, chosen, reference)
-        if changed is not None:
-            console.print(Text(changed))
-        if points:
-            console.print()
-            show_front(console, points)
-        if advice is not None:
-            console.print()
-            show_advice(console, advice)
-        show_written(console, options, problem)
-    return 0
+    write_files(options, found, quantized, history.steps, key)
+    return show(options, found, quantized, console, errors)
+
+
+def problem_asked(options: argparse.Namespace, network: Network) -> Problem:
+    """The problem that the options put for a network, but for a budget of latency, which may refer to a plan."""
+    return problem_of(
+        network,
+        encrypted(target(options.target), options.encrypt),
+        options.sram,
+        options.objective,
+        options.io,
+        options.write_budget,
+        Limits(None, options.max_energy, options.lifetime_years),
+        options.inferences_per_day,
+        options.scratch_ring,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +244,11 @@ class Answers:
     flight: Flight | None
     points: tuple[Point, ...]
     advice: Advice | None
+
+    @property
+    def chosen(self) -> Result:
+        """The answer itself."""
+        return self.results[-1]
 
 
 def answers(options: argparse.Namespace, problem: Problem, errors: Console, history: History) -> Answers:
@@ -375,6 +274,90 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
         problem = ordered(problem, plan.selection.order)
     advice = advised(problem, plan, turns.next(), errors) if options.advise else None
     return Answers(problem, reference, results, flight, points, advice)
+
+
+def write_files(
+    options: argparse.Namespace,
+    found: Answers,
+    quantized: Quantized | None,
+    steps: Sequence[Step],
+    key: bytes | None,
+) -> None:
+    """Write the report, the pictures and the project that were asked for; without a plan only the first."""
+    problem, plan = found.problem, found.chosen.plan
+    if options.json is not None:
+        write_json(options.json, facts_of(options, found, quantized, steps))
+    if plan is None:
+        return
+    write_pictures(options, found, steps)
+    if options.output is not None:
+        name = options.name or identifier(problem.network.name)
+        write_project(problem, plan, options.output, name, key)
+        if quantized is not None:
+            write_whole(model_beside(options.output), quantized.content, "The quantised model")
+
+
+def facts_of(
+    options: argparse.Namespace, found: Answers, quantized: Quantized | None, steps: Sequence[Step]
+) -> dict[str, Any]:
+    """The JSON report."""
+    facts = report(found.problem, found.results, steps)
+    facts |= trade_facts(found.problem, found.chosen, found.reference, found.points)
+    if quantized is not None:
+        facts["quantization"] = change_facts(quantized, options.quantize)
+    if found.flight is not None:
+        facts["frames"] = frames_facts(found.flight)
+    if found.advice is not None:
+        facts["advice"] = found.advice.to_dict()
+    return facts
+
+
+def show(
+    options: argparse.Namespace,
+    found: Answers,
+    quantized: Quantized | None,
+    console: Console,
+    errors: Console,
+) -> int:
+    """Print what was found, unless the JSON goes there; returns the exit code."""
+    problem, chosen = found.problem, found.chosen
+    quiet = options.json is not None and str(options.json) == "-"
+    if chosen.plan is None:
+        errors.print(f"ooc-solve: infeasible: {problem.network.name}: {chosen.reason}", markup=False)
+        if found.advice is not None and not quiet:
+            show_advice(console, found.advice)
+        return EXIT_INFEASIBLE
+    if chosen.reason:
+        errors.print(f"ooc-solve: {chosen.reason}", markup=False)
+    if not quiet:
+        if quantized is not None:
+            show_change(console, quantized, options.quantize)
+            console.print()
+        show_answers(console, found, chosen.plan)
+        show_written(console, options, problem)
+    return 0
+
+
+def show_answers(console: Console, found: Answers, plan: Plan) -> None:
+    """Tables and sentences about the plan, and about others that were asked for."""
+    problem, chosen = found.problem, found.chosen
+    show_comparison(console, problem, found.results)
+    console.print()
+    show_layers(console, problem, plan)
+    console.print()
+    show_verdict(console, problem, found.results)
+    if found.flight is not None:
+        console.print(Text(frames_words(found.flight)))
+    console.print(Text(day_words(problem, chosen)))
+    changed = before_and_after(problem, chosen, found.reference)
+    if changed is not None:
+        console.print(Text(changed))
+    if found.points:
+        console.print()
+        show_front(console, found.points)
+    if found.advice is not None:
+        console.print()
+        show_advice(console, found.advice)
 
 
 def show_written(console: Console, options: argparse.Namespace, problem: Problem) -> None:
@@ -423,21 +406,14 @@ def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console
         return advise(problem, plan, budget, status.update)
 
 
-def write_pictures(
-    options: argparse.Namespace,
-    problem: Problem,
-    results: Sequence[Result],
-    steps: Sequence[Step],
-    points: Sequence[Point],
-    advice: Advice | None,
-    flight: Flight | None,
-) -> None:
+def write_pictures(options: argparse.Namespace, found: Answers, steps: Sequence[Step]) -> None:
     """Write the page, the trace and the instance that were asked for."""
-    plan = results[-1].plan
+    problem, plan = found.problem, found.chosen.plan
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        write_whole(options.report, page(problem, results, steps, points, advice, flight), "--report")
+        text = page(problem, found.results, steps, found.points, found.advice, found.flight)
+        write_whole(options.report, text, "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
     if plan is not None and options.instance is not None:
@@ -511,6 +487,13 @@ def list_all_targets(console: Console) -> int:
     """One line per built-in target."""
     for built_in in list_targets():
         console.print(f"{built_in.name:18} {built_in.title}", markup=False, soft_wrap=True)
+    return 0
+
+
+def list_all_models(console: Console) -> int:
+    """One line per built-in network."""
+    for name in zoo_names():
+        console.print(describe(name), markup=False, soft_wrap=True)
     return 0
 
 

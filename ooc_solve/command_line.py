@@ -1,13 +1,16 @@
-"""What all commands do alike with a command line that makes no sense: one sentence, and where to read more."""
+"""What all commands do alike: how a command line that makes no sense is answered, and work that fails."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import re
+import sys
+from collections.abc import Callable
 from typing import NoReturn
 
-from ooc_solve.models.vocabulary import UsageError
+from ooc_solve.__main__ import EXIT_INTERRUPTED
+from ooc_solve.models.vocabulary import InternalError, OocError, UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,3 +30,24 @@ class Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         found = difflib.get_close_matches(option.split("=")[0], known, 1)
         return f"; the nearest is '{found[0]}'" if found else ""
+
+
+def exit_code_of(
+    program: str, work: Callable[[], int], interrupted: str = "interrupted, nothing written"
+) -> int:
+    """Do the work of a command; what ends it early is one line on standard error.
+
+    ``interrupted`` is what is said after Ctrl-C. Nothing is said where whoever read the output has left.
+    """
+    try:
+        return work()
+    except OocError as error:
+        kind = "internal check failed" if isinstance(error, InternalError) else "error"
+        print(f"{program}: {kind}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{program}: {interrupted}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # or Python complains there when it cannot flush standard output
+        return OocError.exit_code

@@ -12,6 +12,7 @@ NUMBER = r"(\d+(?:\.\d+)?)"
 TIMES_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 ENERGIES_NJ = {"nJ": 1, "uJ": 10**3, "mJ": 10**6, "J": 10**9}
 MOST = 1 << 53
+MOST_FACTOR = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,15 @@ class LatencyBudget:
         Raises
         ------
         InputError
-            If it does not read like one, or the factor is below 1.
+            If it does not read like one, or the factor is below 1 or beyond all measure.
         """
         match = re.fullmatch(NUMBER + r"\s*[xX]", text.strip())
         if match is None:
             return cls(ns=_amount(text, TIMES_NS, "a latency looks like 80ms, 0.2s or 1.1x"))
-        if Fraction(match[1]) < 1:
-            raise InputError(f"a factor of the least latency must be at least 1 (got '{text}')")
+        if not 1 <= Fraction(match[1]) <= MOST_FACTOR:
+            raise InputError(
+                f"a factor of the least latency must be at least 1, and at most {MOST_FACTOR} (got '{text}')"
+            )
         return cls(factor=Fraction(match[1]))
 
 

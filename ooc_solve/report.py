@@ -213,7 +213,7 @@ def show_comparison(console: Console, problem: Problem, results: Sequence[Result
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         chosen = result is results[-1]
-        table.add_row(*_row(problem, result, bound), style="bold" if chosen else "")
+        table.add_row(*_row(result, bound), style="bold" if chosen else "")
     console.print(table)
     for result in results[:-1]:
         if result.plan is not None and result.reason:
@@ -234,7 +234,7 @@ def run_words(problem: Problem) -> str:
     return f", a run of {frames} frames" if frames > 1 else ""
 
 
-def _row(problem: Problem, result: Result, bound: int) -> tuple[str, ...]:
+def _row(result: Result, bound: int) -> tuple[str, ...]:
     if result.plan is None:
         if result.status is Status.INFEASIBLE or result.reason:
             return (result.scheduler, "none" if result.status is Status.INFEASIBLE else "not run", *[""] * 6)

@@ -27,9 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ooc_solve.__main__ import EXIT_INTERRUPTED
-from ooc_solve.cli import parse_count
-from ooc_solve.command_line import Parser
+from ooc_solve.arguments import parse_count
+from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import InputError, InternalError, OocError
 from ooc_solve.report import kibibytes
 from ooc_solve.sweep_grid import Grid, Point, Series, read_grid
@@ -64,14 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        return run(options, console)
-    except OocError as error:
-        print(f"ooc-sweep: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("ooc-sweep: interrupted; the same call goes on after the finished points", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    interrupted = "interrupted; the same call goes on after the finished points"
+    return exit_code_of("ooc-sweep", lambda: run(options, console), interrupted)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

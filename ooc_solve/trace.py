@@ -13,18 +13,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ooc_solve import __version__
-from ooc_solve.__main__ import EXIT_INTERRUPTED
-from ooc_solve.command_line import Parser
+from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import InputError, OocError, Plan, Schedule, Task, TaskGraph
+from ooc_solve.models.vocabulary import InputError, Plan, Schedule, Task, TaskGraph
 from ooc_solve.timeline import cipher_ns, layer_of, occupied_bytes, span_of, task_label
 from ooc_solve.whole_file import check_writable, write_whole
 
@@ -309,22 +307,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
-    try:
-        check_writable(options.output, "--output")
-        trace = read_trace(options.trace)
-        for path in options.logs:
-            trace = with_run(trace, read_log(path), path.name)
-        write_whole(options.output, to_text(trace), "--output")
-        print("\n".join(summary(trace)))
-        print(
-            f"Written to {options.output}: open it at https://ui.perfetto.dev, which keeps it on this machine."
-        )
-    except OocError as error:
-        print(f"ooc-trace: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("ooc-trace: interrupted, nothing written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return exit_code_of("ooc-trace", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the parsed command line asks for."""
+    check_writable(options.output, "--output")
+    trace = read_trace(options.trace)
+    for path in options.logs:
+        trace = with_run(trace, read_log(path), path.name)
+    write_whole(options.output, to_text(trace), "--output")
+    print("\n".join(summary(trace)))
+    print(f"Written to {options.output}: open it at https://ui.perfetto.dev, which keeps it on this machine.")
     return 0
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from bisect import insort
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+
+import numpy as np
 
 from ooc_solve.solver.allocation_search import QUIET, UNLIMITED, Attempt, Block, Outcome, Search
 
@@ -113,18 +114,17 @@ def first_fits(blocks: Sequence[Block], walls: Sequence[int]) -> Iterator[tuple[
 
 def _first_fit(blocks: Sequence[Block], walls: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
     address = [0] * len(blocks)
-    placed: list[tuple[int, int, int]] = []  # in order of address
-    for index in order:
-        block = blocks[index]
+    placed = np.empty((4, len(blocks)), np.int64)  # begin, end, low and high, in order of placing
+    for count, index in enumerate(order):
+        block, (begin, end, low, high) = blocks[index], placed[:, :count]
+        beside = np.flatnonzero((begin < block.end) & (end > block.begin))
         at = _lifted(0, block, walls)
-        for low, high, number in placed:
-            other = blocks[number]
-            if other.begin < block.end and block.begin < other.end:
-                if at + block.size_bytes <= low:
-                    break
-                at = _lifted(max(at, high), block, walls)
+        for other in beside[np.argsort(low[beside], kind="stable")].tolist():
+            if at + block.size_bytes <= low[other]:
+                break
+            at = _lifted(max(at, int(high[other])), block, walls)
         address[index] = at
-        insort(placed, (at, at + block.size_bytes, index))
+        placed[:, count] = block.begin, block.end, at, at + block.size_bytes
     return tuple(address)
 
 

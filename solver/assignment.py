@@ -129,7 +129,7 @@ def _solve(slots: Sequence[_Slot], arena: int) -> list[tuple[tuple[int, int], ..
     """Slots and chunks for each group: as few exposed as can be, and those that are hidden as late as can be."""
     model = cp_model.CpModel()
     x = [
-        {l: model.new_int_var(0, CHUNKS, f"x{w}.{l}") for l in range(max(0, w - LOOK_AHEAD), w + 1)}
+        {at: model.new_int_var(0, CHUNKS, f"x{w}.{at}") for at in range(max(0, w - LOOK_AHEAD), w + 1)}
         if slot.loads
         else {}
         for w, slot in enumerate(slots)
@@ -139,15 +139,15 @@ def _solve(slots: Sequence[_Slot], arena: int) -> list[tuple[tuple[int, int], ..
         if slot.loads:
             model.add(sum(x[w].values()) + exposed[w] == CHUNKS)
             model.add(slot.load_ns * x[w][w] <= CHUNKS * slot.inner_ns)
-    for l, slot in enumerate(slots):
-        later = range(l, min(l + LOOK_AHEAD + 1, len(slots)))
-        arriving = [x[w][l] * slots[w].load_ns for w in later if slots[w].loads]
+    for at, slot in enumerate(slots):
+        later = range(at, min(at + LOOK_AHEAD + 1, len(slots)))
+        arriving = [x[w][at] * slots[w].load_ns for w in later if slots[w].loads]
         model.add(sum(arriving) <= CHUNKS * max(0, slot.compute_ns - slot.store_ns))
         early = [
-            x[w][k] * slots[w].load_bytes for w in later if w > l and slots[w].loads for k in x[w] if k <= l
+            x[w][k] * slots[w].load_bytes for w in later if w > at and slots[w].loads for k in x[w] if k <= at
         ]
         model.add(sum(early) <= CHUNKS * max(0, arena - slot.taken_bytes))
-    waits = [(w - l) * flag for w, own in enumerate(x) for l, flag in own.items()]
+    waits = [(w - at) * flag for w, own in enumerate(x) for at, flag in own.items()]
     model.minimize(EXPOSED * sum(exposed) + sum(waits))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -155,6 +155,6 @@ def _solve(slots: Sequence[_Slot], arena: int) -> list[tuple[tuple[int, int], ..
     solver.parameters.catch_sigint_signal = False
     known = solved_in_time(solver, model) in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     return [
-        (*((l, solver.value(flag)) for l, flag in own.items() if known and solver.value(flag)), (w, CHUNKS))
+        (*((at, solver.value(flag)) for at, flag in own.items() if known and solver.value(flag)), (w, CHUNKS))
         for w, own in enumerate(x)
     ]

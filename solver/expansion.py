@@ -35,10 +35,9 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
-from ooc_solve.models.weight_records import weight_record
+from ooc_solve.models.weight_records import HEADER_BYTES, weight_record
 from ooc_solve.solver.deadline import keep_time
 
-HEADER_BYTES = 64
 ACCUMULATOR_BYTES = 4
 
 
@@ -48,6 +47,19 @@ class SelectionError(ValueError):
 
 def expand(problem: Problem, selection: Selection) -> TaskGraph:
     """Build the task graph of a selection.
+
+    Raises
+    ------
+    SelectionError
+        If it means nothing (`meaning`), or its regions are more than their parts hold.
+    """
+    graph = meaning(problem, selection)
+    _check_storage(problem, graph.regions)
+    return graph
+
+
+def meaning(problem: Problem, selection: Selection) -> TaskGraph:
+    """The task graph of a selection, whether or not the storage parts are large enough for its regions.
 
     Raises
     ------
@@ -79,6 +91,15 @@ def _check_npu(problem: Problem, selection: Selection) -> None:
     most = npu.weight_mem_bytes if npu is not None else None
     if most is not None and (held := held_bytes(network, selection.tilings)) > most:
         raise SelectionError(f"the weight memory of '{problem.target.name}' has {most} bytes, not {held}")
+
+
+def _check_storage(problem: Problem, regions: tuple[Region, ...]) -> None:
+    """Refuse a selection whose regions are more than their parts hold."""
+    for number, store in enumerate(problem.target.stores):
+        here = [region for region in regions if region.store == number]
+        used = sum(align_up(region.size_bytes, problem.granule_bytes(region.name)) for region in here)
+        if used > store.storage.capacity_bytes:
+            raise SelectionError(f"'{store.storage.name}' holds fewer than {used} bytes")
 
 
 def resident_footprint(tensor: Tensor, box: Box) -> Footprint:
@@ -160,7 +181,6 @@ class _Expander:
             self._check_fusion(span)
             self._check_places(span)
             self._stage([_Layer(k, self._geometry(k)) for k in span])
-        self._check_storage()
         return TaskGraph(
             tasks=tuple(self.tasks),
             buffers=tuple(self.buffers),
@@ -171,14 +191,6 @@ class _Expander:
             resident=tuple(self.resident.items()),
             weight_records=tuple(self.records.items()),
         )
-
-    def _check_storage(self) -> None:
-        """Refuse a selection whose regions are more than their parts hold."""
-        for number, store in enumerate(self.problem.target.stores):
-            here = [name for name in self.region_bytes if self.problem.store_index(name) == number]
-            used = sum(align_up(self.region_bytes[n], self.problem.granule_bytes(n)) for n in here)
-            if used > store.storage.capacity_bytes:
-                raise SelectionError(f"'{store.storage.name}' holds fewer than {used} bytes")
 
     def _resources(self) -> tuple[str, ...]:
         names = [self.problem.compute_resource]

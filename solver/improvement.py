@@ -50,6 +50,9 @@ TRIED_OF_WINDOW = 3
 DRAFTS = 6
 """Proposals that get tasks, for each of them."""
 
+TASKS_OF_DRAFTS = 24_000
+"""Tasks that the drafts of one search have together; one draft is always made."""
+
 MOST_DRAFTS = 64
 """Proposals with tasks that wait to be carried out."""
 
@@ -256,9 +259,10 @@ class _Improvement:
     ) -> list[tuple[float, int, Draft, Proposal]]:
         """Proposals up to a price that are new, with tasks; first what they are expected to come to."""
         found: list[tuple[float, int, Draft, Proposal]] = []
-        drafted_now, before = 0, 0.0
+        drafted_now, tasks, before = 0, 0, 0.0
         for proposal in proposals:
-            if drafted_now == most or (self.over and drafted_now) or proposal.price > limit:
+            enough = drafted_now == most or tasks > TASKS_OF_DRAFTS or (self.over and drafted_now)
+            if enough or proposal.price > limit:
                 break
             if proposal.price < before * (1 + APART):
                 continue
@@ -269,6 +273,7 @@ class _Improvement:
             drafted_now += 1
             self.seen.add(selection)
             draft = drafted(self.space.problem, selection)
+            tasks += FAILED_TASKS if draft is None else len(draft.graph.tasks)
             self.left -= DRAFT_UNITS_PER_TASK * (FAILED_TASKS if draft is None else len(draft.graph.tasks))
             if draft is not None:
                 expected = draft.counted_ns if self.is_quickest else proposal.price

@@ -153,8 +153,9 @@ class Stairs:
         return np.full(self.slots + 1, ns, np.int64)
 
     def of(self, items: Iterable[Item]) -> Ints:
-        """Most time of any choice among items whose bytes fit; n buffers of a kind take at least
-        ``floor(n size / quantum)`` quanta.
+        """Most time of any choice among items whose bytes fit.
+
+        n buffers of a kind take at least ``floor(n size / quantum)`` quanta.
         """
         kinds = sorted(items, key=lambda item: item[2])
         if not kinds:
@@ -229,5 +230,5 @@ def _shifted(f: Ints, skips: Ints, gains: Ints) -> Ints:
     padded = np.concatenate((np.full(len(f), NEVER, np.int64), f))
     moved = sliding_window_view(padded, len(f))[len(f) - skips]
     moved += gains[:, None]
-    found = moved.max(axis=0)
-    return found
+    most: Ints = moved.max(axis=0)
+    return most

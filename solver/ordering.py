@@ -37,19 +37,6 @@ class Found:
 
 
 @lru_cache(maxsize=64)
-def promising_orders(network: Network, io: IoPlace) -> tuple[Order, ...]:
-    """Orders that are worth planning for, the model's own first; deterministic.
-
-    The others are the one with the least peak (and with the least memory over time among
-    those), and the one with the least memory over time whatever its peak.
-    """
-    graph = _Graph.of(network, io)
-    peak = least_peak(network, io).order
-    lean = graph.search(lambda cost, live, held: (cost[0] + held,), (0,)).order
-    return tuple(dict.fromkeys((tuple(range(len(graph.needs))), peak, lean)))
-
-
-@lru_cache(maxsize=64)
 def least_peak(network: Network, io: IoPlace) -> Found:
     """The order with the least `peak_bytes`; of several the one that holds the fewest bytes over all steps."""
     graph = _Graph.of(network, io)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, product
@@ -26,6 +27,7 @@ from ooc_solve.solver import listing
 from ooc_solve.solver.allocation_schedule import counted, packed_schedules
 from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.allowance import allowed_makespan_ns
+from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, written_bytes
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
@@ -169,10 +171,12 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     addresses.
     """
     graph = draft.graph
-    best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
+    quick = _until_late(_quick(problem, graph))
+    best = min(quick, key=lambda s: makespan_ns(graph, s.start_ns), default=None)
     above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
     if draft.counted_ns < above_ns:
-        best = _with_places(problem, draft, above_ns, deadline) or best
+        with suppress(TimeIsUp) if best is not None else nullcontext():
+            best = _with_places(problem, draft, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
@@ -218,17 +222,29 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
     return best
 
 
-def _quick(problem: Problem, graph: TaskGraph) -> list[Schedule]:
-    found = []
+def _until_late(schedules: Iterator[Schedule]) -> Iterator[Schedule]:
+    """Schedules until time is up; the first one is waited for, or there would be none."""
+    found = False
+    try:
+        for schedule in schedules:
+            found = True
+            yield schedule
+    except TimeIsUp:
+        if not found:
+            raise
+
+
+def _quick(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
+    """Woven schedules first, as they are mostly the better ones."""
+    yield from woven(problem, graph, QUICK_POLICIES)
     for ahead, drain, corners in QUICK_WAYS:
         for flips in FLIPS[:2]:
             placement = place(problem, graph, ahead, drain, flips, corners)
             if placement is not None:
                 order = order_of(graph, placement)
                 start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
-                found.append(Schedule(tuple(start), placement.address))
+                yield Schedule(tuple(start), placement.address)
                 break
-    return [*found, *woven(problem, graph, QUICK_POLICIES)]
 
 
 def woven(problem: Problem, graph: TaskGraph, policies: Sequence[tuple[Policy, int]]) -> Iterator[Schedule]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 from ortools.sat.python import cp_model
@@ -30,7 +30,7 @@ from ooc_solve.solver.solving import solved_in_time
 
 
 class Aim(Enum):
-    """What a selection minimises. All but `MAKESPAN_BOUND` only make good candidates."""
+    """What a selection minimises. `LAYER_OVERLAP` and `SERIAL` only make good candidates, the others bounds too."""
 
     MAKESPAN_BOUND = "bound"  # max of total compute and total transfers: a bound for latency
     LAYER_OVERLAP = "overlap"  # sum over stages of max(compute, transfer)
@@ -106,6 +106,21 @@ class WholeTransfer:
     bytes_read: int
     bytes_written: int
     storage_pj: int
+
+
+def _whole_ns(resource: str, whole: WholeTransfer) -> int:
+    """Time of a whole transfer on a resource."""
+    return whole.ns if whole.resource == resource else 0
+
+
+def _loading_ns(tensor: str, whole: WholeTransfer) -> int:
+    """Time of a whole transfer that loads a tensor."""
+    return whole.ns if whole.bytes_read and whole.tensor == tensor else 0
+
+
+def _tiles_ns(resource: str, option: Option) -> int:
+    """Transfer time of the tiles of an option on a resource."""
+    return dict(option.io_ns).get(resource, 0)
 
 
 def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
@@ -497,11 +512,10 @@ class SelectionModel:
         last += self._whole_total(lambda w: w.ns if w.bytes_written and w.tensor == ops[-1].output else 0)
         model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + compute + last)
         for name in ops[0].inputs:
-            load = self._whole_total(lambda w, n=name: w.ns if w.bytes_read and w.tensor == n else 0)  # type: ignore[misc]
+            load = self._whole_total(partial(_loading_ns, name))
             model.add(makespan >= load + compute + last)
         for resource in self._transfer_resources():
-            busy = self._total(lambda o, r=resource: dict(o.io_ns).get(r, 0))  # type: ignore[misc]
-            busy += self._whole_total(lambda w, r=resource: w.ns if w.resource == r else 0)  # type: ignore[misc]
+            busy = self._total(partial(_tiles_ns, resource)) + self._whole_total(partial(_whole_ns, resource))
             own_unit = resource == self.problem.compute_resource
             model.add(makespan >= (busy + compute if own_unit else busy))
         return makespan

@@ -18,6 +18,7 @@ from ooc_solve.models.vocabulary import (
     Objective,
     Plan,
     Result,
+    Schedule,
     Selection,
     Status,
 )
@@ -66,6 +67,7 @@ from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
+from ooc_solve.solver.windows import shortened
 
 Progress = Callable[[str, float, int | None, int], None]
 """Called with what is being done, seconds, best value so far and bound."""
@@ -83,18 +85,22 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
+WINDOWS_WORK = 0.02
+"""The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Which parts of the solver work; leave some out to see what they are worth.
 
     ``relaxation`` guides the beam search and refutes rungs, ``beam`` is that search, and ``exact``
-    the tile-level model, which gets graphs of up to so many tasks.
+    the tile-level model, which gets graphs of up to so many tasks; ``windows`` of larger ones are solved again.
     """
 
     relaxation: bool = True
     beam: bool = True
     exact: int = EXACT_TASKS
+    windows: bool = True
 
 
 ALL_PARTS = Parts()
@@ -151,14 +157,14 @@ def _solved(
     """`cp_sat` without the reason why nothing is found; ``to_prove``: whether the bound is of use."""
     if problem.objective is Objective.WEAR:
         return _spared(problem, budget, progress, known, spent_s, parts)
-    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts, to_prove), False
+    descent, interrupted = _Descent(problem, budget, progress, spent_s, parts, to_prove, known), False
     try:
         descent.search()
     except TimeIsUp:
         pass
     except KeyboardInterrupt:
         interrupted = True
-    return _concluded(descent, known, interrupted)
+    return _concluded(descent, interrupted)
 
 
 def _spared(
@@ -219,12 +225,11 @@ def _by_writes(progress: Progress | None, here: Problem) -> Progress | None:
     return lambda what, seconds, best, _: tell(what, seconds, None if best is None else most, 0)
 
 
-def _concluded(descent: _Descent, known: Sequence[Plan | None], interrupted: bool) -> Result:
+def _concluded(descent: _Descent, interrupted: bool) -> Result:
     """The best plan that is known, with what is proven."""
     problem = descent.problem
     with unhurried():
-        kept = [plan for plan in known if plan and not complaints(problem, plan)]
-        plan = _best_plan(problem, [*(candidate_of(problem, plan) for plan in kept), *descent.found])
+        plan = _best_plan(problem, [*descent.given, *descent.found])
     if plan is None and interrupted:
         raise KeyboardInterrupt
     plan = plan or _plan_for_least_sram(problem)
@@ -288,6 +293,7 @@ class _Descent:
         spent_s: float,
         parts: Parts = ALL_PARTS,
         to_prove: bool = True,
+        known: Sequence[Plan | None] = (),
     ) -> None:
         self.problem = problem
         self.budget, self.parts, self.to_prove = budget, parts, to_prove
@@ -295,11 +301,15 @@ class _Descent:
         self.begun = time.monotonic()
         left_s = _left_of(budget, spent_s)
         self.deadline = self.begun + left_s
-        self.search_ends = self.begun + left_s * (SEARCH_SHARE if to_prove else 1.0)
+        share = SEARCH_SHARE if to_prove else 1.0
+        self.windows_end = self.begun + left_s * share
+        self.search_ends = self.begun + left_s * share * (BEFORE_WINDOWS if parts.windows else 1.0)
+        self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
+        self.given = _given(problem, known)
         self.rungs_seen: list[Problem] = []
         self.known: dict[int, Rung] = {}
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
@@ -312,12 +322,12 @@ class _Descent:
     @property
     def best(self) -> int | None:
         """Objective of the best plan so far."""
-        return min(candidate.score[0] for candidate in self.found) if self.found else None
+        return min((candidate.score[0] for candidate in (*self.given, *self.found)), default=None)
 
     @property
     def over(self) -> bool:
         """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
-        tried = bool(self.found) or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
+        tried = self.best is not None or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
     def search(self) -> None:
@@ -326,6 +336,15 @@ class _Descent:
             if self.over:
                 break
             self._block(block)
+        if self.over:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Solve windows of the best plan again, as time has ended the search for others."""
+        best = min((*self.given, *self.found), key=lambda c: c.score, default=None)
+        if best is not None and self.parts.windows and len(best.graph.tasks) > self.parts.exact:
+            here = ordered(self.problem, best.selection.order)
+            self.found.append(windowed(here, best, self.budget, self.windows_end))
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
@@ -343,10 +362,21 @@ class _Descent:
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
         self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
-        self.found += _rule_plans(at_size(self.problem, low), self.search_ends)
+        self.found += self._by_rules(lambda ends: _rule_plans(at_size(self.problem, low), ends))
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         self.floor = min(map(least_value, spaces))
         self.tell(low)
+
+    def _by_rules(self, plans: Callable[[float], list[Candidate]]) -> list[Candidate]:
+        """What the rules give, as long as their share of the limit lasts if they give plans of many tasks."""
+        if not any(len(c.graph.tasks) > QUICK_TASKS for c in (*self.given, *self.found)):
+            return plans(self.rules_end)
+        try:
+            with ends_at(self.rules_end):
+                return plans(self.rules_end)
+        except TimeIsUp:
+            keep_time()
+            return []
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
@@ -373,15 +403,21 @@ class _Descent:
         if floor is not None:
             self.bound = floor if self.bound is None else min(self.bound, floor)
         self.rungs_seen.append(rung.problem)
-        starts = _first_plans(rung, self.search_ends)
+        starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
         self.tell(size)
         for lane in rung.lanes:
-            start = next((s for s in starts if s.selection.order == lane.problem.network.order), None)
+            start = self._start(lane, starts)
             if start is None or lane.allows(start.score[0]):
                 start = self._within_limits(lane) or start if limited_aims(self.problem) else start
                 self._improve(lane, start)
         self.tell(size)
+
+    def _start(self, lane: Lane, starts: Sequence[Candidate]) -> Candidate | None:
+        """What a search begins with: the plan of a rule, or a long one that is known, as rules take long then."""
+        long = [c for c in self.given if len(c.graph.tasks) > QUICK_TASKS and _fits(lane.problem, c)]
+        same = [c for c in starts or long if c.selection.order == lane.problem.network.order]
+        return min(same, key=lambda c: c.score, default=None)
 
     def _within_limits(self, lane: Lane) -> Candidate | None:
         """The plan that is best in a figure that has a budget, where another one is to be minimised."""
@@ -396,30 +432,37 @@ class _Descent:
         here, size, stages = lane.problem, lane.problem.sram_bytes, len(lane.problem.network.ops)
         effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
 
+        own = [start] if start is not None else []
+
         def keep(candidate: Candidate) -> None:
+            own.append(candidate)
             score = candidate.score
             if here.objective is not self.problem.objective:
                 score = score_of(replace(here, objective=self.problem.objective), candidate.graph, score[1])
             self.found.append(replace(candidate, score=score))
             self.tell(size)
 
-        found, until = start, self._search_may_end_at()
+        until = self._search_may_end_at()
         if self.parts.beam:
             try:
-                with ends_at(until if self.found else inf):
-                    found = improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
+                with ends_at(inf if self.best is None else until):
+                    improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
             except TimeIsUp:
-                if not self.found:
+                if self.best is None:
                     raise
-        if found is None or found.selection in self.proven or time.monotonic() > self.search_ends:
+        found = min(own, key=lambda c: c.score, default=None)
+        if found is None or found.selection in self.proven:
             return
-        if len(found.graph.tasks) <= self.parts.exact:
-            keep(exact(lane.problem, found, self.budget, self.proven))
+        if len(found.graph.tasks) > self.parts.exact:
+            if self.parts.windows:
+                keep(windowed(here, found, self.budget, self.windows_end))
+        elif time.monotonic() <= self.search_ends:
+            keep(exact(here, found, self.budget, self.proven))
 
     def _search_may_end_at(self) -> float:
         """When its share of the limit is spent; without a plan by then, when the limit itself is."""
         now = time.monotonic()
-        return self.search_ends if self.found or now < self.search_ends else now + left_s()
+        return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
 
     def prove(self, best: int) -> None:
         """Raise the bound by the relaxation over the options of all rungs looked at."""
@@ -442,6 +485,9 @@ class _Descent:
             self.progress(name, self.seconds, self.best, self.bound or self.floor)
 
 
+RULES_SHARE = 0.15
+"""Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
+
 RELAXED_SHARE = 0.45
 """Share of the time limit after which the relaxation says no more about rungs."""
 
@@ -450,6 +496,9 @@ RUNGS_WITHOUT_A_PLAN = 3
 
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
+
+BEFORE_WINDOWS = 0.9
+"""Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
 
 RUNG_BOUND_S = 5.0
 """Seconds for the selection bound of a rung, where the relaxation is of no use."""
@@ -585,17 +634,35 @@ def _plans_by_rules(here: Problem, deadline: float, enough: int | None = None) -
     """Plans of the rules, the last of the comparison first, as they are mostly the better ones."""
     found: list[Plan] = []
     for rule in reversed(HEURISTICS.values()):
-        late = time.monotonic() > deadline and any(len(plan.graph.tasks) > QUICK_TASKS for plan in found)
-        if late or (enough is not None and len(found) >= enough):
+        if (time.monotonic() > deadline and any(map(_is_long, found))) or (
+            enough is not None and len(found) >= enough
+        ):
             break
         try:
-            plan = _ruled(rule, here).plan
+            with ends_at(deadline if any(map(_is_long, found)) else inf):
+                plan = _ruled(rule, here).plan
         except TimeIsUp:
             if not found:
                 raise
             break
         found += [] if plan is None else [plan]
     return found
+
+
+def _fits(problem: Problem, candidate: Candidate) -> bool:
+    """Whether a candidate's buffers lie within the arena of a problem."""
+    buffers = zip(candidate.schedule.address, candidate.graph.buffers, strict=True)
+    return all(at + buffer.size_bytes <= problem.arena_bytes for at, buffer in buffers)
+
+
+def _is_long(plan: Plan) -> bool:
+    return len(plan.graph.tasks) > QUICK_TASKS
+
+
+def _given(problem: Problem, known: Sequence[Plan | None]) -> list[Candidate]:
+    """Plans that are known and keep to the budgets, as candidates."""
+    with unhurried():
+        return [candidate_of(problem, plan) for plan in known if plan and not complaints(problem, plan)]
 
 
 def candidate_of(problem: Problem, plan: Plan) -> Candidate:
@@ -625,8 +692,24 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
         proven.add(candidate.selection)
     if result.schedule is None:
         return candidate
+    return rescheduled(problem, candidate, result.schedule)
+
+
+def windowed(problem: Problem, candidate: Candidate, budget: Budget, deadline: float) -> Candidate:
+    """A plan of many tasks after windows of it were solved again, within deterministic time."""
+    work = WINDOWS_WORK * budget.time_limit_s
+    try:
+        with ends_at(deadline):
+            schedule = shortened(problem, candidate.graph, candidate.schedule, work)
+    except TimeIsUp:
+        return candidate
+    return rescheduled(problem, candidate, schedule)
+
+
+def rescheduled(problem: Problem, candidate: Candidate, schedule: Schedule) -> Candidate:
+    """The same selection with another schedule, settled, if that is better."""
     graph, request_ns = candidate.graph, interruption_ns(problem.target)
-    schedule = settle(graph, result.schedule.start_ns, result.schedule.address, request_ns)
+    schedule = settle(graph, schedule.start_ns, schedule.address, request_ns)
     found = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
     if found >= candidate.score:
         return candidate
@@ -830,7 +913,7 @@ def _best_of(aim: Objective, own: Result, others: Sequence[Result]) -> Result:
     return replace(own, plan=plan, objective=objective, bound=bound, status=status)
 
 
-COMPARED_SHARE, COMPARED_S = 0.5, 1.0
+COMPARED_SHARE, COMPARED_S = 0.4, 1.0
 """Share of the time limit, and seconds on top, after which no rule of the comparison goes on."""
 
 NOT_RUN = "not run: the time limit leaves no room"
@@ -849,7 +932,7 @@ def compare(
             results, interrupted = _rules_in_turn(problem, budget)
         known, spent_s = [*given, *(result.plan for result in results)], time.monotonic() - begun
         if interrupted:
-            last = _concluded(_Descent(problem, budget, progress, spent_s), known, interrupted)
+            last = _concluded(_Descent(problem, budget, progress, spent_s, known=known), interrupted)
         else:
             last = cp_sat(problem, budget, progress, known, spent_s)
     return [*results, last]

@@ -25,5 +25,5 @@ def solved_in_time(
         left = left_s()
         solver.parameters.max_time_in_seconds = min(asked_s, left)
         code = solver.solve(model, watch)
-        if code != cp_model.UNKNOWN or left >= asked_s:
+        if code != cp_model.UNKNOWN or left >= asked_s or solver.wall_time < left:
             return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -49,7 +50,7 @@ def make_variables(
     makespan = model.new_int_var(lower, upper, "makespan")
     tasks = tuple(_task_variable(model, task, upper) for task in graph.tasks)
     touching = touchers(graph)
-    domain_of = _Addresses(problem)
+    domain_of = addresses_of(problem)
     buffers = []
     for buffer in graph.buffers:
         size = buffer.size_bytes // problem.unit_bytes
@@ -84,20 +85,19 @@ def _task_variable(model: cp_model.CpModel, task: Task, upper: int) -> TaskVar:
     return TaskVar(start, task.duration_ns, interval)
 
 
-class _Addresses:
-    """Addresses at which a buffer of some size lies inside one bank."""
+def addresses_of(problem: Problem) -> Callable[[Buffer], cp_model.Domain]:
+    """Gives the addresses (in units) at which a buffer of some size lies inside one bank."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def __call__(self, buffer: Buffer) -> cp_model.Domain:
-        unit, low = self.problem.unit_bytes, 0
+    def domain(buffer: Buffer) -> cp_model.Domain:
+        unit, low = problem.unit_bytes, 0
         intervals = []
-        for _, size in self.problem.banks:
+        for _, size in problem.banks:
             if buffer.size_bytes <= size:
                 intervals.append([low // unit, (low + size - buffer.size_bytes) // unit])
             low += size
         return cp_model.Domain.from_intervals(intervals)
+
+    return domain
 
 
 def touchers(graph: TaskGraph) -> list[tuple[list[int], list[int]]]:

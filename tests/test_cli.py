@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ooc_solve.api import identifier
-from ooc_solve.cli import main, parse_size
+from ooc_solve.cli import main
 from ooc_solve.solver.solve import HEURISTICS
 
 QUICK = ("--time-limit", "1", "--no-compare")
@@ -27,13 +27,6 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         code = int(stop.code or 0)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
-
-
-def test_sizes() -> None:
-    """Sizes are bytes, k and KiB are 1024, M and MiB are 1024 of those."""
-    assert [parse_size(t) for t in ("65536", "64KiB", "64k", "1.5MiB", "8 B")] == [
-        65536, 65536, 65536, 1536 * 1024, 8,
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "-1", "64KB", "1e9", "0", "nan", "9999999TiB", "10 k B"])
@@ -83,8 +76,8 @@ def test_infeasible_names_the_least(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["status"] == "infeasible"
     assert str(found["min_sram_bytes"]) in err
     assert "layer '" in err
-    code, _, _ = run(capsys, "zoo:autoencoder", "--sram", str(found["min_sram_bytes"]), *QUICK)
-    assert code == 0
+    enough = ("zoo:autoencoder", "--sram", str(found["min_sram_bytes"]), "--scheduler", "serial")
+    assert run(capsys, *enough, "--time-limit", "120")[0] == 0  # a rule ends when it is done
 
 
 def test_min_sram_prints_bytes(capsys: pytest.CaptureFixture[str]) -> None:

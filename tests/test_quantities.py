@@ -23,7 +23,7 @@ def test_energies() -> None:
     assert energy_nj("1.5uJ") == 1_500
 
 
-@pytest.mark.parametrize("text", ["", "80", "ms", "-1ms", "1e3ms", "0.5x", "nan", "99999999999s"])
+@pytest.mark.parametrize("text", ["", "80", "ms", "-1ms", "1e3ms", "0.5x", "9999999x", "nan", "99999999999s"])
 def test_what_is_no_latency(text: str) -> None:
     """The message says what a latency looks like, or what a factor must be."""
     with pytest.raises(InputError, match=r"a latency looks like|must be at least 1"):

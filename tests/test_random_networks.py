@@ -120,6 +120,15 @@ class RandomModel:
         scale, zero = (self.scale(), self.zero()) if like is None else (like.scale, like.zero)
         return Known(f"t/{len(self.nodes)}:0", (batch, channels, height, width), scale, zero)
 
+    def joined(self, source: Known) -> tuple[int, list[Known], tuple[int, ...]]:
+        """An axis, tensors that can be joined along it to what a tensor is like, and the shape of all together."""
+        axis = self.between(1, 3)
+        alike = np.delete(source.shape, axis).tolist()
+        fits = [t for t in self.known if np.delete(t.shape, axis).tolist() == alike]
+        parts = [fits[self.between(0, len(fits) - 1)] for _ in range(self.between(2, 4))]
+        size = sum(part.shape[axis] for part in parts)
+        return axis, parts, tuple(size if k == axis else n for k, n in enumerate(source.shape))
+
     def grow(self) -> None:
         """Try one operator; some draws do not fit and add nothing."""
         kind = self.rng.choice(
@@ -221,16 +230,8 @@ class RandomModel:
         self.node(kind, (*self.triple(first), *self.triple(second), *self.pair(made)), made, OWN)
 
     def _concat(self, source: Known) -> None:
-        axis = self.between(1, 3)
-        fits = [
-            t
-            for t in self.known
-            if np.delete(t.shape, axis).tolist() == np.delete(source.shape, axis).tolist()
-        ]
-        parts = [fits[self.between(0, len(fits) - 1)] for _ in range(self.between(2, 4))]
-        shape = list(source.shape)
-        shape[axis] = sum(part.shape[axis] for part in parts)
-        made = self.made(tuple(shape), parts[0] if self.rng.integers(2) else None)
+        axis, parts, shape = self.joined(source)
+        made = self.made(shape, parts[0] if self.rng.integers(2) else None)
         if made is None:
             return
         operands = [name for part in parts for name in self.triple(part)]
@@ -498,16 +499,8 @@ class RandomFloatModel(RandomModel):
         self.node(kind, (source.name, values) if first else (values, source.name), made)
 
     def _concat(self, source: Known) -> None:
-        axis = self.between(1, 3)
-        fits = [
-            t
-            for t in self.known
-            if np.delete(t.shape, axis).tolist() == np.delete(source.shape, axis).tolist()
-        ]
-        parts = [fits[self.between(0, len(fits) - 1)] for _ in range(self.between(2, 4))]
-        shape = list(source.shape)
-        shape[axis] = sum(part.shape[axis] for part in parts)
-        made = self.made(tuple(shape))
+        axis, parts, shape = self.joined(source)
+        made = self.made(shape)
         if made is not None:
             self.node("Concat", tuple(part.name for part in parts), made, axis=axis)
 

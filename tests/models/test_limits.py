@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.limits import NO_LIMITS, Limits
-from ooc_solve.models.problem import Problem
+from ooc_solve.models.problem import MOST_WRITTEN_BYTES, Problem
 from ooc_solve.models.target import list_targets, load_storage
 from ooc_solve.models.vocabulary import Target
 from ooc_solve.models.wear import lifetime_years
@@ -53,6 +53,8 @@ def test_a_lifetime_is_a_write_budget_of_a_levelled_part(tiny_problem: Problem) 
     assert years is not None
     assert years >= 10
     assert replace(lasting, write_budget_bytes=5).most_written_bytes == 5
+    brief = replace(tiny_problem, limits=Limits(lifetime_years=1e-300))
+    assert brief.most_written_bytes == MOST_WRITTEN_BYTES  # no larger number reaches the solver
     assert lasting.most_programs is None
     assert lasting.bare == replace(tiny_problem, target=lasting.target)
 

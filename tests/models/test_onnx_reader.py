@@ -302,6 +302,29 @@ def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
     assert message.startswith("Transpose 'turn': attribute 'perm' must be of the type ONNX gives it")
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Slice", ["r", "zero", "one", "seven"], ["m"], "n"),
+        helper.make_node("ConvTranspose", ["r", "wr"], ["m"], "n", group=0),
+        helper.make_node("Clip", ["r", "none", "none"], ["m"], "n"),
+    ],
+    ids=lambda node: node.op_type,
+)
+def test_attributes_that_fit_no_shape_are_refused(tmp_path: Path, node: onnx.NodeProto) -> None:
+    """An axis, a group count or a bound that cannot be is one sentence about the node, no traceback."""
+    constants: dict[str, Array] = {
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "seven": np.array([7]),
+        "none": np.array([], np.float32),
+        "w": np.ones((3, 3, 1, 1), np.int8),
+    }
+    nodes = [dequantize(), dequantize("w", "wr"), node, quantize("m")]
+    message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants=constants))
+    assert message.startswith(f"{node.op_type} 'n': its attributes must fit the shapes of its inputs (")
+
+
 def test_damaged_models_give_input_errors_or_networks(shared_models: Path, tmp_path: Path) -> None:
     """Whatever bytes of a model are overwritten, reading it ends in a network or an input error."""
     content = (shared_models / "micro_kws" / "micro_kws_m_qoperator.onnx").read_bytes()

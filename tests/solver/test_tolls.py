@@ -103,7 +103,9 @@ def check_bounds(problem: Problem, seeds: range) -> None:
     least = min(figures.energy_nj for figures in found)
     assert 0 < bound <= least
     assert bound <= proven_bound(problem, least, math.inf, [space]) <= least
-    assert (budgeted_bound(space, 20.0) or 0) <= least
+    free = budgeted_bound(space, 20.0)
+    assert free is not None
+    assert free <= least
     assert not relaxation.excludes(least + 1)
 
 

@@ -209,8 +209,9 @@ def test_the_judge_needs_no_solver() -> None:
     assert "ooc_solve.solver.expansion" in loaded
     assert "ortools" not in loaded
     ours = {name for name in loaded if name.startswith("ooc_solve.solver.")}
-    names = ("audit", "deadline", "expansion", "figures", "happens_before", "validate")
-    assert ours == {f"ooc_solve.solver.{name}" for name in names}
+    rules = {f"{family}_rules" for family in ("content", "memory", "structure", "time")}
+    names = {"audit", "deadline", "expansion", "figures", "happens_before", "validate", "violations"}
+    assert ours == {f"ooc_solve.solver.{name}" for name in rules | names}
 
 
 # -------------------------------------------------------------------------- coverage
@@ -491,8 +492,7 @@ def test_part_too_small(tiny_problem: Problem, plan: Plan) -> None:
         if excess is None:
             assert validate(problem, fitting) == ()
         else:
-            found = [v for v in validate(problem, fitting) if v.rule is Rule.STORAGE]
-            assert [v.bytes for v in found] == [excess]
+            assert only(problem, fitting, Rule.STORAGE).bytes == excess
 
 
 def test_weights_are_not_written(tiny_problem: Problem, plan: Plan) -> None:
