@@ -172,6 +172,11 @@ def sleep_mw(target: Target) -> float:
     return target.board.sleep_mw + sum(store.storage.sleep_mw for store in target.stores)
 
 
+def waiting_mw(target: Target) -> float:
+    """Power of the board with its storage parts while it is awake and nothing computes."""
+    return float(Rates.of(target).per_ns)
+
+
 def duty(target: Target, energy_nj: int, latency_ns: int, inferences_per_day: float) -> Duty | None:
     """What a day costs at so many inferences, None where they do not fit into a day."""
     awake_ns = latency_ns * inferences_per_day

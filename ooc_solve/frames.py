@@ -16,11 +16,11 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
 from ooc_solve.report import amount, milliseconds
 from ooc_solve.solver.deadline import TimeIsUp
+from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.repetition import repeated_plan
-from ooc_solve.solver.solve import least_value
 
 ALONE_SHARE = 0.3
 """Share of the time limit for the plan of one frame at a time."""
@@ -167,9 +167,22 @@ def period_ns(problem: Problem, result: Result) -> int | None:
     return -(-result.plan.figures.latency_ns // problem.network.frames)
 
 
+def busiest_ns(problem: Problem, plan: Plan) -> tuple[str, int]:
+    """The resource that works longest, and its time per inference, rounded up.
+
+    However much the end of a run overlapped with the start of the next, these tasks could not have a shorter period.
+    """
+    busy = dict.fromkeys(plan.graph.resources, 0)
+    for task in plan.graph.tasks:
+        busy[task.resource] += task.duration_ns
+    longest = max(busy, key=lambda resource: busy[resource])
+    return longest, -(-busy[longest] // problem.network.frames)
+
+
 def frames_facts(flight: Flight) -> dict[str, Any]:
     """What the JSON report says of frames in flight: figures per inference."""
     chosen, single, frames = flight.results[-1], flight.single, flight.problem.network.frames
+    busiest = None if chosen.plan is None else busiest_ns(flight.problem, chosen.plan)
     return {
         "asked": flight.frames,
         "per_run": frames,
@@ -177,6 +190,7 @@ def frames_facts(flight: Flight) -> dict[str, Any]:
         "value": None if chosen.objective is None else chosen.objective / frames,
         "bound": chosen.bound / frames,
         "gap": chosen.gap,
+        "busiest": None if busiest is None else {"resource": busiest[0], "ns": busiest[1]},
         "one_at_a_time": {
             "period_ns": period_ns(flight.alone, single),
             "value": single.objective,
@@ -190,7 +204,7 @@ def frames_words(flight: Flight) -> str:
     """What frames in flight bring, for people."""
     problem, chosen, frames = flight.problem, flight.results[-1], flight.problem.network.frames
     each, single = period_ns(problem, chosen), period_ns(flight.alone, flight.single)
-    if each is None or chosen.objective is None:
+    if each is None or chosen.objective is None or chosen.plan is None or chosen.gap is None:
         return "There is no plan."
     if frames == 1:
         return f"No run of {flight.frames} frames is known to be better than one frame at a time."
@@ -198,8 +212,20 @@ def frames_words(flight: Flight) -> str:
     at = "" if problem.objective is Objective.LATENCY else f", at {best} each"
     words = (
         f"With {frames} frames in flight there is an inference every {milliseconds(each)} ms{at} (none in the "
-        f"option space below {bound})"
+        f"option space below {bound}, a gap of {chosen.gap:.2%})"
     )
-    if single is None:
-        return f"{words}; no plan is known for one at a time."
-    return f"{words}; one at a time every {milliseconds(single)} ms, {single / each:.2f} times as long."
+    other = "no plan is known for one at a time"
+    if single is not None:
+        other = f"one at a time every {milliseconds(single)} ms, {single / each:.2f} times as long"
+    resource, busy = busiest_ns(problem, chosen.plan)
+    rest = f"of which '{resource}' works {milliseconds(busy)} ms, so overlapping runs would save no more than the rest"
+    return f"{words}, {rest}; {other}."
+
+
+def _way_cells(problem: Problem, result: Result) -> tuple[str, ...]:
+    each, frames = period_ns(problem, result), problem.network.frames
+    if each is None or result.objective is None or result.gap is None:
+        return "no plan", "-", "-"
+    value, bound = (amount(problem, number // frames) for number in (result.objective, result.bound))
+    at = "" if problem.objective is Objective.LATENCY else f", at {value}"
+    return f"{milliseconds(each)} ms{at}", bound, f"{result.gap:.2%}"

@@ -23,7 +23,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
-from ooc_solve.frames import Flight, frames_facts
+from ooc_solve.frames import Flight, frames_facts, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
@@ -72,7 +72,9 @@ def page(
             section("Timeline", _TIMELINE_WORDS, _task_legend(problem, plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
             section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
-            section("Frames in flight", _FRAMES_WORDS, _frames(problem, facts["frames"])) if flight else "",
+            section("Frames in flight", escape(frames_words(flight)), _frames(problem, facts["frames"]))
+            if flight
+            else "",
             section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
             section("What if", *((_ADVICE_WORDS, _advice(advice)) if advice else (_NO_ADVICE_WORDS, ""))),
             section("Layers", _LAYER_WORDS, _layers(facts, short_names(problem.network))),
@@ -478,10 +480,6 @@ _SRAM_WORDS = "Which bytes hold what, and when. Free bytes are blank."
 _CRITICAL_WORDS = (
     "A chain of tasks without a gap, each waiting for the one before, makes the run as long as it is. "
     "Below it, how long each resource is busy."
-)
-_FRAMES_WORDS = (
-    "How often there is an inference when the plan is run again and again. Value, bound and gap are each "
-    "inference's share of a run."
 )
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ooc_solve.models.energy import duty, sleep_mw
+from ooc_solve.models.energy import duty, sleep_mw, waiting_mw
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status
 from ooc_solve.quantities import LatencyBudget
@@ -104,9 +104,11 @@ def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
     if chosen.plan is None:
         return None
     figures = chosen.plan.figures
-    day = duty(problem.target, figures.energy_nj, figures.latency_ns, float(problem.runs_per_day))
+    runs = float(problem.runs_per_day)
+    day = duty(problem.target, figures.energy_nj, figures.latency_ns, runs)
     if day is None:
         return None
+    waits_ns = figures.latency_ns - figures.compute_ns
     return {
         "inferences_per_day": problem.inferences_per_day,
         "asleep_share": day.asleep_share,
@@ -114,6 +116,8 @@ def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
         "sleep_mj": day.sleep_mj,
         "mj_per_day": day.mj_per_day,
         "mean_mw": day.mean_mw,
+        "waiting_mj": waiting_mw(problem.target) * waits_ns * runs / 1e9,
+        "saved_mj_per_ms": (waiting_mw(problem.target) - sleep_mw(problem.target)) * runs / 1e3,
     }
 
 
@@ -121,7 +125,7 @@ def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
 
 
 def day_words(problem: Problem, chosen: Result) -> str:
-    """What a day costs."""
+    """What a day costs, and what racing to idle would save."""
     facts = _day_facts(problem, chosen)
     rate = f"{problem.inferences_per_day:,g} inferences a day"
     if facts is None:
@@ -129,7 +133,9 @@ def day_words(problem: Problem, chosen: Result) -> str:
     return (
         f"At {rate} the board sleeps {facts['asleep_share']:.2%} of the time at {sleep_mw(problem.target):g} mW: "
         f"{facts['mj_per_day']:,.0f} mJ a day ({facts['awake_mj']:,.0f} mJ of it awake), "
-        f"{facts['mean_mw']:.3g} mW on average."
+        f"{facts['mean_mw']:.3g} mW on average. Awake it takes {waiting_mw(problem.target):.3g} mW even where nothing "
+        f"computes ({facts['waiting_mj']:,.0f} mJ a day): each ms that it sleeps earlier saves "
+        f"{facts['saved_mj_per_ms']:,.3g} mJ a day."
     )
 
 

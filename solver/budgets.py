@@ -7,6 +7,7 @@ is left, with all budgets as rules, bounds whatever is asked for (`budgeted_boun
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -46,6 +47,33 @@ def limited_aims(problem: Problem) -> tuple[Objective, ...]:
     """The figures that have a budget and are bounded by the relaxation, that of the objective aside."""
     limits = {Objective.LATENCY: problem.limits.latency_ns, Objective.ENERGY: problem.limits.energy_nj}
     return tuple(aim for aim, limit in limits.items() if limit is not None and aim is not problem.objective)
+
+
+def priced(problem: Problem, spaces: Sequence[Space], deadline: float = math.inf) -> Relaxation:
+    """The relaxation with the price of bytes written (`tolls`) that gives the highest bound; without a budget none.
+
+    The bound is concave in the price. The first price tried makes all activations together cost as much as half the
+    makespan; from there it is doubled or halved as long as that helps, each time in a share of what is left.
+    """
+    best = Relaxation(problem, spaces, deadline)
+    if problem.most_stored_bytes is None or not best.feasible:
+        return best
+    activations = sum(tensor.size_bytes for tensor in problem.network.tensors.values())
+    first = max(1, best.first_ns // (2 * activations))
+    for factor in (2.0, 0.5):
+        price = first if factor > 1 else first // 2
+        while 0 < price < MOST_NS_PER_BYTE and time.monotonic() < deadline:
+            found = Relaxation(problem, spaces, deadline, price)
+            if found.bound <= best.bound:
+                break
+            best, price = found, int(price * factor)
+        if best.tolls.ns_per_byte > first:
+            break  # it rose upwards, so it falls downwards
+    return best
+
+
+MOST_NS_PER_BYTE = 1 << 24
+"""Prices of bytes written are lower than this."""
 
 
 def narrowed(space: Space, deadline: float = math.inf) -> Space:

@@ -368,12 +368,13 @@ class Stock:
     staircases: Staircases
     steps: dict[tuple[int, Option, tuple[int, ...]], Steps]
     loads: dict[tuple[int, int, int, int | None], Ints]
+    tolls: Tolls
 
     @classmethod
-    def of(cls, problem: Problem) -> Stock:
+    def of(cls, problem: Problem, tolls: Tolls) -> Stock:
         """Nothing known yet."""
         costs, steps = _steps_of(at_size(problem.bare, problem.target.board.usable_bytes))
-        return cls(problem, Lives(problem), costs, Staircases(_stairs_of(problem)), steps, {})
+        return cls(problem, Lives(problem), costs, Staircases(_stairs_of(problem)), steps, {}, tolls)
 
 
 @lru_cache(maxsize=8)
@@ -412,7 +413,7 @@ class Options:
         self.stock, self.stages, self.laid_out = stock, stages, laid_out
         self.problem, self.lives, self.costs = stock.problem, stock.lives, stock.costs
         self.staircases, self.stairs = stock.staircases, stock.staircases.stairs
-        self.tolls = Tolls(stock.problem)
+        self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
         self.dimensions = 2 * self.channels + 1
         self.options: list[list[Option]] = []
@@ -1252,21 +1253,25 @@ class Relaxation:
 
     ``bound_ns``: no plan is shorter. ``round``: the last pass over the options that are left, None where
     time did not suffice for one, or nothing fits. ``first_ns``: the bound when nothing was assumed
-    yet. A ``deadline`` is a time of `time.monotonic`.
+    yet. A ``deadline`` is a time of `time.monotonic`, ``ns_per_byte`` a price of bytes written (`tolls`).
     """
 
     def __init__(
-        self, problem: Problem, spaces: Sequence[Space] | None = None, deadline: float = math.inf
+        self,
+        problem: Problem,
+        spaces: Sequence[Space] | None = None,
+        deadline: float = math.inf,
+        ns_per_byte: int = 0,
     ) -> None:
         stages = _stages((build_space(problem),) if spaces is None else spaces)
         self.survivors = tuple(stage.options for stage in stages)
-        self.tolls = Tolls(problem)
+        self.tolls = Tolls(problem, ns_per_byte)
         self._search: _Search | None = None
         self._alive: Alive = {}
         self._assumed: int | None = None
         self.first_ns = 0
         try:
-            options = Options(Stock.of(problem), stages, False, deadline)
+            options = Options(Stock.of(problem, self.tolls), stages, False, deadline)
             self._search = _Search(options, deadline)
             self._alive = self._search.begin(options.everywhere())
             self.first_ns = self._search.proven_ns
@@ -1355,7 +1360,11 @@ def proven_bound(problem: Problem, incumbent: int, deadline: float, spaces: Sequ
 
     For energy the length of a path is its makespan and the tolls of its options (`tolls`).
     """
-    relaxation = Relaxation(problem, spaces, deadline)
+    return raised(Relaxation(problem, spaces, deadline), incumbent, deadline)
+
+
+def raised(relaxation: Relaxation, incumbent: int, deadline: float) -> int:
+    """The bound of a relaxation in terms of its problem's objective, as high as it gets; at most the incumbent's value."""
     relaxation.assume(relaxation.tolls.limit(incumbent), deadline)
     relaxation.climb(deadline)
     return min(incumbent, relaxation.bound)

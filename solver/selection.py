@@ -162,6 +162,22 @@ def least_compute_ns(space: Space) -> int | None:
     return least[-1]
 
 
+def outputs_written(space: Space) -> int:
+    """Fewest bytes that any selection writes of the network's outputs: each of them whole, or by its tiles."""
+    found = {whole.tensor: whole.bytes_written for whole in whole_transfers(space.problem)}
+    total = 0
+    for name in space.problem.network.outputs:
+        by_tiles = (
+            option.bytes_written
+            for stage, options in enumerate(space.options)
+            for option in options
+            if option.output != KEPT
+            and space.problem.network.ops[stage + option.operators - 1].output == name
+        )
+        total += min(found.get(name, 0), min(by_tiles, default=found.get(name, 0)))
+    return total
+
+
 def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes: int | None = None) -> Space:
     """Enumerate the option space of a problem within an arena (default: the problem's).
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result
 from ooc_solve.models.wear import is_levelled, lifetime_years
-from ooc_solve.solver.deadline import TimeIsUp
+from ooc_solve.solver.burden import heaviest
+from ooc_solve.solver.deadline import TimeIsUp, unhurried
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.floor import floor_of
 from ooc_solve.solver.heuristics import baseline
 from ooc_solve.solver.ladder import at_size, rungs
 from ooc_solve.solver.least import least_bound_bytes, least_sram
@@ -31,6 +33,7 @@ class Given:
     words: str
     scale: float
     unit: str
+    lasting: bool = False  # whether it was given as a lifetime
 
     def amount(self, value: int) -> str:
         """A value of the figure with its unit; whole bytes, thousandths of the others."""
@@ -49,7 +52,8 @@ def given_budgets(problem: Problem) -> tuple[Given, ...]:
         most = replace(problem, write_budget_bytes=None).most_written_bytes
         words = f"the lifetime of {limits.lifetime_years:g} years at {problem.inferences_per_day:g} inferences a day"
         if most is not None:
-            found.append(Given(Objective.WEAR, without, most, f"{words} (a write budget)", 1.0, "bytes"))
+            words = f"{words} (a write budget)"
+            found.append(Given(Objective.WEAR, without, most, words, 1.0, "bytes", lasting=True))
         elif problem.most_programs is not None and not is_levelled(problem.activation_store.storage):
             found.append(
                 Given(Objective.WEAR, without, 0, f"{words} (no bytes, as blocks wear out)", 1.0, "bytes")
@@ -88,7 +92,7 @@ def _why(problem: Problem, search: Search, budget: Budget) -> str:
         judged = replace(given.without, objective=given.aim)
         found = search(judged, replace(budget, time_limit_s=time_s))
         if found.objective is not None:
-            return _sentence(given, found.objective, found.bound, len(budgets) > 1)
+            return _sentence(given, found, len(budgets) > 1)
     if not budgets:
         return NOTHING_FOUND
     return _why(budgets[0].without, search, budget)
@@ -152,8 +156,17 @@ def _fits_nowhere(problem: Problem) -> str:
 
 
 def _unfinished(problem: Problem) -> str:
-    """What is said where the time was too short even for a reason."""
+    """What is said where the time was too short even for a reason; some budgets are soon known to fail."""
     budgets = given_budgets(problem)
+    for given in budgets:
+        with unhurried():
+            floor = floor_of(replace(given.without, objective=given.aim))
+        if floor > given.most:
+            over = given.amount(floor - given.most)
+            return (
+                f"{given.words} of {given.amount(given.most)} fails by at least {over}: none needs less than "
+                f"{given.amount(floor)}; the time limit was too short to find the least that works"
+            )
     what = "whether the budgets can be met" if budgets else "the least SRAM that works"
     return f"{NOTHING_FOUND} ({what} was not found out either, the proof is unfinished)"
 
@@ -185,15 +198,29 @@ def _short_life(problem: Problem, plan: Plan) -> str | None:
     )
 
 
-def _sentence(given: Given, value: int, bound: int, others: bool) -> str:
-    kept = " with the other budgets kept" if others else ""
-    least = f"the least known to work{kept} is {given.amount(value)}, and none needs less than {given.amount(bound)}"
+def _sentence(given: Given, found: Result, others: bool) -> str:
+    """By how much a budget fails, the least value known and where most of it comes from, the least that is proven."""
+    assert found.objective is not None
+    value, kept = found.objective, " with the other budgets kept" if others else ""
+    least = f"the least known to work{kept} is {given.amount(value)}{_where(given, found)}"
+    if found.bound > 0:
+        least = f"{least}, and none needs less than {given.amount(found.bound)}"
     if value <= given.most:
         return (
             f"{given.words} of {given.amount(given.most)} may be kept, but no plan was found in time: {least}"
         )
     over = given.amount(value - given.most)
     return f"{given.words} of {given.amount(given.most)} fails by {over}: {least}"
+
+
+def _where(given: Given, found: Result) -> str:
+    """What the least value known means in years, where that was asked for, and the layer it is most due to."""
+    if found.plan is None:
+        return ""
+    layer, share = heaviest(given.without, found.plan, given.aim)
+    years = found.plan.figures.lifetime_years if given.lasting else None
+    lasts = "" if years is None else f", which lasts {years:,.3g} years"
+    return f"{lasts} ({given.amount(share)} of it in layer '{layer}')"
 
 
 def sram_needed(problem: Problem) -> str:

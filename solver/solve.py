@@ -9,7 +9,6 @@ from functools import lru_cache
 from math import inf, log
 
 from ooc_solve.models.cost import align_up, interruption_ns
-from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.limits import NO_LIMITS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
@@ -31,12 +30,14 @@ from ooc_solve.solver.budgets import (
     limited_aims,
     most_value,
     narrowed,
+    priced,
     united,
 )
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried, within
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
+from ooc_solve.solver.floor import floor_of, least_value
 from ooc_solve.solver.heuristics import (
     IN_CORE,
     Scheduler,
@@ -60,9 +61,9 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.ordering import least_peak
-from ooc_solve.solver.relaxation import Relaxation, proven_bound
+from ooc_solve.solver.relaxation import Relaxation, raised
 from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
-from ooc_solve.solver.selection import Aim, SelectionModel, Space, least_compute_ns
+from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible, worn_by_output
 from ooc_solve.solver.sparing import least_wear
 from ooc_solve.solver.validate import validate
@@ -185,7 +186,9 @@ def _spared(
     def floor(here: Problem, seconds: float) -> int | None:
         begun, least = time.monotonic(), 0
         try:  # what holds without budgets is soon known
-            least = least_written(replace(here, limits=NO_LIMITS, write_budget_bytes=None), seconds) or 0
+            least = floor_of(here)
+            free = replace(here, limits=NO_LIMITS, write_budget_bytes=None)
+            least = max(least, least_written(free, seconds) or 0)
             found = least_written(here, max(0.0, seconds - (time.monotonic() - begun)))
         except TimeIsUp:
             return least
@@ -260,10 +263,7 @@ def _concluded(descent: _Descent, interrupted: bool) -> Result:
 def _simple_floor(problem: Problem) -> int:
     """The bound that is there without any search: what computing alone takes."""
     with unhurried():
-        return min(
-            least_value(space_of(at_size(problem, size)))
-            for size in (*rungs(problem)[:1], problem.sram_bytes)
-        )
+        return floor_of(problem)
 
 
 def _proven(descent: _Descent, objective: int) -> bool:
@@ -766,16 +766,6 @@ def _order_bound(here: Problem, seconds: float, below: int | None) -> int | None
     return max(least_value(space), selected.bound)
 
 
-def least_value(space: Space) -> int:
-    """What computing alone takes of the objective."""
-    compute, target = least_compute_ns(space) or 0, space.problem.target
-    return {
-        Objective.LATENCY: compute,
-        Objective.ENERGY: energy_nj(target, compute, compute, [Traffic()] * len(target.stores)),
-        Objective.WEAR: 0,
-    }[space.problem.objective]
-
-
 def least_written(problem: Problem, seconds: float) -> int | None:
     """Least bytes written by the options that are offered for the SRAM asked for, the budgets kept.
 
@@ -816,7 +806,8 @@ def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, de
     for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
         spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
         until = time.monotonic() + max(0.0, deadline - time.monotonic()) / left
-        least = min(least, proven_bound(there, best, until, spaces))
+        pricing_ends = (time.monotonic() + until) / 2
+        least = min(least, raised(priced(there, spaces, pricing_ends), best, until))
     return least
 
 

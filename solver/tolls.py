@@ -1,9 +1,13 @@
-"""Energy as time: what each option costs beside the makespan, in the ns that would cost as much.
+"""Energy and writes as time: what each option costs beside the makespan, in the ns that would cost as much.
 
 Energy is ``rate * makespan`` plus what each option takes whatever the schedule (`models.energy`). Divided
 by the rate it is a makespan plus a toll per option, so a path through the stages that pays its tolls
 has the energy as its length, and the relaxation and the beam search need nothing else to be bounded
 and guided by energy. Latency has no tolls.
+
+Under a write budget B each byte written may have a price q in ns as well. A plan that writes no more than B
+has a path at most q B longer than without it, so what is proven of lengths with the price, less q B,
+holds of all plans within the budget, whatever q is (Lagrange's relaxation of the budget).
 """
 
 from __future__ import annotations
@@ -19,13 +23,23 @@ from ooc_solve.solver.selection import whole_transfers
 
 
 class Tolls:
-    """Tolls of the options of one problem, and what lengths of paths mean in terms of its objective."""
+    """Tolls of the options of one problem, and what lengths of paths mean in terms of its objective.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.free = problem.objective is not Objective.ENERGY
+    ``ns_per_byte`` is the price of each byte written, for problems with a budget of them.
+    """
+
+    def __init__(self, problem: Problem, ns_per_byte: int = 0) -> None:
+        self.problem, self.ns_per_byte = problem, ns_per_byte
+        self._timed = problem.objective is not Objective.ENERGY
+        self.free = self._timed and not ns_per_byte
+        self._allowed_ns = 0
+        if ns_per_byte:
+            most = problem.most_stored_bytes
+            if most is None:
+                raise ValueError("bytes written have a price only where there is a budget of them")
+            self._allowed_ns = ns_per_byte * most
         self._rates = Rates.of(problem.target)
-        self._whole = {whole.tensor: whole.storage_pj for whole in whole_transfers(problem)}
+        self._whole = {whole.tensor: whole for whole in whole_transfers(problem)}
         self._first_use: dict[str, int] = {}
         for stage, op in enumerate(problem.network.ops):
             for name in op.inputs:
@@ -35,12 +49,18 @@ class Tolls:
         """Toll of an option of a stage in ns, rounded down."""
         if self.free:
             return 0
-        return int(self.fixed_pj(stage, option) / self._rates.per_ns)
+        own = 0 if self._timed else int(self.fixed_pj(stage, option) / self._rates.per_ns)
+        return own + (self.ns_per_byte * self._written(stage, option) if self.ns_per_byte else 0)
+
+    def _written(self, stage: int, option: Option) -> int:
+        """Bytes that an option writes, an output of the network that it leaves in SRAM included."""
+        whole = (self._whole[name].bytes_written for name in self._kept_ends(stage, option))
+        return option.bytes_written + sum(whole)
 
     def fixed_pj(self, stage: int, option: Option) -> Fraction:
         """Least energy of an option apart from that of the makespan."""
         own = self._rates.per_compute_ns * option.compute_ns + option.storage_pj
-        return own + sum(self._whole[name] for name in self._kept_ends(stage, option))
+        return own + sum(self._whole[name].storage_pj for name in self._kept_ends(stage, option))
 
     def _kept_ends(self, stage: int, option: Option) -> list[str]:
         """Network inputs and outputs that are moved whole because the option finds or leaves them in SRAM."""
@@ -54,13 +74,14 @@ class Tolls:
 
     def limit(self, value: int) -> int:
         """Length that no plan better than ``value`` reaches: its path is shorter."""
-        if self.free:
-            return value
-        return int((value - 1) * 1000 / self._rates.per_ns) + 1
+        if self._timed:
+            return value + self._allowed_ns
+        return int((value - 1) * 1000 / self._rates.per_ns) + 1 + self._allowed_ns
 
     def value(self, length: int) -> int:
         """Least value of a plan whose path is no shorter than ``length``."""
-        if self.free:
+        length = max(0, length - self._allowed_ns)
+        if self._timed:
             return length
         least = length * self._rates.per_ns / 1000
         return -(-least.numerator // least.denominator)

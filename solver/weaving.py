@@ -74,6 +74,11 @@ class Loom:
         self.makes: list[list[int]] = [[] for _ in range(n + 1)]
         self.frees: list[list[int]] = [[] for _ in range(n + 1)]
         self.wants: list[list[int]] = [[] for _ in range(n + 1)]
+        self.leaves: list[list[tuple[int, int]]] = [[] for _ in range(n + 1)]  # kept outputs and their stores
+        for task in self.tasks:
+            if task.kind is TaskKind.STORE and task.reads[0].buffer in self.kept:
+                output = task.reads[0].buffer
+                self.leaves[min(self.uses[output].last, n)].append((output, task.index))
         for buffer in buffers:
             use = self.uses[buffer.index]
             first = min(max(use.first, 0), n)
@@ -261,6 +266,11 @@ class Loom:
         self.address[buffer] = at
         insort(self.live, (at, at + size, buffer))
 
+    def _is_live(self, buffer: int) -> bool:
+        """Whether a buffer lies among the tiles, as kept outputs do from their last kernel to their store."""
+        at, size = self.address[buffer], self.graph.buffers[buffer].size_bytes
+        return (at, at + size, buffer) in self.live
+
     def _release(self, buffer: int) -> None:
         at, size = self.address[buffer], self.graph.buffers[buffer].size_bytes
         self.live.remove((at, at + size, buffer))
@@ -272,7 +282,11 @@ class Loom:
         if done.kind is TaskKind.COMPUTE:
             for buffer in self.frees[self.step - 1]:
                 self._release(buffer)
-        elif done.kind is TaskKind.STORE and done.reads[0].buffer not in self.kept:
+            for output, store in self.leaves[self.step - 1]:
+                if not self.done[store]:  # its bytes are taken until then
+                    at = self.address[output]
+                    insort(self.live, (at, at + self.graph.buffers[output].size_bytes, output))
+        elif done.kind is TaskKind.STORE and self._is_live(done.reads[0].buffer):
             self._release(done.reads[0].buffer)
         for follower in self.followers.get(task, ()):
             self.stores[self.tasks[follower].resource].append(follower)

@@ -124,9 +124,13 @@ def test_budgets_of_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert day["awake_mj"] == pytest.approx(5000 * found["energy_nj"] / 1e6)
     assert day["mj_per_day"] == pytest.approx(day["awake_mj"] + day["sleep_mj"])
     assert day["mean_mw"] == pytest.approx(day["mj_per_day"] / 86_400)
+    waits_ns = found["latency_ns"] - sum(layer["compute_ns"] for layer in found["layers"])
+    assert day["waiting_mj"] == pytest.approx(100.8 * waits_ns * 5000 / 1e9)  # 100 mW, and 0.8 mW of the card
+    assert day["saved_mj_per_ms"] == pytest.approx((100.8 - 1.2) * 5000 / 1e3)
     words = " ".join(out.split())
     assert "Before, with the least latency: " in words
     assert "at 5,000 inferences a day" in words
+    assert "each ms that it sleeps earlier saves 498 mJ a day" in words
     assert max(map(len, out.splitlines())) <= 80
 
 

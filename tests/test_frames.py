@@ -19,7 +19,16 @@ from ooc_solve.cli import main
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.project import write_project
 from ooc_solve.codegen.tables import build_tables
-from ooc_solve.frames import Flight, fly, frames_facts, frames_words, period_ns, read_frames, run_of
+from ooc_solve.frames import (
+    Flight,
+    busiest_ns,
+    fly,
+    frames_facts,
+    frames_words,
+    period_ns,
+    read_frames,
+    run_of,
+)
 from ooc_solve.models import reference
 from ooc_solve.models.frames import in_flight
 from ooc_solve.models.limits import Limits
@@ -210,6 +219,19 @@ def test_the_page_tells_both_ways(autoencoder: Flight) -> None:
     lost = replace(autoencoder, problem=autoencoder.alone, results=(autoencoder.single,))
     assert "No run of 3 frames is known to be better" in page(lost.problem, lost.results, flight=lost)
     assert "Frames in flight" not in page(lost.problem, lost.results)
+
+
+def test_what_overlapping_runs_would_save(autoencoder: Flight) -> None:
+    """No resource works longer per inference than the period, and the words and facts tell the busiest one."""
+    chosen = autoencoder.results[-1]
+    assert chosen.plan is not None
+    resource, busy = busiest_ns(autoencoder.problem, chosen.plan)
+    works = [task.duration_ns for task in chosen.plan.graph.tasks if task.resource == resource]
+    assert busy == -(-sum(works) // 3)
+    assert busy * 3 > chosen.plan.figures.compute_ns
+    assert busy <= frames_facts(autoencoder)["period_ns"]
+    assert frames_facts(autoencoder)["busiest"] == {"resource": resource, "ns": busy}
+    assert f"of which '{resource}' works {busy / 1e6:.2f} ms" in frames_words(autoencoder)
 
 
 @pytest.mark.parametrize("text", ["0", "9", "1000", "-1", "two", "1.5", "9" * 5000])

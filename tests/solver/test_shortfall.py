@@ -12,6 +12,9 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Objective, Result, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.allowance import excesses
+from ooc_solve.solver.burden import heaviest
+from ooc_solve.solver.deadline import TimeIsUp
+from ooc_solve.solver.heuristics import serial
 from ooc_solve.solver.shortfall import given_budgets, why_infeasible
 from ooc_solve.solver.solve import cp_sat
 
@@ -39,6 +42,55 @@ def test_the_sentence_names_budget_shortfall_and_least_value() -> None:
         "the latency budget of 5.000 ms fails by 3.000 ms: the least known to work is 8.000 ms, "
         "and none needs less than 7.500 ms"
     )
+
+
+def test_a_bound_of_nothing_is_not_told() -> None:
+    """That no plan needs less than 0 bytes is known to everybody."""
+    problem = autoencoder(write_budget_bytes=100)
+    why = why_infeasible(problem, lambda p, b: least(1024, 0), BUDGET)
+    assert why == "the write budget of 100 bytes fails by 924 bytes: the least known to work is 1,024 bytes"
+
+
+def test_what_no_plan_can_meet_is_told_without_a_search() -> None:
+    """Where time is up at once, the outputs alone, or computing alone, may exceed a budget."""
+
+    def search(here: Problem, budget: Budget) -> Result:
+        raise TimeIsUp
+
+    why = why_infeasible(autoencoder(write_budget_bytes=100), search, BUDGET)
+    assert why.startswith(
+        "the write budget of 100 bytes fails by at least 924 bytes: none needs less than 1,024"
+    )
+    why = why_infeasible(autoencoder(write_budget_bytes=1024), search, BUDGET)
+    assert "was not found out either" in why
+
+
+def test_the_sentence_says_where() -> None:
+    """The layer that takes most of the least value known, and for a lifetime how long that lasts."""
+    problem = autoencoder(limits=Limits(lifetime_years=1e9))
+    why = cp_sat(problem, BUDGET).reason
+    assert (
+        "the least known to work is 1,024 bytes, which lasts 6.42e+04 years (1,024 bytes of it in layer"
+        in why
+    )
+
+
+@pytest.mark.parametrize("aim", list(Objective))
+def test_the_heaviest_layer_of_each_figure(aim: Objective) -> None:
+    """No layer has more than the whole; the output is all that is written, and by the last layer."""
+    problem = autoencoder(kib=64)
+    plan = serial(problem, BUDGET).plan
+    assert plan is not None
+    name, share = heaviest(problem, plan, aim)
+    figures = plan.figures
+    whole = {
+        Objective.LATENCY: figures.latency_ns,
+        Objective.ENERGY: figures.energy_nj,
+        Objective.WEAR: figures.bytes_written,
+    }[aim]
+    assert whole / len(problem.network.ops) <= share <= whole
+    if aim is Objective.WEAR:
+        assert (name, share) == (problem.network.ops[-1].name, whole)
 
 
 def test_what_is_minimised_is_the_figure_of_the_budget() -> None:

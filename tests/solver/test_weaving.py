@@ -8,12 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ooc_solve.models.frames import in_flight
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Selection, TaskGraph
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.heuristics import finish, space_of
+from ooc_solve.solver.heuristics import baseline, finish, space_of
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.validate import validate
@@ -86,3 +87,16 @@ def test_careful_policies_find_room_where_hasty_ones_do_not() -> None:
     found = {careful: weave(problem, graph, Policy(32, 1, careful)) for careful in (False, True)}
     assert found[True] is not None
     assert found[False] is None
+
+
+def test_outputs_lie_apart_until_they_are_stored() -> None:
+    """A run of four frames has four outputs; none takes the bytes of one that is still on its way to storage."""
+    board = load_target("f746-sd")
+    run = Problem(in_flight(zoo_network("autoencoder"), 4), board, 24 * 1024, IoPlace.STORAGE)
+    made = baseline(run)
+    assert made is not None
+    selection, graph = made
+    for careful in (False, True):
+        schedule = weave(run, graph, Policy(8, 1, careful))
+        assert schedule is not None
+        assert validate(run, finish(run, selection, graph, schedule, "woven")) == ()

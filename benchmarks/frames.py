@@ -1,0 +1,170 @@
+"""Frames in flight: the period of runs of one, two, three and four frames, with bound and gap.
+
+    python benchmarks/frames.py --time-limit 20 --results benchmarks/FRAMES.md
+    python benchmarks/frames.py --cases autoencoder:f746-sd:24KiB --frames 1,2 --rows rows.json
+
+Each run of several frames knows the plan of one frame, repeated, and gets the time limit for itself. Every plan is
+validated before it gets a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ortools
+
+from ooc_solve import __version__
+from ooc_solve.api import load, problem_of, size_bytes, target
+from ooc_solve.frames import busiest_ns, run_of
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Plan, Result
+from ooc_solve.solver.repetition import repeated_plan
+from ooc_solve.solver.solve import cp_sat
+from ooc_solve.solver.validate import validate
+
+CASES = (
+    "autoencoder:f746-sd:24KiB",
+    "resnet8:f746-sd:32KiB",
+    "mobilenet_v1_025_96:f746-sd:64KiB",
+    "alexnet_224:f746-sd",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run of some frames; times in ns. ``bound_ns``: no run of so many frames is shorter, 0 if nothing is known.
+
+    ``busiest_ns`` is what the resource works that works longest, so that no overlap with the next run
+    could bring these tasks below it. Without a plan all are None.
+    """
+
+    case: str
+    frames: int
+    run_ns: int | None
+    bound_ns: int
+    busiest: str | None
+    busiest_ns: int | None
+    bytes_read: int | None
+    seconds: float
+    reason: str
+
+
+def rows_of(case: str, frames: Sequence[int], budget: Budget) -> list[Row]:
+    """Plan one network for runs of several numbers of frames.
+
+    Raises
+    ------
+    SystemExit
+        If a plan is not valid.
+    """
+    name, board, *sram = case.split(":")
+    problem = problem_of(load(f"zoo:{name}"), target(board), size_bytes(sram[0]) if sram else None)
+    alone = cp_sat(problem, budget)
+    return [_row(case, problem, count, alone, budget) for count in frames]
+
+
+def _row(case: str, problem: Problem, frames: int, alone: Result, budget: Budget) -> Row:
+    run, result = run_of(problem, frames), alone
+    if frames > 1:
+        known = None
+        if alone.plan is not None:
+            known = repeated_plan(run, problem, alone.plan, time.monotonic() + budget.time_limit_s)
+        result = cp_sat(run, budget, known=[known])
+    plan = result.plan
+    if plan is None:
+        return Row(
+            case, frames, None, result.bound, None, None, None, round(result.seconds, 1), result.reason
+        )
+    _checked(case, run, plan)
+    resource, busy = busiest_ns(run, plan)
+    figures = plan.figures
+    return Row(
+        case, frames, figures.latency_ns, result.bound, resource, busy * frames, figures.bytes_read,
+        round(result.seconds, 1), result.reason,
+    )  # fmt: skip
+
+
+def _checked(case: str, run: Problem, plan: Plan) -> None:
+    if found := validate(ordered(run, plan.selection.order), plan):
+        raise SystemExit(f"{case}: {found[0].message}")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a table in Markdown, times per frame."""
+    lines = [
+        "| network, target, SRAM | frames | period ms | none below ms | gap | busiest ms | KiB read each | run ms |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        *map(_line, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    head = f"| {row.case.replace(':', ', ')} | {row.frames} |"
+    if row.run_ns is None or row.busiest_ns is None or row.bytes_read is None:
+        return f"{head} {row.reason or 'no plan'} | | | | | |"
+    period, bound, busy = (ns / row.frames / 1e6 for ns in (row.run_ns, row.bound_ns, row.busiest_ns))
+    return (
+        f"{head} {period:,.2f} | {bound:,.2f} | {1 - row.bound_ns / row.run_ns:.2%} | {busy:,.2f} ({row.busiest}) "
+        f"| {row.bytes_read / row.frames / 1024:,.1f} | {row.run_ns / 1e6:,.2f} |"
+    )
+
+
+def page(rows: Sequence[Row], budget: Budget, clock: str) -> str:
+    """The file of results."""
+    return f"""# Frames in flight
+
+Written by `python benchmarks/frames.py {" ".join(sys.argv[1:])}`; not to be edited. All figures are of the cost model, not measured. *Period*: time of an inference when runs follow one another without overlap. *None below*: proven for all runs of so many frames in the option space, per frame. *Busiest*: what the resource works per frame that works longest; however much the end of a run overlapped with the start of the next, these tasks could not have a shorter period. *Run*: latency of the first frame's output at most.
+
+{table(rows)}
+At most {budget.time_limit_s:g} s of {clock} for each line, {budget.workers} threads, seed {budget.seed}; {platform.system()}, Python {platform.python_version()}, ooc-solve {__version__}, OR-Tools {ortools.__version__}.
+"""
+
+
+def main() -> None:
+    """Plan everything that was asked for, print the table, and keep it where that was asked for."""
+    options = parser().parse_args()
+    budget = Budget(options.time_limit, 1, options.seed)
+    if options.cpu_clock:
+        time.monotonic = time.process_time  # all deadlines are taken from it
+    wanted = [int(count) for count in options.frames.split(",")]
+    there = options.rows is not None and options.rows.exists()
+    known = [Row(**row) for row in json.loads(options.rows.read_text())] if there else []
+    rows: list[Row] = []
+    for case in options.cases.split(","):
+        kept = [row for row in known if row.case == case and row.frames in wanted]
+        rows += kept if len(kept) == len(wanted) else rows_of(case, wanted, budget)
+        if options.rows is not None and not kept:
+            known += rows[-len(wanted) :]
+            options.rows.write_text(json.dumps([asdict(row) for row in known], indent=1) + "\n")
+    print(table(rows), end="")
+    if options.results is not None:
+        clock = "the processor" if options.cpu_clock else "the clock"
+        options.results.write_text(page(rows, budget, clock), encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made.add_argument("--cases", default=",".join(CASES), help="NETWORK:TARGET[:SRAM], separated by commas")
+    made.add_argument("--frames", default="1,2,3,4", metavar="N,...", help="frames of a run (1,2,3,4)")
+    made.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each line (20)")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument(
+        "--cpu-clock", action="store_true", help="limit CPU time, where the machine does other work"
+    )
+    made.add_argument("--rows", type=Path, help="keep rows here, and take those that are there already")
+    made.add_argument("--results", type=Path, help="write the table here, as a page")
+    return made
+
+
+if __name__ == "__main__":
+    main()
