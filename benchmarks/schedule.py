@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -204,11 +205,12 @@ def _table(lines: list[Line]) -> Table:
 
 def results(lines: list[Line], budget: Budget) -> str:
     """The table as Markdown, with the machine and the versions that made it."""
+    command = shlex.join(("python", "benchmarks/schedule.py", *sys.argv[1:]))  # so that anybody can repeat it
     rows = "\n".join(f"| {' | '.join(_cells(line))} |" for line in lines)
     rule = "|".join(["---", *["---:"] * (len(HEADS) - 1)])
     seconds = sum(outcome.seconds for line in lines for outcome in line.outcomes.values())
     return (
-        "# Results\n\nWritten by `python benchmarks/schedule.py --results benchmarks/RESULTS.md`; not to be "
+        f"# Results\n\nWritten by `{command}`; not to be "
         "edited. Makespans in ms of the cost model, not of a measurement; *bound*: no schedule of these tiles is "
         f"shorter.\n\n| {' | '.join(HEADS)} |\n|{rule}|\n{rows}\n\n"
         f"CP-SAT had {budget.time_limit_s:g} s for each, {budget.workers} threads, seed {budget.seed}, and "

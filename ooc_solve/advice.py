@@ -200,8 +200,11 @@ def remarks(advice: Advice) -> tuple[str, ...]:
     found += [_not_tried(advice, untried)] if untried else []
     short = short_names(advice.problem.network)
     found += [_overlap(halo, short[halo.op]) for halo in advice.halos]
-    words = f"Every change was solved again, {advice.seconds:.1f} s in all; at best: what its bound allows."
-    return (*found, f"{words} None of it is measured on a board.")
+    words = (
+        f"Every change was solved again, {advice.seconds:.1f} s in all; at best: what its bound allows. The truth "
+        "lies between the two; where the gap is large, a longer --time-limit tells. None of it is measured on a board."
+    )
+    return (*found, words)
 
 
 def _not_tried(advice: Advice, untried: list[str]) -> str:

@@ -380,7 +380,7 @@ class Solution:
 
         check_writable(Path(file), "A report")
         problem = self.plan.problem
-        write_whole(Path(file), page(problem, self.results, self.steps), "Report")
+        write_whole(Path(file), page(problem, self.results, self.steps, flight=self.flight), "Report")
 
     def __repr__(self) -> str:
         words = self.result.reason
@@ -451,6 +451,7 @@ def solve(
     time_limit: float = 20.0,
     workers: int = 2,
     seed: int = 1,
+    known: Sequence[Plan] = (),
     progress: Callable[[Step], None] | None = None,
 ) -> Solution:
     """Plan a network for a target.
@@ -461,7 +462,8 @@ def solve(
     energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``scratch_ring``: storage in which
     the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
     several inferences, and the time for each of many is what is minimised. ``time_limit`` in seconds.
-    ``progress`` is told each step of the search.
+    ``known`` are plans of this problem (for one inference), which the solver starts from: what it finds is no worse
+    than those that keep to the budgets. ``progress`` is told each step of the search.
 
     Raises
     ------
@@ -482,9 +484,14 @@ def solve(
     ) -> list[Result]:
         return [scheduled(here, scheduler, left, told, given)]
 
+    given = [plan.decided for plan in known]
     if checked_frames(frames) == 1:
-        return Solution(problem, tuple(planned(history, problem, budget)), tuple(history.steps))
-    flight = fly(problem, frames, budget, partial(planned, History()), partial(planned, history))
+        return Solution(problem, tuple(planned(history, problem, budget, given)), tuple(history.steps))
+
+    def alone(here: Problem, left: Budget, _: Sequence[vocabulary.Plan]) -> list[Result]:
+        return planned(History(), here, left, given)
+
+    flight = fly(problem, frames, budget, alone, partial(planned, history))
     return Solution(flight.problem, flight.results, tuple(history.steps), flight)
 
 

@@ -22,6 +22,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
+from ooc_solve.boxes_in_view import paint_only_what_is_seen
 from ooc_solve.colours import (
     BEST_COLOUR,
     BOUND_COLOUR,
@@ -71,6 +72,7 @@ def timeline(problem: Problem, plan: Plan, time: Range1d) -> Any:
     tips = [("layer", "@layer"), ("from", "@left{0,0.000} ms"), ("takes", "@takes{0,0.000} ms")]
     kernels = [task for task in plan.graph.tasks if task.transfer is None]
     transfers = [task for task in plan.graph.tasks if task.transfer is not None]
+    many = []
     for boxes, more in (
         (_layer_boxes(problem, plan), []),
         (_task_boxes(problem, plan, kernels), []),
@@ -78,8 +80,10 @@ def timeline(problem: Problem, plan: Plan, time: Range1d) -> Any:
     ):
         drawing = drawn.quad(source=boxes, color="colour", **BOX, **_EDGES)
         drawn.add_tools(_hover(drawing, "@name", [*tips, *more]))
+        many.append(drawing)
     ciphers = drawn.quad(source=_cipher_boxes(problem, plan), color=CIPHER_COLOUR, name="ciphers", **_EDGES)
     drawn.add_tools(_hover(ciphers, "open and seal records", tips))
+    paint_only_what_is_seen(drawn, time, [*many, ciphers])
     drawn.yaxis.ticker = FixedTicker(ticks=list(range(len(rows))))
     drawn.yaxis.major_label_overrides = dict(enumerate(rows))
     drawn.ygrid.visible = False
@@ -114,6 +118,7 @@ def sram_map(problem: Problem, plan: Plan, time: Range1d) -> Any:
         ("to", "@right{0,0.000} ms"),
     ]
     drawn.add_tools(_hover(boxes, "@name", tips))
+    paint_only_what_is_seen(drawn, time, [boxes])
     return drawn
 
 

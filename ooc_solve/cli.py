@@ -412,13 +412,13 @@ def write_pictures(options: argparse.Namespace, found: Answers, steps: Sequence[
     if plan is not None and options.report is not None:
         from ooc_solve.html_report import page  # its plotting library is an extra
 
-        text = page(problem, found.results, steps, found.points, found.advice)
+        text = page(problem, found.results, steps, found.points, found.advice, found.flight)
         write_whole(options.report, text, "--report")
     if plan is not None and options.trace is not None:
         write_whole(options.trace, to_text(trace_of(problem, plan)), "--trace")
     if plan is not None and options.instance is not None:
-        made = instance_of(problem, plan, options.instance.stem)
-        write_whole(options.instance, dump_instance(made), "--instance")
+        instance = instance_of(problem, plan, options.instance.stem)
+        write_whole(options.instance, dump_instance(instance), "--instance")
 
 
 def solve(

@@ -23,6 +23,7 @@ from ooc_solve.colours import (
     TASK_COLOURS,
     TASK_NAMES,
 )
+from ooc_solve.frames import Flight, frames_facts
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Objective, Plan, Result
@@ -52,14 +53,18 @@ def page(
     steps: Sequence[Step] = (),
     points: Sequence[Point] = (),
     advice: Advice | None = None,
+    flight: Flight | None = None,
 ) -> str:
     """The page about the last result, which must have a plan; all figures are those of the JSON report.
 
-    ``points`` are those of the front and ``advice`` is what changes would bring, if they were asked for.
+    ``points`` are those of the front, ``advice`` is what changes would bring and ``flight`` what frames in flight
+    do, if they were asked for.
     """
     chosen = results[-1]
     assert chosen.plan is not None
     plan, facts = chosen.plan, report(problem, results, steps)
+    if flight is not None:
+        facts["frames"] = frames_facts(flight)
     drawings = _drawings(problem, chosen, steps)
     script, places = components(drawings)
     sections = "".join(
@@ -67,6 +72,7 @@ def page(
             section("Timeline", _TIMELINE_WORDS, _task_legend(problem, plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
             section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
+            section("Frames in flight", _FRAMES_WORDS, _frames(problem, facts["frames"])) if flight else "",
             section("What would help most", _RETIMED_WORDS, _retimed(problem, plan, facts)),
             section("What if", *((_ADVICE_WORDS, _advice(advice)) if advice else (_NO_ADVICE_WORDS, ""))),
             section("Layers", _LAYER_WORDS, _layers(facts, short_names(problem.network))),
@@ -158,11 +164,20 @@ def _fit_words(facts: dict[str, Any]) -> tuple[str, float]:
 
 
 def _slow_words(facts: dict[str, Any]) -> tuple[str, str]:
-    took, floor = facts["latency_ns"], facts["in_core_ns"]
+    took, floor, frames = facts["latency_ns"], facts["in_core_ns"], facts.get("frames")
+    each = f"; an inference every {milliseconds(frames['period_ns'])} ms" if frames else ""
     if not floor:
-        return f"{milliseconds(took)} ms", "per inference"
-    words = f"{milliseconds(took)} ms; with everything in SRAM {milliseconds(floor)} ms at best"
-    return f"{took / floor:.2f} × in-core", words
+        return f"{milliseconds(took)} ms", f"per {_run(facts)}{each}"
+    words = (
+        f"{milliseconds(took)} ms per {_run(facts)}; with everything in SRAM {milliseconds(floor)} ms at best"
+    )
+    return f"{took / floor:.2f} × in-core", words + each
+
+
+def _run(facts: dict[str, Any]) -> str:
+    """What a plan carries out."""
+    frames = facts.get("frames")
+    return f"run of {frames['per_run']} frames" if frames and frames["per_run"] > 1 else "inference"
 
 
 def _gap_words(problem: Problem, facts: dict[str, Any]) -> tuple[str, str]:
@@ -289,6 +304,23 @@ def _retimed(problem: Problem, plan: Plan, facts: dict[str, Any]) -> str:
             yield "a perfect plan, at best", milliseconds(facts["bound"]), f"{change:+.1%}"
 
     return table(("this plan with", "ms", "change"), rows(), "small")
+
+
+def _frames(problem: Problem, frames: dict[str, Any]) -> str:
+    """A run of several frames and one at a time, each inference's share; the plan of this page first."""
+
+    def row(name: str, told: dict[str, Any]) -> tuple[str, ...]:
+        if told["period_ns"] is None:
+            return name, "none", "", "", ""
+        best, bound = (amount(problem, round(told[key])) for key in ("value", "bound"))
+        return name, milliseconds(told["period_ns"]), best, bound, f"{told['gap']:.2%}"
+
+    rows = [row("one frame at a time", frames["one_at_a_time"])]
+    if frames["per_run"] > 1:
+        rows.insert(0, row(f"a run of {frames['per_run']} frames (this page)", frames))
+    heads = ("each inference", "every ms", "value", "bound", "gap")
+    lost = f"<p>No run of {frames['asked']} frames is known to be better than one frame at a time.</p>"
+    return table(heads, rows, "small") + (lost if frames["per_run"] == 1 else "")
 
 
 def _advice(advice: Advice) -> str:
@@ -444,6 +476,10 @@ _SRAM_WORDS = "Which bytes hold what, and when. Free bytes are blank."
 _CRITICAL_WORDS = (
     "A chain of tasks without a gap, each waiting for the one before, makes the run as long as it is. "
     "Below it, how long each resource is busy."
+)
+_FRAMES_WORDS = (
+    "How often there is an inference when the plan is run again and again. Value, bound and gap are each "
+    "inference's share of a run."
 )
 _RETIMED_WORDS = (
     "This plan timed again by the cost model with its tiles and order unchanged. Solving again for such parts "

@@ -218,6 +218,15 @@ def show_comparison(console: Console, problem: Problem, results: Sequence[Result
     for result in results[:-1]:
         if result.plan is not None and result.reason:
             console.print(Text(f"{result.scheduler}: {result.reason}."))
+    left_out = [result for result in results if _is_left_out(result)]
+    if left_out:
+        names = ", ".join(result.scheduler for result in left_out)
+        console.print(Text(f"{names}: {left_out[0].reason}; allow more with --time-limit."))
+
+
+def _is_left_out(result: Result) -> bool:
+    """Whether a scheduler was not asked, as there was no time."""
+    return result.plan is None and result.status is not Status.INFEASIBLE and bool(result.reason)
 
 
 def title(problem: Problem) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ooc_solve.models.cost import compute_ns
 from ooc_solve.models.operator_order import ordered
@@ -71,23 +71,43 @@ def buffer_lives_ns(graph: TaskGraph, schedule: Schedule) -> tuple[Span, ...]:
 
     What is pinned lives as long as the run, and what nobody touches not at all.
     """
-    makespan = end_ns(graph, schedule)
-    lives: list[Span | None] = [(0, makespan) if buffer.pinned else None for buffer in graph.buffers]
-    for task in graph.tasks:
-        start = schedule.start_ns[task.index]
-        end = start + task.duration_ns
-        for touch in (*task.reads, *task.writes):
-            known = lives[touch.buffer] or (start, end)
-            lives[touch.buffer] = min(known[0], start), max(known[1], end)
-    return tuple(life or (0, 0) for life in lives)
+    return lives_in_use(
+        (
+            (start, start + task.duration_ns, touched_buffers(task))
+            for task, start in zip(graph.tasks, schedule.start_ns, strict=True)
+        ),
+        [buffer.pinned for buffer in graph.buffers],
+    )
 
 
-def occupied_bytes(plan: Plan) -> Iterator[tuple[int, int]]:
+def touched_buffers(task: Task) -> tuple[int, ...]:
+    """Numbers of the buffers that a task reads or writes, each once."""
+    return tuple(sorted({touch.buffer for touch in (*task.reads, *task.writes)}))
+
+
+def lives_in_use(uses: Iterable[tuple[int, int, Sequence[int]]], pinned: Sequence[bool]) -> tuple[Span, ...]:
+    """For each buffer, from the first start to the last end of its ``uses`` (start, end, buffers touched).
+
+    What is pinned lives from time 0 to the last end, and what nobody touches not at all.
+    """
+    lives: list[Span | None] = [None] * len(pinned)
+    makespan = 0
+    for start, end, buffers in uses:
+        makespan = max(makespan, end)
+        for buffer in buffers:
+            known = lives[buffer] or (start, end)
+            lives[buffer] = min(known[0], start), max(known[1], end)
+    return tuple(
+        (0, makespan) if always else life or (0, 0) for always, life in zip(pinned, lives, strict=True)
+    )
+
+
+def occupied_bytes(sizes: Iterable[int], lives: Iterable[Span]) -> Iterator[tuple[int, int]]:
     """Yield ``(time in ns, bytes of all buffers that live from then on)`` whenever the sum changes."""
     changes: dict[int, int] = {}
-    for buffer, (start, end) in zip(plan.graph.buffers, lives_ns(plan), strict=True):
-        changes[start] = changes.get(start, 0) + buffer.size_bytes
-        changes[end] = changes.get(end, 0) - buffer.size_bytes
+    for size, (start, end) in zip(sizes, lives, strict=True):
+        changes[start] = changes.get(start, 0) + size
+        changes[end] = changes.get(end, 0) - size
     held = 0
     for time, change in sorted(changes.items()):
         held += change

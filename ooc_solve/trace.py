@@ -6,6 +6,8 @@ result, names as metadata (``M``); times are in microseconds. Perfetto and chrom
 
 A trace is enough to place a measured run beside its plan: each slice of the plan says in its
 arguments which command of which stream it is, and a log of a run names commands by these numbers.
+It says, too, which buffers the command touches, and their sizes lie beside the events: so the bytes
+of SRAM in use are counted for a run as for the plan, from the first start to the last end of a touch.
 """
 
 from __future__ import annotations
@@ -23,10 +25,18 @@ from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, Plan, Schedule, Task, TaskGraph
-from ooc_solve.timeline import cipher_ns, layer_of, occupied_bytes, span_of, task_label
+from ooc_solve.timeline import (
+    cipher_ns,
+    layer_of,
+    lives_in_use,
+    occupied_bytes,
+    span_of,
+    task_label,
+    touched_buffers,
+)
 from ooc_solve.whole_file import check_writable, write_whole
 
-SCHEMA = "ooc-trace/1"
+SCHEMA = "ooc-trace/2"
 PLAN_PROCESS = 1
 MOST_FLOWS = 10_000_000
 """Numbers of flows that each process has for itself."""
@@ -37,26 +47,30 @@ LOG_COLUMNS = ("stream", "index", "event", "ns")
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A stretch of time of one command: ``stream`` and ``index`` name it, ``after`` whose results it uses."""
+    """A stretch of time of one command: ``stream`` and ``index`` name it.
+
+    ``after`` are the tasks whose results it uses, ``buffers`` what it touches.
+    """
 
     name: str
     kind: str
     stream: int
     index: int
-    start_ns: float
-    duration_ns: float
+    start_ns: int
+    duration_ns: int
     task: int
     after: tuple[int, ...]
+    buffers: tuple[int, ...]
     detail: dict[str, Any]
 
 
 def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
     """The trace of a plan."""
+    slices = tuple(_slices(problem, plan))
+    buffers = [(buffer.size_bytes, buffer.pinned) for buffer in plan.graph.buffers]
     events = [
-        *_process(
-            PLAN_PROCESS, f"plan: {plan.scheduler}", plan.graph.resources, tuple(_slices(problem, plan))
-        ),
-        *_sram_counter(plan),
+        *_process(PLAN_PROCESS, f"plan: {plan.scheduler}", plan.graph.resources, slices),
+        *_sram_counter(PLAN_PROCESS, slices, buffers),
     ]
     return {
         "displayTimeUnit": "ms",
@@ -66,6 +80,7 @@ def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
             "model": problem.network.name,
             "target": problem.target.name,
             "plan_hash": plan_hash(problem, plan),
+            "buffers": buffers,
         },
         "traceEvents": events,
     }
@@ -86,6 +101,7 @@ def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
                 end - start,
                 number,
                 task.after,
+                touched_buffers(task),
                 _detail(problem, plan, task, sealing.get(number, 0)),
             )
 
@@ -102,11 +118,16 @@ def _detail(problem: Problem, plan: Plan, task: Task, sealing_ns: int) -> dict[s
     }
 
 
-def _sram_counter(plan: Plan) -> Iterator[dict[str, Any]]:
-    for time, held in occupied_bytes(plan):
+def _sram_counter(
+    pid: int, slices: Sequence[Slice], buffers: Sequence[tuple[int, bool]]
+) -> Iterator[dict[str, Any]]:
+    """How many bytes of SRAM hold something; ``buffers``: size in bytes, and whether it lives always."""
+    uses = ((piece.start_ns, piece.start_ns + piece.duration_ns, piece.buffers) for piece in slices)
+    lives = lives_in_use(uses, [pinned for _, pinned in buffers])
+    for time, held in occupied_bytes((size for size, _ in buffers), lives):
         yield {
             "ph": "C",
-            "pid": PLAN_PROCESS,
+            "pid": pid,
             "tid": 0,
             "ts": time / 1000,
             "name": "SRAM",
@@ -141,7 +162,13 @@ def _metadata(pid: int, tid: int, what: str, **arguments: Any) -> dict[str, Any]
 
 
 def _complete(pid: int, piece: Slice) -> dict[str, Any]:
-    own = {"task": piece.task, "stream": piece.stream, "index": piece.index, "after": list(piece.after)}
+    own = {
+        "task": piece.task,
+        "stream": piece.stream,
+        "index": piece.index,
+        "after": list(piece.after),
+        "buffers": list(piece.buffers),
+    }
     return {
         "ph": "X",
         "pid": pid,
@@ -166,7 +193,7 @@ def _flows(pid: int, slices: Sequence[Slice]) -> Iterator[dict[str, Any]]:
             source = by_task.get(other)
             if source is None or source.stream == piece.stream:
                 continue
-            leaves = source.start_ns + max(0.0, source.duration_ns - 1)
+            leaves = source.start_ns + max(0, source.duration_ns - 1)
             flow = {"name": "uses", "cat": "data", "id": number, "pid": pid}
             number += 1
             yield flow | {"ph": "s", "tid": _thread(pid, source.stream), "ts": leaves / 1000}
@@ -207,7 +234,10 @@ def with_run(trace: dict[str, Any], rows: Iterable[dict[str, str]], name: str) -
         for key, (start, end) in sorted(spans.items())
     ]
     pid = max(event["pid"] for event in events) + 1
-    return trace | {"traceEvents": [*events, *_process(pid, f"run: {name}", threads, slices)]}
+    run = [*_process(pid, f"run: {name}", threads, slices)]
+    return trace | {
+        "traceEvents": [*events, *run, *_sram_counter(pid, slices, trace["otherData"]["buffers"])]
+    }
 
 
 def measured(plan: Plan, rows: Iterable[dict[str, str]], name: str) -> tuple[TaskGraph, Schedule]:
@@ -252,9 +282,9 @@ def _is_planned_slice(event: dict[str, Any]) -> bool:
 
 def _planned(event: dict[str, Any]) -> Slice:
     detail = dict(event["args"])
-    task, after = detail.pop("task"), tuple(detail.pop("after"))
+    task, after, buffers = detail.pop("task"), tuple(detail.pop("after")), tuple(detail.pop("buffers"))
     stream, index = detail.pop("stream"), detail.pop("index")
-    return Slice(event["name"], event["cat"], stream, index, 0, 0, task, after, detail)
+    return Slice(event["name"], event["cat"], stream, index, 0, 0, task, after, buffers, detail)
 
 
 def _spans(rows: Iterable[dict[str, str]], name: str) -> dict[tuple[int, int], tuple[int, int]]:

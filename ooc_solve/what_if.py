@@ -222,7 +222,7 @@ def _behind_patches(network: Network, names: list[str], overlapping: list[str]) 
 
 def _smaller(short: dict[str, str], ops: dict[str, Op], names: list[str]) -> str:
     if len(names) > 1:
-        return f"{', '.join(short[name] for name in names)}: all smaller"
+        return f"smaller kernels in {', '.join(short[name] for name in names)}"
     high, wide = ops[names[0]].window.kernel
     return f"{short[names[0]]}: {high}x{wide} to {high - 2}x{wide - 2}"
 

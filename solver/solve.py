@@ -310,7 +310,8 @@ class _Descent:
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
         self.given = _given(problem, known)
-        self.rungs_seen: list[Problem] = []
+        self.rungs_seen = 0
+        self.offered: list[Problem] = []  # with the options of all rungs looked at
         self.known: dict[int, Rung] = {}
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
 
@@ -327,7 +328,7 @@ class _Descent:
     @property
     def over(self) -> bool:
         """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
-        tried = self.best is not None or len(self.rungs_seen) >= RUNGS_WITHOUT_A_PLAN
+        tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
     def search(self) -> None:
@@ -351,13 +352,26 @@ class _Descent:
         top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
         if not self.found and block.low <= self.problem.sram_bytes:
             self._begin(block.low, top)
+        if not self.offered:
+            self._offer(top, self._look(top).bound)
         if top > block.low and not self._look(top).allows(self.best):
             return  # nor is anything below it
-        for size in self._sizes(block):
-            if size <= self.problem.sram_bytes:
-                if self.over or not self._look(size).allows(self.best):
-                    return
-                self._rung(self._look(size))
+        sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
+        for size in sizes:
+            if self.over or not self._look(size).allows(self.best):
+                return
+            if size == sizes[0] and block.high <= self.problem.sram_bytes:
+                self._offer(size, least_value(space_of(self._look(size).problem)))
+            self._rung(self._look(size))
+
+    def _offer(self, size: int, floor: int | None) -> None:
+        """Take in the options for a size, which hold those of all rungs below it in its block.
+
+        The ``floor`` holds for them in the arena of the SRAM asked for.
+        """
+        self.offered.append(at_size(self.problem, size))
+        if floor is not None:
+            self.bound = floor if self.bound is None else min(self.bound, floor)
 
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
@@ -399,10 +413,8 @@ class _Descent:
 
     def _rung(self, rung: Rung) -> None:
         """Find the best plan for one rung."""
-        size, floor = rung.problem.sram_bytes, rung.bound
-        if floor is not None:
-            self.bound = floor if self.bound is None else min(self.bound, floor)
-        self.rungs_seen.append(rung.problem)
+        size = rung.problem.sram_bytes
+        self.rungs_seen += 1
         starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
         self.tell(size)
@@ -465,7 +477,7 @@ class _Descent:
         return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
 
     def prove(self, best: int) -> None:
-        """Raise the bound by the relaxation over the options of all rungs looked at."""
+        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for."""
         left_s = self.deadline - time.monotonic()
         if self.bound is None and (left_s > 0 or not self.floor):
             self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
@@ -474,8 +486,8 @@ class _Descent:
             return
         if is_budgeted(self.problem):
             seconds = max(1.0, left_s / 3)
-            self.bound = max(self.bound, united_bound(self.problem, self.rungs_seen, seconds) or 0)
-        proven = relaxed_bound(self.problem, self.rungs_seen, best, self.deadline)
+            self.bound = max(self.bound, united_bound(self.problem, self.offered, seconds) or 0)
+        proven = relaxed_bound(self.problem, self.offered, best, self.deadline)
         self.bound = max(self.bound, proven)
 
     def tell(self, size: int) -> None:
@@ -771,21 +783,12 @@ def united_bound(problem: Problem, rungs_seen: Sequence[Problem], seconds: float
 def lower_bound(problem: Problem, budget: Budget, value_of_plan: int) -> int:
     """Proven lower bound of the objective over all tilings and schedules of the option space.
 
-    The space depends on the SRAM (little of it offers narrower planes), so the least bound over
-    the rungs counts, as many as the time limit allows; those that have no selection better than
-    the plan that is known cannot lower it.
+    That is the space for the SRAM asked for: plans for less of it may be made of narrower planes.
     """
     deadline = time.monotonic() + budget.time_limit_s
-    least = value_of_plan
-    seen: list[Problem] = []
-    for here in (at_size(problem, size) for size in (*rungs(problem), problem.sram_bytes)):
-        if seen and time.monotonic() > deadline:
-            break
-        floor = rung_bound(here, budget.time_limit_s / 4, value_of_plan)
-        if floor is not None:
-            least = min(least, floor)
-            seen.append(here)
-    return max(least, relaxed_bound(problem, seen, value_of_plan, deadline))
+    floor = rung_bound(problem, budget.time_limit_s / 4, value_of_plan)
+    least = value_of_plan if floor is None else min(value_of_plan, floor)
+    return max(least, relaxed_bound(problem, [problem], value_of_plan, deadline))
 
 
 def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, deadline: float) -> int:

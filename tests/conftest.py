@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +46,34 @@ from ooc_solve.solver.streams import earliest_times, synchronize
 settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 settings.register_profile("exploring", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("patient")
+
+
+COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
+
+
+@pytest.fixture(scope="session")
+def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of compilers that remember what they compiled, empty where ccache is not installed.
+
+    It is of this session, so nothing of another checkout or version comes into a test.
+    """
+    cache, folder = shutil.which("ccache"), tmp_path_factory.mktemp("compilers")
+    for name in filter(shutil.which, COMPILERS if cache else ()):
+        (folder / name).symlink_to(str(cache))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled_once(compiler_cache: Path) -> Iterator[None]:
+    """For modules that build many projects: each has the runtime in it, which each set of flags compiles once.
+
+    Not for those that look at what a compiler writes beside its objects: that is not remembered.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{compiler_cache}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("CCACHE_DIR", str(compiler_cache / "cache"))
+        patch.setenv("CCACHE_NOHASHDIR", "1")  # projects lie in folders of their own
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -146,3 +146,16 @@ def test_bad_options(arguments: dict[str, str], words: str) -> None:
 def test_sizes() -> None:
     """Numbers count as bytes, texts may have units."""
     assert [size_bytes(size) for size in (65536, "65536", "64KiB", "64k")] == [65536] * 4
+
+
+def test_a_known_plan_is_never_lost() -> None:
+    """A solver that is stopped at once gives the known plan, or a better one; a rule does not look at it."""
+    network, board = api.load("zoo:ds_cnn"), api.target("f746-sd")
+    known = api.solve(network, board, "16KiB", scheduler="demand-layering", time_limit=0.2)
+    found = api.solve(network, board, "16KiB", time_limit=0.01, known=[known.plan])
+    assert known.objective is not None
+    assert found.objective is not None
+    assert found.bound <= found.objective <= known.objective
+    assert found.plan.validate() == ()
+    serial = api.solve(network, board, "16KiB", scheduler="serial", time_limit=0.2, known=[known.plan])
+    assert serial.plan.decided.scheduler == "serial"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def test_results_name_values_machine_and_versions(tmp_path: Path) -> None:
     code, _, _ = run(SMALLEST, "--time-limit", "1", "--results", file)
     assert code == 0
     lines = file.read_text().splitlines()
+    call = shlex.join(
+        ["python", "benchmarks/schedule.py", str(SMALLEST), "--time-limit", "1", "--results", str(file)]
+    )
+    assert lines[2].startswith(f"Written by `{call}`;"), (
+        "the command that makes the figures stands beside them"
+    )
     cells = next(line for line in lines if line.startswith("| autoencoder_8k |")).strip("| ").split(" | ")
     instance = parse_instance(SMALLEST.read_text(), "instance")
     (serial,) = serial_schedules(problem_of(instance), graph_of(instance))
@@ -43,6 +50,10 @@ def test_results_name_values_machine_and_versions(tmp_path: Path) -> None:
 def test_the_published_table_has_every_instance() -> None:
     """RESULTS.md was written for the instances that are there."""
     lines = (FOLDER / "RESULTS.md").read_text().splitlines()
+    call = "python benchmarks/schedule.py --time-limit 10 --results benchmarks/RESULTS.md"
+    assert lines[2].startswith(f"Written by `{call}`;")
+    assert call in (FOLDER / "README.md").read_text()
+    assert any(line.startswith("CP-SAT had 10 s for each, 1 threads, seed 1,") for line in lines)
     named = [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:]
     assert named == sorted(file.stem for file in (FOLDER / "instances").glob("*.json"))
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from ooc_solve.api import identifier
+from ooc_solve.api import Comparison, identifier
 from ooc_solve.cli import main
-from ooc_solve.solver.solve import HEURISTICS
+from ooc_solve.report import show_comparison
+from ooc_solve.solver.solve import HEURISTICS, NOT_RUN
 
 QUICK = ("--time-limit", "1", "--no-compare")
 
@@ -459,3 +463,16 @@ def test_what_sealing_needs(
     assert words in err
     assert err.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_what_was_left_out_says_why(comparison: Comparison) -> None:
+    """Rows without figures are explained below the table, with what to do; no row, no sentence."""
+    first, last = comparison.results[0], comparison.results[-1]
+    left_out = replace(last, scheduler="reorder first", plan=None, objective=None, reason=NOT_RUN)
+    told = []
+    for results in ((first, last), (first, left_out, last)):
+        text = io.StringIO()
+        show_comparison(Console(file=text, width=80), comparison.problem, results)
+        told.append(" ".join(text.getvalue().split()))
+    assert "--time-limit" not in told[0]
+    assert f"reorder first: {NOT_RUN}; allow more with --time-limit." in told[1]

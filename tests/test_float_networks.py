@@ -29,6 +29,8 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import SCHEDULERS
 from ooc_solve.solver.validate import validate
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 SMALL = ("mlperf_tiny/kws_dscnn_float", "mlperf_tiny/ad_autoencoder_float", "mnist/mnist_cntk_opset8_float")
 LARGE = (
     "mlperf_tiny/ic_resnet8_float",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -27,9 +28,12 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Plan, Result, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.progress import History
+from ooc_solve.report import milliseconds
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.solve import HEURISTICS, checked
 from ooc_solve.solver.validate import validate
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 BUDGET = Budget(1.0, 1, 1)
 
@@ -187,6 +191,27 @@ def test_words_and_facts(autoencoder: Flight) -> None:
     assert "times as long" in words
 
 
+def test_the_page_tells_both_ways(autoencoder: Flight) -> None:
+    """The report in a browser has the periods, bounds and gaps of the JSON report, and only where frames were asked."""
+    pytest.importorskip("bokeh", reason="needs the plotting library: pip install bokeh")
+    from ooc_solve.html_report import page
+
+    facts = frames_facts(autoencoder)
+    made = page(autoencoder.problem, autoencoder.results, flight=autoencoder)
+    words = " ".join(re.sub(r"<[^>]+>", " ", made).split())
+    assert f"an inference every {milliseconds(facts['period_ns'])} ms" in words
+    assert "ms per run of 3 frames;" in words
+    for name, told in (
+        ("a run of 3 frames (this page)", facts),
+        ("one frame at a time", facts["one_at_a_time"]),
+    ):
+        cells = f"{name} {milliseconds(told['period_ns'])} {milliseconds(told['value'])} ms"
+        assert f"{cells} {milliseconds(told['bound'])} ms {told['gap']:.2%}" in words
+    lost = replace(autoencoder, problem=autoencoder.alone, results=(autoencoder.single,))
+    assert "No run of 3 frames is known to be better" in page(lost.problem, lost.results, flight=lost)
+    assert "Frames in flight" not in page(lost.problem, lost.results)
+
+
 @pytest.mark.parametrize("text", ["0", "9", "1000", "-1", "two", "1.5", "9" * 5000])
 def test_bad_numbers_of_frames(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on the command line, and the same error from Python."""
@@ -201,7 +226,14 @@ def test_bad_numbers_of_frames(text: str, capsys: pytest.CaptureFixture[str]) ->
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints the period, and writes facts and a project of the run."""
     arguments = ["zoo:autoencoder", "--sram", "24KiB", "--scheduler", "demand-layering", "--time-limit", "1"]
-    files = ["--json", str(tmp_path / "r.json"), "-o", str(tmp_path / "c")]
+    files = [
+        "--json",
+        str(tmp_path / "r.json"),
+        "-o",
+        str(tmp_path / "c"),
+        "--report",
+        str(tmp_path / "r.html"),
+    ]
     assert main([*arguments, "--frames", "2", *files]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "a run of 2 frames" in shown
@@ -211,6 +243,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["frames"]["period_ns"] * 2 - facts["latency_ns"] in (0, 1)
     header = next((tmp_path / "c").glob("autoencoder.h")).read_text()
     assert "input_1" in header
+    assert "Frames in flight" in (tmp_path / "r.html").read_text()
 
 
 def test_one_frame_is_as_without_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,8 @@ from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.ordering import peak_bytes
 from ooc_solve.solver.solve import SCHEDULERS, checked
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 Array = NDArray[Any]
 
 TINY = {

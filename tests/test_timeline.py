@@ -40,7 +40,7 @@ def test_buffers_that_live_at_once_are_apart(comparison: Comparison) -> None:
 def test_occupied_bytes_add_up(comparison: Comparison) -> None:
     """The counter rises and falls by whole buffers, ends at nothing, and never exceeds the peak."""
     plan = comparison.plan.decided
-    steps = list(occupied_bytes(plan))
+    steps = list(occupied_bytes((buffer.size_bytes for buffer in plan.graph.buffers), lives_ns(plan)))
     assert all(first[0] < second[0] for first, second in pairwise(steps))
     assert max(held for _, held in steps) <= plan.figures.sram_peak_bytes - RESERVED_BYTES
     assert steps[-1][1] == 0

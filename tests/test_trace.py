@@ -16,9 +16,10 @@ import pytest
 
 from ooc_solve.api import Comparison, encrypted, load, solve, target
 from ooc_solve.measurement import random_input
+from ooc_solve.models.problem import RESERVED_BYTES
 from ooc_solve.models.vocabulary import InputError, TaskKind
 from ooc_solve.report import verdict
-from ooc_solve.timeline import occupied_bytes
+from ooc_solve.timeline import lives_ns, occupied_bytes
 from ooc_solve.trace import LOG_COLUMNS, PLAN_PROCESS, main, measured, to_text, trace_of, with_run
 
 NEEDED = {
@@ -101,8 +102,14 @@ def test_flows_follow_the_data(trace: dict[str, Any], comparison: Comparison) ->
 
 def test_counter_is_the_occupancy(trace: dict[str, Any], comparison: Comparison) -> None:
     """The counter tells the bytes that buffers hold."""
-    told = [(event["ts"] * 1000, event["args"]["bytes"]) for event in of_phase(trace, "C")]
-    assert told == [(pytest.approx(at), held) for at, held in occupied_bytes(comparison.plan.decided)]
+    plan = comparison.plan.decided
+    held = occupied_bytes((buffer.size_bytes for buffer in plan.graph.buffers), lives_ns(plan))
+    assert counted(trace) == [pytest.approx(step) for step in held]
+
+
+def counted(trace: dict[str, Any], pid: int = PLAN_PROCESS) -> list[tuple[float, int]]:
+    """Times (ns) and bytes of the SRAM counter of a process."""
+    return [(event["ts"] * 1000, event["args"]["bytes"]) for event in of_phase(trace, "C", pid)]
 
 
 # --------------------------------------------------------------------------------- measured runs
@@ -135,6 +142,9 @@ def test_a_run_lies_beside_its_plan(trace: dict[str, Any]) -> None:
         assert (event["name"], event["cat"]) == (plan["name"], plan["cat"])
         assert event["ts"] == pytest.approx(3 * plan["ts"])
         assert event["dur"] == pytest.approx(3 * plan["dur"])
+    first = min(event["ts"] for event in planned.values()) * 1000
+    stretched = [pytest.approx((3 * (at - first), held)) for at, held in counted(trace)]
+    assert counted(both, PLAN_PROCESS + 1) == stretched, "a run counts its SRAM on its own clock"
     third = with_run(both, log_of(trace, 2), "again.csv")
     assert len(of_phase(third, "X", PLAN_PROCESS + 2)) == len(planned)
 
@@ -214,6 +224,9 @@ def test_the_host_keeps_a_log(
     assert told[1].startswith("run: run.csv: ")
     assert "perfetto" in told[2]
     both = json.loads((tmp_path / "both.json").read_text())
+    steps = counted(both, PLAN_PROCESS + 1)
+    assert 0 < max(held for _, held in steps) <= comparison.plan.figures.sram_peak_bytes - RESERVED_BYTES
+    assert steps[-1][1] == 0
     measured = {e["args"]["task"]: e for e in of_phase(both, "X", PLAN_PROCESS + 1)}
     for event in measured.values():
         for other in event["args"]["after"]:

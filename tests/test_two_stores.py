@@ -25,6 +25,8 @@ from ooc_solve.solver.solve import SCHEDULERS, checked, plan_of
 from ooc_solve.solver.validate import Rule, validate
 from ooc_solve.storage_use import uses_of
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 MODELS = (
     "ad_autoencoder_ort_qop_u8s8",
     "ic_resnet8_ort_qop_u8s8",

@@ -89,10 +89,10 @@ def test_kernels_that_do_not_fit_are_made_smaller(
     found = changes(replace(tiny_problem, sram_bytes=2048), plan)
     words = [words for words in found if words.endswith("trained again")]
     assert words == [
-        "conv, depthwise: all smaller; point: 1x1 to 5x5 to see as far, trained again",
+        "smaller kernels in conv, depthwise; point: 1x1 to 5x5 to see as far, trained again",
         "conv: 3x3 to 1x1, trained again",
         "depthwise: 3x3 to 1x1, trained again",
-        "conv, depthwise: all smaller, trained again",
+        "smaller kernels in conv, depthwise, trained again",
     ]
     for word in words:
         assert found[word].network.tensors == tiny_problem.network.tensors

@@ -163,23 +163,27 @@ def check_loads(exact: Steps, rough: Steps) -> None:
         assert sum(ns * n for (_, _, ns, *_), n in exact.ahead[place].items()) <= most
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=9, deadline=None)
 @given(
     st.integers(0, 10**6), st.sampled_from(NETWORKS), st.sampled_from(TARGETS), st.sampled_from((16, 32, 64))
 )
 def test_steps_are_those_of_the_expansion(seed: int, name: str, target: str, kib: int) -> None:
-    """Times of kernels and transfers and bytes of buffers agree, kernel by kernel."""
+    """Times of kernels and transfers and bytes of buffers agree, kernel by kernel, for three selections of a space."""
     problem = at_size(Problem(zoo_network(name), load_target(target), 48 << 10, IoPlace.STORAGE), kib << 10)
-    space, rng = space_of(problem), random.Random(seed)
-    chosen = next((found for _ in range(50) if (found := drawn(space, rng)) is not None), None)
-    assume(chosen is not None)
-    assert chosen is not None
-    try:
-        graph = expand(problem, selected(problem, chosen))
-    except SelectionError:
-        assume(False)
-        raise
-    check(problem, chosen, graph)
+    space, rng, checked = space_of(problem), random.Random(seed), 0
+    for _ in range(50):
+        chosen = drawn(space, rng)
+        if chosen is None:
+            continue
+        try:
+            graph = expand(problem, selected(problem, chosen))
+        except SelectionError:
+            continue
+        check(problem, chosen, graph)
+        checked += 1
+        if checked == 3:
+            return
+    assume(checked)
 
 
 @pytest.mark.parametrize(
