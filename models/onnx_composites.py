@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ooc_solve.models.onnx_graph import Node, make_node
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import Constant, QuantizedConstant, Value
-from ooc_solve.models.resampling import linear_taps
 from ooc_solve.models.vocabulary import InputError
 
 Array = NDArray[Any]
@@ -231,6 +230,40 @@ def _log_softmax(parts: Parts) -> None:
     parts.add("Sub", rest, parts.add("Log", parts.add("Mul", mean, parts.constant(count))))
 
 
+def _reduce_product(parts: Parts) -> None:
+    """One half of an axis times the other, until one position is left."""
+    x, axes = parts.node.inputs[0], _axes(parts)
+    for axis in axes:
+        size = parts.shape()[axis]
+        while size > 1:
+            half, odd = divmod(size, 2)
+            product = parts.add("Mul", _slice(parts, x, axis, 0, half), _slice(parts, x, axis, half, 2 * half))
+            rest = [_slice(parts, x, axis, size - 1, size)] if odd else []
+            x = parts.add("Concat", product, *rest, axis=axis) if odd else product
+            size = half + odd
+    keep = parts.node.attributes.get("keepdims", 1)
+    shape = [1 if k in axes else size for k, size in enumerate(parts.shape()) if keep or k not in axes]
+    parts.add("Reshape", x, parts.integers(*shape))
+
+
+def _where(parts: Parts) -> None:
+    """``x`` and ``y`` by a constant mask, each times 1 or 0 where it is computed."""
+    mask = parts.given.array(parts.node, 0)
+    assert mask is not None
+    chosen = mask.astype(bool)
+    terms, constant = [], np.zeros(chosen.shape, np.float32)
+    for position, where in ((1, chosen), (2, ~chosen)):
+        value = parts.given.value(parts.node, position)
+        if isinstance(value, Constant | QuantizedConstant):
+            array = parts.given.array(parts.node, position)
+            constant = np.where(where, array, constant).astype(np.float32)
+        else:
+            terms.append(parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32))))
+    x = terms[0] if len(terms) == 1 else parts.add("Add", *terms)
+    if constant.any():
+        parts.add("Add", x, parts.constant(constant))
+
+
 # ------------------------------------------------------------------- normalisations
 
 
@@ -356,17 +389,34 @@ def _gather(parts: Parts) -> None:
     places = [int(index) + size * (index < 0) for index in indices.reshape(-1)]
     if min(places) < 0 or max(places) >= size:
         raise InputError(f"{parts.node}: its indices must be positions of an axis of {size} (got {places}).")
-    breaks = [k for k in range(1, len(places)) if places[k] != places[k - 1] + 1]
-    if len(breaks) >= _LARGEST_CONCAT:
-        raise InputError(
-            f"{parts.node}: its indices must be at most {_LARGEST_CONCAT} runs of neighbours (got {len(breaks) + 1})."
-        )
-    runs = zip([0, *breaks], [*breaks, len(places)], strict=True)
-    pieces = [_slice(parts, x, axis, places[low], places[high - 1] + 1) for low, high in runs]
-    joined = pieces[0] if len(pieces) == 1 else parts.add("Concat", *pieces, axis=axis)
+    joined = _picked(parts, x, axis, places)
     if not indices.ndim:
         rest = [length for k, length in enumerate(parts.shape()) if k != axis]
         parts.add("Reshape", joined, parts.integers(*rest))
+
+
+def _picked(parts: Parts, x: str, axis: int, places: Sequence[int]) -> str:
+    """Some positions along an axis, neighbours in one piece."""
+    breaks = [k for k in range(1, len(places)) if places[k] != places[k - 1] + 1]
+    if len(breaks) >= _LARGEST_CONCAT:
+        raise InputError(
+            f"{parts.node}: what it picks must be at most {_LARGEST_CONCAT} runs of neighbours (got {len(breaks) + 1})."
+        )
+    runs = zip([0, *breaks], [*breaks, len(places)], strict=True)
+    pieces = [_slice(parts, x, axis, places[low], places[high - 1] + 1) for low, high in runs]
+    return pieces[0] if len(pieces) == 1 else parts.add("Concat", *pieces, axis=axis)
+
+
+def reversed_slices(parts: Parts, slices: dict[int, tuple[int, int, int]]) -> None:
+    """Slices some of which go backwards: start, end and step by axis."""
+    x = parts.node.inputs[0]
+    for axis, (start, end, step) in slices.items():
+        if not step:
+            raise InputError(f"{parts.node}: steps must not be 0.")
+        places = range(*slice(start, end, step).indices(parts.shape()[axis]))
+        if not places:
+            raise InputError(f"{parts.node}: its output must have elements.")
+        x = _picked(parts, x, axis, places)
 
 
 def _tile(parts: Parts) -> None:
@@ -409,42 +459,6 @@ def padded(parts: Parts, pads: Sequence[int], value: float) -> None:
         )
     less = parts.add("Sub", parts.node.inputs[0], parts.constant(value))
     parts.add("Add", parts.add("Pad", less, parts.integers(*pads)), parts.constant(value))
-
-
-def linear_resize(parts: Parts, sizes: Sequence[int], transformation: str) -> None:
-    """Resize rows and columns by a whole factor, weights by distance.
-
-    The neighbours of the edges are the edges; a transposed depthwise convolution spreads every pixel.
-    """
-    shape, x = parts.shape(), parts.node.inputs[0]
-    if len(shape) != 4 or tuple(sizes[:2]) != shape[:2]:
-        raise InputError(
-            f"{parts.node}: only height and width of four axes can be resized linearly (got {shape})."
-        )
-    taps = [linear_taps(shape[2 + k], sizes[2 + k], transformation) for k in (0, 1)]
-    if taps[0] is None or taps[1] is None:
-        raise InputError(
-            f"{parts.node}: a linear mode must enlarge by whole factors with half_pixel, pytorch_half_pixel or "
-            f"asymmetric (got {shape} to {tuple(sizes)} with {transformation}); use nearest, or such a factor."
-        )
-    high, wide = taps[0], taps[1]
-    kernel = np.tile(np.outer(high.weights, wide.weights), (shape[1], 1, 1, 1))
-    weights = parts.constant(_in_parts(kernel, high.parts * wide.parts))
-    begin, end = zip(high.edges, wide.edges, strict=True)
-    wider = parts.add("Pad", x, parts.integers(0, 0, *begin, 0, 0, *end), mode="edge")
-    parts.add(
-        "ConvTranspose", wider, weights,
-        strides=[high.factor, wide.factor], group=shape[1],
-        pads=[high.before, wide.before, high.after, wide.after],
-    )  # fmt: skip
-
-
-def _in_parts(numbers: NDArray[np.int64], parts: int) -> Constant | QuantizedConstant:
-    """Numbers of so many parts of 1: as bytes, if they fit."""
-    if numbers.max() > np.iinfo(np.int8).max:
-        return Constant((numbers / parts).astype(np.float32))
-    scale = np.array([1 / parts], np.float32)
-    return QuantizedConstant(numbers.astype(np.int8), scale, np.zeros(1, np.int8), 0)
 
 
 # ------------------------------------------------------------- products of activations
@@ -560,6 +574,12 @@ def _fused_matmul(parts: Parts) -> None:
     parts.add("Mul", parts.add("MatMul", *sides), parts.constant(parts.number("alpha", 1)))
 
 
+def _fast_gelu(parts: Parts) -> None:
+    """By the hyperbolic tangent, a bias before it."""
+    x = parts.add("Add", *parts.node.inputs[:2]) if _input(parts, 1) else parts.node.inputs[0]
+    parts.add("Gelu", x, approximate="tanh")
+
+
 def _bias_gelu(parts: Parts) -> None:
     parts.add("Gelu", parts.add("Add", *parts.node.inputs[:2]))
 
@@ -587,10 +607,14 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "ReduceLogSum": (_reduce_log_sum, _SUMS),
     "ReduceLogSumExp": (_reduce_log_sum_exp, ("max_pool", "add", *_SUMS)),
     "ReduceMin": (_reduce_min, ("max_pool", "lookup")),
+    "ReduceProd": (_reduce_product, ("move", "multiply")),
     "ReduceSum": (_reduce_sum, _SUMS),
     "ReduceSumSquare": (_reduce_squares, ("multiply", *_SUMS)),
+    "SimplifiedLayerNormalization": (_rms_normalization, ("average_pool", "multiply", "lookup")),
     "Tile": (_tile, _MOVES),
+    "Where": (_where, ("multiply", "add", "lookup")),
     "com.microsoft.BiasGelu": (_bias_gelu, ("add", "lookup")),
+    "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
     "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "multiply", "average_pool", "lookup")),

@@ -18,7 +18,7 @@ from ooc_solve.models.network_draft import NetworkDraft
 from ooc_solve.models.onnx_graph import Node
 from ooc_solve.models.onnx_values import BYTES_AS_INT8, Pending, Scale
 from ooc_solve.models.op_fusion import Size
-from ooc_solve.models.vocabulary import MAX_INPUTS, InputError, Place
+from ooc_solve.models.vocabulary import MAX_INPUTS, Function, InputError, Place, Quantization
 
 MOST_TABLES = 1 << 16
 """Tables of one lookup at most: 16 MiB."""
@@ -198,6 +198,23 @@ def _element_operand(
         )
     tensor = draft.stored_as(view, view.index.reshape(1, 1, -1), node.name)
     return values, replace(view, tensor=tensor, index=sequential(view.shape))
+
+
+def constant(draft: NetworkDraft, node: Node, beside: str, values: NDArray[Any], known: Quantization | None) -> View:
+    """Return a view of constants: stored int8 with what they mean, or float32 beside a tensor of float32.
+
+    A MOVE that finds nothing of the tensor ``beside`` makes room, and a function of each element fills it.
+    """
+    if not 0 < values.size <= MOST_TABLES:
+        raise InputError(f"{node}: a constant input must have 1 to {MOST_TABLES} elements (got {values.size}).")
+    nowhere = Place(start=(draft.size(beside)[0], 0, 0))
+    label = f"{node.name}_constant"
+    room = draft.move(label, (beside,), (nowhere,), (1, 1, values.size), label)
+    view, flat = View(room, sequential(values.shape)), values.reshape(-1, 1)
+    if draft.is_float(room):
+        limits = np.ascontiguousarray(np.repeat(flat.astype(np.float32), 2, axis=1))
+        return draft.function(view, Function.CLIP, limits, label)
+    return draft.lookup(view, np.repeat(flat.astype(np.int8).view(np.uint8), 256, axis=1), known, label)
 
 
 def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:
