@@ -464,42 +464,54 @@ def padded(parts: Parts, pads: Sequence[int], value: float) -> None:
 # ------------------------------------------------------------- products of activations
 
 
-def matrix_product(parts: Parts) -> None:
-    """``a @ b`` of two activations: all products of elements, and their means times how many there are.
+def matched_product(parts: Parts) -> None:
+    """``a @ b`` of two activations whose batches differ: the one that has fewer is repeated."""
+    shapes = parts.shape(0), parts.shape(1)
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2]:
+        raise InputError(f"{parts.node}: its inputs must be matrices that fit (got {shapes[0]} and {shapes[1]}).")
+    try:
+        batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    except ValueError:
+        raise InputError(f"{parts.node}: its batches must fit (got {shapes[0]} and {shapes[1]}).") from None
+    sides = [
+        parts.add("Expand", name, parts.integers(*batch, *shape[-2:]))
+        for name, shape in zip(parts.node.inputs, shapes, strict=True)
+    ]
+    parts.add("MatMul", *sides)
 
-    ``[rows, depth]`` times ``[depth, columns]`` has ``rows * depth * columns`` products between; batches, which are
-    heads of attention mostly, come one after the other.
+
+def einsum(parts: Parts) -> None:
+    """A sum over products of two activations, as a product of matrices between transpositions.
+
+    Letters of both inputs and the output number the matrices, those of both inputs alone are summed over.
     """
-    a, b = parts.node.inputs[:2]
-    left, right = parts.shape(0), parts.shape(1)
-    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
-        raise InputError(f"{parts.node}: its inputs must be matrices that fit (got {left} and {right}).")
-    rows, depth, columns = left[-2], left[-1], right[-1]
-    batch = np.broadcast_shapes(left[:-2], right[:-2])
-    count = int(np.prod(batch))
-    if count > _LARGEST_CONCAT or {int(np.prod(left[:-2])), int(np.prod(right[:-2]))} - {1, count}:
+    equation = str(parts.node.attributes.get("equation", "")).replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    left, comma, right = terms.partition(",")
+    letters = set(left) | set(right)
+    shared, summed = [c for c in left if c in right and c in result], [c for c in left if c in right and c not in result]
+    own = [[c for c in term if c not in other] for term, other in ((left, right), (right, left))]
+    plain = all(len(set(text)) == len(text) and text.isalpha() for text in (left, right, result) if text)
+    if not (arrow and comma and plain and set(result) == letters - set(summed)):
         raise InputError(
-            f"{parts.node}: must have one batch of matrices, or at most {_LARGEST_CONCAT} (got {left} and {right})."
+            f"{parts.node}: its equation must have two terms, and sum over letters that both have (got '{equation}'); "
+            "write it with Transpose and MatMul."
         )
-    results = []
-    for number in range(count):
-        one = _matrix(parts, a, left, number, (rows, depth, 1))
-        other = _matrix(parts, b, right, number, (1, depth, columns))
-        wide = parts.add("Expand", one, parts.integers(rows, depth, columns))
-        mean = parts.add("ReduceMean", parts.add("Mul", wide, other), axes=[1], keepdims=0)
-        results.append(parts.add("Reshape", mean, parts.integers(1, rows, columns)))
-    joined = results[0] if count == 1 else parts.add("Concat", *results, axis=0)
-    total = parts.add("Mul", joined, parts.constant(depth))
-    parts.add("Reshape", total, parts.integers(*batch, rows, columns))
+    sizes = dict(zip(left, parts.shape(0), strict=True)) | dict(zip(right, parts.shape(1), strict=True))
 
+    def length(group: Sequence[str]) -> int:
+        return int(np.prod([sizes[c] for c in group], initial=1))
 
-def _matrix(parts: Parts, x: str, shape: tuple[int, ...], number: int, wanted: tuple[int, ...]) -> str:
-    """One matrix of a batch, or the only one, in another shape."""
-    count = int(np.prod(shape[:-2]))
-    if count > 1:
-        flat = parts.add("Reshape", x, parts.integers(count, *shape[-2:]))
-        x = _slice(parts, flat, 0, number, number + 1)
-    return parts.add("Reshape", x, parts.integers(*wanted))
+    def matrices(position: int, *groups: Sequence[str]) -> str:
+        order = [c for group in groups for c in group]
+        perm = [(left, right)[position].index(c) for c in order]
+        x = parts.add("Transpose", parts.node.inputs[position], perm=perm)
+        return parts.add("Reshape", x, parts.integers(*map(length, groups)))
+
+    x = parts.add("MatMul", matrices(0, shared, own[0], summed), matrices(1, shared, summed, own[1]))
+    made = [*shared, *own[0], *own[1]]
+    x = parts.add("Reshape", x, parts.integers(*(sizes[c] for c in made)))
+    parts.add("Transpose", x, perm=[made.index(c) for c in result])
 
 
 def of_constant_matrix(parts: Parts) -> None:
@@ -592,6 +604,7 @@ _MOVES, _CONV = ("move",), ("conv", "lookup")
 _SUMS, _MEANS = ("average_pool", "lookup"), ("average_pool", "add", "multiply", "lookup")
 
 COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
+    "Einsum": (einsum, ("conv", "float_matmul")),
     "Gather": (_gather, _MOVES),
     "GroupNormalization": (_group_normalization, _MEANS),
     "InstanceNormalization": (_instance_normalization, _MEANS),
@@ -617,7 +630,7 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
-    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "multiply", "average_pool", "lookup")),
+    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "float_matmul", "lookup")),
     "com.microsoft.QuickGelu": (_quick_gelu, ("lookup",)),
     "com.microsoft.SkipLayerNormalization": (_skip_layer_normalization, _MEANS),
 }

@@ -424,8 +424,7 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 def _matmul(given: Operands, node: Node) -> Value:
     left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
     if not right:
-        recipe = composites.of_constant_matrix if left else composites.matrix_product
-        return composites.read(given, node, recipe)[0]
+        return composites.read(given, node, composites.of_constant_matrix)[0] if left else floats.matmul(given, node)
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
@@ -953,7 +952,7 @@ _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of t
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
 _FLOATS_OF_TWO = "two activations in float32"
-_PRODUCT = "of two activations in float32, rows x depth x columns elements between"
+_PRODUCT = "of two activations in float32, the second one whole in SRAM, one matrix at a time"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -1007,8 +1006,8 @@ HANDLERS: dict[str, Operator] = {
     "ConvTranspose": Operator(
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
-    "Gemm": Operator(_gemm, ("conv",), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
-    "MatMul": Operator(_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "Gemm": Operator(_gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
+    "MatMul": Operator(_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -1032,7 +1031,7 @@ HANDLERS: dict[str, Operator] = {
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
-    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "QLinearMatMul": Operator(_qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
     f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),
@@ -1059,6 +1058,5 @@ INSTEAD = {
          "Hardmax", "NonZero", "OneHot"), _FOR_PROGRAM),
     **dict.fromkeys(("GridSample", "RoiAlign", "MaxRoiPool"), "Resize is"),
     **dict.fromkeys(("Sin", "Cos", "Tan", "DFT", "STFT", "MelWeightMatrix"), "Conv and MatMul are; leave features to the program"),
-    "Einsum": "MatMul with constant weights is",
 }  # fmt: skip
 """What is supported instead of operators that are not."""

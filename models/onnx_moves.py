@@ -65,6 +65,9 @@ def moved(
     """
     if min(shape) < 1:
         raise InputError(f"{node}: its output must have elements (got shape {list(shape)}).")
+    within = None if edges else _within_channels(draft, source, changes)
+    if within is not None:
+        return _channel_blocks(draft, node, source, changes, within, shape, name, fill)
     arrangement = _arranged(draft, node, source, set(changes))
     tensor = draft.stored_as(source, arrangement.stored(source.index), node.name)
     by_place = {arrangement.numbers[axis]: steps for axis, steps in changes.items()}
@@ -76,6 +79,45 @@ def moved(
     )
     result = draft.move(node.name, (tensor,), (place,), arrangement.size_of(shape), name, fill, edges=edges)
     return replace(source, tensor=result, index=arrangement.index_of(shape))
+
+
+def _within_channels(draft: NetworkDraft, source: View, changes: dict[int, Steps]) -> tuple[int, ...] | None:
+    """Axes in the order of memory, if the only changed one is the first of several that make up a pixel's channels.
+
+    Such an axis is cut into blocks of neighbouring channels; heads of attention are.
+    """
+    if len(changes) != 1 or any((steps.step, steps.period) != (1, 1) for steps in changes.values()):
+        return None
+    (axis,), shape = changes, source.shape
+    if shape[axis] == 1:
+        return None
+    corner = source.index[(0,) * len(shape)]
+    strides = {k: int(np.take(source.index, 1, k).flat[0] - corner) for k, size in enumerate(shape) if size > 1}
+    order = sorted(strides, key=lambda k: -strides[k])
+    inner = int(np.prod([shape[k] for k in order[order.index(axis) + 1 :]]))
+    order += [k for k in range(len(shape)) if k not in strides]
+    fits = shape[axis] * inner == draft.size(source.tensor)[2] and is_sequential(source.index.transpose(order))
+    return tuple(order) if inner > 1 and fits and draft.settle(source.tensor) else None
+
+
+def _channel_blocks(
+    draft: NetworkDraft,
+    node: Node,
+    source: View,
+    changes: dict[int, Steps],
+    order: tuple[int, ...],
+    shape: Sequence[int],
+    name: str,
+    fill: int,
+) -> View:
+    """Lower a shift along such an axis as one along the channels."""
+    height, width, channels = draft.size(source.tensor)
+    ((axis, steps),) = changes.items()
+    inner = channels // source.shape[axis]
+    place = Place(start=(0, 0, steps.start * inner))
+    size = (height, width, shape[axis] * inner)
+    result = draft.move(node.name, (source.tensor,), (place,), size, name, fill)
+    return replace(source, tensor=result, index=Arrangement(order, {}).index_of(shape))
 
 
 def rational_steps(node: Node, found: NDArray[np.int64], size: int) -> Steps:
@@ -153,6 +195,8 @@ def _arrangements(shape: Sequence[int], changed: set[int]) -> Iterator[Arrangeme
         if len(spatial) <= 2:
             numbers = {axis: 2 - len(spatial) + place for place, axis in enumerate(spatial)}
             yield Arrangement((*spatial, *channel, *small), numbers | dict.fromkeys(channel, 2))
+            if len(spatial) == 1:  # as rows
+                yield Arrangement((*spatial, *channel, *small), {spatial[0]: 0, **dict.fromkeys(channel, 2)})
     if len(large) > 3 and len(changed) == 1:
         (middle,) = changed
         yield Arrangement(tuple(axes), {axis: 1 + (axis > middle) - (axis < middle) for axis in axes})
@@ -165,6 +209,12 @@ def with_channels(draft: NetworkDraft, node: Node, source: View, axis: int) -> V
             tensor = draft.stored_as(source, arrangement.stored(source.index), node.name)
             return replace(source, tensor=tensor, index=arrangement.index_of(source.shape))
     raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
+
+
+def varies_along_one_axis(draft: NetworkDraft, array: NDArray[Any], view: View) -> bool:
+    """Whether a constant operand is one number per stored channel, or per position of a single axis."""
+    varying = sum(size > 1 for size in array.shape)
+    return varying <= 1 or by_channel(array, view.index, draft.size(view.tensor)[2]) is not None
 
 
 def channel_operand(
@@ -255,7 +305,8 @@ def _arranged_alike(
         )
     shape = list(views[0].shape)
     shape[axis] = sum(view.shape[axis] for view in views)
-    return _arranged(draft, node, views[0], {axis}), shape
+    largest = max(views, key=lambda view: view.index.size)
+    return _arranged(draft, node, largest, {axis}), shape
 
 
 def _joined(

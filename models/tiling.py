@@ -194,7 +194,7 @@ class StageGeometry:
             return out * self.op.window.taps * (high - low) // (self.op.groups * steps[0] * steps[1])
         if self.op.kind in (OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL):
             return out * self.op.window.taps
-        return 0
+        return out * self.inputs[0].channels if self.op.kind is OpKind.MATMUL else 0
 
     def work(self, rows: int, columns: int, channels: int, split: int) -> KernelWork:
         """What the kernel does for a tile of this size, summing over ``split`` input channels.
@@ -279,6 +279,8 @@ class StageGeometry:
         op, outputs, kind = self.op, rows * columns * channels, self.op.kind.value
         if op.kind is OpKind.CONV:
             return self._float_conv_work(rows * columns, channels, split, seen)
+        if op.kind is OpKind.MATMUL:
+            return self._matmul_work(rows * columns, channels)
         macs = live = 0
         if op.kind in WINDOWED:
             macs, live = outputs * op.window.taps, outputs * self._inside(seen) // self._positions(seen)
@@ -321,6 +323,21 @@ class StageGeometry:
             runs=pixels * blocks * depth * visits,
             computed_macs=live,
             single_macs=single,
+        )
+
+    def _matmul_work(self, pixels: int, channels: int) -> KernelWork:
+        """Work of a product of matrices: that of a convolution of one tap, which has the same inner loop."""
+        depth, singles = self.inputs[0].channels, channels % BLOCK_CHANNELS
+        blocks = (channels - singles) // BLOCK_CHANNELS + singles
+        return KernelWork(
+            f"{FLOAT_PREFIX}{OpKind.CONV.value}",
+            pixels * channels,
+            pixels * channels * depth,
+            blocks,
+            pixels * blocks,
+            computed=pixels * channels,
+            computed_macs=pixels * (channels - singles) * depth,
+            single_macs=pixels * singles * depth,
         )
 
     def _inside(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:

@@ -73,6 +73,15 @@ static struct ooc_reading window_reading(const struct ooc_stage *stage, int axis
 struct ooc_reading ooc_reading(const struct ooc_tile *tile, int k, int axis) {
     const struct ooc_axis *moved;
     struct ooc_reading reading;
+#ifdef OOC_FLOATS
+    if (tile->stage->kind == OOC_MATMUL && k == 1 && axis == 0) { /* all rows of the second matrix */
+        reading.step = 0;
+        reading.start = 0;
+        reading.extra = tile->input[1].height - 1;
+        reading.period = 1;
+        return reading;
+    }
+#endif
     if (tile->stage->kind != OOC_MOVE) {
         return window_reading(tile->stage, axis);
     }
