@@ -355,16 +355,19 @@ def _lp_normalization(parts: Parts) -> None:
 
 
 def _local_response_normalization(parts: Parts) -> None:
-    """``x / (bias + alpha / size * sum(x^2)) ** beta``, sums over so many neighbouring channels."""
+    """``x / (bias + alpha / size * sum(x^2)) ** beta``, sums over so many neighbouring channels.
+
+    A convolution of one tap sums, most of whose weights are 0: so no pixel is put in another order.
+    """
     x, shape, size = parts.node.inputs[0], parts.shape(), int(parts.number("size", 1))
     if len(shape) < 3 or shape[0] != 1:
         raise InputError(f"{parts.node}: must have batch 1 and spatial axes (got shape {shape}).")
-    squares = parts.add("Reshape", parts.add("Mul", x, x), parts.integers(1, shape[1], 1, -1))
-    last = parts.add("Transpose", squares, perm=[0, 3, 2, 1])
-    pads = [0, (size - 1) // 2, 0, size - 1 - (size - 1) // 2]
-    mean = parts.add("AveragePool", last, kernel_shape=[1, size], pads=pads, count_include_pad=1)
-    first = parts.add("Reshape", parts.add("Transpose", mean, perm=[0, 3, 2, 1]), parts.integers(*shape))
-    share = parts.add("Mul", first, parts.constant(parts.number("alpha", 1e-4)))
+    before = (size - 1) // 2
+    apart = np.arange(shape[1]) - np.arange(shape[1])[:, np.newaxis]  # of an input channel from an output channel
+    near = ((apart >= -before) & (apart < size - before)) / size
+    band = near.astype(np.float32).reshape(*near.shape, *(1,) * (len(shape) - 2))
+    mean = parts.add("Conv", parts.add("Mul", x, x), parts.constant(band))
+    share = parts.add("Mul", mean, parts.constant(parts.number("alpha", 1e-4)))
     logarithm = parts.add("Log", parts.add("Add", share, parts.constant(parts.number("bias", 1))))
     exponent = parts.constant(-parts.number("beta", 0.75))
     parts.add("Mul", x, parts.add("Exp", parts.add("Mul", logarithm, exponent)))
@@ -608,7 +611,7 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "Gather": (_gather, _MOVES),
     "GroupNormalization": (_group_normalization, _MEANS),
     "InstanceNormalization": (_instance_normalization, _MEANS),
-    "LRN": (_local_response_normalization, ("average_pool", "multiply", "lookup")),
+    "LRN": (_local_response_normalization, ("conv", "multiply", "lookup")),
     "LayerNormalization": (_layer_normalization, _MEANS),
     "LogSoftmax": (_log_softmax, ("max_pool", "average_pool", "add", "lookup")),
     "LpNormalization": (_lp_normalization, ("average_pool", "multiply", "lookup")),

@@ -99,7 +99,7 @@ class Spatial:
     def window(self, kernel: Sequence[int] | None = None) -> Window:
         """Read kernel, strides, dilations and padding from the node's attributes."""
         attributes = self.node.attributes
-        shape = attributes.get("kernel_shape", kernel)
+        shape = self.kernel_shape(kernel)
         if shape is None:
             raise InputError(f"{self.node}: must have a kernel_shape.")
         window = Window(
@@ -110,11 +110,23 @@ class Spatial:
         explicit = self.pads(attributes.get("pads"))
         return replace(window, pads=self._automatic_pads(window, explicit))
 
+    def kernel_shape(self, weights: Sequence[int] | None) -> Sequence[int] | None:
+        """Return the kernel's shape by the node, which must be that of its weights, or by the weights alone."""
+        shape: Sequence[int] | None = self.node.attributes.get("kernel_shape")
+        if shape is None or weights is None:
+            return weights if shape is None else shape
+        if list(shape) != list(weights):
+            raise InputError(
+                f"{self.node}: kernel_shape must be that of its weights, {list(weights)} (got {list(shape)}); "
+                "the file is damaged."
+            )
+        return shape
+
     def transposed_window(self, kernel: Sequence[int]) -> Window:
         """Read the window of a transposed convolution; its last pads say what size comes out."""
         attributes = self.node.attributes
         window = Window(
-            kernel=self.pair(attributes.get("kernel_shape", kernel)),
+            kernel=self.pair(self.kernel_shape(kernel)),
             stride=self.pair(attributes.get("strides")),
             dilation=self.pair(attributes.get("dilations")),
             transposed=True,

@@ -204,6 +204,9 @@ class _Reader:
         """Return the tensor that holds a view as the graph writes it."""
         if view.is_stored_order:
             return view.tensor
+        planes = self.draft.stored_by_plane(view, name)
+        if planes is not None:
+            return planes
         return self.draft.stored_as(view, as_size(view.index), name)
 
     # ------------------------------------------------------------------- nodes
