@@ -59,6 +59,7 @@ class NetworkDraft:
         self._tensors: dict[str, _Draft] = {}
         self._ops: list[Op] = []
         self._op_names: set[str] = set()
+        self._pixels: dict[str, str] = {}  # images by those that hold their planes
         self.origin: object = None  # who asks for the operators to come
         self.kernels: dict[object, list[str]] = {}  # kernels of the operators that each one asked for
 
@@ -245,12 +246,20 @@ class NetworkDraft:
         height, width, channels = size
         if not 1 < channels <= _FEW_PLANES or not self.settle(tensor, (channels * height, width, 1)):
             return None
-        made = tensor
-        for channel in range(1, channels):
+        made = self._pixels.get(tensor, tensor)
+        for channel in range(1, channels if made == tensor else 0):
             places = Place(), Place(start=(channel * height, 0, -channel))
             label = f"{name}_pixels"
             made = self.move(label, (made, tensor), places, (height, width, channel + 1), label)
+        self._pixels[tensor] = made
         return made
+
+    def is_planar_image(self, view: View) -> bool:
+        """Whether a view is a large image of few planes that no operator has arranged otherwise yet."""
+        if len(view.shape) != 4 or not 1 < view.shape[1] <= _FEW_PLANES or not self._is_large(view.tensor):
+            return False
+        free = not self.is_settled(view.tensor) or view.tensor in self._pixels
+        return free and is_sequential(view.index)
 
     def _is_large(self, tensor: str) -> bool:
         draft = self._tensors[tensor]

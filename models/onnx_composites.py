@@ -255,7 +255,7 @@ def _where(parts: Parts) -> None:
     for position, where in ((1, chosen), (2, ~chosen)):
         value = parts.given.value(parts.node, position)
         if isinstance(value, Constant | QuantizedConstant):
-            array = parts.given.array(parts.node, position)
+            array = value.array if isinstance(value, Constant) else value.real()
             constant = np.where(where, array, constant).astype(np.float32)
         else:
             terms.append(parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32))))

@@ -173,6 +173,8 @@ def _arranged(draft: NetworkDraft, node: Node, source: View, changed: set[int]) 
 
     Where they do not, it is used if what is stored is settled, else data is put in another order first.
     """
+    if 1 not in changed and draft.is_planar_image(source):
+        changed = {*changed, 2, 3}  # its readers mostly take pixels, so that is how it is put first
     possible = sorted(_arrangements(source.shape, changed), key=lambda a: a.changes_channels(changed))
     if not possible:
         raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
@@ -221,6 +223,8 @@ def channel_operand(
     draft: NetworkDraft, node: Node, array: NDArray[Any], view: View
 ) -> tuple[NDArray[Any], View]:
     """Return a constant operand as one value, or as one per stored channel of a view arranged for it."""
+    if array.size > 1 and (array == array.flat[0]).all() and array.size <= view.index.size:
+        array = array.reshape(-1)[:1]  # the same number everywhere needs no arrangement
     found = by_channel(array, view.index, draft.size(view.tensor)[2])
     if found is not None:
         return np.asarray(found), view

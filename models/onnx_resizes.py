@@ -78,7 +78,7 @@ def by_weights(given: Operands, node: Node, source: View, resizing: Resizing) ->
     for axis, count in enumerate(resizing.sizes):
         size, scale = source.shape[axis], resizing.scales[axis]
         if size == 1:
-            found = (Neighbour(np.zeros(count, np.int64), np.ones(count, np.float32)),)
+            found: tuple[Neighbour, ...] = (Neighbour(np.zeros(count, np.int64), np.ones(count, np.float32)),)
         else:
             found = neighbours(size, count, scale, resizing.transformation, resizing.coefficient)
         if len(found) > 1 or not np.array_equal(found[0].positions, np.arange(size)):
