@@ -237,7 +237,9 @@ def _reduce_product(parts: Parts) -> None:
         size = parts.shape()[axis]
         while size > 1:
             half, odd = divmod(size, 2)
-            product = parts.add("Mul", _slice(parts, x, axis, 0, half), _slice(parts, x, axis, half, 2 * half))
+            product = parts.add(
+                "Mul", _slice(parts, x, axis, 0, half), _slice(parts, x, axis, half, 2 * half)
+            )
             rest = [_slice(parts, x, axis, size - 1, size)] if odd else []
             x = parts.add("Concat", product, *rest, axis=axis) if odd else product
             size = half + odd
@@ -258,7 +260,9 @@ def _where(parts: Parts) -> None:
             array = value.array if isinstance(value, Constant) else value.real()
             constant = np.where(where, array, constant).astype(np.float32)
         else:
-            terms.append(parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32))))
+            terms.append(
+                parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32)))
+            )
     x = terms[0] if len(terms) == 1 else parts.add("Add", *terms)
     if constant.any():
         parts.add("Add", x, parts.constant(constant))
@@ -363,7 +367,9 @@ def _local_response_normalization(parts: Parts) -> None:
     if len(shape) < 3 or shape[0] != 1:
         raise InputError(f"{parts.node}: must have batch 1 and spatial axes (got shape {shape}).")
     before = (size - 1) // 2
-    apart = np.arange(shape[1]) - np.arange(shape[1])[:, np.newaxis]  # of an input channel from an output channel
+    apart = (
+        np.arange(shape[1]) - np.arange(shape[1])[:, np.newaxis]
+    )  # of an input channel from an output channel
     near = ((apart >= -before) & (apart < size - before)) / size
     band = near.astype(np.float32).reshape(*near.shape, *(1,) * (len(shape) - 2))
     mean = parts.add("Conv", parts.add("Mul", x, x), parts.constant(band))
@@ -471,7 +477,9 @@ def matched_product(parts: Parts) -> None:
     """``a @ b`` of two activations whose batches differ: the one that has fewer is repeated."""
     shapes = parts.shape(0), parts.shape(1)
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2]:
-        raise InputError(f"{parts.node}: its inputs must be matrices that fit (got {shapes[0]} and {shapes[1]}).")
+        raise InputError(
+            f"{parts.node}: its inputs must be matrices that fit (got {shapes[0]} and {shapes[1]})."
+        )
     try:
         batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
     except ValueError:
@@ -492,7 +500,10 @@ def einsum(parts: Parts) -> None:
     terms, arrow, result = equation.partition("->")
     left, comma, right = terms.partition(",")
     letters = set(left) | set(right)
-    shared, summed = [c for c in left if c in right and c in result], [c for c in left if c in right and c not in result]
+    shared, summed = (
+        [c for c in left if c in right and c in result],
+        [c for c in left if c in right and c not in result],
+    )
     own = [[c for c in term if c not in other] for term, other in ((left, right), (right, left))]
     plain = all(len(set(text)) == len(text) and text.isalpha() for text in (left, right, result) if text)
     if not (arrow and comma and plain and set(result) == letters - set(summed)):

@@ -424,7 +424,11 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 def _matmul(given: Operands, node: Node) -> Value:
     left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
     if not right:
-        return composites.read(given, node, composites.of_constant_matrix)[0] if left else floats.matmul(given, node)
+        return (
+            composites.read(given, node, composites.of_constant_matrix)[0]
+            if left
+            else floats.matmul(given, node)
+        )
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
@@ -544,9 +548,13 @@ def _with_place(given: Operands, node: Node, value: Value, like: View | Real | F
     if isinstance(like, View):
         return _stored_constant(given, node, like, value.array, None)
     if not isinstance(value, QuantizedConstant) or value.scale.size > 1:
-        raise InputError(f"{node}: a constant input must be quantised with one scale, as the other inputs are.")
+        raise InputError(
+            f"{node}: a constant input must be quantised with one scale, as the other inputs are."
+        )
     offset = 128 if value.array.dtype == np.uint8 else 0
-    scale = Scale(np.float32(value.scale.reshape(-1)[0]), int(value.zero_point.reshape(-1)[0]) - offset, offset)
+    scale = Scale(
+        np.float32(value.scale.reshape(-1)[0]), int(value.zero_point.reshape(-1)[0]) - offset, offset
+    )
     return Real.dequantized(_stored_constant(given, node, like.view, value.array, scale), scale)
 
 
@@ -662,7 +670,10 @@ def _slice(given: Operands, node: Node) -> Value:
     axes = given.integers(node, 3, "axes") or list(range(len(starts)))
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
     if min(steps, default=1) < 0:
-        picked = {axis % len(shape): part for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)}
+        picked = {
+            axis % len(shape): part
+            for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)
+        }
         return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))[0]
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
@@ -1006,7 +1017,9 @@ HANDLERS: dict[str, Operator] = {
     "ConvTranspose": Operator(
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
-    "Gemm": Operator(_gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
+    "Gemm": Operator(
+        _gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
+    ),
     "MatMul": Operator(_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
@@ -1031,7 +1044,9 @@ HANDLERS: dict[str, Operator] = {
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
-    "QLinearMatMul": Operator(_qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "QLinearMatMul": Operator(
+        _qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
+    ),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
     f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),

@@ -92,11 +92,15 @@ def _within_channels(draft: NetworkDraft, source: View, changes: dict[int, Steps
     if shape[axis] == 1:
         return None
     corner = source.index[(0,) * len(shape)]
-    strides = {k: int(np.take(source.index, 1, k).flat[0] - corner) for k, size in enumerate(shape) if size > 1}
+    strides = {
+        k: int(np.take(source.index, 1, k).flat[0] - corner) for k, size in enumerate(shape) if size > 1
+    }
     order = sorted(strides, key=lambda k: -strides[k])
     inner = int(np.prod([shape[k] for k in order[order.index(axis) + 1 :]]))
     order += [k for k in range(len(shape)) if k not in strides]
-    fits = shape[axis] * inner == draft.size(source.tensor)[2] and is_sequential(source.index.transpose(order))
+    fits = shape[axis] * inner == draft.size(source.tensor)[2] and is_sequential(
+        source.index.transpose(order)
+    )
     return tuple(order) if inner > 1 and fits and draft.settle(source.tensor) else None
 
 
@@ -254,13 +258,17 @@ def _element_operand(
     return values, replace(view, tensor=tensor, index=sequential(view.shape))
 
 
-def constant(draft: NetworkDraft, node: Node, beside: str, values: NDArray[Any], known: Quantization | None) -> View:
+def constant(
+    draft: NetworkDraft, node: Node, beside: str, values: NDArray[Any], known: Quantization | None
+) -> View:
     """Return a view of constants: stored int8 with what they mean, or float32 beside a tensor of float32.
 
     A MOVE that finds nothing of the tensor ``beside`` makes room, and a function of each element fills it.
     """
     if not 0 < values.size <= MOST_TABLES:
-        raise InputError(f"{node}: a constant input must have 1 to {MOST_TABLES} elements (got {values.size}).")
+        raise InputError(
+            f"{node}: a constant input must have 1 to {MOST_TABLES} elements (got {values.size})."
+        )
     nowhere = Place(start=(draft.size(beside)[0], 0, 0))
     label = f"{node.name}_constant"
     room = draft.move(label, (beside,), (nowhere,), (1, 1, values.size), label)

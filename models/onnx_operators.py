@@ -614,7 +614,9 @@ def _mean_of_channels(
     weights = np.full((1, 1, 1, channels), 1 / channels, np.float32)
     template = Op(node.name, OpKind.CONV, (source.tensor,), node.name, weights=weights)
     shape = [1 if k in reduced else size for k, size in enumerate(source.shape) if keepdims or k in kept]
-    return _float_weighted(draft, template, (height, width, 1), sequential(shape), np.zeros(1, np.float32), node)
+    return _float_weighted(
+        draft, template, (height, width, 1), sequential(shape), np.zeros(1, np.float32), node
+    )
 
 
 def largest(

@@ -86,9 +86,7 @@ def by_weights(given: Operands, node: Node, source: View, resizing: Resizing) ->
     return source
 
 
-def _along(
-    given: Operands, node: Node, source: View, axis: int, found: tuple[Neighbour, ...]
-) -> View:
+def _along(given: Operands, node: Node, source: View, axis: int, found: tuple[Neighbour, ...]) -> View:
     """Resize along one axis."""
     total: View | None = None
     for neighbour in found:
