@@ -366,6 +366,8 @@ def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tupl
     tensor = tables.tensors[operand.tensor]
     rows = _reading(tables, stage, k, 0).needed(tile.rows, tensor.height)
     columns = _reading(tables, stage, k, 1).needed(tile.columns, tensor.width)
+    if stage.tiles[1].count == 1 and KINDS[stage.kind] is not OpKind.MOVE:
+        columns = (0, tensor.width)
     channels = tile.depth
     if _moves_channels(tables, stage):
         channels = (0, tensor.channels)

@@ -153,7 +153,7 @@ class StageGeometry:
             return whole(tensor)
         out = self.output_box(index)
         rows = self.op.reading(operand, 0).needed(out.rows, tensor.height)
-        columns = self.op.reading(operand, 1).needed(out.columns, tensor.width)
+        columns = self.columns_read(operand, out.columns)
         if self.op.kind is OpKind.CONV:
             channels = self.split_channels(index)
         elif self.op.mixes_channels:
@@ -161,6 +161,16 @@ class StageGeometry:
         else:
             channels = out.channels
         return Box(rows, columns, channels)
+
+    def columns_read(self, operand: int, out: tuple[int, int]) -> tuple[int, int]:
+        """Columns of an input that a tile with the output columns ``out`` reads.
+
+        Without cuts along columns a window reads whole rows, those columns included that a stride leaves over.
+        """
+        width = self.inputs[operand].width
+        if self.grid[1] == 1 and self.op.kind is not OpKind.MOVE:
+            return 0, width
+        return self.op.reading(operand, 1).needed(out, width)
 
     @property
     def tiles(self) -> int:

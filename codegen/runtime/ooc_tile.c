@@ -101,6 +101,10 @@ static struct range input_range(const struct ooc_tile *tile, int k, int axis, co
     struct range in;
     int32_t low = ooc_floor(out[0] * reading.step + reading.start, reading.period);
     int32_t high = ooc_floor((out[1] - 1) * reading.step + reading.start + reading.extra, reading.period) + 1;
+    if (axis == 1 && tile->stage->tiles[1].count == 1 && tile->stage->kind != OOC_MOVE) { /* whole rows */
+        low = 0;
+        high = size;
+    }
     low = low > 0 ? low : 0;
     in.low = low < size - 1 ? low : size - 1;
     high = high < size ? high : size;
