@@ -615,7 +615,7 @@ def _quick_gelu(parts: Parts) -> None:
 
 
 _MOVES, _CONV = ("move",), ("conv", "lookup")
-_SUMS, _MEANS = ("average_pool", "lookup"), ("average_pool", "add", "multiply", "lookup")
+_SUMS, _MEANS = ("average_pool", "lookup"), ("conv", "average_pool", "add", "multiply", "lookup")
 
 COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "Einsum": (einsum, ("conv", "float_matmul")),

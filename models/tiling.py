@@ -336,11 +336,11 @@ class StageGeometry:
         )
 
     def _matmul_work(self, pixels: int, channels: int) -> KernelWork:
-        """Work of a product of matrices: that of a convolution of one tap, which has the same inner loop."""
+        """Work of a product of matrices: what that of a convolution of one tap would be."""
         depth, singles = self.inputs[0].channels, channels % BLOCK_CHANNELS
         blocks = (channels - singles) // BLOCK_CHANNELS + singles
         return KernelWork(
-            f"{FLOAT_PREFIX}{OpKind.CONV.value}",
+            f"{FLOAT_PREFIX}{self.op.kind.value}",
             pixels * channels,
             pixels * channels * depth,
             blocks,
