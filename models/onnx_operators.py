@@ -630,6 +630,9 @@ def largest(
     return replace(source, tensor=result, index=index)
 
 
+_LARGEST_KERNEL = 255  # of a window along an axis, which the tables hold
+
+
 def _window_over(
     draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
 ) -> tuple[str, Window, Size, Index]:
@@ -652,9 +655,18 @@ def _window_over(
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)
             index = (row * size[1] + column) * channels + first % channels
             return source.tensor, replace(POINT, kernel=kernel), size, index.reshape(shape)
-    order = source.index.transpose(*reduced, *kept).reshape(-1, 1, first.size)
+    count = blocks.shape[1]
+    across = next(
+        (
+            size
+            for size in range(1, _LARGEST_KERNEL + 1)
+            if count % size == 0 and count // size <= _LARGEST_KERNEL
+        ),
+        1,
+    )
+    order = source.index.transpose(*reduced, *kept).reshape(-1, across, first.size)
     tensor = draft.stored_as(source, order, node.name)
-    window = replace(POINT, kernel=(order.shape[0], 1))
+    window = replace(POINT, kernel=(order.shape[0], across))
     return tensor, window, (1, 1, first.size), sequential(shape)
 
 

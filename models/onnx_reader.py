@@ -279,7 +279,7 @@ class _Reader:
             return HANDLERS[node.kind]
         instead = INSTEAD.get(node.kind, "")
         if not instead:
-            nearest = get_close_matches(node.kind, HANDLERS, n=1)
+            nearest = get_close_matches(node.kind, HANDLERS, n=1, cutoff=0.75)
             instead = f"{nearest[0]} is" if nearest else "OPERATORS.md lists those that are"
         raise InputError(f"{node}: operator is not supported; {instead}.")
 

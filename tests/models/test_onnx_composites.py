@@ -309,3 +309,17 @@ def test_the_survey_names_the_kernels_of_one_node(tmp_path: Path) -> None:
     (report,), problems = survey_onnx(path)
     assert problems == ()
     assert set(report.kernels) >= {"float_conv", "float_multiply", "float_add", "float_lookup"}
+
+
+def test_a_mean_of_many_is_a_window_of_two_sides(tmp_path: Path) -> None:
+    """No side of a window is longer than the tables hold: a normalised image is averaged in one go."""
+    nodes = [
+        helper.make_node("Concat", ["x"] * 8, ["wide"], "concat", axis=3),
+        helper.make_node("Reshape", ["wide", "flat"], ["row"], "reshape"),
+        helper.make_node("ReduceMean", ["row"], ["t"], "mean", axes=[2], keepdims=1),
+    ]
+    constants = {"flat": np.array([1, 1, -1], np.int64)}
+    path = written(tmp_path, nodes, TensorProto.FLOAT, constants, 13)
+    network, found, expected = both(path, np.random.default_rng(1).normal(0, 2, SHAPE).astype(np.float32))
+    assert np.abs(found - expected).max() <= TOLERANCE
+    assert max(max(op.window.kernel) for op in network.ops) <= 255

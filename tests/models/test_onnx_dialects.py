@@ -892,5 +892,7 @@ def test_a_kernel_must_be_that_of_its_weights(tmp_path: Path, kind: str) -> None
     sketch.node("QuantizeLinear", made, *sketch.pair(0.1), output="y")
     path = tmp_path / "sketch.onnx"
     path.write_bytes(sketch.model().SerializeToString())
-    with pytest.raises(InputError, match=r"kernel_shape must be that of its weights, \[3, 3\] \(got \[3, 1\]\)"):
+    with pytest.raises(
+        InputError, match=r"kernel_shape must be that of its weights, \[3, 3\] \(got \[3, 1\]\)"
+    ):
         read_onnx(path)
