@@ -9,7 +9,7 @@ no schedule.
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from ooc_solve.models.cost import interruption_ns
@@ -90,6 +90,10 @@ class Loom:
         self.loads = {
             name: deque(t.index for t in queue if t.resource == name) for name in self.graph.resources
         }
+        stored = (t.reads[0].buffer for t in self.tasks if t.kind is TaskKind.STORE)
+        self.leaving = Counter(
+            buffer for buffer in stored if buffer in self.kept
+        )  # stores to come of kept outputs
         self.stores: dict[str, deque[int]] = {name: deque() for name in self.graph.resources}
         self.followers: dict[
             int, list[int]
@@ -143,6 +147,9 @@ class Loom:
             self._occupy(buffer, corners[-1])
             placed.append(buffer)
         self._begin(task)
+        for buffer in self.leaving:  # stays until it is stored, however late that is
+            if self.uses[buffer].first == self.step:
+                insort(self.live, (*self._bytes_of(buffer), buffer))
         self.step += 1
         return True
 
@@ -262,8 +269,11 @@ class Loom:
         insort(self.live, (at, at + size, buffer))
 
     def _release(self, buffer: int) -> None:
-        at, size = self.address[buffer], self.graph.buffers[buffer].size_bytes
-        self.live.remove((at, at + size, buffer))
+        self.live.remove((*self._bytes_of(buffer), buffer))
+
+    def _bytes_of(self, buffer: int) -> tuple[int, int]:
+        at = self.address[buffer]
+        return at, at + self.graph.buffers[buffer].size_bytes
 
     def _finish(self, task: int) -> None:
         done = self.tasks[task]
@@ -272,7 +282,11 @@ class Loom:
         if done.kind is TaskKind.COMPUTE:
             for buffer in self.frees[self.step - 1]:
                 self._release(buffer)
-        elif done.kind is TaskKind.STORE and done.reads[0].buffer not in self.kept:
-            self._release(done.reads[0].buffer)
+        elif done.kind is TaskKind.STORE:
+            stored = done.reads[0].buffer
+            if stored in self.leaving:
+                self.leaving[stored] -= 1
+            if not self.leaving.get(stored):
+                self._release(stored)
         for follower in self.followers.get(task, ()):
             self.stores[self.tasks[follower].resource].append(follower)
