@@ -715,7 +715,8 @@ def _resize(given: Operands, node: Node) -> Value:
         )
     shape = given.shape_of(given.operand(node), node.name)
     found = _resize_positions(given, node, shape)
-    if mode != "nearest":
+    spread = all(size == 1 or table.size == size for table, size in zip(found, shape, strict=True))
+    if mode != "nearest" and not spread:  # one position only is repeated in all modes
         if isinstance(given.settled(node), View):
             raise InputError(
                 f"{node}: a {mode} mode must work on real numbers (got integers, which onnxruntime rounds towards 0); "

@@ -649,7 +649,8 @@ def _window_over(
     height, width, channels = draft.size(source.tensor)
     for kernel in ((height, width), (height, 1), (1, width)):
         under = _window_elements(first.reshape(-1), kernel, width, channels)
-        if np.array_equal(blocks, under) and draft.settle(source.tensor):
+        fits = max(kernel) <= _LARGEST_KERNEL
+        if fits and np.array_equal(blocks, under) and draft.settle(source.tensor):
             size = (height // kernel[0], width // kernel[1], channels)
             row, column = first // (width * channels), first // channels % width
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)
