@@ -69,10 +69,10 @@ POOL = 4
 DRAFT_UNITS_PER_TASK = 2
 """Units of effort to expand a task and to time it."""
 
-UNITS_PER_TASK = 8
+UNITS_PER_TASK = 16
 """Units of effort to place and schedule a task, and to pack it again."""
 
-POLISH_UNITS_PER_TASK = 12
+POLISH_UNITS_PER_TASK = 40
 """Units of effort to schedule a task of a plan that is the best so far in every way."""
 
 FAILED_TASKS = 200

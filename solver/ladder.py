@@ -9,8 +9,10 @@ as far as they fit: what can be done on a rung can be done on all higher ones of
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from ooc_solve.models.problem import Problem
 
@@ -67,12 +69,20 @@ class Block:
         """The largest size."""
         return self.low + (self.high - 1 - self.low) // self.unit * self.unit
 
-    def sizes(self, rise: float) -> tuple[int, ...]:
-        """Rungs downwards, for a rise of the bound (natural logarithm) from the top to the lowest."""
+    def sizes(self, rise: float, thresholds: Collection[int] = ()) -> tuple[int, ...]:
+        """Rungs downwards, for a rise of the bound (natural logarithm) from the top to the lowest.
+
+        ``thresholds`` are sizes from which on more is offered: a rung with one between it and the next is as low
+        as the highest of these, so that nobody who has just enough misses it.
+        """
         units = 1 + (self.top - self.low) // self.unit
         most = min(MOST_PARTS, units)
         parts = most if math.isinf(rise) else max(1, min(most, math.ceil(rise / RISE)))
-        return tuple(self.low + units * part // parts * self.unit for part in reversed(range(parts)))
+        even = [self.low + units * part // parts * self.unit for part in range(parts)]
+        snapped = [self.low]
+        for below, size in pairwise(even):
+            snapped.append(max((t for t in thresholds if below < t <= size), default=size))
+        return tuple(reversed(snapped))
 
 
 def blocks(problem: Problem) -> tuple[Block, ...]:

@@ -67,7 +67,15 @@ class Merger:
         self.place = {t: (q, n + 1) for q, queue in enumerate(self.queues) for n, t in enumerate(queue)}
         self.duration = [[0, *(graph.tasks[t].duration_ns for t in queue)] for queue in self.queues]
         self.left = [[*accumulate(own[:0:-1], initial=0)][::-1] for own in self.duration]
+        self.needs = [[(), *(self.needed(graph.tasks[t].after) for t in queue)] for queue in self.queues]
         self._count_bytes()
+
+    def needed(self, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """How far queues must be before a task that waits for some others starts."""
+        far: dict[int, int] = {}
+        for queue, place in map(self.place.__getitem__, before):
+            far[queue] = max(far.get(queue, 0), place)
+        return tuple(far.items())
 
     def _count_bytes(self) -> None:
         """Bytes that tasks bring and free, by queue; of buffers freed by two queues, when."""
@@ -181,17 +189,12 @@ class _Merging:
         tasks = merger.graph.tasks
         self.resources = range(len(merger.graph.resources))
         self.apart = APART ** (len(self.resources) - 1)
-        self.needs = [
-            [(), *(self._needs((*tasks[t].after, *waits.get(t, ()))) for t in queue)]
-            for queue in merger.queues
-        ]
-
-    def _needs(self, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-        """How far queues must be before a task that waits for some others starts."""
-        far: dict[int, int] = {}
-        for queue, place in map(self.merger.place.__getitem__, before):
-            far[queue] = max(far.get(queue, 0), place)
-        return tuple(far.items())
+        self.needs = merger.needs
+        if waits:
+            self.needs = [
+                [(), *(merger.needed((*tasks[t].after, *waits.get(t, ()))) for t in queue)]
+                for queue in merger.queues
+            ]
 
     def run(self) -> list[int] | None:
         """Tasks in the order in which they start."""

@@ -31,6 +31,7 @@ from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, w
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.merging import Merger
+from ooc_solve.solver.placed_merging import NARROW, SLIM, placed_merge
 from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
@@ -70,8 +71,8 @@ LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
 
-MERGED = 5000
-"""Partial merges that are looked at for one draft."""
+MERGED_PER_TASK = 12
+"""Partial merges that are looked at for one draft, for each of its tasks."""
 
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
@@ -149,8 +150,8 @@ def drafted(problem: Problem, selection: Selection) -> Draft | None:
     if allowed < 0:
         return None
     times = [counted(problem, graph, policy) for policy in REPAIRED]
-    if len(graph.tasks) <= MANY_TASKS:
-        times.append(Merger(problem, graph).best(most=MERGED))
+    if len(graph.tasks) <= PACKED_TASKS:
+        times.append(Merger(problem, graph).best(most=MERGED_PER_TASK * len(graph.tasks)))
     counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
     return Draft(selection, graph, counted_ns, allowed)
 
@@ -170,8 +171,8 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     graph = draft.graph
     best = min(_quick(problem, graph), key=lambda s: makespan_ns(graph, s.start_ns), default=None)
     above_ns = min(below_ns, UNLIMITED if best is None else makespan_ns(graph, best.start_ns))
-    if draft.counted_ns < above_ns and len(graph.tasks) <= MANY_TASKS:
-        best = repaired(problem, graph, REPAIRED, above_ns, deadline, merging=True) or best
+    if draft.counted_ns < above_ns:
+        best = _with_places(problem, draft, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
         best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
     if best is None:
@@ -181,6 +182,16 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     if draft.allowed_ns < makespan <= NEARLY * draft.allowed_ns:
         found = polish(problem, found, deadline)
     return found if found.score[1] <= draft.allowed_ns else None
+
+
+def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float) -> Schedule | None:
+    """A schedule shorter than a time where merges that count bytes are."""
+    graph = draft.graph
+    best = placed_merge(problem, graph, SLIM, below_ns, deadline)
+    below_ns = below_ns if best is None else makespan_ns(graph, best.start_ns)
+    if draft.counted_ns < below_ns and len(graph.tasks) <= MANY_TASKS:
+        best = repaired(problem, graph, REPAIRED, below_ns, deadline, merging=True) or best
+    return best
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
@@ -197,8 +208,10 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
             return best
     if len(candidate.graph.tasks) > PACKED_TASKS:
         return best
+    merged = placed_merge(problem, candidate.graph, NARROW, best.score[1], deadline)
     counting = COUNTING if effort == 8 else QUICK_COUNTING
-    for schedule in packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline):
+    packed = packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline)
+    for schedule in chain([] if merged is None else [merged], packed):
         score = judge.score(makespan_ns(candidate.graph, schedule.start_ns))
         if score < best.score:
             best = Candidate(candidate.selection, candidate.graph, schedule, score)

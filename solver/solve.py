@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log
 
-from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.cost import align_up, interruption_ns
 from ooc_solve.models.energy import Traffic, energy_nj
 from ooc_solve.models.limits import NO_LIMITS
 from ooc_solve.models.operator_order import ordered
@@ -354,8 +354,8 @@ class _Descent:
             return (block.low,)
         low, high = self._look(block.low), self._look(block.top)
         if not low.feasible:
-            return block.sizes(inf)
-        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0)
+            return block.sizes(inf, high.thresholds)
+        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0, high.thresholds)
 
     @property
     def relaxed(self) -> bool:
@@ -509,6 +509,14 @@ class Rung:
         """The bound of the relaxation when no plan was known; 0 where nothing fits, or time did not suffice."""
         firsts = [lane.relaxation.first_ns for lane in self.lanes if lane.relaxation is not None]
         return min((first for first in firsts if first), default=0)
+
+    @property
+    def thresholds(self) -> set[int]:
+        """Sizes, up to this one, at which options begin to fit, what is kept beside them aside."""
+        problem, spaces = self.problem, [lane.space for lane in self.lanes]
+        reserved = problem.sram_bytes - problem.arena_bytes
+        needs = {o.need_bytes for space in spaces for options in space.options for o in options}
+        return {align_up(reserved + need, problem.unit_bytes) for need in needs}
 
     def allows(self, best: int | None) -> bool:
         """Whether there may be a plan, and a better one than is known."""

@@ -53,6 +53,24 @@ def test_sizes_of_a_block(low: int, parts: int, rise: float) -> None:
     assert block.sizes(inf) == block.sizes(1e6)
 
 
+@given(
+    low=st.integers(300, 40_000),
+    parts=st.integers(1, 900),
+    rise=st.floats(0, 5),
+    fits=st.sets(st.integers(0, 41_000)),
+)
+def test_rungs_come_down_to_thresholds(low: int, parts: int, rise: float, fits: set[int]) -> None:
+    """There are as many rungs, each at the highest threshold above the next, or where it was."""
+    block = Block(8 * low, 8 * (low + parts), 8)
+    even, thresholds = block.sizes(rise)[::-1], {8 * size for size in fits}
+    snapped = block.sizes(rise, thresholds)[::-1]
+    assert len(snapped) == len(even)
+    assert snapped[0] == even[0]
+    for below, size, now in zip(even, even[1:], snapped[1:], strict=False):
+        between = [t for t in thresholds if below < t <= size]
+        assert now == (max(between) if between else size)
+
+
 @pytest.mark.parametrize(("low", "high"), [(5120, 6144), (8192, 10240), (49152, 57344)])
 def test_less_sram_of_a_block_offers_no_more(low: int, high: int) -> None:
     """Every option on a rung is one on the rungs above it in the block."""

@@ -1,0 +1,366 @@
+"""The shortest merge of transfers and kernels in which every buffer has an address, nearly.
+
+`merging` counts bytes; here each partial merge also knows where the buffers lie that are in SRAM then.
+Where memory is tight these are few, and so are the gaps a new one may go to: at an end of a gap, or beside
+a buffer that a running task is about to free, for which it may be worth waiting. Level by level, one
+more task started each, the most promising partial merges are kept (a beam search). One from which the kernels
+cannot be carried on, because what was loaded early lies in their way, is kept only if all are like that.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Schedule, TaskGraph
+from ooc_solve.solver.deadline import keep_time
+from ooc_solve.solver.listing import settle
+from ooc_solve.solver.merging import Far, Merger, State
+from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.variables import touchers
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """How many partial merges are kept, of how many with the same tasks, and how many places a buffer is offered."""
+
+    merges: int
+    alike: int
+    places: int
+
+
+SLIM, NARROW, WIDE = Width(20, 4, 3), Width(60, 8, 4), Width(300, 30, 6)
+
+Block = tuple[int, int, int]
+"""Begin, end and number of a buffer in SRAM."""
+
+Timed = tuple[int, int, int, int]
+"""A block and when it is free: `NEVER` where that is not known yet."""
+
+Places = tuple[tuple[int, int], ...]
+"""Buffers and their addresses."""
+
+NEVER = 1 << 62
+
+
+class _Partial(NamedTuple):
+    """A partial merge: when each resource is free, when its last task starts, what lies where; and how it came about."""
+
+    free: tuple[int, ...]
+    now: int
+    blocks: tuple[Block, ...]
+    before: _Partial | None
+    queue: int
+    places: Places
+
+
+def placed_merge(
+    problem: Problem,
+    graph: TaskGraph,
+    width: Width = NARROW,
+    below_ns: int = NEVER,
+    deadline: float = math.inf,
+) -> Schedule | None:
+    """A schedule shorter than ``below_ns``, None if none was found until a ``deadline`` (of `time.monotonic`)."""
+    return _Beam(problem, graph, width, below_ns, deadline).run()
+
+
+class _Beam:
+    """One search."""
+
+    def __init__(
+        self, problem: Problem, graph: TaskGraph, width: Width, below_ns: int, deadline: float
+    ) -> None:
+        self.problem, self.graph, self.width = problem, graph, width
+        self.below_ns, self.deadline = below_ns, deadline
+        self.merger = Merger(problem, graph)
+        self.queues, self.resources = self.merger.queues, self.merger.resources
+        self.size = [b.size_bytes for b in graph.buffers]
+        self.pinned = [b.index for b in graph.buffers if b.pinned]
+        self.walls = tuple(accumulate(size for _, size in problem.banks))
+        self._follow_buffers()
+        self._follow_kernels()
+        self._safe: dict[tuple[int, tuple[Block, ...]], bool] = {}
+
+    def _follow_buffers(self) -> None:
+        """Which task brings each buffer, and which are the last of their queues to touch it."""
+        place = self.merger.place
+        self.brings: list[list[list[int]]] = [[[] for _ in range(len(q) + 1)] for q in self.queues]
+        self.lasts: list[tuple[tuple[int, int], ...]] = [() for _ in self.graph.buffers]
+        for buffer, (first, last) in zip(self.graph.buffers, touchers(self.graph), strict=True):
+            if first and not buffer.pinned:
+                queue, at = min(place[t] for t in first)
+                self.brings[queue][at].append(buffer.index)
+                ends: dict[int, int] = {}
+                for queue, at in map(place.__getitem__, last):
+                    ends[queue] = max(ends.get(queue, 0), at)
+                self.lasts[buffer.index] = tuple(ends.items())
+
+    def _follow_kernels(self) -> None:
+        """Which buffers each kernel finds in SRAM, the largest first."""
+        kernels, uses = len(self.graph.compute_tasks), buffer_uses(self.graph)
+        self.begins = [max(use.first, 0) for use in uses]
+        self.ends = [min(use.last, kernels) for use in uses]
+        self.beside: list[list[int]] = [[] for _ in range(kernels + 1)]
+        for buffer in sorted(self.graph.buffers, key=lambda b: -b.size_bytes):
+            for kernel in range(self.begins[buffer.index], self.ends[buffer.index] + 1):
+                if not buffer.pinned:
+                    self.beside[kernel].append(buffer.index)
+
+    # ------------------------------------------------------------------------ levels
+
+    def run(self) -> Schedule | None:
+        """Start one task after the other."""
+        level = self._start()
+        for _ in self.graph.tasks:
+            keep_time()
+            if time.monotonic() > self.deadline:
+                return None
+            after: dict[State, list[_Partial]] = {}
+            for state, partials in level.items():
+                self._advance(state, partials, after)
+            level = self._kept(after)
+        ends = [partial for partials in level.values() for partial in partials]
+        return self._schedule(min(ends, key=lambda p: max(p.free))) if ends else None
+
+    def _start(self) -> dict[State, list[_Partial]]:
+        """Nothing is started; pinned buffers lie one behind the other."""
+        names, at, blocks = range(len(self.graph.resources)), 0, list[Block]()
+        for buffer in self.pinned:
+            at = self._unwalled(at, self.size[buffer])
+            blocks.append((at, at + self.size[buffer], buffer))
+            at += self.size[buffer]
+        first = tuple(next((q for q, own in enumerate(self.resources) if own == r), 0) for r in names)
+        start = _Partial((0,) * len(names), 0, tuple(blocks), None, -1, ())
+        fits = at <= self.problem.arena_bytes
+        return {((0,) * len(self.queues), first): [start]} if fits else {}
+
+    def _unwalled(self, at: int, size: int) -> int:
+        """The least address from ``at`` on that is a multiple of the unit and where no bank ends in between."""
+        unit = self.problem.unit_bytes
+        at = -(-at // unit) * unit
+        for wall in self.walls[:-1]:
+            if at < wall < at + size:
+                at = wall
+        return at
+
+    def _kept(self, after: dict[State, list[_Partial]]) -> dict[State, list[_Partial]]:
+        """The most promising partial merges, of those from which kernels can be carried on if there are any."""
+        ranked = []
+        for state, partials in after.items():
+            here = sorted(
+                ((self._rank(state, p), p) for p in _undominated(partials)), key=lambda pair: pair[0]
+            )
+            ranked += [(rank, state, p) for rank, p in here[: self.width.alike]]
+        ranked.sort(key=lambda found: found[0])
+        good: list[tuple[tuple[int, int, int], State, _Partial]] = []
+        rest: list[tuple[tuple[int, int, int], State, _Partial]] = []
+        for found in ranked:
+            _, state, partial = found
+            (good if self._goes_on(partial.blocks, state[0][0]) else rest).append(found)
+            if len(good) == self.width.merges:
+                break
+        kept: dict[State, list[_Partial]] = {}
+        for _, state, partial in good or rest[: self.width.merges]:
+            kept.setdefault(state, []).append(partial)
+        return kept
+
+    def _rank(self, state: State, partial: _Partial) -> tuple[int, int, int]:
+        """When all can be done at the earliest, the sum of that over resources; and gaps: one is better than many."""
+        left = [0] * len(partial.free)
+        for queue, count in enumerate(state[0]):
+            left[self.resources[queue]] += self.merger.left[queue][count]
+        ends = [max(free, partial.now) + rest for free, rest in zip(partial.free, left, strict=True)]
+        return max(ends), sum(ends), -self._gaps(partial.blocks)
+
+    def _gaps(self, blocks: Iterable[Block]) -> int:
+        """Sum of the squares of the gaps between blocks."""
+        found = at = 0
+        for low, high, _ in blocks:
+            found += (low - at) ** 2
+            at = high
+        return int(found + (self.problem.arena_bytes - at) ** 2)
+
+    # ------------------------------------------------------------------------- tasks
+
+    def _advance(
+        self, state: State, partials: Sequence[_Partial], after: dict[State, list[_Partial]]
+    ) -> None:
+        """Start every task that may start next, at every place that is offered, after each of some merges."""
+        far, last = state
+        nexts = [
+            (queue, waits) for queue in range(len(far)) if (waits := self._waits(state, queue)) is not None
+        ]
+        reached = {queue: self._behind(state, queue) for queue, _ in nexts}
+        for partial in partials:
+            blocks = [(*block, self._free_ns(block[2], far, last, partial.free)) for block in partial.blocks]
+            for queue, waits in nexts:
+                found = after.setdefault(reached[queue], [])
+                found += self._started(partial, blocks, queue, far[queue] + 1, waits)
+
+    def _behind(self, state: State, queue: int) -> State:
+        far, last = state
+        resource = self.resources[queue]
+        return (
+            (*far[:queue], far[queue] + 1, *far[queue + 1 :]),
+            (*last[:resource], queue, *last[resource + 1 :]),
+        )
+
+    def _waits(self, state: State, queue: int) -> set[int] | None:
+        """Resources that the next task of a queue waits for; None if something that it needs is not started."""
+        far, last = state
+        if far[queue] == len(self.queues[queue]):
+            return None
+        needs = self.merger.needs[queue][far[queue] + 1]
+        if any(far[other] < least for other, least in needs):
+            return None
+        return {
+            self.resources[q] for q, least in needs if far[q] == least and last[self.resources[q]] == q
+        } | {self.resources[queue]}
+
+    def _free_ns(self, buffer: int, far: Far, last: tuple[int, ...], free: tuple[int, ...]) -> int:
+        """When the bytes of a buffer are free, `NEVER` if a task that touches it is still to be started."""
+        found = 0
+        for queue, place in self.lasts[buffer]:
+            if far[queue] < place:
+                return NEVER
+            resource = self.resources[queue]
+            if far[queue] == place and last[resource] == queue:
+                found = max(found, free[resource])
+        return found if self.lasts[buffer] else NEVER
+
+    def _started(
+        self, partial: _Partial, blocks: Sequence[Timed], queue: int, place: int, waits: set[int]
+    ) -> Iterable[_Partial]:
+        """A partial merge with one more task, for each way to place what that brings."""
+        at = max(partial.now, *(partial.free[r] for r in waits))
+        resource, duration = self.resources[queue], self.merger.duration[queue][place]
+        latest = self.below_ns - duration - self.merger.left[queue][place]
+        ways: list[tuple[int, list[Timed], Places]] = [(at, [b for b in blocks if b[3] > at], ())]
+        for buffer in self.brings[queue][place]:
+            ways = [
+                (start, self._with(there, start, buffer, address), (*places, (buffer, address)))
+                for now, there, places in ways
+                for address, start in self._offers(there, self.size[buffer], now)
+            ]
+        for start, there, places in ways:
+            if start < latest:
+                free = (*partial.free[:resource], start + duration, *partial.free[resource + 1 :])
+                yield _Partial(
+                    free, start, tuple(b[:3] for b in there if b[3] > start), partial, queue, places
+                )
+
+    def _with(self, blocks: Sequence[Timed], start: int, buffer: int, address: int) -> list[Timed]:
+        """Blocks that are still there when a buffer comes, and that."""
+        there = [b for b in blocks if b[3] > start]
+        return sorted([*there, (address, address + self.size[buffer], buffer, NEVER)])
+
+    def _offers(self, blocks: Sequence[Timed], size: int, now: int) -> list[tuple[int, int]]:
+        """Addresses for a new buffer, and when they are free: early ones first, then those in tight gaps."""
+        found: dict[int, tuple[int, int]] = {}
+        unit = self.problem.unit_bytes
+        for low, high, leaving in self._rooms(blocks):
+            rest = high - low - size
+            if rest < 0:
+                continue
+            beside = {low, high - size, *(b[1] for b in leaving), *(b[0] - size for b in leaving)}
+            for address in {-(-at // unit) * unit for at in beside}:
+                if low <= address <= high - size:
+                    in_way = [b[3] for b in leaving if b[0] < address + size and address < b[1]]
+                    at_end = address in (low, high - size)
+                    found[address] = max([now, *in_way]), rest if at_end else rest + 1
+        order = sorted((start, rest, address) for address, (start, rest) in found.items())
+        return [(address, start) for start, _, address in order[: self.width.places]]
+
+    def _rooms(self, blocks: Sequence[Timed]) -> Iterable[tuple[int, int, list[Timed]]]:
+        """Stretches between blocks that stay, with the blocks in them that will be gone at a known time."""
+        low, leaving = 0, list[Timed]()
+        for block in (*blocks, *((wall, wall, -1, NEVER) for wall in self.walls[-1:])):
+            if block[3] < NEVER:
+                leaving.append(block)
+                continue
+            yield from self._between_walls(low, block[0], leaving)
+            low, leaving = block[1], []
+
+    def _between_walls(
+        self, low: int, high: int, leaving: list[Timed]
+    ) -> Iterable[tuple[int, int, list[Timed]]]:
+        for wall in self.walls[:-1]:
+            if low < wall < high:
+                yield low, wall, [b for b in leaving if b[0] < wall]
+                low, leaving = wall, [b for b in leaving if b[1] > wall]
+        yield low, high, leaving
+
+    # ------------------------------------------------------------------------- going on
+
+    def _goes_on(self, blocks: tuple[Block, ...], kernel: int) -> bool:
+        """Whether the next kernels find room beside what is loaded already, each buffer where it fits best."""
+        there = tuple(b for b in blocks if self.ends[b[2]] >= kernel)
+        key = kernel, there
+        if key not in self._safe:
+            self._safe[key] = self._carried_on(list(there), kernel)
+        return self._safe[key]
+
+    def _carried_on(self, blocks: list[Block], kernel: int) -> bool:
+        last = max((self.begins[b[2]] for b in blocks), default=0)
+        for now in range(kernel, min(last + 2, len(self.beside))):
+            here = {b[2] for b in blocks}
+            for buffer in self.beside[now]:
+                if buffer not in here:
+                    address = self._best_fit(blocks, self.size[buffer])
+                    if address is None:
+                        return False
+                    blocks.append((address, address + self.size[buffer], buffer))
+                    blocks.sort()
+            blocks = [b for b in blocks if self.ends[b[2]] > now]
+        return True
+
+    def _best_fit(self, blocks: Sequence[Block], size: int) -> int | None:
+        found: tuple[int, int] | None = None
+        at = 0
+        for low, high, _ in (*blocks, (self.problem.arena_bytes,) * 3):
+            address = self._unwalled(at, size)
+            if address + size <= low and (found is None or low - address < found[0]):
+                found = low - address, address
+            at = max(at, high)
+        return None if found is None else found[1]
+
+    # ------------------------------------------------------------------------- result
+
+    def _schedule(self, last: _Partial) -> Schedule | None:
+        """The schedule of a merge, its tasks as early as order and addresses allow."""
+        steps = list[_Partial]()
+        partial: _Partial | None = last
+        while partial is not None and partial.before is not None:
+            steps.append(partial)
+            partial = partial.before
+        address = [0] * len(self.size)
+        for low, _, buffer in () if partial is None else partial.blocks:
+            address[buffer] = low
+        waiting, start = [iter(queue) for queue in self.queues], [0] * len(self.graph.tasks)
+        for step in reversed(steps):
+            start[next(waiting[step.queue])] = step.now
+            for buffer, at in step.places:
+                address[buffer] = at
+        return settle(self.graph, start, tuple(address), interruption_ns(self.problem.target))
+
+
+def _undominated(partials: Iterable[_Partial]) -> list[_Partial]:
+    """Those with the same blocks as no other that is nowhere later."""
+    found: dict[tuple[Block, ...], list[_Partial]] = {}
+    for new in partials:
+        alike = found.setdefault(new.blocks, [])
+        if not any(_no_later(old, new) for old in alike):
+            alike[:] = [old for old in alike if not _no_later(new, old)]
+            alike.append(new)
+    return [partial for alike in found.values() for partial in alike]
+
+
+def _no_later(partial: _Partial, other: _Partial) -> bool:
+    return partial.now <= other.now and all(a <= b for a, b in zip(partial.free, other.free, strict=True))
