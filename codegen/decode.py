@@ -31,7 +31,7 @@ from ooc_solve.codegen.tables import (
     TensorRow,
 )
 from ooc_solve.models.footprint import MOVE_AXES, PERMUTE_AXES
-from ooc_solve.models.vocabulary import Footprint, OpKind, Reading
+from ooc_solve.models.vocabulary import EVERYTHING, Footprint, OpKind, Reading
 
 SRAM = -1
 """Number of SRAM among the spaces; regions have numbers from 0."""
@@ -366,6 +366,8 @@ def _input(tables: Tables, stage: StageRow, k: int, tile: Tile) -> Iterator[tupl
     tensor = tables.tensors[operand.tensor]
     rows = _reading(tables, stage, k, 0).needed(tile.rows, tensor.height)
     columns = _reading(tables, stage, k, 1).needed(tile.columns, tensor.width)
+    if stage.tiles[1].count == 1 and KINDS[stage.kind] is not OpKind.MOVE:
+        columns = (0, tensor.width)
     channels = tile.depth
     if _moves_channels(tables, stage):
         channels = (0, tensor.channels)
@@ -428,7 +430,9 @@ def _check_axes(tables: Tables, stage: StageRow, tensor: TensorRow) -> None:
 
 
 def _moves_channels(tables: Tables, stage: StageRow) -> bool:
-    """Whether the tiles of a move take all channels."""
+    """Whether the tiles of a move or of a product of matrices take all channels."""
+    if KINDS[stage.kind] is OpKind.MATMUL:
+        return True
     inputs = range(stage.inputs if KINDS[stage.kind] is OpKind.MOVE else 0)
     channels = tables.tensors[stage.operand[2].tensor].channels
     return any(
@@ -445,6 +449,8 @@ def _reading(tables: Tables, stage: StageRow, k: int, axis: int) -> Reading:
         if number >= len(tables.axes) or tables.axes[number].reading.period < 1:
             raise DecodeError(f"axis {number} of {len(tables.axes)} is none of a move")
         return tables.axes[number].reading
+    if KINDS[stage.kind] is OpKind.MATMUL and (k, axis) == (1, 0):
+        return EVERYTHING
     extra, stride, pad = stage.dilation[axis] * (stage.kernel[axis] - 1), stage.stride[axis], stage.pad[axis]
     if stage.flags & FLAG_TRANSPOSED:
         return Reading(1, pad - extra + stride - 1, extra - stride + 1, stride)

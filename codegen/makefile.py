@@ -186,7 +186,7 @@ fi; \\
 {key}input=$$INPUT; output=$$OUTPUT; log=$$LOG; \\
 case $$log in ''|/*) ;; *) log=$$CALLER/$$log ;; esac; \\
 case $$input in /*) ;; *) if [ -e "$$CALLER/$$input" ]; then input=$$CALLER/$$input; \\
-    else input=$(CURDIR)/$$input; fi ;; esac; \\
+    else input=$$(pwd)/$$input; fi ;; esac; \\
 case $$output in /*) ;; *) output=$$CALLER/$$output ;; esac
 endef
 

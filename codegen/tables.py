@@ -98,6 +98,7 @@ KINDS = (
     OpKind.MOVE,
     OpKind.PERMUTE,
     OpKind.MULTIPLY,
+    OpKind.MATMUL,
 )
 """Kinds of operators by their number in the tables."""
 
@@ -715,7 +716,7 @@ class _Builder:
         flags = FLAG_COUNT_PAD if op.count_include_pad else 0
         if op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2:
             flags |= FLAG_TABLE_PER_CHANNEL
-        flags |= FLAG_TRANSPOSED if window.transposed else 0
+        flags |= FLAG_TRANSPOSED if window.transposed or op.turned else 0
         flags |= FLAG_EDGES if op.edges else 0
         flags |= FLAG_UNSIGNED if op.offset else 0
         flags |= FLAG_FLOATS if op.by_floats else 0

@@ -214,6 +214,10 @@ KERNEL_KINDS = (
 "transposed" one with a transposed window, those that begin with ``float_`` are the kernels of float32
 tensors."""
 
+ALIKE = {f"{FLOAT_PREFIX}matmul": f"{FLOAT_PREFIX}conv"}
+"""Kinds whose figures stand in where a board has none: a product of matrices goes through a row as a convolution of one
+tap goes through a pixel."""
+
 NPU = "npu"
 """Kind of the work of an NPU, for which `Npu` has the figures."""
 
@@ -299,10 +303,11 @@ def compute_ns(target: Target, work: KernelWork) -> int:
     if work.kind == NPU:
         return npu_ns(target, work)
     clock_hz = target.board.clock_hz
-    for cost in target.runtime.kernels:
-        if cost.kind == work.kind:
-            unit, times = _kernel_terms(cycles_of(cost), clock_hz)
-            return -(-_weighted(times, work.figures) // unit)
+    known = {cost.kind: cost for cost in target.runtime.kernels}
+    cost = known.get(work.kind) or known.get(ALIKE.get(work.kind, ""))
+    if cost is not None:
+        unit, times = _kernel_terms(cycles_of(cost), clock_hz)
+        return -(-_weighted(times, work.figures) // unit)
     if work.kind.startswith(FLOAT_PREFIX):
         raise InputError(
             f"Board '{target.board.name}': must have figures for kernels of float32 to plan a float32 network "

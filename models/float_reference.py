@@ -12,6 +12,7 @@ _POOL
 MAX_POOL   ``y = clamp(max(x))`` over the elements inside the input
 ADD        ``y = clamp(a + b)``
 MULTIPLY   ``y = clamp(a * b)``
+MATMUL     ``y = clamp(sum)``; the sum starts at 0 and takes the products in the order of ``a``'s channels
 LOOKUP     ``y = function(x)`` with the operator's parameters (``float_functions``)
 SOFTMAX    per pixel: ``t = exp(x - max(x))``, ``total`` their sum in channel order, ``y = t / total``
 ========== =====================================================================================
@@ -84,6 +85,14 @@ def _multiply(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -
     return _clamped(data[0] * data[1], op)
 
 
+def _matmul(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    right = data[1].transpose(2, 1, 0) if op.turned else data[1]
+    total = np.zeros((output.height, output.width, output.channels), np.float32)
+    for depth in range(data[0].shape[2]):
+        total += data[0][:, :, depth, np.newaxis] * right[depth]
+    return _clamped(total, op)
+
+
 def _max_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
     most = np.full((output.height, output.width, output.channels), -np.inf, np.float32)
     for tap in taps_of(data[0], op.window, output, -np.inf):
@@ -118,6 +127,7 @@ FLOAT_KERNELS: dict[OpKind, Kernel] = {
     OpKind.DEPTHWISE: _depthwise,
     OpKind.ADD: _add,
     OpKind.MULTIPLY: _multiply,
+    OpKind.MATMUL: _matmul,
     OpKind.MAX_POOL: _max_pool,
     OpKind.AVERAGE_POOL: _average_pool,
     OpKind.LOOKUP: _function,

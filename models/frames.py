@@ -19,7 +19,7 @@ from ooc_solve.models.vocabulary import InputError, Network, Op, OpKind, Place, 
 MOST_FRAMES = 8
 """Frames of one run at most: the more there are, the less another one brings, and the longer the search takes."""
 
-ALONE = (OpKind.MOVE, OpKind.PERMUTE)
+ALONE = (OpKind.MOVE, OpKind.PERMUTE, OpKind.MATMUL)
 """Kinds that are never computed for several frames at once."""
 
 

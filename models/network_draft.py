@@ -30,6 +30,10 @@ _ELEMENTWISE = (OpKind.LOOKUP, OpKind.QUANTIZE, OpKind.DEQUANTIZE, OpKind.ADD, O
 # Loops that a PERMUTE may nest; more occur in no network met.
 _PERMUTE_LOOPS = 5
 
+# Larger tensors of few channels are put in another order tile by tile, by a MOVE for each further channel.
+_LARGEST_PERMUTE_BYTES = 1 << 14
+_FEW_PLANES = 4
+
 IDENTITY_TABLE: NDArray[np.uint8] = np.arange(256, dtype=np.uint8)
 
 
@@ -55,6 +59,7 @@ class NetworkDraft:
         self._tensors: dict[str, _Draft] = {}
         self._ops: list[Op] = []
         self._op_names: set[str] = set()
+        self._pixels: dict[str, str] = {}  # images by those that hold their planes
         self.origin: object = None  # who asks for the operators to come
         self.kernels: dict[object, list[str]] = {}  # kernels of the operators that each one asked for
 
@@ -204,6 +209,10 @@ class NetworkDraft:
         if is_sequential(order) and self.settle(view.tensor, size):
             return view.tensor
         loops = strides_of(order)
+        if self._is_large(view.tensor) and loops == ((height * width, 1), (channels, height * width)):
+            interleaved = self._interleaved(view.tensor, size, name)
+            if interleaved is not None:
+                return interleaved
         if loops is None or not self.can_be_copied(order):
             raise InputError(
                 f"'{name}': its input must be a plain reordering of stored data, but combines Transpose and "
@@ -213,6 +222,48 @@ class NetworkDraft:
         output = self.add_tensor(f"{name}_input", size, source.dtype, source.quantization)
         self.add_op(Op(f"{name}_permute", OpKind.PERMUTE, (view.tensor,), output, permutation=loops))
         return output
+
+    def stored_by_plane(self, view: View, name: str) -> str | None:
+        """Return the tensor that holds the few channels of a view one after the other, each row by row.
+
+        MOVEs put it together tile by tile. None where it is small, so that a PERMUTE is better, or is none such.
+        """
+        height, width, channels = self.size(view.tensor)
+        planes = strides_of(view.index) == ((channels, 1), (height * width, channels))
+        if not planes or channels > _FEW_PLANES or not self._is_large(view.tensor):
+            return None
+        self.settle(view.tensor)
+        made, rows = view.tensor, height
+        for channel in range(1, channels):
+            places = Place(), Place(start=(-rows, 0, channel))
+            label = f"{name}_plane"
+            made = self.move(label, (made, view.tensor), places, (rows + height, width, 1), label)
+            rows += height
+        return made
+
+    def _interleaved(self, tensor: str, size: Size, name: str) -> str | None:
+        """Return the tensor of pixels whose channels a tensor holds one after the other."""
+        height, width, channels = size
+        if not 1 < channels <= _FEW_PLANES or not self.settle(tensor, (channels * height, width, 1)):
+            return None
+        made = self._pixels.get(tensor, tensor)
+        for channel in range(1, channels if made == tensor else 0):
+            places = Place(), Place(start=(channel * height, 0, -channel))
+            label = f"{name}_pixels"
+            made = self.move(label, (made, tensor), places, (height, width, channel + 1), label)
+        self._pixels[tensor] = made
+        return made
+
+    def is_planar_image(self, view: View) -> bool:
+        """Whether a view is a large image of few planes that no operator has arranged otherwise yet."""
+        if len(view.shape) != 4 or not 1 < view.shape[1] <= _FEW_PLANES or not self._is_large(view.tensor):
+            return False
+        free = not self.is_settled(view.tensor) or view.tensor in self._pixels
+        return free and is_sequential(view.index)
+
+    def _is_large(self, tensor: str) -> bool:
+        draft = self._tensors[tensor]
+        return prod(draft.size) * draft.dtype.size_bytes > _LARGEST_PERMUTE_BYTES
 
     def channels_last(self, view: View, name: str) -> str:
         """Return the tensor that holds a ``1 x channels x height x width`` view channels innermost."""

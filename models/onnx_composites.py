@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ooc_solve.models.onnx_graph import Node, make_node
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import Constant, QuantizedConstant, Value
-from ooc_solve.models.resampling import linear_taps
 from ooc_solve.models.vocabulary import InputError
 
 Array = NDArray[Any]
@@ -231,6 +230,44 @@ def _log_softmax(parts: Parts) -> None:
     parts.add("Sub", rest, parts.add("Log", parts.add("Mul", mean, parts.constant(count))))
 
 
+def _reduce_product(parts: Parts) -> None:
+    """One half of an axis times the other, until one position is left."""
+    x, axes = parts.node.inputs[0], _axes(parts)
+    for axis in axes:
+        size = parts.shape()[axis]
+        while size > 1:
+            half, odd = divmod(size, 2)
+            product = parts.add(
+                "Mul", _slice(parts, x, axis, 0, half), _slice(parts, x, axis, half, 2 * half)
+            )
+            rest = [_slice(parts, x, axis, size - 1, size)] if odd else []
+            x = parts.add("Concat", product, *rest, axis=axis) if odd else product
+            size = half + odd
+    keep = parts.node.attributes.get("keepdims", 1)
+    shape = [1 if k in axes else size for k, size in enumerate(parts.shape()) if keep or k not in axes]
+    parts.add("Reshape", x, parts.integers(*shape))
+
+
+def _where(parts: Parts) -> None:
+    """``x`` and ``y`` by a constant mask, each times 1 or 0 where it is computed."""
+    mask = parts.given.array(parts.node, 0)
+    assert mask is not None
+    chosen = mask.astype(bool)
+    terms, constant = [], np.zeros(chosen.shape, np.float32)
+    for position, where in ((1, chosen), (2, ~chosen)):
+        value = parts.given.value(parts.node, position)
+        if isinstance(value, Constant | QuantizedConstant):
+            array = value.array if isinstance(value, Constant) else value.real()
+            constant = np.where(where, array, constant).astype(np.float32)
+        else:
+            terms.append(
+                parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32)))
+            )
+    x = terms[0] if len(terms) == 1 else parts.add("Add", *terms)
+    if constant.any():
+        parts.add("Add", x, parts.constant(constant))
+
+
 # ------------------------------------------------------------------- normalisations
 
 
@@ -322,16 +359,21 @@ def _lp_normalization(parts: Parts) -> None:
 
 
 def _local_response_normalization(parts: Parts) -> None:
-    """``x / (bias + alpha / size * sum(x^2)) ** beta``, sums over so many neighbouring channels."""
+    """``x / (bias + alpha / size * sum(x^2)) ** beta``, sums over so many neighbouring channels.
+
+    A convolution of one tap sums, most of whose weights are 0: so no pixel is put in another order.
+    """
     x, shape, size = parts.node.inputs[0], parts.shape(), int(parts.number("size", 1))
     if len(shape) < 3 or shape[0] != 1:
         raise InputError(f"{parts.node}: must have batch 1 and spatial axes (got shape {shape}).")
-    squares = parts.add("Reshape", parts.add("Mul", x, x), parts.integers(1, shape[1], 1, -1))
-    last = parts.add("Transpose", squares, perm=[0, 3, 2, 1])
-    pads = [0, (size - 1) // 2, 0, size - 1 - (size - 1) // 2]
-    mean = parts.add("AveragePool", last, kernel_shape=[1, size], pads=pads, count_include_pad=1)
-    first = parts.add("Reshape", parts.add("Transpose", mean, perm=[0, 3, 2, 1]), parts.integers(*shape))
-    share = parts.add("Mul", first, parts.constant(parts.number("alpha", 1e-4)))
+    before = (size - 1) // 2
+    apart = (
+        np.arange(shape[1]) - np.arange(shape[1])[:, np.newaxis]
+    )  # of an input channel from an output channel
+    near = ((apart >= -before) & (apart < size - before)) / size
+    band = near.astype(np.float32).reshape(*near.shape, *(1,) * (len(shape) - 2))
+    mean = parts.add("Conv", parts.add("Mul", x, x), parts.constant(band))
+    share = parts.add("Mul", mean, parts.constant(parts.number("alpha", 1e-4)))
     logarithm = parts.add("Log", parts.add("Add", share, parts.constant(parts.number("bias", 1))))
     exponent = parts.constant(-parts.number("beta", 0.75))
     parts.add("Mul", x, parts.add("Exp", parts.add("Mul", logarithm, exponent)))
@@ -356,17 +398,34 @@ def _gather(parts: Parts) -> None:
     places = [int(index) + size * (index < 0) for index in indices.reshape(-1)]
     if min(places) < 0 or max(places) >= size:
         raise InputError(f"{parts.node}: its indices must be positions of an axis of {size} (got {places}).")
-    breaks = [k for k in range(1, len(places)) if places[k] != places[k - 1] + 1]
-    if len(breaks) >= _LARGEST_CONCAT:
-        raise InputError(
-            f"{parts.node}: its indices must be at most {_LARGEST_CONCAT} runs of neighbours (got {len(breaks) + 1})."
-        )
-    runs = zip([0, *breaks], [*breaks, len(places)], strict=True)
-    pieces = [_slice(parts, x, axis, places[low], places[high - 1] + 1) for low, high in runs]
-    joined = pieces[0] if len(pieces) == 1 else parts.add("Concat", *pieces, axis=axis)
+    joined = _picked(parts, x, axis, places)
     if not indices.ndim:
         rest = [length for k, length in enumerate(parts.shape()) if k != axis]
         parts.add("Reshape", joined, parts.integers(*rest))
+
+
+def _picked(parts: Parts, x: str, axis: int, places: Sequence[int]) -> str:
+    """Some positions along an axis, neighbours in one piece."""
+    breaks = [k for k in range(1, len(places)) if places[k] != places[k - 1] + 1]
+    if len(breaks) >= _LARGEST_CONCAT:
+        raise InputError(
+            f"{parts.node}: what it picks must be at most {_LARGEST_CONCAT} runs of neighbours (got {len(breaks) + 1})."
+        )
+    runs = zip([0, *breaks], [*breaks, len(places)], strict=True)
+    pieces = [_slice(parts, x, axis, places[low], places[high - 1] + 1) for low, high in runs]
+    return pieces[0] if len(pieces) == 1 else parts.add("Concat", *pieces, axis=axis)
+
+
+def reversed_slices(parts: Parts, slices: dict[int, tuple[int, int, int]]) -> None:
+    """Slices some of which go backwards: start, end and step by axis."""
+    x = parts.node.inputs[0]
+    for axis, (start, end, step) in slices.items():
+        if not step:
+            raise InputError(f"{parts.node}: steps must not be 0.")
+        places = range(*slice(start, end, step).indices(parts.shape()[axis]))
+        if not places:
+            raise InputError(f"{parts.node}: its output must have elements.")
+        x = _picked(parts, x, axis, places)
 
 
 def _tile(parts: Parts) -> None:
@@ -411,81 +470,62 @@ def padded(parts: Parts, pads: Sequence[int], value: float) -> None:
     parts.add("Add", parts.add("Pad", less, parts.integers(*pads)), parts.constant(value))
 
 
-def linear_resize(parts: Parts, sizes: Sequence[int], transformation: str) -> None:
-    """Resize rows and columns by a whole factor, weights by distance.
-
-    The neighbours of the edges are the edges; a transposed depthwise convolution spreads every pixel.
-    """
-    shape, x = parts.shape(), parts.node.inputs[0]
-    if len(shape) != 4 or tuple(sizes[:2]) != shape[:2]:
-        raise InputError(
-            f"{parts.node}: only height and width of four axes can be resized linearly (got {shape})."
-        )
-    taps = [linear_taps(shape[2 + k], sizes[2 + k], transformation) for k in (0, 1)]
-    if taps[0] is None or taps[1] is None:
-        raise InputError(
-            f"{parts.node}: a linear mode must enlarge by whole factors with half_pixel, pytorch_half_pixel or "
-            f"asymmetric (got {shape} to {tuple(sizes)} with {transformation}); use nearest, or such a factor."
-        )
-    high, wide = taps[0], taps[1]
-    kernel = np.tile(np.outer(high.weights, wide.weights), (shape[1], 1, 1, 1))
-    weights = parts.constant(_in_parts(kernel, high.parts * wide.parts))
-    begin, end = zip(high.edges, wide.edges, strict=True)
-    wider = parts.add("Pad", x, parts.integers(0, 0, *begin, 0, 0, *end), mode="edge")
-    parts.add(
-        "ConvTranspose", wider, weights,
-        strides=[high.factor, wide.factor], group=shape[1],
-        pads=[high.before, wide.before, high.after, wide.after],
-    )  # fmt: skip
-
-
-def _in_parts(numbers: NDArray[np.int64], parts: int) -> Constant | QuantizedConstant:
-    """Numbers of so many parts of 1: as bytes, if they fit."""
-    if numbers.max() > np.iinfo(np.int8).max:
-        return Constant((numbers / parts).astype(np.float32))
-    scale = np.array([1 / parts], np.float32)
-    return QuantizedConstant(numbers.astype(np.int8), scale, np.zeros(1, np.int8), 0)
-
-
 # ------------------------------------------------------------- products of activations
 
 
-def matrix_product(parts: Parts) -> None:
-    """``a @ b`` of two activations: all products of elements, and their means times how many there are.
-
-    ``[rows, depth]`` times ``[depth, columns]`` has ``rows * depth * columns`` products between; batches, which are
-    heads of attention mostly, come one after the other.
-    """
-    a, b = parts.node.inputs[:2]
-    left, right = parts.shape(0), parts.shape(1)
-    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
-        raise InputError(f"{parts.node}: its inputs must be matrices that fit (got {left} and {right}).")
-    rows, depth, columns = left[-2], left[-1], right[-1]
-    batch = np.broadcast_shapes(left[:-2], right[:-2])
-    count = int(np.prod(batch))
-    if count > _LARGEST_CONCAT or {int(np.prod(left[:-2])), int(np.prod(right[:-2]))} - {1, count}:
+def matched_product(parts: Parts) -> None:
+    """``a @ b`` of two activations whose batches differ: the one that has fewer is repeated."""
+    shapes = parts.shape(0), parts.shape(1)
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2]:
         raise InputError(
-            f"{parts.node}: must have one batch of matrices, or at most {_LARGEST_CONCAT} (got {left} and {right})."
+            f"{parts.node}: its inputs must be matrices that fit (got {shapes[0]} and {shapes[1]})."
         )
-    results = []
-    for number in range(count):
-        one = _matrix(parts, a, left, number, (rows, depth, 1))
-        other = _matrix(parts, b, right, number, (1, depth, columns))
-        wide = parts.add("Expand", one, parts.integers(rows, depth, columns))
-        mean = parts.add("ReduceMean", parts.add("Mul", wide, other), axes=[1], keepdims=0)
-        results.append(parts.add("Reshape", mean, parts.integers(1, rows, columns)))
-    joined = results[0] if count == 1 else parts.add("Concat", *results, axis=0)
-    total = parts.add("Mul", joined, parts.constant(depth))
-    parts.add("Reshape", total, parts.integers(*batch, rows, columns))
+    try:
+        batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    except ValueError:
+        raise InputError(f"{parts.node}: its batches must fit (got {shapes[0]} and {shapes[1]}).") from None
+    sides = [
+        parts.add("Expand", name, parts.integers(*batch, *shape[-2:]))
+        for name, shape in zip(parts.node.inputs, shapes, strict=True)
+    ]
+    parts.add("MatMul", *sides)
 
 
-def _matrix(parts: Parts, x: str, shape: tuple[int, ...], number: int, wanted: tuple[int, ...]) -> str:
-    """One matrix of a batch, or the only one, in another shape."""
-    count = int(np.prod(shape[:-2]))
-    if count > 1:
-        flat = parts.add("Reshape", x, parts.integers(count, *shape[-2:]))
-        x = _slice(parts, flat, 0, number, number + 1)
-    return parts.add("Reshape", x, parts.integers(*wanted))
+def einsum(parts: Parts) -> None:
+    """A sum over products of two activations, as a product of matrices between transpositions.
+
+    Letters of both inputs and the output number the matrices, those of both inputs alone are summed over.
+    """
+    equation = str(parts.node.attributes.get("equation", "")).replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    left, comma, right = terms.partition(",")
+    letters = set(left) | set(right)
+    shared, summed = (
+        [c for c in left if c in right and c in result],
+        [c for c in left if c in right and c not in result],
+    )
+    own = [[c for c in term if c not in other] for term, other in ((left, right), (right, left))]
+    plain = all(len(set(text)) == len(text) and text.isalpha() for text in (left, right, result) if text)
+    if not (arrow and comma and plain and set(result) == letters - set(summed)):
+        raise InputError(
+            f"{parts.node}: its equation must have two terms, and sum over letters that both have (got '{equation}'); "
+            "write it with Transpose and MatMul."
+        )
+    sizes = dict(zip(left, parts.shape(0), strict=True)) | dict(zip(right, parts.shape(1), strict=True))
+
+    def length(group: Sequence[str]) -> int:
+        return int(np.prod([sizes[c] for c in group], initial=1))
+
+    def matrices(position: int, *groups: Sequence[str]) -> str:
+        order = [c for group in groups for c in group]
+        perm = [(left, right)[position].index(c) for c in order]
+        x = parts.add("Transpose", parts.node.inputs[position], perm=perm)
+        return parts.add("Reshape", x, parts.integers(*map(length, groups)))
+
+    x = parts.add("MatMul", matrices(0, shared, own[0], summed), matrices(1, shared, summed, own[1]))
+    made = [*shared, *own[0], *own[1]]
+    x = parts.add("Reshape", x, parts.integers(*(sizes[c] for c in made)))
+    parts.add("Transpose", x, perm=[made.index(c) for c in result])
 
 
 def of_constant_matrix(parts: Parts) -> None:
@@ -560,6 +600,12 @@ def _fused_matmul(parts: Parts) -> None:
     parts.add("Mul", parts.add("MatMul", *sides), parts.constant(parts.number("alpha", 1)))
 
 
+def _fast_gelu(parts: Parts) -> None:
+    """By the hyperbolic tangent, a bias before it."""
+    x = parts.add("Add", *parts.node.inputs[:2]) if _input(parts, 1) else parts.node.inputs[0]
+    parts.add("Gelu", x, approximate="tanh")
+
+
 def _bias_gelu(parts: Parts) -> None:
     parts.add("Gelu", parts.add("Add", *parts.node.inputs[:2]))
 
@@ -569,13 +615,14 @@ def _quick_gelu(parts: Parts) -> None:
 
 
 _MOVES, _CONV = ("move",), ("conv", "lookup")
-_SUMS, _MEANS = ("average_pool", "lookup"), ("average_pool", "add", "multiply", "lookup")
+_SUMS, _MEANS = ("average_pool", "lookup"), ("conv", "average_pool", "add", "multiply", "lookup")
 
 COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
+    "Einsum": (einsum, ("conv", "float_matmul")),
     "Gather": (_gather, _MOVES),
     "GroupNormalization": (_group_normalization, _MEANS),
     "InstanceNormalization": (_instance_normalization, _MEANS),
-    "LRN": (_local_response_normalization, ("average_pool", "multiply", "lookup")),
+    "LRN": (_local_response_normalization, ("conv", "multiply", "lookup")),
     "LayerNormalization": (_layer_normalization, _MEANS),
     "LogSoftmax": (_log_softmax, ("max_pool", "average_pool", "add", "lookup")),
     "LpNormalization": (_lp_normalization, ("average_pool", "multiply", "lookup")),
@@ -587,13 +634,17 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "ReduceLogSum": (_reduce_log_sum, _SUMS),
     "ReduceLogSumExp": (_reduce_log_sum_exp, ("max_pool", "add", *_SUMS)),
     "ReduceMin": (_reduce_min, ("max_pool", "lookup")),
+    "ReduceProd": (_reduce_product, ("move", "multiply")),
     "ReduceSum": (_reduce_sum, _SUMS),
     "ReduceSumSquare": (_reduce_squares, ("multiply", *_SUMS)),
+    "SimplifiedLayerNormalization": (_rms_normalization, ("average_pool", "multiply", "lookup")),
     "Tile": (_tile, _MOVES),
+    "Where": (_where, ("multiply", "add", "lookup")),
     "com.microsoft.BiasGelu": (_bias_gelu, ("add", "lookup")),
+    "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
-    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "multiply", "average_pool", "lookup")),
+    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "float_matmul", "lookup")),
     "com.microsoft.QuickGelu": (_quick_gelu, ("lookup",)),
     "com.microsoft.SkipLayerNormalization": (_skip_layer_normalization, _MEANS),
 }

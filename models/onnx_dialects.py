@@ -19,6 +19,7 @@ from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
+from ooc_solve.models import onnx_resizes as resizes
 from ooc_solve.models.layout import Index, View, as_size, sequential
 from ooc_solve.models.onnx_graph import FLOAT_TYPE, Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
@@ -423,8 +424,11 @@ def _gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
 def _matmul(given: Operands, node: Node) -> Value:
     left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
     if not right:
-        recipe = composites.of_constant_matrix if left else composites.matrix_product
-        return composites.read(given, node, recipe)[0]
+        return (
+            composites.read(given, node, composites.of_constant_matrix)[0]
+            if left
+            else floats.matmul(given, node)
+        )
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
@@ -508,7 +512,7 @@ def _softmax(given: Operands, node: Node) -> Value:
 
 
 def _concat(given: Operands, node: Node) -> Value:
-    values = [given.settled(node, position) for position in range(len(node.inputs))]
+    values = _with_constants(given, node, [given.settled(node, k) for k in range(len(node.inputs))])
     reals = [value.view for value in values if isinstance(value, Float32)]
     if len(reals) == len(values) > 1:
         return Float32(moves.joined(given.draft, node, reals, _axis(node, reals[0]), node.outputs[0]))
@@ -517,13 +521,51 @@ def _concat(given: Operands, node: Node) -> Value:
         return moves.joined(given.draft, node, views, _axis(node, views[0]), node.outputs[0])
     if len(values) == 1:
         return given.operand(node)
-    parts = [(real.view, real.scale) for real in (given.real(node, k) for k in range(len(values)))]
+    made = [value if isinstance(value, Real) else given.real(node, k) for k, value in enumerate(values)]
+    parts = [(real.view, real.scale) for real in made]
     found = [(view, scale) for view, scale in parts if scale is not None]
     if len(found) < len(parts):
         raise InputError(
             f"{node}: its inputs must be quantised again after the elementwise operators before it."
         )
     return moves.concatenation(given.draft, node, found, _axis(node, found[0][0]))
+
+
+def _with_constants(given: Operands, node: Node, values: list[Value]) -> list[Value]:
+    """Give constants among the inputs a place, of the type that the first input which is computed has."""
+    first = next((value for value in values if isinstance(value, View | Real | Float32)), None)
+    if first is None:
+        return values
+    return [_with_place(given, node, value, first) for value in values]
+
+
+def _with_place(given: Operands, node: Node, value: Value, like: View | Real | Float32) -> Value:
+    if not isinstance(value, Constant | QuantizedConstant):
+        return value
+    if isinstance(like, Float32):
+        array = value.array if isinstance(value, Constant) else value.real()
+        return Float32(moves.constant(given.draft, node, like.view.tensor, array, None))
+    if isinstance(like, View):
+        return _stored_constant(given, node, like, value.array, None)
+    if not isinstance(value, QuantizedConstant) or value.scale.size > 1:
+        raise InputError(
+            f"{node}: a constant input must be quantised with one scale, as the other inputs are."
+        )
+    offset = 128 if value.array.dtype == np.uint8 else 0
+    scale = Scale(
+        np.float32(value.scale.reshape(-1)[0]), int(value.zero_point.reshape(-1)[0]) - offset, offset
+    )
+    return Real.dequantized(_stored_constant(given, node, like.view, value.array, scale), scale)
+
+
+def _stored_constant(given: Operands, node: Node, like: View, array: Array, scale: Scale | None) -> View:
+    """Return a view of constant bytes."""
+    if array.dtype not in (np.int8, np.uint8):
+        raise InputError(f"{node}: a constant input must be int8 or uint8, as the other inputs are.")
+    offset = 128 if array.dtype == np.uint8 else 0
+    known = given.draft.quantization(like.tensor) if scale is None else scale.quantization
+    stored = array.astype(np.int16) - offset
+    return replace(moves.constant(given.draft, node, like.tensor, stored, known), offset=offset)
 
 
 def _axis(node: Node, view: View) -> int:
@@ -627,13 +669,19 @@ def _slice(given: Operands, node: Node) -> Value:
         raise InputError(f"{node}: starts and ends must be constant.")
     axes = given.integers(node, 3, "axes") or list(range(len(starts)))
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
+    if min(steps, default=1) < 0:
+        picked = {
+            axis % len(shape): part
+            for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)
+        }
+        return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))[0]
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
-            raise InputError(f"{node}: steps must be positive (got {step}); reverse the weights instead.")
-        picked = range(*slice(start, end, step).indices(shape[axis]))
-        changes[axis % len(shape)] = moves.Steps(step, picked.start)
-        size[axis] = len(picked)
+            raise InputError(f"{node}: steps must not be 0.")
+        found = range(*slice(start, end, step).indices(shape[axis]))
+        changes[axis % len(shape)] = moves.Steps(step, found.start)
+        size[axis] = len(found)
     return _moved(
         given, node, lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0])
     )
@@ -661,22 +709,20 @@ def _part(given: Operands, node: Node, axis: int, sizes: list[int], k: int, view
 
 def _resize(given: Operands, node: Node) -> Value:
     mode = node.attributes.get("mode", "nearest")
-    if mode not in ("nearest", "linear"):
+    if mode not in ("nearest", "linear", "cubic"):
         raise InputError(
-            f"{node}: mode must be nearest or linear (got {mode}); export the model with one of these."
+            f"{node}: mode must be nearest, linear or cubic (got {mode}); export the model with one of these."
         )
     shape = given.shape_of(given.operand(node), node.name)
     found = _resize_positions(given, node, shape)
-    if mode == "linear":
+    spread = all(size == 1 or table.size == size for table, size in zip(found, shape, strict=True))
+    if mode != "nearest" and not spread:  # one position only is repeated in all modes
         if isinstance(given.settled(node), View):
             raise InputError(
-                f"{node}: a linear mode must work on real numbers (got integers, which onnxruntime rounds towards 0); "
+                f"{node}: a {mode} mode must work on real numbers (got integers, which onnxruntime rounds towards 0); "
                 "put it between DequantizeLinear and QuantizeLinear."
             )
-        sizes, transformation = [table.size for table in found], _transformation(given, node)
-        return composites.read(
-            given, node, lambda parts: composites.linear_resize(parts, sizes, transformation)
-        )[0]
+        return _weighted_resize(given, node, shape, tuple(table.size for table in found))
     changes = {
         axis: moves.rational_steps(node, table, shape[axis])
         for axis, table in enumerate(found)
@@ -688,6 +734,34 @@ def _resize(given: Operands, node: Node) -> Value:
         node,
         lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0], edges=True),
     )
+
+
+def _weighted_resize(given: Operands, node: Node, shape: tuple[int, ...], sizes: tuple[int, ...]) -> Value:
+    """Read a linear or cubic Resize."""
+    cubic = node.attributes.get("mode") == "cubic"
+    if node.attributes.get("antialias") or node.attributes.get("exclude_outside"):
+        raise InputError(f"{node}: antialias and exclude_outside must be 0; average before it instead.")
+    resizing = resizes.Resizing(
+        sizes,
+        tuple(_scale_of(given, node, axis, len(shape)) for axis in range(len(shape))),
+        _transformation(given, node),
+        float(node.attributes.get("cubic_coeff_a", -0.75)) if cubic else None,
+    )
+    if resizing.is_by_whole_factors(shape):
+        return composites.read(given, node, lambda parts: resizes.by_whole_factors(parts, resizing))[0]
+    value = given.settled(node)
+    if not isinstance(value, Float32):
+        raise InputError(f"{node}: its input must be float32 where it does not enlarge by whole factors.")
+    return Float32(resizes.by_weights(given, node, value.view, resizing))
+
+
+def _scale_of(given: Operands, node: Node, axis: int, rank: int) -> np.float32 | None:
+    """Return the factor that the file gives for an axis, None where it is the ratio of the sizes."""
+    old = node.kind == "Upsample" or given.opset < 11
+    scales, along = given.array(node, 1 if old else 2), list(node.attributes.get("axes", range(rank)))
+    if scales is None or not scales.size or axis not in along:
+        return None
+    return np.float32(scales.reshape(-1)[along.index(axis)])
 
 
 def _transformation(given: Operands, node: Node) -> str:
@@ -831,11 +905,23 @@ def _qlinear_global_average(given: Operands, node: Node) -> Value:
 
 
 def _qlinear_concat(given: Operands, node: Node) -> Value:
-    parts = [given.activation(node, position) for position in range(2, len(node.inputs), 3)]
+    places = range(2, len(node.inputs), 3)
+    computed = [k for k in places if isinstance(given.operand(node, k), View)]
+    parts = [_quantized_part(given, node, k, computed) for k in places]
     if len(parts) < 2:
         raise InputError(f"{node}: must have at least two inputs (got {len(parts)}).")
     pending = moves.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
     return given.round_to(pending, given.scale(node, 0), node.outputs[0])
+
+
+def _quantized_part(given: Operands, node: Node, position: int, computed: list[int]) -> tuple[View, Scale]:
+    """Return an input of QLinearConcat with its scale, which may be a constant."""
+    value = given.operand(node, position)
+    if not (isinstance(value, Constant) and computed):
+        return given.activation(node, position)
+    scale = given.scale(node, position + 1)
+    like, _ = given.activation(node, computed[0])
+    return _stored_constant(given, node, like, value.array, scale), scale
 
 
 def _channels_second(node: Node, view: View) -> View:
@@ -878,7 +964,7 @@ _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of t
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
 _FLOATS_OF_TWO = "two activations in float32"
-_PRODUCT = "of two activations in float32, rows x depth x columns elements between"
+_PRODUCT = "of two activations in float32, the second one whole in SRAM, one matrix at a time"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -932,8 +1018,10 @@ HANDLERS: dict[str, Operator] = {
     "ConvTranspose": Operator(
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
-    "Gemm": Operator(_gemm, ("conv",), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"),
-    "MatMul": Operator(_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "Gemm": Operator(
+        _gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
+    ),
+    "MatMul": Operator(_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -944,20 +1032,22 @@ HANDLERS: dict[str, Operator] = {
     "GlobalMaxPool": Operator(_global_max, ("max_pool",), "one or two spatial axes; batch 1"),
     "Pad": Operator(_pad, ("move",), f"constant, edge or reflect; constant pads, also negative; {_MOVE}"),
     "Concat": Operator(_concat, ("move",), f"any axis; {_MOVE}"),
-    "Slice": Operator(_slice, ("move",), f"constant, positive steps; {_MOVE}"),
+    "Slice": Operator(_slice, ("move",), f"constant; backwards at most 64 positions; {_MOVE}"),
     "Split": Operator(_split, ("move",), f"constant; {_MOVE}"),
     **dict.fromkeys(
         ("Resize", "Upsample"),
         Operator(
             _resize,
             ("move", "transposed"),
-            f"nearest, positions evenly apart; linear by whole factors of height and width; {_MOVE}",
+            f"nearest, positions evenly apart; linear, cubic: in float32 but by whole factors of height and width; {_MOVE}",
         ),
     ),
     "QLinearConv": Operator(
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
-    "QLinearMatMul": Operator(_qlinear_matmul, ("conv",), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "QLinearMatMul": Operator(
+        _qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
+    ),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
     f"{OWN_DOMAIN}QLinearMul": Operator(_qlinear_pair, ("multiply", "lookup"), _PAIR),
@@ -975,8 +1065,8 @@ _FOR_PROGRAM = "Slice, Split and Gather by constants are; leave what follows the
 
 INSTEAD = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
-    **dict.fromkeys(("Where", "Equal", "Greater", "Less", "Not", "And", "Or"), "Clip, Max, Min and Relu are"),
-    **dict.fromkeys(("ReduceProd", "CumSum"), "ReduceSum, ReduceMean and ReduceMax are"),
+    **dict.fromkeys(("Equal", "Greater", "Less", "Not", "And", "Or"), "Clip, Max, Min and Relu are"),
+    **dict.fromkeys(("CumSum",), "ReduceSum, ReduceMean and ReduceMax are"),
     **dict.fromkeys(("LpPool", "GlobalLpPool"), "AveragePool and MaxPool are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
     **dict.fromkeys(
@@ -984,6 +1074,5 @@ INSTEAD = {
          "Hardmax", "NonZero", "OneHot"), _FOR_PROGRAM),
     **dict.fromkeys(("GridSample", "RoiAlign", "MaxRoiPool"), "Resize is"),
     **dict.fromkeys(("Sin", "Cos", "Tan", "DFT", "STFT", "MelWeightMatrix"), "Conv and MatMul are; leave features to the program"),
-    "Einsum": "MatMul with constant weights is",
 }  # fmt: skip
 """What is supported instead of operators that are not."""

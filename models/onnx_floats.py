@@ -20,7 +20,7 @@ from ooc_solve.models.layout import View, by_channel
 from ooc_solve.models.onnx_graph import Node
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import Constant, Float32, Pending, Value
-from ooc_solve.models.vocabulary import Function, InputError, OpKind
+from ooc_solve.models.vocabulary import UNLIMITED, Function, InputError, OpKind
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -135,8 +135,28 @@ def affine(
             shape = (before.channels,)
             spread = [np.broadcast_to(part, shape).astype(np.float32) for part in found if part is not None]
             return replace(before.rescaled(spread[0], spread[1]), index=before.index)
-    view, parameters = _parameters(given, node, _float_view(given, node, position), (factor, addend))
+    source = _float_view(given, node, position)
+    if not moves.varies_along_one_axis(given.draft, factor, source):
+        source, factor = _beside(given, node, OpKind.MULTIPLY, source, factor), np.ones(1, np.float32)
+    if not moves.varies_along_one_axis(given.draft, addend, source):
+        if (factor != 1).any():
+            view, parameters = _parameters(given, node, source, (factor, np.zeros(1, np.float32)))
+            source = given.draft.function(view, Function.AFFINE, parameters, node.name)
+        return Float32(_beside(given, node, OpKind.ADD, source, addend))
+    view, parameters = _parameters(given, node, source, (factor, addend))
     return _applied(given, node, view, Function.AFFINE, parameters)
+
+
+def _beside(given: Operands, node: Node, kind: OpKind, view: View, array: Floats) -> View:
+    """Multiply by or add constants that vary along several axes: they lie beside the tensor as another one does."""
+    other = moves.constant(given.draft, node, view.tensor, array, None)
+    try:
+        pending = operators.combination(given.draft, node, kind, view, other)
+    except InputError:  # it repeats along axes that are not rows or columns of what is stored
+        full = np.broadcast_to(array, np.broadcast_shapes(array.shape, view.shape))
+        other = moves.constant(given.draft, node, view.tensor, full, None)
+        pending = operators.combination(given.draft, node, kind, view, other)
+    return View(pending.emit(None, UNLIMITED, node.outputs[0]), pending.index)
 
 
 def _float_view(given: Operands, node: Node, position: int) -> View:
@@ -170,6 +190,16 @@ def pair(given: Operands, node: Node, kind: OpKind | None) -> Value:
         minus = np.array([-1, 0], np.float32)
         other = given.draft.function(other, Function.AFFINE, minus, f"{node.name}_negated")
     return operators.combination(given.draft, node, kind, one, other)
+
+
+def matmul(given: Operands, node: Node) -> Value:
+    """Read MatMul of two activations."""
+    shapes = [given.shape_of(given.operand(node, k), node.name) for k in (0, 1)]
+    few, many = (int(np.prod(shape[:-2])) for shape in reversed(shapes))
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2] or few not in (1, many):
+        return composites.read(given, node, composites.matched_product)[0]
+    one, other = (_float_view(given, node, k) for k in (0, 1))
+    return operators.matrix_product(given.draft, node, one, other)
 
 
 def gemm(given: Operands, node: Node, view: View) -> Pending:

@@ -18,7 +18,7 @@ from ooc_solve.models.network_draft import NetworkDraft
 from ooc_solve.models.onnx_graph import Node
 from ooc_solve.models.onnx_values import BYTES_AS_INT8, Pending, Scale
 from ooc_solve.models.op_fusion import Size
-from ooc_solve.models.vocabulary import MAX_INPUTS, InputError, Place
+from ooc_solve.models.vocabulary import MAX_INPUTS, Function, InputError, Place, Quantization
 
 MOST_TABLES = 1 << 16
 """Tables of one lookup at most: 16 MiB."""
@@ -65,6 +65,9 @@ def moved(
     """
     if min(shape) < 1:
         raise InputError(f"{node}: its output must have elements (got shape {list(shape)}).")
+    within = None if edges else _within_channels(draft, source, changes)
+    if within is not None:
+        return _channel_blocks(draft, node, source, changes, within, shape, name, fill)
     arrangement = _arranged(draft, node, source, set(changes))
     tensor = draft.stored_as(source, arrangement.stored(source.index), node.name)
     by_place = {arrangement.numbers[axis]: steps for axis, steps in changes.items()}
@@ -76,6 +79,49 @@ def moved(
     )
     result = draft.move(node.name, (tensor,), (place,), arrangement.size_of(shape), name, fill, edges=edges)
     return replace(source, tensor=result, index=arrangement.index_of(shape))
+
+
+def _within_channels(draft: NetworkDraft, source: View, changes: dict[int, Steps]) -> tuple[int, ...] | None:
+    """Axes in the order of memory, if the only changed one is the first of several that make up a pixel's channels.
+
+    Such an axis is cut into blocks of neighbouring channels; heads of attention are.
+    """
+    if len(changes) != 1 or any((steps.step, steps.period) != (1, 1) for steps in changes.values()):
+        return None
+    (axis,), shape = changes, source.shape
+    if shape[axis] == 1:
+        return None
+    corner = source.index[(0,) * len(shape)]
+    strides = {
+        k: int(np.take(source.index, 1, k).flat[0] - corner) for k, size in enumerate(shape) if size > 1
+    }
+    order = sorted(strides, key=lambda k: -strides[k])
+    inner = int(np.prod([shape[k] for k in order[order.index(axis) + 1 :]]))
+    order += [k for k in range(len(shape)) if k not in strides]
+    fits = shape[axis] * inner == draft.size(source.tensor)[2] and is_sequential(
+        source.index.transpose(order)
+    )
+    return tuple(order) if inner > 1 and fits and draft.settle(source.tensor) else None
+
+
+def _channel_blocks(
+    draft: NetworkDraft,
+    node: Node,
+    source: View,
+    changes: dict[int, Steps],
+    order: tuple[int, ...],
+    shape: Sequence[int],
+    name: str,
+    fill: int,
+) -> View:
+    """Lower a shift along such an axis as one along the channels."""
+    height, width, channels = draft.size(source.tensor)
+    ((axis, steps),) = changes.items()
+    inner = channels // source.shape[axis]
+    place = Place(start=(0, 0, steps.start * inner))
+    size = (height, width, shape[axis] * inner)
+    result = draft.move(node.name, (source.tensor,), (place,), size, name, fill)
+    return replace(source, tensor=result, index=Arrangement(order, {}).index_of(shape))
 
 
 def rational_steps(node: Node, found: NDArray[np.int64], size: int) -> Steps:
@@ -131,6 +177,8 @@ def _arranged(draft: NetworkDraft, node: Node, source: View, changed: set[int]) 
 
     Where they do not, it is used if what is stored is settled, else data is put in another order first.
     """
+    if 1 not in changed and draft.is_planar_image(source):
+        changed = {*changed, 2, 3}  # its readers mostly take pixels, so that is how it is put first
     possible = sorted(_arrangements(source.shape, changed), key=lambda a: a.changes_channels(changed))
     if not possible:
         raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
@@ -153,6 +201,8 @@ def _arrangements(shape: Sequence[int], changed: set[int]) -> Iterator[Arrangeme
         if len(spatial) <= 2:
             numbers = {axis: 2 - len(spatial) + place for place, axis in enumerate(spatial)}
             yield Arrangement((*spatial, *channel, *small), numbers | dict.fromkeys(channel, 2))
+            if len(spatial) == 1:  # as rows
+                yield Arrangement((*spatial, *channel, *small), {spatial[0]: 0, **dict.fromkeys(channel, 2)})
     if len(large) > 3 and len(changed) == 1:
         (middle,) = changed
         yield Arrangement(tuple(axes), {axis: 1 + (axis > middle) - (axis < middle) for axis in axes})
@@ -167,10 +217,18 @@ def with_channels(draft: NetworkDraft, node: Node, source: View, axis: int) -> V
     raise InputError(f"{node}: at most three axes can be longer than 1 (got {source.shape}).")
 
 
+def varies_along_one_axis(draft: NetworkDraft, array: NDArray[Any], view: View) -> bool:
+    """Whether a constant operand is one number per stored channel, or per position of a single axis."""
+    varying = sum(size > 1 for size in array.shape)
+    return varying <= 1 or by_channel(array, view.index, draft.size(view.tensor)[2]) is not None
+
+
 def channel_operand(
     draft: NetworkDraft, node: Node, array: NDArray[Any], view: View
 ) -> tuple[NDArray[Any], View]:
     """Return a constant operand as one value, or as one per stored channel of a view arranged for it."""
+    if array.size > 1 and (array == array.flat[0]).all() and array.size <= view.index.size:
+        array = array.reshape(-1)[:1]  # the same number everywhere needs no arrangement
     found = by_channel(array, view.index, draft.size(view.tensor)[2])
     if found is not None:
         return np.asarray(found), view
@@ -198,6 +256,27 @@ def _element_operand(
         )
     tensor = draft.stored_as(view, view.index.reshape(1, 1, -1), node.name)
     return values, replace(view, tensor=tensor, index=sequential(view.shape))
+
+
+def constant(
+    draft: NetworkDraft, node: Node, beside: str, values: NDArray[Any], known: Quantization | None
+) -> View:
+    """Return a view of constants: stored int8 with what they mean, or float32 beside a tensor of float32.
+
+    A MOVE that finds nothing of the tensor ``beside`` makes room, and a function of each element fills it.
+    """
+    if not 0 < values.size <= MOST_TABLES:
+        raise InputError(
+            f"{node}: a constant input must have 1 to {MOST_TABLES} elements (got {values.size})."
+        )
+    nowhere = Place(start=(draft.size(beside)[0], 0, 0))
+    label = f"{node.name}_constant"
+    room = draft.move(label, (beside,), (nowhere,), (1, 1, values.size), label)
+    view, flat = View(room, sequential(values.shape)), values.reshape(-1, 1)
+    if draft.is_float(room):
+        limits = np.ascontiguousarray(np.repeat(flat.astype(np.float32), 2, axis=1))
+        return draft.function(view, Function.CLIP, limits, label)
+    return draft.lookup(view, np.repeat(flat.astype(np.int8).view(np.uint8), 256, axis=1), known, label)
 
 
 def concatenation(draft: NetworkDraft, node: Node, parts: Sequence[tuple[View, Scale]], axis: int) -> Pending:
@@ -238,7 +317,8 @@ def _arranged_alike(
         )
     shape = list(views[0].shape)
     shape[axis] = sum(view.shape[axis] for view in views)
-    return _arranged(draft, node, views[0], {axis}), shape
+    largest = max(views, key=lambda view: view.index.size)
+    return _arranged(draft, node, largest, {axis}), shape
 
 
 def _joined(

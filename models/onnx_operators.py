@@ -99,7 +99,7 @@ class Spatial:
     def window(self, kernel: Sequence[int] | None = None) -> Window:
         """Read kernel, strides, dilations and padding from the node's attributes."""
         attributes = self.node.attributes
-        shape = attributes.get("kernel_shape", kernel)
+        shape = self.kernel_shape(kernel)
         if shape is None:
             raise InputError(f"{self.node}: must have a kernel_shape.")
         window = Window(
@@ -110,11 +110,23 @@ class Spatial:
         explicit = self.pads(attributes.get("pads"))
         return replace(window, pads=self._automatic_pads(window, explicit))
 
+    def kernel_shape(self, weights: Sequence[int] | None) -> Sequence[int] | None:
+        """Return the kernel's shape by the node, which must be that of its weights, or by the weights alone."""
+        shape: Sequence[int] | None = self.node.attributes.get("kernel_shape")
+        if shape is None or weights is None:
+            return weights if shape is None else shape
+        if list(shape) != list(weights):
+            raise InputError(
+                f"{self.node}: kernel_shape must be that of its weights, {list(weights)} (got {list(shape)}); "
+                "the file is damaged."
+            )
+        return shape
+
     def transposed_window(self, kernel: Sequence[int]) -> Window:
         """Read the window of a transposed convolution; its last pads say what size comes out."""
         attributes = self.node.attributes
         window = Window(
-            kernel=self.pair(attributes.get("kernel_shape", kernel)),
+            kernel=self.pair(self.kernel_shape(kernel)),
             stride=self.pair(attributes.get("strides")),
             dilation=self.pair(attributes.get("dilations")),
             transposed=True,
@@ -466,6 +478,33 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
     return Pending(node, index, emit, is_float=draft.is_float(tensors[0]))
 
 
+def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> Pending:
+    """Lower the product of float32 matrices: as many of the second as of the first, or one, which fit.
+
+    The second may be stored with its rows or with its columns last, so that mostly nothing is put in another order.
+    """
+    count = int(np.prod(other.shape[:-2]))
+    depth, columns = other.shape[-2:]
+    left = one.index.reshape(count, -1, depth).transpose(1, 0, 2)
+    right = other.index.reshape(count, depth, columns)
+    plain, sideways = right.transpose(1, 0, 2), right.transpose(2, 0, 1)
+    turned = not is_sequential(plain) and is_sequential(sideways)
+    tensors = (
+        draft.stored_as(one, left, node.name),
+        draft.stored_as(other, sideways if turned else plain, node.name),
+    )
+    size = (left.shape[0], count, columns)
+    shape = (*one.shape[:-2], one.shape[-2], columns)
+
+    def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        assert output is None
+        result = draft.add_tensor(name, size, DType.FLOAT32)
+        draft.add_op(Op(node.name, OpKind.MATMUL, tensors, result, clamp=clamp, turned=turned))
+        return result
+
+    return Pending(node, sequential(size).transpose(1, 0, 2).reshape(shape), emit, is_float=True)
+
+
 def _dtype(output: Scale | None) -> DType:
     """Element type of an output with that scale."""
     return DType.FLOAT32 if output is None else DType.INT8
@@ -553,8 +592,31 @@ def mean(draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], kee
     Where those are the stored height or width, it is an average over a window of that size;
     else the data is first put in the order reduced axes, other axes.
     """
+    if draft.is_float(source.tensor):
+        found = _mean_of_channels(draft, node, source, axes, keepdims)
+        if found is not None:
+            return found
     tensor, window, size, index = _window_over(draft, node, source, axes, keepdims)
     return _average(draft, node, tensor, window, size, index, False)
+
+
+def _mean_of_channels(
+    draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
+) -> Pending | None:
+    """Lower the mean over what is stored as channels: a convolution of one tap whose weights are alike."""
+    reduced = sorted({axis % len(source.shape) for axis in axes})
+    kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
+    height, width, channels = draft.size(source.tensor)
+    count = int(np.prod([source.shape[axis] for axis in reduced]))
+    ordered = is_sequential(source.index.transpose(*kept, *reduced))
+    if not ordered or count != channels or height * width == 1 or not draft.settle(source.tensor):
+        return None
+    weights = np.full((1, 1, 1, channels), 1 / channels, np.float32)
+    template = Op(node.name, OpKind.CONV, (source.tensor,), node.name, weights=weights)
+    shape = [1 if k in reduced else size for k, size in enumerate(source.shape) if keepdims or k in kept]
+    return _float_weighted(
+        draft, template, (height, width, 1), sequential(shape), np.zeros(1, np.float32), node
+    )
 
 
 def largest(
@@ -566,6 +628,9 @@ def largest(
     clamp = UNLIMITED if draft.is_float(tensor) else (-128, 127)
     draft.add_op(Op(node.name, OpKind.MAX_POOL, (tensor,), result, window, clamp=clamp))
     return replace(source, tensor=result, index=index)
+
+
+_LARGEST_KERNEL = 255  # of a window along an axis, which the tables hold
 
 
 def _window_over(
@@ -584,15 +649,25 @@ def _window_over(
     height, width, channels = draft.size(source.tensor)
     for kernel in ((height, width), (height, 1), (1, width)):
         under = _window_elements(first.reshape(-1), kernel, width, channels)
-        if np.array_equal(blocks, under) and draft.settle(source.tensor):
+        fits = max(kernel) <= _LARGEST_KERNEL
+        if fits and np.array_equal(blocks, under) and draft.settle(source.tensor):
             size = (height // kernel[0], width // kernel[1], channels)
             row, column = first // (width * channels), first // channels % width
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)
             index = (row * size[1] + column) * channels + first % channels
             return source.tensor, replace(POINT, kernel=kernel), size, index.reshape(shape)
-    order = source.index.transpose(*reduced, *kept).reshape(-1, 1, first.size)
+    count = blocks.shape[1]
+    across = next(
+        (
+            size
+            for size in range(1, _LARGEST_KERNEL + 1)
+            if count % size == 0 and count // size <= _LARGEST_KERNEL
+        ),
+        1,
+    )
+    order = source.index.transpose(*reduced, *kept).reshape(-1, across, first.size)
     tensor = draft.stored_as(source, order, node.name)
-    window = replace(POINT, kernel=(order.shape[0], 1))
+    window = replace(POINT, kernel=(order.shape[0], across))
     return tensor, window, (1, 1, first.size), sequential(shape)
 
 
@@ -685,12 +760,12 @@ def _rows_of(
     else:
         length = source.shape[axis]
         rows = np.moveaxis(source.index, axis, -1).reshape(-1, length)
-    height, width, channels = draft.size(source.tensor)
-    if is_sequential(rows) and channels == length and draft.settle(source.tensor):
-        tensor, size = source.tensor, (height, width, channels)
-    else:
-        size = (rows.shape[0], 1, length)
-        tensor = draft.stored_as(source, rows.reshape(size), node.name)
+    size = draft.size(source.tensor)
+    by_pixel = np.array_equal(rows, rows[:, :1] + np.arange(length))
+    if by_pixel and size[2] == length and draft.settle(source.tensor):
+        return source.tensor, size, source.index
+    size = (rows.shape[0], 1, length)
+    tensor = draft.stored_as(source, rows.reshape(size), node.name)
     place = np.empty(source.index.size, np.int64)
     place[rows.reshape(-1)] = np.arange(rows.size)
     return tensor, size, place[source.index]

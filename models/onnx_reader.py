@@ -204,6 +204,9 @@ class _Reader:
         """Return the tensor that holds a view as the graph writes it."""
         if view.is_stored_order:
             return view.tensor
+        planes = self.draft.stored_by_plane(view, name)
+        if planes is not None:
+            return planes
         return self.draft.stored_as(view, as_size(view.index), name)
 
     # ------------------------------------------------------------------- nodes
@@ -279,7 +282,7 @@ class _Reader:
             return HANDLERS[node.kind]
         instead = INSTEAD.get(node.kind, "")
         if not instead:
-            nearest = get_close_matches(node.kind, HANDLERS, n=1)
+            nearest = get_close_matches(node.kind, HANDLERS, n=1, cutoff=0.75)
             instead = f"{nearest[0]} is" if nearest else "OPERATORS.md lists those that are"
         raise InputError(f"{node}: operator is not supported; {instead}.")
 

@@ -28,10 +28,10 @@ because sums have another order, and are the same on all machines and for all wa
 """
 
 _TAIL = """
-In float32 there are kernels for Conv, ConvTranspose, Gemm, MatMul (weights are float32), pools and means, Softmax, Add,
+In float32 there are kernels for Conv, ConvTranspose, Gemm, MatMul (weights are float32, or computed), pools and means, Softmax, Add,
 Sub and Mul of two activations, Add, Sub, Mul, Div, Max, Min, PRelu and BatchNormalization with constants, Relu, Clip,
 FUNCTIONS, and everything that moves or joins elements. Div, Max and Min of two activations, COMPOSITES, Pow by 0.5, 1, 1.5,
-2, 3 or 4 and their opposites, linear Resize by whole factors and Pad by a number or by reflection are read as several of
+2, 3 or 4 and their opposites, linear and cubic Resize and Pad by a number or by reflection are read as several of
 these. Whole-number limits and factors per channel become part of the operator before.
 
 Weights that the file has as int4 (or uint4 around 8) are stored and moved with four bits each, and spread before their use.

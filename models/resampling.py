@@ -102,3 +102,43 @@ def linear_taps(size: int, count: int, transformation: str) -> LinearTaps | None
     before, taps = -int(kept[0]), weights[weights > 0]
     after = (sum(edges) - 1) * factor + len(taps) - before
     return LinearTaps(factor, taps, 2 * factor, edges, before, after)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbour:
+    """One of the input positions that every output position along an axis takes, and its weights."""
+
+    positions: NDArray[np.int64]
+    weights: Floats
+
+
+def neighbours(
+    size: int, count: int, scale: np.float32 | None, transformation: str, coefficient: float | None
+) -> tuple[Neighbour, ...]:
+    """Return what ``count`` positions along an axis of ``size`` are sums of, in a linear or a cubic mode.
+
+    An output lies at real position ``v``; with ``t = v - floor(v)`` its neighbours ``floor(v)`` and ``floor(v) + 1``
+    have the weights ``1 - t`` and ``t``, or four of them those of the cubic convolution of R. Keys (1981) with
+    ``coefficient`` a. What lies outside is the edge.
+    """
+    if size == count and (scale is None or scale == 1):
+        return (Neighbour(np.arange(size, dtype=np.int64), np.ones(size, np.float32)),)
+    factor = np.float32(count) / np.float32(size) if scale is None else scale
+    real = TRANSFORMATIONS[transformation](np.arange(count, dtype=np.float32), factor, size, count)
+    first = np.floor(real)
+    t = (real - first).astype(np.float64)
+    weights = {0: 1 - t, 1: t} if coefficient is None else _cubic(t, coefficient)
+    found = (
+        Neighbour(np.clip(first + step, 0, size - 1).astype(np.int64), weight.astype(np.float32))
+        for step, weight in weights.items()
+    )
+    return tuple(neighbour for neighbour in found if neighbour.weights.any())
+
+
+def _cubic(t: NDArray[np.float64], a: float) -> dict[int, NDArray[np.float64]]:
+    """Weights of the neighbours -1, 0, 1 and 2 of positions ``t`` behind neighbour 0."""
+    far = {step: np.abs(t - step) for step in (-1, 0, 1, 2)}
+    return {
+        step: ((a + 2) * x - (a + 3)) * x * x + 1 if step in (0, 1) else a * (((x - 5) * x + 8) * x - 4)
+        for step, x in far.items()
+    }

@@ -153,7 +153,7 @@ class StageGeometry:
             return whole(tensor)
         out = self.output_box(index)
         rows = self.op.reading(operand, 0).needed(out.rows, tensor.height)
-        columns = self.op.reading(operand, 1).needed(out.columns, tensor.width)
+        columns = self.columns_read(operand, out.columns)
         if self.op.kind is OpKind.CONV:
             channels = self.split_channels(index)
         elif self.op.mixes_channels:
@@ -161,6 +161,16 @@ class StageGeometry:
         else:
             channels = out.channels
         return Box(rows, columns, channels)
+
+    def columns_read(self, operand: int, out: tuple[int, int]) -> tuple[int, int]:
+        """Columns of an input that a tile with the output columns ``out`` reads.
+
+        Without cuts along columns a window reads whole rows, those columns included that a stride leaves over.
+        """
+        width = self.inputs[operand].width
+        if self.grid[1] == 1 and self.op.kind is not OpKind.MOVE:
+            return 0, width
+        return self.op.reading(operand, 1).needed(out, width)
 
     @property
     def tiles(self) -> int:
@@ -194,7 +204,7 @@ class StageGeometry:
             return out * self.op.window.taps * (high - low) // (self.op.groups * steps[0] * steps[1])
         if self.op.kind in (OpKind.DEPTHWISE, OpKind.MAX_POOL, OpKind.AVERAGE_POOL):
             return out * self.op.window.taps
-        return 0
+        return out * self.inputs[0].channels if self.op.kind is OpKind.MATMUL else 0
 
     def work(self, rows: int, columns: int, channels: int, split: int) -> KernelWork:
         """What the kernel does for a tile of this size, summing over ``split`` input channels.
@@ -279,6 +289,8 @@ class StageGeometry:
         op, outputs, kind = self.op, rows * columns * channels, self.op.kind.value
         if op.kind is OpKind.CONV:
             return self._float_conv_work(rows * columns, channels, split, seen)
+        if op.kind is OpKind.MATMUL:
+            return self._matmul_work(rows * columns, channels)
         macs = live = 0
         if op.kind in WINDOWED:
             macs, live = outputs * op.window.taps, outputs * self._inside(seen) // self._positions(seen)
@@ -321,6 +333,21 @@ class StageGeometry:
             runs=pixels * blocks * depth * visits,
             computed_macs=live,
             single_macs=single,
+        )
+
+    def _matmul_work(self, pixels: int, channels: int) -> KernelWork:
+        """Work of a product of matrices: what that of a convolution of one tap would be."""
+        depth, singles = self.inputs[0].channels, channels % BLOCK_CHANNELS
+        blocks = (channels - singles) // BLOCK_CHANNELS + singles
+        return KernelWork(
+            f"{FLOAT_PREFIX}{self.op.kind.value}",
+            pixels * channels,
+            pixels * channels * depth,
+            blocks,
+            pixels * blocks,
+            computed=pixels * channels,
+            computed_macs=pixels * (channels - singles) * depth,
+            single_macs=pixels * singles * depth,
         )
 
     def _inside(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:

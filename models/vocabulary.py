@@ -128,6 +128,7 @@ class OpKind(Enum):
     AVERAGE_POOL = "average_pool"
     ADD = "add"
     MULTIPLY = "multiply"
+    MATMUL = "matmul"  # matrices of two activations, float32 only
     LOOKUP = "lookup"  # a function of one element: 8-bit by a table of 256 bytes, float32 by a formula
     QUANTIZE = "quantize"  # float32 to int8
     DEQUANTIZE = "dequantize"  # int8 to float32
@@ -144,11 +145,12 @@ FLOATING = frozenset(
         OpKind.AVERAGE_POOL,
         OpKind.ADD,
         OpKind.MULTIPLY,
+        OpKind.MATMUL,
         OpKind.LOOKUP,
         OpKind.SOFTMAX,
     }
 )
-"""Kinds with a kernel for int8 and another for float32. The others do not compute, or convert."""
+"""Kinds with a kernel for float32, and but for MATMUL another for int8. The others do not compute, or convert."""
 
 
 class Function(Enum):
@@ -268,6 +270,9 @@ class Window:
 
 POINT = Window()
 
+EVERYTHING = Reading(0, 0, 1 << 30, 1)
+"""All positions of an input, whatever the output."""
+
 MAX_INPUTS = 2
 """Tensors that one kernel reads."""
 
@@ -325,6 +330,9 @@ class Op:
                 its position, else it is ``fill``, or with ``edges`` the nearest the input has;
                 ``whole_pixels`` where input and output have different numbers of channels
 
+    MATMUL      rows of both are rows of matrices, columns number the matrices, channels are their columns:
+                ``out[i, n, j]`` is the sum of ``a[i, n, k] * b[k, n, j]``, or with ``turned`` of ``a[i, n, k] * b[j, n, k]``
+
     PERMUTE     ``permutation``: for each output axis, outermost first, ``(size, input stride)``
                 in elements; the output is written densely in that order
 
@@ -356,9 +364,10 @@ class Op:
     offset: int = 0
     function: Function | None = None
     packed: bool = False
+    turned: bool = False
 
     def __post_init__(self) -> None:
-        arity = 2 if self.kind in (OpKind.ADD, OpKind.MULTIPLY) else 1
+        arity = 2 if self.kind in (OpKind.ADD, OpKind.MULTIPLY, OpKind.MATMUL) else 1
         if self.kind is OpKind.MOVE:
             arity = min(max(1, len(self.places)), MAX_INPUTS)
         if len(self.inputs) != arity:
@@ -375,7 +384,7 @@ class Op:
     def takes_whole_pixels(self) -> bool:
         """Whether its tiles have all channels, of the output and of every input."""
         moves_channels = not all(place.keeps_channels for place in self.places)
-        return self.kind is OpKind.SOFTMAX or self.whole_pixels or moves_channels
+        return self.kind in (OpKind.SOFTMAX, OpKind.MATMUL) or self.whole_pixels or moves_channels
 
     @property
     def needs_whole_tensors(self) -> bool:
@@ -384,6 +393,8 @@ class Op:
 
     def reading(self, operand: int, axis: int) -> Reading:
         """What output rows (axis 0) or columns (1) need of input ``operand``."""
+        if self.kind is OpKind.MATMUL and (operand, axis) == (1, 0):
+            return EVERYTHING
         return self.places[operand].reading(axis) if self.places else self.window.reading(axis)
 
     @property
@@ -439,8 +450,10 @@ class Network:
         return f"{name} {tensor.height}x{tensor.width}x{tensor.channels} {tensor.dtype.value}"
 
     def macs(self, op: Op) -> int:
-        """Multiply-accumulates of one operator (0 for those without weights)."""
+        """Multiply-accumulates of one operator (0 for those that are no sums of products)."""
         out = self.tensors[op.output]
+        if op.kind is OpKind.MATMUL:
+            return out.elements * self.tensors[op.inputs[0]].channels
         if op.window.transposed:
             return self.tensors[op.inputs[0]].elements * op.window.taps * out.channels // op.groups
         if op.kind is OpKind.CONV:

@@ -96,7 +96,7 @@ def _seen(
 ) -> tuple[Fraction, Fraction]:
     """Rows that one row of the output sees, and how far apart neighbours see, from those of an input."""
     height = network.tensors[op.inputs[operand]].height
-    if op.needs_whole_tensors or op.window.reach[0] >= height:
+    if op.needs_whole_tensors or op.kind is OpKind.MATMUL or op.window.reach[0] >= height:
         return source
     rows, pitch = source
     reading = op.reading(operand, 0)

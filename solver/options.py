@@ -326,6 +326,8 @@ class OptionCosts:
         smallest_rows = set(rows[-2:])
         if streamed and 2 * first.width * first.channels * op.window.reach[0] > arena:
             columns = sizes(out.width, 5)
+        if op.kind is OpKind.MATMUL and 2 * network.tensors[op.inputs[1]].size_bytes > arena:
+            columns = sizes(out.width, 5)  # so many matrices at a time
         for row in rows:
             for channel in channels:
                 for split in splits:

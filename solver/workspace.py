@@ -26,10 +26,11 @@ def input_ranges(geometry: StageGeometry, operand: int) -> tuple[Ranges, Ranges]
     if geometry.op.needs_whole_tensors:
         return ((0, tensor.height),), ((0, tensor.width),)
     tiling, out = geometry.tiling, geometry.output
-    rows, columns = (geometry.op.reading(operand, axis) for axis in (0, 1))
+    rows = geometry.op.reading(operand, 0)
+    cuts = (tile_range(i, tiling.columns, out.width) for i in range(tile_count(out.width, tiling.columns)))
     return (
         _ranges(out.height, tiling.rows, rows, tensor.height),
-        _ranges(out.width, tiling.columns, columns, tensor.width),
+        tuple(geometry.columns_read(operand, cut) for cut in cuts),
     )
 
 

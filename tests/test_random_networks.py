@@ -376,7 +376,9 @@ class RandomFloatModel(RandomModel):
         if self.rng.integers(4):
             super().grow()
         else:
-            kind = self.rng.choice(["reduce", "normalisation", "attention", "enlarge", "pair"])
+            kind = self.rng.choice(
+                ["reduce", "normalisation", "attention", "enlarge", "pair", "beside", "chosen"]
+            )
             getattr(self, f"_{kind}")(self.any())
 
     def _reduce(self, source: Known) -> None:
@@ -408,13 +410,36 @@ class RandomFloatModel(RandomModel):
         self.node("MatMul", (source.name, scaled), made)
 
     def _enlarge(self, source: Known) -> None:
+        """By whole factors or to any size."""
         factors = (1, 1, self.between(1, 3), self.between(1, 3))
-        made = self.made(tuple(a * b for a, b in zip(source.shape, factors, strict=True)))
+        shape = tuple(a * b for a, b in zip(source.shape, factors, strict=True))
+        if self.rng.integers(2):
+            shape = (*source.shape[:2], self.between(2, 14), self.between(2, 14))
+        made = self.made(shape)
         if made is not None:
-            mode = str(self.rng.choice(["half_pixel", "asymmetric"]))
-            scales = self.constant(np.array(factors, np.float32))
-            names = (source.name, "", scales)
-            self.node("Resize", names, made, mode="linear", coordinate_transformation_mode=mode)
+            way = str(self.rng.choice(["half_pixel", "asymmetric", "align_corners"]))
+            names = (source.name, "", "", self.constant(np.array(shape, np.int64)))
+            mode = str(self.rng.choice(["linear", "linear", "cubic"]))
+            self.node("Resize", names, made, mode=mode, coordinate_transformation_mode=way)
+
+    def _beside(self, source: Known) -> None:
+        """A constant joined to a tensor."""
+        axis, count = self.between(1, 3), self.between(1, 3)
+        part = tuple(count if k == axis else size for k, size in enumerate(source.shape))
+        made = self.made(tuple(size + count * (k == axis) for k, size in enumerate(source.shape)))
+        if made is not None:
+            names = [source.name, self.reals(*part)]
+            self.node("Concat", tuple(names[:: int(self.rng.choice([1, -1]))]), made, axis=axis)
+
+    def _chosen(self, source: Known) -> None:
+        """By a mask, or times a number for each position of two axes."""
+        made, (_, channels, height, width) = self.made(source.shape), source.shape
+        assert made is not None
+        if self.rng.integers(2):
+            mask = self.constant(self.rng.random((1, 1, height, width)) > 0.5)
+            self.node("Where", (mask, source.name, self.reals(1)), made)
+        else:
+            self.node("Mul", (source.name, self.reals(channels, 1, width)), made)
 
     def _pair(self, source: Known) -> None:
         others = [t.name for t in self.known if t.shape == source.shape]

@@ -67,6 +67,11 @@ static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_te
     if (stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE) {
         return 1;
     }
+#ifdef OOC_FLOATS
+    if (stage->kind == OOC_MATMUL) { /* matrices_fit() */
+        return 1;
+    }
+#endif
     if (stage->kind != OOC_CONV) {
         return in->channels == out->channels;
     }
@@ -75,7 +80,26 @@ static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_te
            && (stage->conv_groups == 1 || stage->split_channels >= in->channels);
 }
 
+#ifdef OOC_FLOATS
+/* The second input is [depth, matrices, columns], or [columns, matrices, depth] if it is turned, and is read whole. */
+static int matrices_fit(const struct ooc_model *model, const struct ooc_stage *stage) {
+    const struct ooc_tensor *left = &model->tensors[stage->operand[0].tensor];
+    const struct ooc_tensor *right = &model->tensors[stage->operand[1].tensor];
+    const struct ooc_tensor *out = &model->tensors[stage->operand[2].tensor];
+    const int turned = (stage->flags & OOC_FLAG_TRANSPOSED) != 0;
+    return (turned ? right->channels : right->height) == left->channels
+           && (turned ? right->height : right->channels) == out->channels && left->height == out->height
+           && left->width == out->width && right->width == out->width && stage->tile_channels >= out->channels
+           && stage->operand[1].place != OOC_PATCH;
+}
+#endif
+
 static int takes_two(const struct ooc_stage *stage) {
+#ifdef OOC_FLOATS
+    if (stage->kind == OOC_MATMUL) {
+        return 1;
+    }
+#endif
     return stage->kind == OOC_ADD || stage->kind == OOC_MULTIPLY
            || (stage->kind == OOC_MOVE && stage->inputs == 2);
 }
@@ -119,6 +143,11 @@ static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage 
             return 0;
         }
     }
+#ifdef OOC_FLOATS
+    if (stage->kind == OOC_MATMUL) {
+        return matrices_fit(model, stage);
+    }
+#endif
     return axes_are_sound(model, stage);
 }
 

@@ -62,7 +62,7 @@
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS
-#define OOC_KINDS 0x1FFFu /* all kinds, and OOC_TRANSPOSED */
+#define OOC_KINDS 0x3FFFu /* all kinds, and OOC_TRANSPOSED */
 #endif
 
 #if defined(OOC_SEAL) && defined(OOC_NO_RECORD_CHECK)

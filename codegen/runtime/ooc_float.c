@@ -315,6 +315,42 @@ static void pair_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
     }
 }
 
+/* Some columns of the second matrix times a row of the first. Turned: its rows are those columns. */
+OOC_INLINE void product_lanes(const struct ooc_tile *tile, const uint8_t *in, uint8_t *out, int32_t x, uint32_t column,
+                              uint32_t count) {
+    const struct ooc_view *right = &tile->input[1];
+    const int turned = (tile->stage->flags & OOC_FLAG_TRANSPOSED) != 0;
+    const uint8_t *at[LANES] = {NULL, NULL, NULL, NULL};
+    OOC_FLOAT sums[LANES] = {0.0f, 0.0f, 0.0f, 0.0f};
+    uint32_t i, k;
+    for (i = 0; turned && i < count; i++) {
+        at[i] = ooc_view_pixel(right, (int32_t)(column + i), x);
+    }
+    for (k = 0; k < tile->depth; k++) {
+        const OOC_FLOAT value = load(in + 4 * k);
+        const uint8_t *row = turned ? NULL : ooc_view_pixel(right, (int32_t)k, x) + 4 * column;
+        for (i = 0; i < count; i++) {
+            OOC_FLOAT product = value * load(turned ? at[i] + 4 * k : row + 4 * i);
+            sums[i] = sums[i] + product;
+        }
+    }
+    for (i = 0; i < count; i++) {
+        store(out + 4 * (column + i), clamped(tile->stage, sums[i]));
+    }
+}
+
+static void product_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
+    const uint8_t *in = ooc_view_pixel(&tile->input[0], y, x);
+    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+    uint32_t column = 0;
+    for (; column + LANES <= tile->channels; column += LANES) {
+        product_lanes(tile, in, out, x, column, LANES);
+    }
+    for (; column < tile->channels; column++) {
+        product_lanes(tile, in, out, x, column, 1);
+    }
+}
+
 /* The record: two parameters, or two per channel. */
 static void function_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
     const uint8_t *in = ooc_view_pixel(&tile->input[0], y, x), *parameters = tile->weights;
@@ -361,6 +397,7 @@ static float_kernel *float_kernel_of(uint8_t kind) {
     case OOC_AVERAGE_POOL: return OOC_HAS(OOC_AVERAGE_POOL) ? window_pixel : NULL;
     case OOC_ADD: return OOC_HAS(OOC_ADD) ? pair_pixel : NULL;
     case OOC_MULTIPLY: return OOC_HAS(OOC_MULTIPLY) ? pair_pixel : NULL;
+    case OOC_MATMUL: return OOC_HAS(OOC_MATMUL) ? product_pixel : NULL;
     case OOC_LOOKUP: return OOC_HAS(OOC_LOOKUP) ? function_pixel : NULL;
     case OOC_SOFTMAX: return OOC_HAS(OOC_SOFTMAX) ? softmax_pixel : NULL;
     default: return NULL;

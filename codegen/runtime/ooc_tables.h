@@ -36,11 +36,12 @@ enum ooc_kind {
     OOC_SOFTMAX = 8,
     OOC_MOVE = 9,
     OOC_PERMUTE = 10,
-    OOC_MULTIPLY = 11
+    OOC_MULTIPLY = 11,
+    OOC_MATMUL = 12 /* float32 only */
 };
 
 /* In OOC_KINDS: stages of OOC_CONV with OOC_FLAG_TRANSPOSED. */
-#define OOC_TRANSPOSED 12
+#define OOC_TRANSPOSED 13
 
 /* A tensor: logical shape and quantisation (real = scale * (stored - zero_point)). */
 struct ooc_tensor {
@@ -119,7 +120,8 @@ struct ooc_stage {
 
 #define OOC_FLAG_COUNT_PAD 1u /* average pool: padding counts in the divisor */
 #define OOC_FLAG_TABLE_PER_CHANNEL 2u /* lookup: one table of 256 bytes per channel */
-#define OOC_FLAG_TRANSPOSED 4u /* convolution: input positions lie `stride` output positions apart */
+#define OOC_FLAG_TRANSPOSED 4u /* convolution: input positions lie `stride` output positions apart;
+                                    product: the second matrix is turned */
 #define OOC_FLAG_EDGES 8u /* move: where an input has nothing, the nearest that it has */
 #define OOC_FLAG_UNSIGNED 16u /* add, multiply, average pool: the model's integers are 128 above the stored ones */
 #define OOC_FLAG_FLOATS 32u /* average pool: sums are float */

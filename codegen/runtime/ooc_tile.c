@@ -73,6 +73,15 @@ static struct ooc_reading window_reading(const struct ooc_stage *stage, int axis
 struct ooc_reading ooc_reading(const struct ooc_tile *tile, int k, int axis) {
     const struct ooc_axis *moved;
     struct ooc_reading reading;
+#ifdef OOC_FLOATS
+    if (tile->stage->kind == OOC_MATMUL && k == 1 && axis == 0) { /* all rows of the second matrix */
+        reading.step = 0;
+        reading.start = 0;
+        reading.extra = tile->input[1].height - 1;
+        reading.period = 1;
+        return reading;
+    }
+#endif
     if (tile->stage->kind != OOC_MOVE) {
         return window_reading(tile->stage, axis);
     }
@@ -92,6 +101,10 @@ static struct range input_range(const struct ooc_tile *tile, int k, int axis, co
     struct range in;
     int32_t low = ooc_floor(out[0] * reading.step + reading.start, reading.period);
     int32_t high = ooc_floor((out[1] - 1) * reading.step + reading.start + reading.extra, reading.period) + 1;
+    if (axis == 1 && tile->stage->tiles[1].count == 1 && tile->stage->kind != OOC_MOVE) { /* whole rows */
+        low = 0;
+        high = size;
+    }
     low = low > 0 ? low : 0;
     in.low = low < size - 1 ? low : size - 1;
     high = high < size ? high : size;

@@ -11,7 +11,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-#if OOC_KINDS & (1u << 12) /* OOC_TRANSPOSED */
+#if OOC_KINDS & (1u << 13) /* OOC_TRANSPOSED */
 
 static int32_t dot(const int8_t *in, const int8_t *w, uint32_t count, int32_t zero) {
     int32_t sum = 0;

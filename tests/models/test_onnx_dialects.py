@@ -882,3 +882,17 @@ def test_blocks_of_channels_and_squares_of_pixels(tmp_path: Path, kind: str) -> 
     network, steps = compare(sketch, tmp_path)
     assert steps.max() == 0
     assert set(kinds(network)) <= {OpKind.PERMUTE}
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+def test_a_kernel_must_be_that_of_its_weights(tmp_path: Path, kind: str) -> None:
+    """A damaged kernel_shape is named, and nothing is planned by it."""
+    sketch = Sketch((1, 4, 6, 6))
+    made = sketch.node(kind, sketch.real(zero=0), sketch.weight(4, 4, 3, 3), kernel_shape=[3, 1])
+    sketch.node("QuantizeLinear", made, *sketch.pair(0.1), output="y")
+    path = tmp_path / "sketch.onnx"
+    path.write_bytes(sketch.model().SerializeToString())
+    with pytest.raises(
+        InputError, match=r"kernel_shape must be that of its weights, \[3, 3\] \(got \[3, 1\]\)"
+    ):
+        read_onnx(path)

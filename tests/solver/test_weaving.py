@@ -11,7 +11,18 @@ from hypothesis.strategies import SearchStrategy
 from ooc_solve.models.frames import in_flight
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget, Selection, TaskGraph
+from ooc_solve.models.vocabulary import (
+    Budget,
+    DType,
+    Network,
+    Op,
+    OpKind,
+    Quantization,
+    Selection,
+    TaskGraph,
+    Tensor,
+    Tiling,
+)
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import baseline, finish, space_of
@@ -74,6 +85,26 @@ def test_random_networks(data: st.DataObject, policy: Policy, flips: int, proble
     schedule = weave(problem, graph, policy, flips)
     assume(schedule is not None)
     assert schedule is not None
+    settled = settle(graph, schedule.start_ns, schedule.address)
+    assert validate(problem, finish(problem, selection, graph, settled, "woven")) == ()
+
+
+def test_kept_outputs_stay_until_they_are_stored() -> None:
+    """Outputs that take turns in the same bytes wait for the store of the one before, however slow that is."""
+    shape = 16, 16, 16
+    names = ("x", *(f"y{k}" for k in range(4)))
+    tensors = {
+        name: Tensor(name, *shape, DType.INT8, Quantization(1.0, 0), graph_shape=shape) for name in names
+    }
+    ops = tuple(Op(f"copy {y}", OpKind.PERMUTE, ("x",), y, permutation=((4096, 1),)) for y in names[1:])
+    network = Network("copies", tensors, ops, ("x",), names[1:])
+    problem = Problem(network, load_target("l4r5-sdspi"), 4 * 4096, IoPlace.STORAGE)
+    selection = Selection((Tiling(*shape, 16),) * len(ops), frozenset(names))
+    graph = expand(problem, selection)
+    schedule = weave(problem, graph, Policy(32, 3, careful=False), 0)
+    assert schedule is not None
+    placed = {schedule.address[b.index] for b in graph.buffers if b.label != "x"}
+    assert len(placed) < len(ops), "some must take turns"
     settled = settle(graph, schedule.start_ns, schedule.address)
     assert validate(problem, finish(problem, selection, graph, settled, "woven")) == ()
 
