@@ -56,7 +56,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.models.weight_records import HEADER_BYTES
 
-FORMAT = 3
+FORMAT = 4
 MAX_STREAMS = 4
 MAX_BANKS = 4
 COMPUTE_CHANNEL = 0xFF

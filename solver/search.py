@@ -33,7 +33,7 @@ from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, w
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.merging import Merger
-from ooc_solve.solver.placed_merging import NARROW, SLIM, placed_merge
+from ooc_solve.solver.placed_merging import NARROW, SLIM, WIDE, placed_merge
 from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
@@ -75,6 +75,9 @@ MANY_TASKS = 400
 
 MERGED_PER_TASK = 12
 """Partial merges that are looked at for one draft, for each of its tasks."""
+
+WIDE_TASKS, WORTH_IT = 700, 0.001
+"""Graphs of more tasks get no wide search, nor those that could be shorter by a smaller share at most."""
 
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
@@ -186,6 +189,21 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
     if draft.allowed_ns < makespan <= NEARLY * draft.allowed_ns:
         found = polish(problem, found, deadline)
     return found if found.score[1] <= draft.allowed_ns else None
+
+
+def deepened(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
+    """The same selection after a wide search for a merge with addresses, where merges that count bytes are shorter."""
+    graph, takes = candidate.graph, candidate.score[1]
+    if len(graph.tasks) > WIDE_TASKS:
+        return candidate
+    counted_ns = Merger(problem, graph).best(takes, most=MERGED_PER_TASK * len(graph.tasks))
+    if counted_ns is None or counted_ns.makespan_ns > (1 - WORTH_IT) * takes:
+        return candidate
+    schedule = placed_merge(problem, graph, WIDE, takes, deadline)
+    if schedule is None:
+        return candidate
+    score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
+    return min(candidate, Candidate(candidate.selection, graph, schedule, score), key=lambda c: c.score)
 
 
 def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float) -> Schedule | None:

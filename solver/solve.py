@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log
@@ -62,7 +63,7 @@ from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import Relaxation, raised
-from ooc_solve.solver.search import Candidate, evaluate, first_candidates, score_of
+from ooc_solve.solver.search import Candidate, deepened, evaluate, first_candidates, score_of
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.shortfall import storage_needed, why_infeasible, worn_by_output
 from ooc_solve.solver.sparing import least_wear
@@ -483,6 +484,9 @@ class _Descent:
             return
         if len(found.graph.tasks) > self.parts.exact:
             if self.parts.windows:
+                with suppress(TimeIsUp), ends_at(self.windows_end):
+                    found = deepened(here, found, self.windows_end)
+                    keep(found)
                 keep(windowed(here, found, self.budget, self.windows_end))
         elif time.monotonic() <= self.search_ends:
             keep(exact(here, found, self.budget, self.proven))

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised whenever a table or image written for an older runtime would be misread. */
-#define OOC_FORMAT 3
+#define OOC_FORMAT 4
 
 #define OOC_MAX_STREAMS 4 /* one compute stream, up to three IO channels and engines */
 #define OOC_MAX_BANKS 4
