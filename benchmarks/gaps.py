@@ -34,7 +34,8 @@ from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.deadline import TimeIsUp, within
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.solve import RULES, cp_sat
+from ooc_solve.solver.ruled_plans import RULES
+from ooc_solve.solver.solve import cp_sat
 
 T = TypeVar("T")
 

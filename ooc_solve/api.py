@@ -72,7 +72,9 @@ from ooc_solve.report import (
 from ooc_solve.solver import solve as solving
 from ooc_solve.solver.budgets import is_budgeted
 from ooc_solve.solver.deadline import TimeIsUp, within
+from ooc_solve.solver.plans import checked
 from ooc_solve.solver.shortfall import NOTHING_FOUND, sram_needed
+from ooc_solve.solver.space_bounds import lower_bound
 from ooc_solve.solver.validate import Violation, validate
 from ooc_solve.trace import measured, read_log, to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
@@ -572,8 +574,8 @@ def _ruled(problem: Problem, scheduler: str, budget: Budget) -> Result:
         if result.plan is None:
             missing = "" if is_budgeted(problem) else f"; {sram_needed(problem)}"
             return replace(result, reason=f"{result.reason}{missing}")
-        solving.checked(problem, result.plan)
-        return replace(result, bound=solving.lower_bound(problem, budget, result.objective or 0))
+        checked(problem, result.plan)
+        return replace(result, bound=lower_bound(problem, budget, result.objective or 0))
     except TimeIsUp:
         return result
 

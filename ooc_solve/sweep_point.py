@@ -20,8 +20,9 @@ from ooc_solve.models.vocabulary import BudgetError, InputError, Network, Plan, 
 from ooc_solve.progress import History
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
-from ooc_solve.solver.solve import PARTS, candidate_of, checked, cp_sat
-from ooc_solve.solver.solve import plan_of as settled
+from ooc_solve.solver.plans import candidate_of, checked
+from ooc_solve.solver.plans import plan_of as settled
+from ooc_solve.solver.solve import PARTS, cp_sat
 from ooc_solve.sweep_grid import Point
 
 SCHEMA = "ooc-sweep-point/1"

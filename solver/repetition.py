@@ -13,8 +13,8 @@ from ooc_solve.models.operator_order import listed, ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InternalError, Network, Op, Plan, Selection, Tiling
 from ooc_solve.solver.allowance import excesses
+from ooc_solve.solver.plans import settled
 from ooc_solve.solver.search import evaluate, polish
-from ooc_solve.solver.solve import settled
 from ooc_solve.solver.validate import validate
 
 

@@ -18,7 +18,8 @@ from rich.console import Console
 from ooc_solve.api import Comparison, identifier
 from ooc_solve.cli import main
 from ooc_solve.report import show_comparison
-from ooc_solve.solver.solve import HEURISTICS, NOT_RUN
+from ooc_solve.solver.ruled_plans import HEURISTICS
+from ooc_solve.solver.solve import NOT_RUN
 
 QUICK = ("--time-limit", "1", "--no-compare")
 

@@ -39,7 +39,8 @@ from ooc_solve.models.zoo import zoo_network
 from ooc_solve.progress import History
 from ooc_solve.report import milliseconds
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.solve import HEURISTICS, checked
+from ooc_solve.solver.plans import checked
+from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.validate import validate
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

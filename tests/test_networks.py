@@ -23,7 +23,8 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network, Plan
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.solve import RULES, SCHEDULERS, cp_sat
+from ooc_solve.solver.ruled_plans import RULES
+from ooc_solve.solver.solve import SCHEDULERS, cp_sat
 from ooc_solve.solver.validate import validate
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

@@ -28,7 +28,8 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.ordering import peak_bytes
-from ooc_solve.solver.solve import SCHEDULERS, checked
+from ooc_solve.solver.plans import checked
+from ooc_solve.solver.solve import SCHEDULERS
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

@@ -20,8 +20,9 @@ from ooc_solve.models.vocabulary import Budget, Network, Plan, RegionName, Selec
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.report import report, verdict
 from ooc_solve.solver.ordering import least_peak, peak_bytes
+from ooc_solve.solver.plans import checked, plan_of
 from ooc_solve.solver.search import evaluate
-from ooc_solve.solver.solve import SCHEDULERS, checked, plan_of
+from ooc_solve.solver.solve import SCHEDULERS
 from ooc_solve.solver.validate import Rule, validate
 from ooc_solve.storage_use import uses_of
 

@@ -24,7 +24,8 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network, OpKind, Plan, RegionName, TaskKind
-from ooc_solve.solver.solve import SCHEDULERS, checked
+from ooc_solve.solver.plans import checked
+from ooc_solve.solver.solve import SCHEDULERS
 
 Array = NDArray[Any]
 RUNTIME = Path(__file__).resolve().parents[2] / "codegen" / "runtime"

@@ -20,9 +20,9 @@ from ooc_solve.solver.beam import Course, Outlook, State, Vista, Way, search
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.plans import plan_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.search import Candidate, first_candidates
-from ooc_solve.solver.solve import plan_of
 
 Problems = Callable[..., SearchStrategy[Problem]]
 

@@ -14,7 +14,7 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Plan, Result, Status, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.heuristics import fusion_path, patch_first
-from ooc_solve.solver.solve import HEURISTICS
+from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.validate import validate
 
 Problems = Callable[..., SearchStrategy[Problem]]

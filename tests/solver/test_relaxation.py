@@ -42,9 +42,9 @@ from ooc_solve.solver.least import peak_bytes
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.options import KEPT, Option, OptionCosts
 from ooc_solve.solver.relaxation import Lives, latency_bound
+from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.search import first_candidates
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
-from ooc_solve.solver.solve import HEURISTICS
 
 BASES = (
     "u585-octal",

@@ -15,9 +15,10 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Network, Plan, Selection, Tiling
 from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.plans import settled
 from ooc_solve.solver.repetition import repeated, repeated_plan
+from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.search import evaluate
-from ooc_solve.solver.solve import HEURISTICS, settled
 from ooc_solve.solver.validate import validate
 
 

@@ -11,9 +11,10 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Plan, Schedule, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.descent import windowed
 from ooc_solve.solver.heuristics import double_buffering, finish, serial
 from ooc_solve.solver.listing import makespan_ns
-from ooc_solve.solver.solve import candidate_of, windowed
+from ooc_solve.solver.plans import candidate_of
 from ooc_solve.solver.validate import validate
 from ooc_solve.solver.windows import Timetable, shortened
 

@@ -1,0 +1,462 @@
+"""The search for plans, rung by rung downwards, within the time limit and in all its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import inf, log
+
+from ooc_solve.models.cost import align_up, interruption_ns
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import Budget, Plan, Schedule, Selection, Status
+from ooc_solve.solver.allowance import complaints
+from ooc_solve.solver.budgets import is_budgeted, limited_aims, most_value, narrowed
+from ooc_solve.solver.cpsat import solve_graph
+from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried
+from ooc_solve.solver.floor import least_value
+from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
+from ooc_solve.solver.least import least_sram
+from ooc_solve.solver.listing import makespan_ns, settle
+from ooc_solve.solver.plans import candidate_of
+from ooc_solve.solver.relaxation import Relaxation
+from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
+from ooc_solve.solver.search import Candidate, deepened, evaluate, first_candidates, score_of
+from ooc_solve.solver.selection import Aim, SelectionModel
+from ooc_solve.solver.space_bounds import lower_bound, order_bound, orders_of, relaxed_bound, united_bound
+from ooc_solve.solver.windows import shortened
+
+Progress = Callable[[str, float, int | None, int], None]
+"""Called with what is being done, seconds, best value so far and bound."""
+
+EXACT_TASKS = 48
+"""Graphs up to this size are solved to the end by the tile-level model on each rung."""
+
+EFFORT_PER_SECOND = 4000
+"""Units of effort of the search on each rung (see `improvement`), per second of time limit."""
+
+STAGES = 16
+"""Networks of more stages get as many times more."""
+
+EXACT_SHARE = 0.005
+"""CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
+longer than a second here (14 s on the machine it was measured on)."""
+
+WINDOWS_WORK = 0.02
+"""The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
+
+RULES_SHARE = 0.15
+"""Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
+
+RELAXED_SHARE = 0.45
+"""Share of the time limit after which the relaxation says no more about rungs."""
+
+RUNGS_WITHOUT_A_PLAN = 3
+"""Rungs that are tried, whatever the time, as long as there is no plan."""
+
+SEARCH_SHARE = 0.75
+"""Share of the time limit after which no better plan is sought; the rest is for the bound."""
+
+BEFORE_WINDOWS = 0.9
+"""Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
+
+RUNG_BOUND_S = 5.0
+"""Seconds for the selection bound of a rung, where the relaxation is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which parts of the solver work; leave some out to see what they are worth.
+
+    ``relaxation`` guides the beam search and refutes rungs, ``beam`` is that search, and ``exact``
+    the tile-level model, which gets graphs of up to so many tasks; ``windows`` of larger ones are solved again.
+    """
+
+    relaxation: bool = True
+    beam: bool = True
+    exact: int = EXACT_TASKS
+    windows: bool = True
+
+
+ALL_PARTS = Parts()
+
+
+def left_of(budget: Budget, spent_s: float) -> float:
+    """Seconds of a limit that are left to a search, at least half of it, but no more than its caller has."""
+    return min(max(budget.time_limit_s - spent_s, budget.time_limit_s / 2), left_s())
+
+
+class Descent:
+    """The search over the rungs, the largest first, and the bound on all of them."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        progress: Progress | None,
+        spent_s: float,
+        parts: Parts = ALL_PARTS,
+        to_prove: bool = True,
+        known: Sequence[Plan | None] = (),
+    ) -> None:
+        self.problem = problem
+        self.budget, self.parts, self.to_prove = budget, parts, to_prove
+        self.progress = progress
+        self.begun = time.monotonic()
+        left_s = left_of(budget, spent_s)
+        self.deadline = self.begun + left_s
+        share = SEARCH_SHARE if to_prove else 1.0
+        self.windows_end = self.begun + left_s * share
+        self.search_ends = self.begun + left_s * share * (BEFORE_WINDOWS if parts.windows else 1.0)
+        self.rules_end = self.begun + left_s * RULES_SHARE
+        self.relaxed_until = self.begun + left_s * RELAXED_SHARE
+        self.bound: int | None = None
+        self.floor = 0  # a bound as long as there is no better one
+        self.found: list[Candidate] = []
+        self.given = given_candidates(problem, known)
+        self.rungs_seen = 0
+        self.offered: list[Problem] = []  # with the options of all rungs looked at
+        self.known: dict[int, Rung] = {}
+        self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
+
+    @property
+    def seconds(self) -> float:
+        """Time since the search began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def best(self) -> int | None:
+        """Objective of the best plan so far."""
+        return min((candidate.score[0] for candidate in (*self.given, *self.found)), default=None)
+
+    @property
+    def over(self) -> bool:
+        """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
+        tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
+        return tried and time.monotonic() > self.search_ends
+
+    def search(self) -> None:
+        """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
+        for block in blocks(self.problem):
+            if self.over:
+                break
+            self._block(block)
+        if self.over:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Solve windows of the best plan again, as time has ended the search for others."""
+        best = min((*self.given, *self.found), key=lambda c: c.score, default=None)
+        if best is not None and self.parts.windows and len(best.graph.tasks) > self.parts.exact:
+            here = ordered(self.problem, best.selection.order)
+            self.found.append(windowed(here, best, self.budget, self.windows_end))
+
+    def _block(self, block: Block) -> None:
+        """Plan on the rungs of a block that are not above the SRAM asked for."""
+        top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
+        if not self.found and block.low <= self.problem.sram_bytes:
+            self._begin(block.low, top)
+        if not self.offered:
+            self._offer(top, self._look(top).bound)
+        if top > block.low and not self._look(top).allows(self.best):
+            return  # nor is anything below it
+        sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
+        for size in sizes:
+            if self.over or not self._look(size).allows(self.best):
+                return
+            if size == sizes[0] and block.high <= self.problem.sram_bytes:
+                self._offer(size, least_value(space_of(self._look(size).problem)))
+            self._rung(self._look(size))
+
+    def _offer(self, size: int, floor: int | None) -> None:
+        """Take in the options for a size, which hold those of all rungs below it in its block.
+
+        The ``floor`` holds for them in the arena of the SRAM asked for.
+        """
+        self.offered.append(at_size(self.problem, size))
+        if floor is not None:
+            self.bound = floor if self.bound is None else min(self.bound, floor)
+
+    def _begin(self, low: int, top: int) -> None:
+        """Have a plan and a bound soon, whatever time is left for better ones."""
+        self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
+        self.found += self._by_rules(lambda ends: rule_plans(at_size(self.problem, low), ends))
+        spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
+        self.floor = min(map(least_value, spaces))
+        self.tell(low)
+
+    def _by_rules(self, plans: Callable[[float], list[Candidate]]) -> list[Candidate]:
+        """What the rules give, as long as their share of the limit lasts if they give plans of many tasks."""
+        if not any(len(c.graph.tasks) > QUICK_TASKS for c in (*self.given, *self.found)):
+            return plans(self.rules_end)
+        try:
+            with ends_at(self.rules_end):
+                return plans(self.rules_end)
+        except TimeIsUp:
+            keep_time()
+            return []
+
+    def _sizes(self, block: Block) -> tuple[int, ...]:
+        """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
+        if block.top == block.low or not self.relaxed:
+            return (block.low,)
+        low, high = self._look(block.low), self._look(block.top)
+        if not low.feasible:
+            return block.sizes(inf, high.thresholds)
+        return block.sizes(log(low.first / high.first) if low.first and high.first else 0.0, high.thresholds)
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether the relaxation says which rungs are of use."""
+        return self.parts.relaxation
+
+    def _look(self, size: int) -> Rung:
+        if size not in self.known:
+            self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
+        return self.known[size]
+
+    def _rung(self, rung: Rung) -> None:
+        """Find the best plan for one rung."""
+        size = rung.problem.sram_bytes
+        self.rungs_seen += 1
+        starts = self._by_rules(lambda ends: _first_plans(rung, ends))
+        self.found += starts
+        self.tell(size)
+        for lane in rung.lanes:
+            start = self._start(lane, starts)
+            if start is None or lane.allows(start.score[0]):
+                start = self._within_limits(lane) or start if limited_aims(self.problem) else start
+                self._improve(lane, start)
+        self.tell(size)
+
+    def _start(self, lane: Lane, starts: Sequence[Candidate]) -> Candidate | None:
+        """What a search begins with: the plan of a rule, or a long one that is known, as rules take long then."""
+        long = [c for c in self.given if len(c.graph.tasks) > QUICK_TASKS and _fits(lane.problem, c)]
+        same = [c for c in starts or long if c.selection.order == lane.problem.network.order]
+        return min(same, key=lambda c: c.score, default=None)
+
+    def _within_limits(self, lane: Lane) -> Candidate | None:
+        """The plan that is best in a figure that has a budget, where another one is to be minimised."""
+        before = len(self.found)
+        for aim in limited_aims(self.problem):
+            judged = Lane(replace(lane.problem, objective=aim), self.relaxed_until, self.relaxed)
+            self._improve(judged, None)
+        return min(self.found[before:], key=lambda c: c.score, default=None)
+
+    def _improve(self, lane: Lane, start: Candidate | None) -> None:
+        """Search for better plans on one rung; small graphs are solved to the end."""
+        here, size, stages = lane.problem, lane.problem.sram_bytes, len(lane.problem.network.ops)
+        effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
+
+        own = [start] if start is not None else []
+
+        def keep(candidate: Candidate) -> None:
+            own.append(candidate)
+            score = candidate.score
+            if here.objective is not self.problem.objective:
+                score = score_of(replace(here, objective=self.problem.objective), candidate.graph, score[1])
+            self.found.append(replace(candidate, score=score))
+            self.tell(size)
+
+        until = self._search_may_end_at()
+        if self.parts.beam:
+            try:
+                with ends_at(inf if self.best is None else until):
+                    improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
+            except TimeIsUp:
+                if self.best is None:
+                    raise
+        found = min(own, key=lambda c: c.score, default=None)
+        if found is None or found.selection in self.proven:
+            return
+        if len(found.graph.tasks) > self.parts.exact:
+            if self.parts.windows:
+                with suppress(TimeIsUp), ends_at(self.windows_end):
+                    found = deepened(here, found, self.windows_end)
+                    keep(found)
+                keep(windowed(here, found, self.budget, self.windows_end))
+        elif time.monotonic() <= self.search_ends:
+            keep(exact(here, found, self.budget, self.proven))
+
+    def _search_may_end_at(self) -> float:
+        """When its share of the limit is spent; without a plan by then, when the limit itself is."""
+        now = time.monotonic()
+        return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
+
+    def prove(self, best: int) -> None:
+        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for."""
+        left_s = self.deadline - time.monotonic()
+        if self.bound is None and (left_s > 0 or not self.floor):
+            self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
+            return
+        if self.bound is None or self.bound >= best:
+            return
+        if is_budgeted(self.problem):
+            seconds = max(1.0, left_s / 3)
+            self.bound = max(self.bound, united_bound(self.problem, self.offered, seconds) or 0)
+        proven = relaxed_bound(self.problem, self.offered, best, self.deadline)
+        self.bound = max(self.bound, proven)
+
+    def tell(self, size: int) -> None:
+        """Report the state of the search."""
+        if self.progress is not None:
+            name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
+            self.progress(name, self.seconds, self.best, self.bound or self.floor)
+
+
+class Lane:
+    """One amount of SRAM and one order of the operators, with what the relaxation knows of them."""
+
+    def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
+        self.problem, self.deadline = problem, deadline
+        self.relaxation: Relaxation | None = None
+        self.space = space_of(problem)
+        if relaxed:
+            self.space = narrowed(self.space, deadline)
+            self.relaxation = Relaxation(problem, [self.space], deadline)
+
+    @property
+    def bound(self) -> int | None:
+        """The least objective of a plan; None if nothing fits."""
+        if self.relaxation is None:
+            return order_bound(self.problem, RUNG_BOUND_S, None)
+        if not self.relaxation.feasible:
+            return None
+        return max(self.relaxation.bound, least_value(self.space))
+
+    def allows(self, best: int | None) -> bool:
+        """Whether there may be a plan within the budget, and a better one than is known."""
+        most = most_value(self.problem)
+        below = min((v for v in (best, None if most is None else most + 1) if v is not None), default=None)
+        if self.relaxation is None:
+            floor = order_bound(self.problem, RUNG_BOUND_S, below)
+            return floor is not None and (below is None or floor < below)
+        if below is None or not self.relaxation.feasible:
+            return self.relaxation.feasible
+        return not self.relaxation.excludes(below, self.deadline)
+
+
+class Rung:
+    """One amount of SRAM, with a lane for each order of the operators that is looked at."""
+
+    def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
+        self.problem = problem
+        self.lanes = tuple(Lane(there, deadline, relaxed) for there in orders_of(problem))
+
+    @property
+    def bound(self) -> int | None:
+        """The least objective of a plan; None if nothing fits."""
+        return min((bound for lane in self.lanes if (bound := lane.bound) is not None), default=None)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether something may fit."""
+        return any(lane.relaxation is None or lane.relaxation.feasible for lane in self.lanes)
+
+    @property
+    def first(self) -> int:
+        """The bound of the relaxation when no plan was known; 0 where nothing fits, or time did not suffice."""
+        firsts = [lane.relaxation.first_ns for lane in self.lanes if lane.relaxation is not None]
+        return min((first for first in firsts if first), default=0)
+
+    @property
+    def thresholds(self) -> set[int]:
+        """Sizes, up to this one, at which options begin to fit, what is kept beside them aside."""
+        problem, spaces = self.problem, [lane.space for lane in self.lanes]
+        reserved = problem.sram_bytes - problem.arena_bytes
+        needs = {o.need_bytes for space in spaces for options in space.options for o in options}
+        return {align_up(reserved + need, problem.unit_bytes) for need in needs}
+
+    def allows(self, best: int | None) -> bool:
+        """Whether there may be a plan, and a better one than is known."""
+        return any(lane.allows(best) for lane in self.lanes)
+
+
+def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
+    """The best plans of the rules on a coarse rung, one for each order of the operators.
+
+    The selection model proposes some too, where nothing else does and no relaxation guides the search.
+    """
+    here = rung.problem
+    starts = rule_plans(here, deadline) if here.sram_bytes in rungs(here) else []
+    if not starts and all(lane.relaxation is None or lane.relaxation.round is None for lane in rung.lanes):
+        starts = first_candidates(space_of(here), deadline)
+    starts.sort(key=lambda c: c.score)
+    return list({start.selection.order: start for start in reversed(starts)}.values())
+
+
+ROOM = ((True, 1.0), (True, 0.93), (False, 1.0))
+"""Whether tiles count as starting anywhere in their granules, and the share of the arena, of quick selections."""
+
+
+@lru_cache(maxsize=32)
+def _selected(here: Problem) -> list[Candidate]:
+    """A plan within the budgets, soon: no rule minds them, but the selection model does."""
+    for firm, share in ROOM:
+        model = SelectionModel(space_of(here), int(here.arena_bytes * share), firm=firm)
+        selection = model.solve(Aim.LAYER_OVERLAP, Budget(5.0, 1, 1)).selection
+        found = None if selection is None else evaluate(here, selection)
+        if found is not None:
+            return [found]
+    return []
+
+
+def _fits(problem: Problem, candidate: Candidate) -> bool:
+    """Whether a candidate's buffers lie within the arena of a problem."""
+    buffers = zip(candidate.schedule.address, candidate.graph.buffers, strict=True)
+    return all(at + buffer.size_bytes <= problem.arena_bytes for at, buffer in buffers)
+
+
+def given_candidates(problem: Problem, known: Sequence[Plan | None]) -> list[Candidate]:
+    """Plans that are known and keep to the budgets, as candidates."""
+    with unhurried():
+        return [candidate_of(problem, plan) for plan in known if plan and not complaints(problem, plan)]
+
+
+def least_candidates(problem: Problem) -> list[Candidate]:
+    """The plan with the least SRAM known, if it fits where no rung does."""
+    least = least_sram(problem)
+    if least is None or least.sram_bytes > problem.sram_bytes:
+        return []
+    found = evaluate(problem, least.candidate.selection)
+    return [found] if found is not None else [] if is_budgeted(problem) else [least.candidate]
+
+
+def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Selection]) -> Candidate:
+    """Let the tile-level model finish a small graph, within deterministic time."""
+    hint = settle(candidate.graph, candidate.schedule.start_ns, candidate.schedule.address)
+    share = EXACT_SHARE * budget.time_limit_s
+    result = solve_graph(
+        problem, candidate.graph, hint, Budget(budget.time_limit_s, 1, 1), deterministic=share
+    )
+    if result.status is Status.OPTIMAL:
+        proven.add(candidate.selection)
+    if result.schedule is None:
+        return candidate
+    return rescheduled(problem, candidate, result.schedule)
+
+
+def windowed(problem: Problem, candidate: Candidate, budget: Budget, deadline: float) -> Candidate:
+    """A plan of many tasks after windows of it were solved again, within deterministic time."""
+    work = WINDOWS_WORK * budget.time_limit_s
+    try:
+        with ends_at(deadline):
+            schedule = shortened(problem, candidate.graph, candidate.schedule, work)
+    except TimeIsUp:
+        return candidate
+    return rescheduled(problem, candidate, schedule)
+
+
+def rescheduled(problem: Problem, candidate: Candidate, schedule: Schedule) -> Candidate:
+    """The same selection with another schedule, settled, if that is better."""
+    graph, request_ns = candidate.graph, interruption_ns(problem.target)
+    schedule = settle(graph, schedule.start_ns, schedule.address, request_ns)
+    found = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
+    if found >= candidate.score:
+        return candidate
+    return Candidate(candidate.selection, graph, schedule, found)

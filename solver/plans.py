@@ -1,0 +1,50 @@
+"""Candidates as plans, which are checked from every side before anyone sees them."""
+
+from __future__ import annotations
+
+from ooc_solve.models.cost import interruption_ns
+from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.problem import Problem
+from ooc_solve.models.vocabulary import InternalError, Plan
+from ooc_solve.solver.expansion import expand
+from ooc_solve.solver.heuristics import finish
+from ooc_solve.solver.listing import settle
+from ooc_solve.solver.search import Candidate, score_of
+from ooc_solve.solver.validate import validate
+
+
+def candidate_of(problem: Problem, plan: Plan) -> Candidate:
+    """A plan as a candidate, whose kernels take as long as they do without interruptions."""
+    problem = ordered(problem, plan.selection.order)
+    graph = expand(problem, plan.selection) if interruption_ns(problem.target) else plan.graph
+    return Candidate(plan.selection, graph, plan.schedule, score_of(problem, graph, plan.figures.latency_ns))
+
+
+def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:
+    """Settle a candidate's times and check the plan from every side.
+
+    Raises
+    ------
+    InternalError
+        If the validator finds a violation: the plan is withheld.
+    """
+    plan = settled(problem, candidate, name)
+    checked(problem, plan)
+    return plan
+
+
+def settled(problem: Problem, candidate: Candidate, name: str) -> Plan:
+    """A candidate as a plan, every task as early as the order allows."""
+    found, request_ns = candidate.schedule, interruption_ns(problem.target)
+    schedule = settle(candidate.graph, found.start_ns, found.address, request_ns)
+    return finish(problem, candidate.selection, candidate.graph, schedule, name)
+
+
+def checked(problem: Problem, plan: Plan) -> None:
+    """Raise `InternalError` with the first violation of a plan."""
+    violations = validate(problem, plan)
+    if violations:
+        first = violations[0]
+        raise InternalError(
+            f"The plan of scheduler '{plan.scheduler}' breaks the rule '{first.rule}': {first.message}"
+        )
