@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import NEVER, Ints, minimal, pulled_back
 from ooc_solve.solver.options import Option
-from ooc_solve.solver.relaxation import Round, State
+from ooc_solve.solver.relaxation import Round
 
 FUNCTIONS = 24
 """Functions that are kept for each residence of the tensors."""

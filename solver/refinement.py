@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal
 
 if TYPE_CHECKING:
-    from ooc_solve.solver.relaxation import Alive, Fitting, Round, State
+    from ooc_solve.solver.credits import Fitting
+    from ooc_solve.solver.relaxation import Round
+    from ooc_solve.solver.variants import Alive
 
 MOST_KERNELS = 20_000
 """Kernels of all options together above which they are not walked through."""

@@ -40,8 +40,9 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.least import peak_bytes
 from ooc_solve.solver.listing import makespan_ns
+from ooc_solve.solver.lives import Lives
 from ooc_solve.solver.options import KEPT, Option, OptionCosts
-from ooc_solve.solver.relaxation import Lives, latency_bound
+from ooc_solve.solver.relaxation import latency_bound
 from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.search import first_candidates
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space
