@@ -12,7 +12,6 @@ from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.solver.budgets import BOUND_AIMS, budgeted_bound, priced, united
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
-from ooc_solve.solver.ladder import at_size, rungs
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import raised
 from ooc_solve.solver.selection import SelectionModel
@@ -45,15 +44,14 @@ def least_written(problem: Problem, seconds: float) -> int | None:
 
     None if nothing keeps to them.
     """
-    offered = rungs(problem)[:1] or (problem.sram_bytes,)
-    return united_bound(problem, [at_size(problem, size) for size in offered], seconds)
+    return united_bound(problem, [problem], seconds)
 
 
-def united_bound(problem: Problem, rungs_seen: Sequence[Problem], seconds: float) -> int | None:
+def united_bound(problem: Problem, offering: Sequence[Problem], seconds: float) -> int | None:
     """Bound of the objective over the options of several rungs together, the budgets kept; None if nothing is."""
     found, orders = [], orders_of(problem)
     for there in orders:
-        spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
+        spaces = [space_of(ordered(here, there.network.order)) for here in offering]
         deadline = time.monotonic() + seconds / len(orders)
         found.append(budgeted_bound(united(there, spaces), seconds / len(orders), deadline))
     return min((bound for bound in found if bound is not None), default=None)
@@ -71,14 +69,14 @@ def lower_bound(problem: Problem, budget: Budget, value_of_plan: int) -> int:
     return max(least, relaxed_bound(problem, [problem], value_of_plan, deadline))
 
 
-def relaxed_bound(problem: Problem, rungs_seen: Sequence[Problem], best: int, deadline: float) -> int:
+def relaxed_bound(problem: Problem, offering: Sequence[Problem], best: int, deadline: float) -> int:
     """What the (max,+) relaxation proves for the options of several rungs together; 0 if it says nothing."""
-    if problem.objective is Objective.WEAR or not rungs_seen:
+    if problem.objective is Objective.WEAR or not offering:
         return 0
     orders = orders_of(problem)
     least = best
     for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
-        spaces = [space_of(ordered(here, there.network.order)) for here in rungs_seen]
+        spaces = [space_of(ordered(here, there.network.order)) for here in offering]
         until = time.monotonic() + max(0.0, deadline - time.monotonic()) / left
         pricing_ends = (time.monotonic() + until) / 2
         least = min(least, raised(priced(there, spaces, pricing_ends), best, until))
