@@ -438,8 +438,8 @@ def _where(problem: Problem) -> str:
 
 
 def solve(
-    network: Network,
-    target: Target,
+    network: Network | str,
+    target: Target | str,
     sram: int | str | None = None,
     *,
     objective: str = "latency",
@@ -456,7 +456,7 @@ def solve(
     known: Sequence[Plan] = (),
     progress: Callable[[Step], None] | None = None,
 ) -> Solution:
-    """Plan a network for a target.
+    """Plan a network for a target: what `load` and `target` give, or what they are given.
 
     ``sram`` is all that may be used, runtime included (bytes, or a text such as ``"32KiB"``; all of the
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
@@ -498,8 +498,8 @@ def solve(
 
 
 def compare(
-    network: Network,
-    target: Target,
+    network: Network | str,
+    target: Target | str,
     sram: int | str | None = None,
     *,
     objective: str = "latency",
@@ -523,8 +523,8 @@ def compare(
 
 
 def advise(
-    network: Network,
-    target: Target,
+    network: Network | str,
+    target: Target | str,
     sram: int | str | None = None,
     *,
     objective: str = "latency",
@@ -581,8 +581,8 @@ def _ruled(problem: Problem, scheduler: str, budget: Budget) -> Result:
 
 
 def _problem(
-    network: Network,
-    target: Target,
+    network: Network | str,
+    target: Target | str,
     sram: int | str | None,
     objective: str,
     io: str | None,
@@ -591,6 +591,8 @@ def _problem(
     inferences_per_day: float,
     scratch_ring: int | str | None,
 ) -> Problem:
+    network = load(network) if isinstance(network, str) else network
+    target = load_target(target) if isinstance(target, str) else target
     sram_bytes = None if sram is None else size_bytes(sram)
     ring_bytes = None if scratch_ring is None else size_bytes(scratch_ring)
     return problem_of(

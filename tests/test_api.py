@@ -54,6 +54,18 @@ def test_a_solution_in_words() -> None:
     assert solution.to_dict()["latency_ns"] == solution.plan.figures.latency_ns
 
 
+def test_names_do_for_what_they_name() -> None:
+    """A network and a target may be given by name or file; wrong names are the errors of `load` and `target`."""
+    named = api.solve("zoo:autoencoder", "f746-sd", "24KiB", scheduler="serial", time_limit=1)
+    given = api.solve(
+        api.load("zoo:autoencoder"), api.target("f746-sd"), "24KiB", scheduler="serial", time_limit=1
+    )
+    assert named.objective == given.objective is not None
+    for model, board in (("zoo:none", "f746-sd"), ("zoo:autoencoder", "none")):
+        with pytest.raises(InputError, match="none"):
+            api.compare(model, board)
+
+
 def test_what_is_given_in_words() -> None:
     """A network and a target show one line, without weights and figures."""
     assert repr(api.load("zoo:ds_cnn")) == (
