@@ -50,6 +50,9 @@ longer than a second here (14 s on the machine it was measured on)."""
 WINDOWS_WORK = 0.02
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
+WIDE_FROM_S = 2.0
+"""Least time limit with which the best plan of a rung gets a wide search for a merge, which takes seconds."""
+
 RULES_SHARE = 0.15
 """Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
 
@@ -275,10 +278,11 @@ class Descent:
         if found is None or found.selection in self.proven:
             return
         if len(found.graph.tasks) > self.parts.exact:
-            if self.parts.windows:
+            if self.parts.windows and self.budget.time_limit_s >= WIDE_FROM_S:
                 with suppress(TimeIsUp), ends_at(self.windows_end):
                     found = deepened(here, found, self.windows_end)
                     keep(found)
+            if self.parts.windows:
                 keep(windowed(here, found, self.budget, self.windows_end))
         elif time.monotonic() <= self.search_ends:
             keep(exact(here, found, self.budget, self.proven))

@@ -189,7 +189,7 @@ def sweep(name: str, target: str, sizes: list[int], seconds: float) -> None:
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that stands still: no deadline cuts the search, only its effort ends it."""
     still = SimpleNamespace(monotonic=lambda: 1e12, process_time=lambda: 0.0, thread_time=lambda: 0.0)
-    for module in ("solve", "deadline"):
+    for module in ("solve", "descent", "ruled_plans", "space_bounds", "deadline"):
         monkeypatch.setattr(f"ooc_solve.solver.{module}.time", still)
 
 
