@@ -90,7 +90,7 @@ def test_a_rule_has_a_bound_too() -> None:
 
 def test_nothing_fits() -> None:
     """Without a plan a solution says why in words, and only who asks for the plan gets an error."""
-    solution = api.solve(api.load("zoo:autoencoder"), api.target("f746-sd"), 2000, time_limit=1)
+    solution = api.solve(api.load("zoo:autoencoder"), api.target("f746-sd"), 2000, time_limit=60)
     assert not solution.found
     assert "least SRAM known" in repr(solution)
     assert "least SRAM known" in solution._repr_html_()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -48,6 +50,18 @@ def drawn(space: Space, rng: random.Random, fused: bool = False) -> Chosen | Non
         stage += found[stage].operators
     assert stage == len(network.ops)
     return found
+
+
+def expanded(
+    space: Space, rng: random.Random, draws: int, fused: bool = False
+) -> Iterator[tuple[Chosen, TaskGraph]]:
+    """What can be expanded of so many draws, with its task graph; if fused, only where a stage is."""
+    for _ in range(draws):
+        chosen = drawn(space, rng, fused)
+        if chosen is None or (fused and all(option.operators == 1 for option in chosen.values())):
+            continue
+        with suppress(SelectionError):
+            yield chosen, expand(space.problem, selected(space.problem, chosen))
 
 
 def fits(space: Space, stage: int, option: Option, width: dict[str, int]) -> bool:
@@ -171,18 +185,9 @@ def test_steps_are_those_of_the_expansion(seed: int, name: str, target: str, kib
     """Times of kernels and transfers and bytes of buffers agree, kernel by kernel, for three selections of a space."""
     problem = at_size(Problem(zoo_network(name), load_target(target), 48 << 10, IoPlace.STORAGE), kib << 10)
     space, rng, checked = space_of(problem), random.Random(seed), 0
-    for _ in range(50):
-        chosen = drawn(space, rng)
-        if chosen is None:
-            continue
-        try:
-            graph = expand(problem, selected(problem, chosen))
-        except SelectionError:
-            continue
+    for chosen, graph in islice(expanded(space, rng, draws=50), 3):
         check(problem, chosen, graph)
         checked += 1
-        if checked == 3:
-            return
     assume(checked)
 
 
@@ -198,14 +203,7 @@ def test_steps_of_fused_stages_are_those_of_the_expansion(name: str, target: str
     """The same where operators are fused."""
     problem = Problem(zoo_network(name), load_target(target), kib << 10, IoPlace.STORAGE)
     space, rng, found = space_of(problem), random.Random(5), 0
-    for _ in range(200):
-        chosen = drawn(space, rng, fused=True)
-        if chosen is None or all(option.operators == 1 for option in chosen.values()):
-            continue
-        try:
-            graph = expand(problem, selected(problem, chosen))
-        except SelectionError:
-            continue
+    for chosen, graph in expanded(space, rng, draws=200, fused=True):
         check(problem, chosen, graph)
         found += 1
     assert found >= 3
