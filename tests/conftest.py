@@ -48,6 +48,16 @@ settings.register_profile("exploring", deadline=None, suppress_health_check=list
 settings.load_profile("patient")
 
 
+MOST_PROCESSES = 4
+"""Of the suite. Each loads all modules, and some tests start threads and compilers of their own."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Folders are tested by as many processes as there are processors; files called by name by this one, at once."""
+    by_name = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if by_name else min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
 COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
 
 
@@ -55,11 +65,15 @@ COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc
 def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of compilers that remember what they compiled, empty where ccache is not installed.
 
-    It is of this session, so nothing of another checkout or version comes into a test.
+    It is of this session, so nothing of another checkout or version comes into a test. Processes of one session
+    share what is remembered.
     """
     cache, folder = shutil.which("ccache"), tmp_path_factory.mktemp("compilers")
     for name in filter(shutil.which, COMPILERS if cache else ()):
         (folder / name).symlink_to(str(cache))
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    (folder / "cache").symlink_to(shared / "compiled")
     return folder
 
 

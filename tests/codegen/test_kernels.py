@@ -861,8 +861,8 @@ def test_floats_are_the_same_everywhere(tmp_path: Path) -> None:
     hashes: dict[str, list[str]] = {}
     for number, variant in enumerate(variants):
         program = tmp_path / f"floats{number}"
-        others = [str(RUNTIME / name) for name in KERNELS[1:]]
-        command = [*variant, f"-I{RUNTIME}", str(source), *others, "-o", str(program)]
+        only = "-DOOC_KINDS=(1u<<OOC_ADD)"  # other kernels are in other files
+        command = [*variant, only, f"-I{RUNTIME}", str(source), "-o", str(program)]
         if shutil.which(variant[0]) is None:
             continue
         if subprocess.run(command, check=False, capture_output=True).returncode != 0:
