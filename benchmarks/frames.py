@@ -10,17 +10,13 @@ validated before it gets a line.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import ortools
+from rows import KeptRows, add_options, circumstances, markdown_table, start_clock
 
-from ooc_solve import __version__
 from ooc_solve.api import load, problem_of, size_bytes, target
 from ooc_solve.frames import busiest_ns, run_of
 from ooc_solve.models.operator_order import ordered
@@ -97,14 +93,15 @@ def _checked(case: str, run: Problem, plan: Plan) -> None:
         raise SystemExit(f"{case}: {found[0].message}")
 
 
+HEADS = (
+    *("network, target, SRAM", "frames", "period ms", "none below ms", "gap", "busiest ms"),
+    *("KiB read each", "run ms"),
+)
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown, times per frame."""
-    lines = [
-        "| network, target, SRAM | frames | period ms | none below ms | gap | busiest ms | KiB read each | run ms |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-        *map(_line, rows),
-    ]
-    return "\n".join(lines) + "\n"
+    return markdown_table(HEADS, 1, map(_line, rows))
 
 
 def _line(row: Row) -> str:
@@ -125,29 +122,24 @@ def page(rows: Sequence[Row], budget: Budget, clock: str) -> str:
 Written by `python benchmarks/frames.py {" ".join(sys.argv[1:])}`; not to be edited. All figures are of the cost model, not measured. *Period*: time of an inference when runs follow one another without overlap. *None below*: proven for all runs of so many frames in the option space, per frame. *Busiest*: what the resource works per frame that works longest; however much the end of a run overlapped with the start of the next, these tasks could not have a shorter period. *Run*: latency of the first frame's output at most.
 
 {table(rows)}
-At most {budget.time_limit_s:g} s of {clock} for each line, {budget.workers} threads, seed {budget.seed}; {platform.system()}, Python {platform.python_version()}, ooc-solve {__version__}, OR-Tools {ortools.__version__}.
+At most {budget.time_limit_s:g} s of {clock} for each line, {budget.workers} threads, {circumstances(budget.seed)}
 """
 
 
 def main() -> None:
     """Plan everything that was asked for, print the table, and keep it where that was asked for."""
     options = parser().parse_args()
-    budget = Budget(options.time_limit, 1, options.seed)
-    if options.cpu_clock:
-        time.monotonic = time.process_time  # all deadlines are taken from it
+    budget, clock = Budget(options.time_limit, 1, options.seed), start_clock(options)
     wanted = [int(count) for count in options.frames.split(",")]
-    there = options.rows is not None and options.rows.exists()
-    known = [Row(**row) for row in json.loads(options.rows.read_text())] if there else []
-    rows: list[Row] = []
+    kept, rows = KeptRows(Row, options.rows), list[Row]()
     for case in options.cases.split(","):
-        kept = [row for row in known if row.case == case and row.frames in wanted]
-        rows += kept if len(kept) == len(wanted) else rows_of(case, wanted, budget)
-        if options.rows is not None and not kept:
-            known += rows[-len(wanted) :]
-            options.rows.write_text(json.dumps([asdict(row) for row in known], indent=1) + "\n")
+        rows += kept.of(
+            lambda row, case=case: row.case == case and row.frames in wanted,
+            len(wanted),
+            lambda case=case: rows_of(case, wanted, budget),
+        )
     print(table(rows), end="")
     if options.results is not None:
-        clock = "the processor" if options.cpu_clock else "the clock"
         options.results.write_text(page(rows, budget, clock), encoding="utf-8")
 
 
@@ -157,12 +149,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--cases", default=",".join(CASES), help="NETWORK:TARGET[:SRAM], separated by commas")
     made.add_argument("--frames", default="1,2,3,4", metavar="N,...", help="frames of a run (1,2,3,4)")
     made.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each line (20)")
-    made.add_argument("--seed", type=int, default=1)
-    made.add_argument(
-        "--cpu-clock", action="store_true", help="limit CPU time, where the machine does other work"
-    )
-    made.add_argument("--rows", type=Path, help="keep rows here, and take those that are there already")
-    made.add_argument("--results", type=Path, help="write the table here, as a page")
+    add_options(made)
     return made
 
 

@@ -11,16 +11,11 @@ figures too, before it gets a line. Networks whose name ends in a size of 224 ar
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import ortools
+from rows import KeptRows, add_options, circumstances, markdown_table, start_clock
 
-from ooc_solve import __version__
 from ooc_solve.api import load, problem_of, target
 from ooc_solve.models.vocabulary import Budget, Objective
 from ooc_solve.solver.solve import three_objectives
@@ -103,14 +98,12 @@ FIGURES = {
 """The figure that each objective minimises."""
 
 
+HEADS = ("network", "target", "objective", "ms", "mJ", "KiB written", "years", "bound", "gap")
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown."""
-    lines = [
-        "| network | target | objective | ms | mJ | KiB written | years | bound | gap |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
-        *map(_line, rows),
-    ]
-    return "\n".join(lines) + "\n"
+    return markdown_table(HEADS, 3, map(_line, rows))
 
 
 def _line(row: Row) -> str:
@@ -139,16 +132,12 @@ Written by `python benchmarks/objectives.py --cpu-clock --results benchmarks/OBJ
 """
 
 
-def _how(options: argparse.Namespace) -> str:
+def _how(options: argparse.Namespace, clock: str) -> str:
     """How the rows were made."""
-    clock = "the processor" if options.cpu_clock else "the clock"
     limits = f"At most {options.time_limit:g} s of {clock} for each objective"
     if options.large_time_limit is not None:
         limits += f", {options.large_time_limit:g} s for large networks"
-    return (
-        f"{limits}, one thread, seed {options.seed}; {platform.system()}, Python {platform.python_version()}, "
-        f"ooc-solve {__version__}, OR-Tools {ortools.__version__}."
-    )
+    return f"{limits}, one thread, {circumstances(options.seed)}"
 
 
 def _limit(options: argparse.Namespace, network: str) -> float:
@@ -159,25 +148,19 @@ def _limit(options: argparse.Namespace, network: str) -> float:
 def main() -> None:
     """Solve everything that was asked for, print the table, and keep it where that was asked for."""
     options = parser().parse_args()
-    if options.cpu_clock:
-        time.monotonic = time.process_time  # all deadlines are taken from it
-    known = [Row(**row) for row in json.loads(options.rows.read_text())] if _exists(options.rows) else []
-    rows: list[Row] = []
+    clock = start_clock(options)
+    kept, rows = KeptRows(Row, options.rows), list[Row]()
     for network in options.networks.split(","):
         budget = Budget(_limit(options, network), 1, options.seed)
         for name in options.targets.split(","):
-            kept = [row for row in known if (row.network, row.target) == (network, name)]
-            rows += kept or rows_of(network, name, budget)
-            if options.rows is not None and not kept:
-                known += rows[-len(Objective) :]
-                options.rows.write_text(json.dumps([asdict(row) for row in known], indent=1) + "\n")
+            rows += kept.of(
+                lambda row, case=(network, name): (row.network, row.target) == case,
+                len(Objective),
+                lambda case=(network, name), budget=budget: rows_of(*case, budget),
+            )
     print(table(rows), end="")
     if options.results is not None:
-        options.results.write_text(page(rows, _how(options)), encoding="utf-8")
-
-
-def _exists(path: Path | None) -> bool:
-    return path is not None and path.exists()
+        options.results.write_text(page(rows, _how(options, clock)), encoding="utf-8")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -187,12 +170,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--targets", default=",".join(TARGETS))
     made.add_argument("--time-limit", type=float, default=30.0, metavar="S", help="for each objective (30)")
     made.add_argument("--large-time-limit", type=float, metavar="S", help="the same for large networks")
-    made.add_argument("--seed", type=int, default=1)
-    made.add_argument(
-        "--cpu-clock", action="store_true", help="limit CPU time, where the machine does other work"
-    )
-    made.add_argument("--rows", type=Path, help="keep rows here, and take those that are there already")
-    made.add_argument("--results", type=Path, help="write the table here, as a page")
+    add_options(made)
     return made
 
 
