@@ -110,6 +110,15 @@ class Spatial:
         explicit = self.pads(attributes.get("pads"))
         return replace(window, pads=self._automatic_pads(window, explicit))
 
+    def taps(self, weights: Weights) -> Array:
+        """Return constant weights less their zero points, with two spatial axes behind the first two."""
+        if weights.array.ndim != self.rank:
+            raise InputError(
+                f"{self.node}: weights must have rank {self.rank} like the input (got {weights.array.ndim})."
+            )
+        kernel = weights.array.shape[2:]
+        return weights.centred(self.node).reshape(*weights.array.shape[:2], *self.pair(kernel))
+
     def kernel_shape(self, weights: Sequence[int] | None) -> Sequence[int] | None:
         """Return the kernel's shape by the node, which must be that of its weights, or by the weights alone."""
         shape: Sequence[int] | None = self.node.attributes.get("kernel_shape")
@@ -211,13 +220,8 @@ def convolution(
 ) -> Pending:
     """Lower a convolution with constant ``[oc, ic / g, (kh,) kw]`` weights."""
     spatial = Spatial.of(draft, node, source)
-    if weights.array.ndim != spatial.rank:
-        raise InputError(
-            f"{node}: weights must have rank {spatial.rank} like the input (got {weights.array.ndim})."
-        )
-    kernel = weights.array.shape[2:]
-    window = spatial.window(kernel)
-    values = weights.centred(node).reshape(*weights.array.shape[:2], *spatial.pair(kernel))
+    values = spatial.taps(weights)
+    window = spatial.window(weights.array.shape[2:])
     outputs, per_group = values.shape[:2]
     groups = int(node.attributes.get("group", 1))
     channels = spatial.size[2]
@@ -252,19 +256,14 @@ def transposed_convolution(
 ) -> Pending:
     """Lower a transposed convolution with constant ``[ic, oc / g, (kh,) kw]`` weights."""
     spatial = Spatial.of(draft, node, source)
-    if weights.array.ndim != spatial.rank:
-        raise InputError(
-            f"{node}: weights must have rank {spatial.rank} like the input (got {weights.array.ndim})."
-        )
-    kernel = weights.array.shape[2:]
     groups, channels = int(node.attributes.get("group", 1)), spatial.size[2]
-    values = weights.centred(node).reshape(*weights.array.shape[:2], *spatial.pair(kernel))
+    values = spatial.taps(weights)
     inputs, per_group = values.shape[:2]
     if inputs != channels or inputs % groups:
         raise InputError(
             f"{node}: weights must have the input's {channels} channels, in {groups} groups (got {inputs})."
         )
-    window = spatial.transposed_window(kernel)
+    window = spatial.transposed_window(weights.array.shape[2:])
     outputs = per_group * groups
     by_group = values.reshape(groups, inputs // groups, per_group, *values.shape[2:])
     stored = by_group.transpose(0, 2, 3, 4, 1).reshape(outputs, *values.shape[2:], inputs // groups)

@@ -28,7 +28,7 @@ from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget, Network
+from ooc_solve.models.vocabulary import Budget, Network, Target
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.plans import checked
 from ooc_solve.solver.solve import SCHEDULERS
@@ -628,6 +628,27 @@ def emitted_outputs(
     return outputs
 
 
+def fresh_folder(folder: Path) -> Path:
+    """An empty folder for one network, in place of that of the one before."""
+    case = folder / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    case.mkdir()
+    return case
+
+
+def fresh_case(folder: Path, model: onnx.ModelProto) -> tuple[Path, Network]:
+    """A folder with the model's file, and what is read from it."""
+    case = fresh_folder(folder)
+    (case / "model.onnx").write_bytes(model.SerializeToString())
+    return case, read_onnx(case / "model.onnx")
+
+
+def memory_of(seed: int) -> tuple[Target, int]:
+    """A target and bytes of SRAM, in turn."""
+    target = load_target(TARGETS[seed % 2])
+    return target, SIZES[seed // 2 % 3] or target.board.usable_bytes
+
+
 TARGETS = ("f746-sd", "f746-qspi-sdram")
 SIZES = (None, 16384, 9216)
 
@@ -635,14 +656,9 @@ SIZES = (None, 16384, 9216)
 def check_one(seed: int, operators: int, scheduler: str, folder: Path) -> None:
     """One network: read, plan, emit, run; not a byte may differ."""
     model = RandomModel(seed).model(operators)
-    case = folder / "case"
-    shutil.rmtree(case, ignore_errors=True)
-    case.mkdir()
-    (case / "model.onnx").write_bytes(model.SerializeToString())
-    network = read_onnx(case / "model.onnx")
+    case, network = fresh_case(folder, model)
     feeds = random_feeds(network, seed)
-    target = load_target(TARGETS[seed % 2])
-    sram = SIZES[seed // 2 % 3] or target.board.usable_bytes
+    target, sram = memory_of(seed)
     problem = Problem(network, target, sram, IoPlace.STORAGE)
     found = emitted_outputs(problem, scheduler, feeds, case, folder / "objects")
     expected = expected_outputs(model, network.outputs, feeds)
@@ -664,18 +680,13 @@ MOST_SHARE = 1e-5
 def check_floats(seed: int, operators: int, scheduler: str, folder: Path) -> None:
     """One float32 network: the bytes of the reference, and next to onnxruntime's numbers."""
     model = RandomFloatModel(seed).model(operators)
-    case = folder / "case"
-    shutil.rmtree(case, ignore_errors=True)
-    case.mkdir()
-    (case / "model.onnx").write_bytes(model.SerializeToString())
-    network = read_onnx(case / "model.onnx")
+    case, network = fresh_case(folder, model)
     rng = np.random.default_rng([seed, 1])
     feeds = {
         name: rng.normal(0, 1, network.tensors[name].graph_shape).astype(np.float32)
         for name in network.inputs
     }
-    target = load_target(TARGETS[seed % 2])
-    sram = SIZES[seed // 2 % 3] or target.board.usable_bytes
+    target, sram = memory_of(seed)
     problem = Problem(network, target, 3 * sram if sram < 20_000 else sram, IoPlace.STORAGE)
     found = emitted_outputs(problem, scheduler, feeds, case, folder / "objects")
     values, expected = reference.run(network, feeds), expected_outputs(model, network.outputs, feeds)
@@ -770,12 +781,7 @@ def test_transposed_convolutions_in_tiles(
     result = helper.make_tensor_value_info("y", TensorProto.INT8, None)
     constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
     graph = helper.make_graph(nodes, "transposed", [source], [result], constants)
-    case = folder / "case"
-    shutil.rmtree(case, ignore_errors=True)
-    case.mkdir()
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
-    (case / "model.onnx").write_bytes(model.SerializeToString())
-    network = read_onnx(case / "model.onnx")
+    case, network = fresh_case(folder, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]))
     feeds = random_feeds(network, seed)
     problem = Problem(network, load_target(target), 24576, IoPlace.STORAGE)
     found = emitted_outputs(problem, "demand-layering", feeds, case, folder / "objects")
@@ -790,9 +796,7 @@ def test_squeezenet_is_emitted(folder: Path) -> None:
     network = zoo_network("squeezenet_224")
     feeds = random_feeds(network, 1)
     problem = Problem(network, load_target("f746-sd"), 256 << 10, IoPlace.STORAGE)
-    case = folder / "case"
-    shutil.rmtree(case, ignore_errors=True)
-    case.mkdir()
+    case = fresh_folder(folder)
     found = emitted_outputs(problem, "demand-layering", feeds, case, folder / "objects")
     values = reference.run(network, feeds)
     for name in network.outputs:

@@ -75,6 +75,13 @@ def started(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return make(folder, "run", *files, STRICT, "TIMEOUT=300", *arguments)
 
 
+def failure(folder: Path) -> str:
+    """The errors that an unsuccessful run prints."""
+    result = started(folder)
+    assert result.returncode != 0
+    return result.stderr
+
+
 def measured(folder: Path, *arguments: str) -> dict[str, int]:
     """The figures that a successful run prints."""
     result = started(folder, *arguments)
@@ -484,9 +491,7 @@ def test_missing_storage_is_explained(small: Small) -> None:
     """Without a card in the slot the driver says so."""
     project = small("lm3s-qemu")
     project.edited("Makefile", "-drive if=sd,format=raw,file=store0.img", "")
-    result = started(project.folder)
-    assert result.returncode != 0
-    assert "ooc: the SD card does not answer" in result.stderr
+    assert "ooc: the SD card does not answer" in failure(project.folder)
 
 
 @needs_emulator
@@ -503,9 +508,9 @@ def test_too_much_stack_is_a_failure(small: Small) -> None:
     """A run that takes more stack than the plan counted fails and says how much."""
     project = small("lm3s-qemu")
     project.edited("Makefile", f"-DSTACK_RESERVE_BYTES={STACK_BYTES}u", "-DSTACK_RESERVE_BYTES=100u")
-    result = started(project.folder)
-    assert result.returncode != 0
-    assert re.search(r"^ooc: .* more stack than plans count, bytes \d{3}$", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^ooc: .* more stack than plans count, bytes \d{3}$", failure(project.folder), re.MULTILINE
+    )
 
 
 @needs_emulator
@@ -517,9 +522,7 @@ def test_arena_too_large_does_not_link(small: Small) -> None:
     assert used is not None
     assert int(used[1]) <= bank
     project.edited("Makefile", used[0], "-DBANK0_BYTES=8000")
-    result = started(project.folder)
-    assert result.returncode != 0
-    assert "overflowed" in result.stderr
+    assert "overflowed" in failure(project.folder)
 
 
 @needs_emulator
@@ -528,9 +531,9 @@ def test_fault_of_the_core_is_reported(small: Small) -> None:
     project = small("vldiscovery-qemu")
     wild = "*(volatile uint32_t *)0x30000000u = 1;\n    systick_start();"
     project.edited("machine_semihost.c", "systick_start();", wild)
-    result = started(project.folder)
-    assert result.returncode != 0
-    assert re.search("^ooc: fault or unexpected interrupt: exception 3, CFSR ", result.stderr, re.MULTILINE)
+    assert re.search(
+        "^ooc: fault or unexpected interrupt: exception 3, CFSR ", failure(project.folder), re.MULTILINE
+    )
 
 
 @needs_emulator
@@ -538,9 +541,7 @@ def test_input_of_another_size_is_refused(small: Small) -> None:
     """The size that the tables want is named."""
     project = small("lm3s-qemu")
     (project.folder.parent / "in.bin").write_bytes(bytes(17))
-    result = started(project.folder)
-    assert result.returncode != 0
-    assert "must hold 288 bytes (got 17)" in result.stderr
+    assert "must hold 288 bytes (got 17)" in failure(project.folder)
 
 
 @needs_emulator
