@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,8 +37,9 @@ def zoo_names() -> tuple[str, ...]:
     return tuple(_ARCHITECTURES)
 
 
+@lru_cache(maxsize=4)
 def zoo_network(name: str) -> Network:
-    """Make a built-in network with its weights.
+    """Make a built-in network with its weights, the same object each time: problems of it are equal, and found again.
 
     Raises ``InputError`` naming the nearest known name if there is no such network.
     """

@@ -37,6 +37,7 @@ from ooc_solve.models.vocabulary import (
     Tiling,
     Window,
 )
+from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.streams import earliest_times, synchronize
@@ -56,6 +57,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Folders are tested by as many processes as there are processors; files called by name by this one, at once."""
     by_name = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     return 0 if by_name else min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks_of_their_own() -> None:
+    """What the tests of one module leave in caches of problems is not found by those of another."""
+    zoo_network.cache_clear()
 
 
 COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
