@@ -229,7 +229,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 def test_other_schedulers(capsys: pytest.CaptureFixture[str]) -> None:
     """Every scheduler can be asked for by name."""
     for name in HEURISTICS:
-        code, out, _ = run(capsys, "zoo:ds_cnn", "--sram", "32KiB", "--scheduler", name)
+        code, out, _ = run(capsys, "zoo:autoencoder", "--sram", "24KiB", "--scheduler", name)
         assert code == 0
         assert name.replace("-", " ") in out
 
