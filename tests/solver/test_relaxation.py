@@ -409,8 +409,10 @@ def test_no_selection_of_a_space_beats_its_bound_often(block: int) -> None:
 
 
 CASES = [
-    ("resnet8", "f746-sd", 32), ("resnet8", "f746-sd", 12), ("resnet8", "f746-qspi-sdram", 16),
-    ("ds_cnn", "l4r5-sdspi", 8), ("ds_cnn", "lm3s-qemu", 16), ("autoencoder", "rp2350-psram", 16),
+    ("resnet8", "f746-sd", 12), ("ds_cnn", "lm3s-qemu", 16), ("autoencoder", "rp2350-psram", 16),
+    pytest.param("resnet8", "f746-sd", 32, marks=pytest.mark.slow),
+    pytest.param("resnet8", "f746-qspi-sdram", 16, marks=pytest.mark.slow),
+    pytest.param("ds_cnn", "l4r5-sdspi", 8, marks=pytest.mark.slow),
 ]  # fmt: skip
 
 
