@@ -56,7 +56,7 @@ MOST_PROCESSES = 4
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Folders are tested by as many processes as there are processors; files called by name by this one, at once."""
     by_name = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    return 0 if by_name else min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    return 0 if by_name else min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,6 +80,7 @@ def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(str(cache))
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    (shared / "compiled").mkdir(exist_ok=True)
     (folder / "cache").symlink_to(shared / "compiled")
     return folder
 

@@ -305,3 +305,8 @@ def test_output_depends_on_the_input(name: str) -> None:
     before_softmax = network.ops[-2 if network.ops[-1].kind is OpKind.SOFTMAX else -1].output
     results = {layer_outputs(network, seed)[before_softmax].tobytes() for seed in range(4)}
     assert len(results) > 1
+
+
+def test_a_network_is_made_once() -> None:
+    """The same name gives the same object, so that equal problems are found equal."""
+    assert zoo_network("ds_cnn") is zoo_network("ds_cnn")
