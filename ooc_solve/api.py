@@ -358,7 +358,9 @@ class Solution:
 
         Each is solved again; ``time_limit`` in seconds is for all of them together.
         """
-        return advising.advise(self.problem, self.result.plan, Budget(time_limit, workers, seed))
+        return advising.advise(
+            self.problem, self.result.plan, Budget(time_limit, workers, seed), bound=self.result.bound
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``ooc-solve --json`` writes it."""

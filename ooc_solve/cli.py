@@ -272,7 +272,7 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     points = walk_front(problem, turns.next(), results) if options.pareto and plan is not None else ()
     if plan is not None:
         problem = ordered(problem, plan.selection.order)
-    advice = advised(problem, plan, turns.next(), errors) if options.advise else None
+    advice = advised(options, problem, results[-1], turns.next(), errors) if options.advise else None
     return Answers(problem, reference, results, flight, points, advice)
 
 
@@ -400,10 +400,12 @@ def check_files(options: argparse.Namespace) -> None:
         check_plotting()
 
 
-def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console) -> Advice:
+def advised(
+    options: argparse.Namespace, problem: Problem, known: Result, budget: Budget, errors: Console
+) -> Advice:
     """What changes would bring, with progress on a terminal."""
     with errors.status("what if") as status:
-        return advise(problem, plan, budget, status.update)
+        return advise(problem, known.plan, budget, status.update, known.bound, options.time_limit)
 
 
 def write_pictures(options: argparse.Namespace, found: Answers, steps: Sequence[Step]) -> None:
