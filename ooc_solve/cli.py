@@ -367,6 +367,9 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
         size = sum(problem.network.tensors[name].size_bytes for name in problem.network.inputs)
         run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
+        if options.quantize is not None:
+            model = model_beside(folder)
+            console.print(Text(f"Written to {model}: the quantised model, with whose outputs to compare."))
     if options.report is not None:
         console.print(Text(f"Written to {options.report}: open it in a browser."))
     if options.trace is not None:
