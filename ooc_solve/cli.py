@@ -99,7 +99,10 @@ def parser() -> argparse.ArgumentParser:
         choices=[p.value for p in IoPlace],
         help="where the network's input and output live (storage, if the target's takes writes)",
     )
-    made.add_argument("--scheduler", choices=list(SCHEDULERS), default="cp-sat", help="who decides (cp-sat)")
+    made.add_argument(
+        "--scheduler", choices=list(SCHEDULERS), default="cp-sat", metavar="NAME",
+        help=f"who decides (cp-sat): {', '.join(SCHEDULERS)}",
+    )  # fmt: skip
     made.add_argument("--time-limit", type=parse_seconds, default=20.0, metavar="S", help="seconds (20)")
     made.add_argument("--workers", type=parse_count, default=2, metavar="N", help="solver threads (2)")
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
@@ -116,7 +119,10 @@ def parser() -> argparse.ArgumentParser:
         "--max-energy", type=read_by(energy_nj), metavar="E", help="most energy of an inference, e.g. 20mJ"
     )
     made.add_argument(
-        "--lifetime-years", type=parse_years, metavar="Y", help="least lifetime of the storage at that rate"
+        "--lifetime-years",
+        type=parse_years,
+        metavar="Y",
+        help="least lifetime of the storage at --inferences-per-day",
     )
     made.add_argument(
         "--scratch-ring", type=parse_size, metavar="SIZE",
@@ -162,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--advise",
         action="store_true",
-        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them (takes the time limit again)",
+        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them, in half of the time limit",
     )
     made.add_argument(
         "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
