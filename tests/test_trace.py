@@ -236,7 +236,7 @@ def test_the_host_keeps_a_log(
 def test_the_cpu_opens_and_seals_in_slices_of_its_own() -> None:
     """What the CPU opens and seals lies on its track beside the kernels, and adds up to what the summary says."""
     board = encrypted(target("f746-sd"), "aes-128-gcm")
-    solution = solve(load("zoo:ds_cnn"), board, "24KiB", scheduler="serial")
+    solution = solve(load("zoo:ds_cnn"), board, "16KiB", scheduler="serial")
     made = trace_of(solution.problem, solution.plan.decided)
     crypto = [event for event in of_phase(made, "X") if event["cat"] in ("decrypt", "encrypt")]
     kernels = [event for event in of_phase(made, "X") if event["cat"] == "compute"]
