@@ -160,7 +160,8 @@ class Round:
     def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
-            self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+            start = self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+            start[0] = self.options.head_ns
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             self.check_time()

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -228,6 +228,18 @@ class Options:
         for stage in range(len(stages)):
             check(deadline)
             self.batches.append(dict(self._batches(stage)))
+
+    @cached_property
+    def head_ns(self) -> int:
+        """Least time before the CPU has anything to do where it opens records: one of them must have come.
+
+        Or all that the first kernel waits for. 0 where kernels alone know what they wait for.
+        """
+        if not 0 < self.channels < self.credited:
+            return 0
+        first = [int(steps.fetch_ns[:, 0].max()) for steps in self.steps[0]]
+        loads = (load for stage in self.steps for steps in stage for load in steps.ahead[ALL])
+        return min((*first, *(ns for _, _, ns, _, _, _, opening in loads if opening)), default=0)
 
     def _add(self, stage: int) -> None:
         """Add the variants of a stage; those of its inputs' producers are there."""
