@@ -80,7 +80,7 @@ class Rule(Enum):
     UNWRITTEN = "unwritten"  # a read of what was never written
     WRONG_DATA = "wrong-data"  # a read that finds other data than the operator needs
     OVERWRITTEN = "overwritten"  # a kernel writes over what it has still to read
-    SEALED = "sealed"  # an engine is to open what is open, to seal what is sealed, or has not done so in time
+    SEALED = "sealed"  # to be opened while open, to be sealed while sealed, or not done in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,6 @@ class _Checker:
         self.tables = tables
         self.found: list[Violation] = []
         self.touched: dict[Position, tuple[Access, ...]] = {}
-        self.engine = has_engine(tables)
 
     def run(self) -> list[Violation]:
         self._model()
@@ -187,21 +186,25 @@ class _Checker:
         if not command.is_transfer and self.tables.stream[at[0]].channel != COMPUTE_CHANNEL:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), "an IO channel cannot compute")
             return
+        if command.is_crypto and (self.tables.sealing is None or has_engine(self.tables)):
+            self._report(Rule.MALFORMED, at, SRAM, (0, 0), "the CPU has nothing to open or to seal")
+            return
         try:
-            self.touched[at] = accesses(self.tables, command, self._is_engine(at))
+            self.touched[at] = accesses(self.tables, command, self._is_crypto(at))
         except DecodeError as error:
             self._report(Rule.MALFORMED, at, SRAM, (0, 0), str(error))
             return
         for access in self.touched[at]:
             self._inside(at, access)
-        if command.is_transfer:
+        if command.is_transfer or command.is_crypto:
             self._granules(at, move_of(self.tables, command))
         else:
             self._overwriting(at, KINDS[self.tables.stages[command.stage].kind])
 
-    def _is_engine(self, at: Position) -> bool:
-        """Whether a command is one of an engine that opens and seals in place."""
-        return self.tables.stream[at[0]].channel == ENGINE_CHANNEL
+    def _is_crypto(self, at: Position) -> bool:
+        """Whether a command opens or seals in place: one of an engine, or of the CPU."""
+        row = self.tables.stream[at[0]]
+        return row.channel == ENGINE_CHANNEL or row.commands[at[1]].is_crypto
 
     def _inside(self, at: Position, access: Access) -> None:
         span = access.footprint.span
@@ -364,12 +367,13 @@ class _Checker:
             if not all(memory.holds(access) for access in touched):
                 continue  # outside of memory: reported before
             command = self.tables.stream[at[0]].commands[at[1]]
-            if command.is_transfer:
+            if command.is_transfer or command.is_crypto:
                 move = move_of(self.tables, command)
-                if self.engine:
+                if self.tables.sealing is not None:
                     self._seals(at, memory, move, bool(command.word[3] & FLAG_CHECKED))
-                if not self._is_engine(at):
+                if not self._is_crypto(at):
                     self._transfer(at, memory, move)
+                self._unpack(at, memory, move)
                 continue
             for access in touched:
                 if access.write:
@@ -393,18 +397,18 @@ class _Checker:
         self._report(rule, at, access.space, access.footprint.span, detail)
 
     def _seals(self, at: Position, memory: _Memory, move: Move, checked: bool) -> None:
-        """Follow for which place bytes are sealed where an engine opens and seals; only that goes to the scratch region."""
+        """Follow for which place bytes are sealed; only what is goes to the scratch region."""
         sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), False)
         there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
         seals, place = memory.sealed(sram), memory.places(move.region, there)
-        if self._is_engine(at) and move.store:
+        if self._is_crypto(at) and move.store:
             data = seals[
                 : max(1, move.size_bytes - self.tables.granule_bytes[move.region] + 1)
             ]  # then padding
-            self._expect_seal(at, sram, data, OPEN, "an engine is to seal")
+            self._expect_seal(at, sram, data, OPEN, "a command is to seal")
             seals[...] = place
-        elif self._is_engine(at):
-            self._expect_seal(at, sram, seals, place, "an engine is to open")
+        elif self._is_crypto(at):
+            self._expect_seal(at, sram, seals, place, "a command is to open")
             seals[...] = OPEN
         elif move.region == SCRATCH:
             stored = memory.sealed(Access(SCRATCH, move.offset, there, move.store))
@@ -439,9 +443,13 @@ class _Checker:
             self._report(Rule.UNWRITTEN, at, access.space, access.footprint.span, detail)
         if not move.store or move.region not in (*IMAGES, INPUT):
             target[...] = source
-        for spread in self.touched.get(at, ())[2:]:  # packed weights
-            packing = self.tables.packings[self.tables.stream[at[0]].commands[at[1]].word[1]]
-            memory.unpack(spread, move, packing)
+
+    def _unpack(self, at: Position, memory: _Memory, move: Move) -> None:
+        """Spread packed weights: before the first kernel that waits for their load, or once their record is open."""
+        command = self.tables.stream[at[0]].commands[at[1]]
+        if self.tables.sealing is None or self._is_crypto(at):
+            for spread in self.touched.get(at, ())[2:]:
+                memory.unpack(spread, move, self.tables.packings[command.word[1]])
 
 
 def _is_in_place(kind: OpKind, read: Access, write: Access) -> bool:
@@ -583,7 +591,7 @@ class _Memory:
         return _view(self.cells[access.space], f)
 
     def sealed(self, access: Access) -> Labels:
-        """For which place (`places`) bytes of SRAM or of the scratch region are sealed; followed for engines only."""
+        """For which place (`places`) bytes of SRAM or of the scratch region are sealed."""
         return _view(self.seals[access.space], access.footprint)
 
     def places(self, region: int, f: Footprint) -> Labels:

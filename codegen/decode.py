@@ -166,18 +166,19 @@ def move_of(tables: Tables, command: CommandRow) -> Move:
 def accesses(tables: Tables, command: CommandRow, in_place: bool = False) -> tuple[Access, ...]:
     """All bytes that a command touches, reads first.
 
-    ``in_place``: it is an engine's, which opens or seals in SRAM what the transfer moves.
+    ``in_place``: it opens or seals in SRAM what the transfer moves, and spreads packed weights there.
 
     Raises
     ------
     DecodeError
         If the command refers to what is not there.
     """
-    if command.is_transfer:
+    if command.is_transfer or command.is_crypto:
         move = move_of(tables, command)
         if in_place:
             place = Footprint(move.sram, move.size_bytes)
-            return Access(SRAM, move.sram, place, False), Access(SRAM, move.sram, place, True)
+            both = Access(SRAM, move.sram, place, False), Access(SRAM, move.sram, place, True)
+            return (*both, *unpacked_access(tables, command, move))
         sram = Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store)
         stored = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
         region = Access(move.region, move.offset, stored, move.store)

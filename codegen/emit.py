@@ -341,9 +341,10 @@ def _code(stream: StreamRow, name: str, tables: Tables, network: Network) -> Ite
 
 def _work(command: CommandRow, tables: Tables, network: Network) -> str:
     """What a command does, in few words."""
-    if not command.is_transfer:
+    if not (command.is_transfer or command.is_crypto):
         return f"{_plain(network.ops[command.stage].name)}, tile {command.word[0]}"
-    verb = "store" if command.word[3] & FLAG_STORE else "load"
+    verbs = ("open", "seal") if command.is_crypto else ("load", "store")
+    verb = verbs[command.word[3] & FLAG_STORE]
     return f"{verb} {tables.shapes[command.word[1]].size_bytes} {REGIONS[command.word[2]].value} {command.offset}"
 
 
@@ -448,7 +449,7 @@ def _maxima(tables: Tables) -> Iterator[tuple[str, int, str]]:
         return max(values, default=0)
 
     yield "words", most(word for stream in tables.stream for word in stream.code), "UINT16_MAX"
-    yield "stage_index", len(stages), "OOC_TRANSFER"
+    yield "stage_index", len(stages), "OOC_CRYPTO"
     yield "tensor_dimensions", most(d for t in tensors for d in (t.height, t.width, t.channels)), "UINT16_MAX"
     yield "zero_points", most(abs(t.zero_point) for t in tensors), "INT16_MAX"
     yield "windows", most(v for s in stages for p in _windows(s) for v in p), "UINT8_MAX"

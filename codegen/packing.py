@@ -20,6 +20,9 @@ NOWHERE = 0xFFFF
 TRANSFER = 0xFFFF
 """In place of a stage: the command is a transfer."""
 
+CRYPTO_WORK = 0xFFFE
+"""In place of a stage: the command opens or seals the records of a transfer, whose words it has."""
+
 MOST_BODY = 64
 """Commands of a loop body. Longer ones were never worth their search."""
 
@@ -57,8 +60,13 @@ class CommandRow:
         return self.stage == TRANSFER
 
     @property
+    def is_crypto(self) -> bool:
+        """Whether the CPU opens or seals records."""
+        return self.stage == CRYPTO_WORK
+
+    @property
     def offset(self) -> int:
-        """Offset of a transfer in its region."""
+        """Offset of a transfer in its region, or of what is opened or sealed for it."""
         return self.word[4] | self.word[5] << 16
 
 

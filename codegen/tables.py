@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ooc_solve.codegen.packing import NOWHERE, TRANSFER, CommandRow, pack, unpack
+from ooc_solve.codegen.packing import CRYPTO_WORK, NOWHERE, TRANSFER, CommandRow, pack, unpack
 from ooc_solve.models.cost import align_down, align_up
 from ooc_solve.models.footprint import (
     AXIS_BYTES,
@@ -38,6 +38,7 @@ from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
 from ooc_solve.models.sealing import SEAL_BYTES, cipher_of
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import (
+    CRYPTO,
     FLOATING,
     UNLIMITED,
     DType,
@@ -56,7 +57,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.models.weight_records import HEADER_BYTES
 
-FORMAT = 4
+FORMAT = 5
 MAX_STREAMS = 4
 MAX_BANKS = 4
 COMPUTE_CHANNEL = 0xFF
@@ -836,7 +837,7 @@ class _Builder:
             required = need
             commands.append(self._command(self.graph.tasks[index], rise))
         channel = COMPUTE_CHANNEL if number == 0 else number - 1
-        if self.graph.resources[number] == self.problem.crypto_resource:
+        if self.graph.resources[number] == CRYPTO:
             return StreamRow.of(commands, ENGINE_CHANNEL, NO_STORE)
         return StreamRow.of(commands, channel, self._store_behind(number))
 
@@ -855,7 +856,8 @@ class _Builder:
         if task.kind is TaskKind.COMPUTE:
             x0, x1, weights, out, sums = (self._units(buffer) for buffer in task.operands)
             return CommandRow((a, b, c), task.stage, (task.tile, x0, x1, weights, out, sums))
-        return CommandRow((a, b, c), TRANSFER, self._transfer_words(task, where))
+        stage = CRYPTO_WORK if task.occupies_cpu else TRANSFER
+        return CommandRow((a, b, c), stage, self._transfer_words(task, where))
 
     def _transfer_words(self, task: Task, where: str) -> tuple[int, int, int, int, int, int]:
         transfer = task.transfer

@@ -119,8 +119,8 @@ def interruption_ns(target: Target) -> int:
 def check_ns(target: Target, record_bytes: int, packed_weights: int = 0) -> int:
     """Time to compare the checksum of a record of weights, or to open it if it is sealed, and to unpack it, in ns.
 
-    The runtime does so right before the first kernel that waits for the record, so it is part of that
-    computation, unless an engine opens records beside the CPU (`on_cpu`).
+    The runtime compares checksums right before the first kernel that waits for the record, so that is part of
+    that computation. What is sealed is opened and unpacked by a task of its own.
     """
     runtime, clock_hz = target.runtime, target.board.clock_hz
     unpacking = _ceil(packed_weights * _cycles_ns(runtime.cycles_per_unpacked_weight, clock_hz))
@@ -149,6 +149,11 @@ def on_cpu(target: Target, checking_ns: int) -> int:
 def on_engine(target: Target, checking_ns: int) -> int:
     """What of the time to check, open or seal records is that of an engine beside the CPU, in ns."""
     return checking_ns - on_cpu(target, checking_ns)
+
+
+def by_task(target: Target, checking_ns: int) -> int:
+    """What of the time to check or open records is that of tasks of their own, on an engine or the CPU, in ns."""
+    return checking_ns if target.crypto is not None else 0
 
 
 def opening_ns(target: Target, transfer: Transfer) -> int:

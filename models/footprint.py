@@ -18,6 +18,9 @@ CODE_BYTES = 2
 TRANSFER_WORDS = 5
 """Head, SRAM address, shape and offset of a transfer."""
 
+CRYPTO_WORDS = 8
+"""Head, stage and the six words of a transfer, where the CPU opens or seals its records."""
+
 COMPUTE_WORDS = 3
 """Head, stage and tile of a computation; each address is a word more."""
 
@@ -60,7 +63,7 @@ def transfer_shape(transfer: Transfer) -> tuple[int, int, int, int, int]:
 
 def command_bytes(task: Task, resources: int) -> int:
     """Most bytes that the command of a task takes, 22 at most."""
-    words = TRANSFER_WORDS
+    words = CRYPTO_WORDS if task.occupies_cpu else TRANSFER_WORDS
     if task.kind is TaskKind.COMPUTE:
         words = COMPUTE_WORDS + sum(buffer >= 0 for buffer in task.operands)
     return CODE_BYTES * (words + resources - 1)

@@ -11,6 +11,7 @@ from ooc_solve.models.levelling import RING_STATE_BYTES, Ring, check_ring, most_
 from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
+    CRYPTO,
     BudgetError,
     InputError,
     Network,
@@ -38,9 +39,6 @@ MOST_WRITTEN_BYTES = 1 << 53
 
 PATCH_DEPTH = 9
 """Operators that are fused into one stage at most, unless a problem says otherwise."""
-
-CRYPTO = "crypto"
-"""Name of the resource that opens and seals records beside the CPU."""
 
 SEALING_STATE_BYTES = 16
 """SRAM for what the state holds besides where records are sealed."""
@@ -243,8 +241,10 @@ class Problem:
 
     @property
     def crypto_resource(self) -> str | None:
-        """Resource that opens and seals records beside the CPU, None where there is none."""
-        return CRYPTO if self.target.engine is not None else None
+        """Resource that opens and seals records: an engine beside the CPU, or the CPU; None where none is sealed."""
+        if self.target.crypto is None:
+            return None
+        return CRYPTO if self.target.engine is not None else self.compute_resource
 
     @property
     def activation_store(self) -> Store:

@@ -1,8 +1,8 @@
 """Records that nobody can change unnoticed or read without the key: what sealing adds to them and costs.
 
 A sealed record is its payload, encrypted, with a nonce and a tag behind it. Records of weights are sealed on
-the host, rows of spilled activations by the runtime. The CPU opens and seals, or waits for the engine that
-does, so the time is part of the computation that needs the record.
+the host, rows of spilled activations by the runtime. Opening and sealing are tasks of their own: on the CPU,
+between kernels, where it does so itself or waits for the engine that does; otherwise on the engine.
 """
 
 from __future__ import annotations

@@ -856,6 +856,10 @@ class Footprint:
 # -------------------------------------------------------------------- tasks and plans
 
 
+CRYPTO = "crypto"
+"""Name of the resource that opens and seals records beside the CPU."""
+
+
 class TaskKind(Term):
     """What a task does; the value is the name used in reports and traces."""
 
@@ -948,8 +952,7 @@ class Task:
 
     A DECRYPT task opens the records that the LOAD it comes after has brought, an ENCRYPT task seals those that
     the STORE behind it takes, both in place. Their ``transfer`` is that of the LOAD or STORE; they move nothing
-    themselves. They exist where an engine works beside the CPU; otherwise their work is part of the COMPUTE
-    task that needs it.
+    themselves. They run on an engine beside the CPU (`CRYPTO`), otherwise on the CPU between kernels.
     ``after`` lists the tasks whose results it needs. ``operands`` of a COMPUTE task are
     buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused.
     """
@@ -972,14 +975,19 @@ class Task:
         return self.transfer if self.kind in (TaskKind.LOAD, TaskKind.STORE) else None
 
     @property
+    def occupies_cpu(self) -> bool:
+        """Whether the CPU computes, opens or seals; moving bytes where there is no DMA is not counted."""
+        return self.moved is None and self.resource != CRYPTO
+
+    @property
     def is_outbound(self) -> bool:
         """Whether it takes a tile towards storage."""
         return self.kind in (TaskKind.STORE, TaskKind.ENCRYPT)
 
     @property
     def requests(self) -> int:
-        """Requests that the CPU begins and ends: segments of a transfer, records of a crypto task."""
-        if self.transfer is None:
+        """Requests that the CPU begins and ends: segments of a transfer, records that an engine opens or seals."""
+        if self.transfer is None or self.occupies_cpu:
             return 0
         return self.transfer.segments if self.moved is not None else self.transfer.sealed_records
 

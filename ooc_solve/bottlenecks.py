@@ -104,7 +104,7 @@ def _with_causes(chain: Iterator[tuple[Task, _Wait | None]]) -> Iterator[Critica
     """What each task is put down to; a row of transfers has the cause of the first."""
     last: Critical | None = None
     for task, wait in chain:
-        if task.transfer is None:
+        if task.occupies_cpu:
             cause = Cause.COMPUTE
         elif wait is _Wait.ORDER and last is not None and last.task.transfer is not None:
             cause = last.cause

@@ -28,14 +28,13 @@ from ooc_solve.colours import (
     BOUND_COLOUR,
     BUFFER_COLOURS,
     BUFFER_NAMES,
-    CIPHER_COLOUR,
     LAYER_GREYS,
     TASK_COLOURS,
 )
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Plan, Task
 from ooc_solve.progress import Step
-from ooc_solve.timeline import cipher_ns, layer_of, layer_spans, lives_ns, span_of, task_label
+from ooc_solve.timeline import layer_of, layer_spans, lives_ns, span_of, task_label
 
 BOX = {"fill_alpha": 0.85, "line_width": 0.5}
 ROW_PIXELS = 46
@@ -81,9 +80,7 @@ def timeline(problem: Problem, plan: Plan, time: Range1d) -> Any:
         drawing = drawn.quad(source=boxes, color="colour", **BOX, **_EDGES)
         drawn.add_tools(_hover(drawing, "@name", [*tips, *more]))
         many.append(drawing)
-    ciphers = drawn.quad(source=_cipher_boxes(problem, plan), color=CIPHER_COLOUR, name="ciphers", **_EDGES)
-    drawn.add_tools(_hover(ciphers, "open and seal records", tips))
-    paint_only_what_is_seen(drawn, time, [*many, ciphers])
+    paint_only_what_is_seen(drawn, time, many)
     drawn.yaxis.ticker = FixedTicker(ticks=list(range(len(rows))))
     drawn.yaxis.major_label_overrides = dict(enumerate(rows))
     drawn.ygrid.visible = False
@@ -221,24 +218,6 @@ def _task_boxes(problem: Problem, plan: Plan, tasks: Sequence[Task]) -> ColumnDa
             "bytes": np.array([task.transfer.size_bytes if task.transfer else 0 for task in tasks]),
             "colour": [TASK_COLOURS[task.kind] for task in tasks],
             "name": [task_label(problem, plan, task) for task in tasks],
-            "layer": [layer_of(problem, plan, task.stage) for task in tasks],
-        }
-    )
-
-
-def _cipher_boxes(problem: Problem, plan: Plan) -> ColumnDataSource:
-    """A stripe along each kernel that opens or seals records, as long as that takes."""
-    spent = cipher_ns(problem, plan)
-    tasks = [task for task in plan.graph.compute_tasks if task.index in spent]
-    left = np.array([plan.schedule.start_ns[task.index] for task in tasks]) / 1e6
-    takes = np.array([spent[task.index] for task in tasks]) / 1e6
-    return ColumnDataSource(
-        {
-            "left": left,
-            "right": left + takes,
-            "top": np.full(len(tasks), 1.15),
-            "bottom": np.full(len(tasks), 1.4),
-            "takes": takes,
             "layer": [layer_of(problem, plan, task.stage) for task in tasks],
         }
     )

@@ -41,7 +41,6 @@ from ooc_solve.report import (
 )
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.pareto import Point
-from ooc_solve.timeline import cipher_ns
 from ooc_solve.trade import day_words, front_section
 
 RATES = (100, 1_000, 10_000, 100_000)
@@ -70,7 +69,7 @@ def page(
     script, places = components(drawings)
     sections = "".join(
         (
-            section("Timeline", _TIMELINE_WORDS, _task_legend(problem, plan) + places["timeline"]),
+            section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
             section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
             section("Frames in flight", escape(frames_words(flight)), _frames(problem, facts["frames"]))
@@ -219,13 +218,9 @@ def legend(items: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="legend">{marks}</ul>'
 
 
-def _task_legend(problem: Problem, plan: Plan) -> str:
+def _task_legend(plan: Plan) -> str:
     kinds = {task.kind for task in plan.graph.tasks}
-    marks = [(colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds]
-    sealing = (
-        [(CIPHER_COLOUR, "of a kernel's time: open and seal records")] if cipher_ns(problem, plan) else []
-    )
-    return legend([*marks, *sealing])
+    return legend((colour, TASK_NAMES[kind]) for kind, colour in TASK_COLOURS.items() if kind in kinds)
 
 
 def _buffer_legend(problem: Problem, plan: Plan) -> str:
@@ -284,7 +279,7 @@ def _idle(problem: Problem, plan: Plan) -> str:
         (name, busy(name), CAUSE_COLOURS[Cause.IO if k else Cause.COMPUTE])
         for k, name in enumerate(plan.graph.resources)
     ]
-    sealing = sum(cipher_ns(problem, plan).values())
+    sealing = sum(t.duration_ns for t in plan.graph.tasks if t.occupies_cpu and t.transfer is not None)
     if sealing:
         spent.insert(1, ("of which opening and sealing", sealing, CIPHER_COLOUR))
     rows = [

@@ -13,7 +13,7 @@ import numpy as np
 
 from ooc_solve.codegen.project import write_project
 from ooc_solve.models.calibration import KernelSample, RequestSample
-from ooc_solve.models.cost import check_ns, compute_ns, crypto_ns, handling_ns, interruption_ns
+from ooc_solve.models.cost import check_ns, compute_ns, handling_ns, interruption_ns, opening_ns, sealing_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import pack_input
@@ -276,9 +276,10 @@ def with_durations(measured: Measurement, target: Target) -> Plan:
             op = problem.network.ops[task.stage]
             geometry = StageGeometry.of(problem.network, op, plan.selection.tilings[task.stage])
             work = geometry.tile_work(geometry.index(task.tile))
-            return compute_ns(target, work) + check_ns(target, records[task.index], packed[task.index])
+            checks = check_ns(target, records[task.index], packed[task.index]) if records[task.index] else 0
+            return compute_ns(target, work) + checks
         if task.moved is None:
-            return crypto_ns(target, task.transfer.sealed_records, task.transfer.sealed_bytes)
+            return (opening_ns if task.kind is TaskKind.DECRYPT else sealing_ns)(target, task.transfer)
         figures = task.transfer.size_bytes, task.transfer.segments
         return task.duration_ns - handling_ns(problem.target, *figures) + handling_ns(target, *figures)
 

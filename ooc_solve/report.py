@@ -40,7 +40,7 @@ LAYER_WIDTH = 15
 class Layer:
     """Share of one operator in a plan. ``waiting_ns``: time the CPU stood still before its tiles.
 
-    ``crypto_ns``: what opening and sealing records take, of ``compute_ns``, or beside it where an engine does it.
+    ``crypto_ns``: what opening and sealing records take, beside ``compute_ns``, on the CPU or on an engine.
     ``bound_by`` is what most of its time on the critical path is put down to, empty if it has none
     there. The energies of all layers add up to that of the plan.
     """
@@ -67,14 +67,17 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
     count = len(problem.network.ops)
     compute, io, waiting = [0] * count, [0] * count, [0] * count
     read, written, tiles, sram = [0] * count, [0] * count, [0] * count, [0] * count
-    previous = 0
+    cpu, previous = [0] * count, 0
+    for task in sorted((t for t in graph.tasks if t.occupies_cpu), key=lambda t: start[t.index]):
+        stage = max(task.stage, 0)
+        cpu[stage] += task.duration_ns
+        waiting[stage] += start[task.index] - previous
+        previous = start[task.index] + task.duration_ns
     for task in graph.tasks:
         stage = max(task.stage, 0)
         if task.kind is TaskKind.COMPUTE:
             tiles[stage] += 1
             compute[stage] += task.duration_ns
-            waiting[stage] += start[task.index] - previous
-            previous = start[task.index] + task.duration_ns
             used = {touch.buffer for touch in (*task.reads, *task.writes)}
             sram[stage] = max(sram[stage], sum(graph.buffers[b].size_bytes for b in used))
         elif task.transfer is not None:
@@ -84,8 +87,8 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
             elif task.kind is TaskKind.STORE:
                 written[stage] += task.transfer.size_bytes
     kept = {name for name, _ in graph.resident}
-    energy, bound = _energies(problem, plan, compute, waiting), _bounds(plan, count)
-    crypto = crypto_ns_of_layers(problem, plan)
+    energy, bound = _energies(problem, plan, cpu, waiting), _bounds(plan, count)
+    crypto = crypto_ns_of_layers(plan)
     return tuple(
         Layer(
             op.name, op.kind.value, tiles[s], compute[s], io[s], waiting[s], read[s], written[s], sram[s],
@@ -95,19 +98,19 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
     )  # fmt: skip
 
 
-def _energies(problem: Problem, plan: Plan, compute: list[int], waiting: list[int]) -> list[int]:
+def _energies(problem: Problem, plan: Plan, cpu: list[int], waiting: list[int]) -> list[int]:
     """What each layer adds to the energy; what follows the last kernel belongs to the last layer."""
     rates, tasks = Rates.of(problem.target), defaultdict[int, list[Task]](list)
     for task in plan.graph.tasks:
         tasks[max(task.stage, 0)].append(task)
     sums, spent_ns, fixed_pj = [0], 0, Fraction(0)
-    for stage in range(len(compute)):
-        spent_ns += compute[stage] + waiting[stage]
-        if stage == len(compute) - 1:
+    for stage in range(len(cpu)):
+        spent_ns += cpu[stage] + waiting[stage]
+        if stage == len(cpu) - 1:
             spent_ns = plan.figures.latency_ns
         regions = () if stage else plan.graph.regions  # the note in a ring belongs to the first layer
         traffic = traffic_of(problem, replace(plan.graph, tasks=tuple(tasks[stage]), regions=regions))
-        fixed_pj += rates.fixed_pj(compute[stage], traffic)
+        fixed_pj += rates.fixed_pj(cpu[stage], traffic)
         sums.append(nanojoules(fixed_pj + rates.per_ns * spent_ns))
     return [after - before for before, after in pairwise(sums)]
 
@@ -406,7 +409,7 @@ def _sealing(problem: Problem, plan: Plan) -> tuple[str, ...]:
         return (f"{sentence} the chip's own tools write it, and nothing else goes to storage.",)
     if problem.target.crypto is None:
         return ()
-    spent = sum(crypto_ns_of_layers(problem, plan))
+    spent = sum(crypto_ns_of_layers(plan))
     moved = (t.transfer for t in plan.graph.tasks if t.kind in (TaskKind.LOAD, TaskKind.STORE))
     records = sum(transfer.sealed_records for transfer in moved if transfer is not None)
     cipher = cipher_of(problem.target.crypto).title

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Buffer, Plan, Schedule, Task, TaskGraph, TaskKind
@@ -32,35 +30,9 @@ def task_label(problem: Problem, plan: Plan, task: Task) -> str:
     return f"{task.kind.value} {moved_buffer(plan, task).label}"
 
 
-def cipher_ns(problem: Problem, plan: Plan) -> dict[int, int]:
-    """For each kernel that opens or seals records besides, how much of its time that takes, by its task.
-
-    A load is opened by the first kernel that waits for it, a tile is sealed by the kernel that made it.
-    """
-    target, tasks = problem.target, plan.graph.tasks
-    if target.crypto is None or target.engine is not None:
-        return {}
-    found: dict[int, int] = defaultdict(int)
-    opened: set[int] = set()
-    for kernel in plan.graph.compute_tasks:
-        for number in kernel.after:
-            moved = tasks[number].moved
-            if tasks[number].kind is TaskKind.LOAD and moved is not None and number not in opened:
-                opened.add(number)
-                found[kernel.index] += opening_ns(target, moved)
-    for task in tasks:
-        if task.kind is TaskKind.STORE and task.moved is not None:
-            for number in task.after:
-                if tasks[number].kind is TaskKind.COMPUTE:
-                    found[number] += sealing_ns(target, task.moved)
-    return {number: ns for number, ns in found.items() if ns}
-
-
-def crypto_ns_of_layers(problem: Problem, plan: Plan) -> tuple[int, ...]:
-    """What opening and sealing take for each stage: of its kernels' time, or beside them on an engine."""
+def crypto_ns_of_layers(plan: Plan) -> tuple[int, ...]:
+    """What opening and sealing take for each stage, on the CPU or on an engine."""
     found = [0] * len(plan.selection.tilings)
-    for number, ns in cipher_ns(problem, plan).items():
-        found[plan.graph.tasks[number].stage] += ns
     for task in plan.graph.tasks:
         if task.kind in (TaskKind.DECRYPT, TaskKind.ENCRYPT):
             found[max(task.stage, 0)] += task.duration_ns

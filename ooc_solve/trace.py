@@ -26,7 +26,6 @@ from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, Plan, Schedule, Task, TaskGraph
 from ooc_solve.timeline import (
-    cipher_ns,
     layer_of,
     lives_in_use,
     occupied_bytes,
@@ -87,7 +86,6 @@ def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
 
 
 def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
-    sealing = cipher_ns(problem, plan)
     for stream, order in enumerate(plan.streams.order):
         for index, number in enumerate(order):
             task = plan.graph.tasks[number]
@@ -102,15 +100,14 @@ def _slices(problem: Problem, plan: Plan) -> Iterator[Slice]:
                 number,
                 task.after,
                 touched_buffers(task),
-                _detail(problem, plan, task, sealing.get(number, 0)),
+                _detail(problem, plan, task),
             )
 
 
-def _detail(problem: Problem, plan: Plan, task: Task, sealing_ns: int) -> dict[str, Any]:
+def _detail(problem: Problem, plan: Plan, task: Task) -> dict[str, Any]:
     detail: dict[str, Any] = {"layer": layer_of(problem, plan, task.stage)}
     if task.transfer is None:
-        spent = {"opening_and_sealing_us": sealing_ns / 1000} if sealing_ns else {}
-        return detail | {"tile": task.tile} | spent
+        return detail | {"tile": task.tile}
     return detail | {
         "bytes": task.transfer.size_bytes,
         "region": task.transfer.region.value,

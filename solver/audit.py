@@ -35,11 +35,11 @@ def _timetable(plan: Plan) -> list[tuple[Task, int]]:
 
 
 def _cpu_pj(problem: Problem, plan: Plan, end_ns: int) -> Fraction:
-    """The board's power over time: active while a kernel runs or the CPU moves data, else waiting."""
+    """The board's power over time: active while the CPU computes, opens, seals or moves data, else waiting."""
     board = problem.target.board
     changes: defaultdict[int, int] = defaultdict(int)
     for task, start in _timetable(plan):
-        if task.kind is TaskKind.COMPUTE:
+        if task.occupies_cpu:
             changes[start] += 1
             changes[start + task.duration_ns] -= 1
     active_ns = running = before = 0

@@ -1,7 +1,8 @@
 """When running tasks end, kernels that requests interrupt among them.
 
 The CPU begins and completes every request of a transfer. What that takes is part of the transfer, whose
-channel waits meanwhile; so does a kernel that runs when the request completes, and ends that much later.
+channel waits meanwhile; so does a kernel that runs when the request completes, or what the CPU opens or seals
+then, and ends that much later.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Clock:
         begun = self.tasks[task]
         end = now + begun.duration_ns
         heapq.heappush(self.ahead, (end, task, True))
-        if begun.transfer is None:
+        if begun.occupies_cpu:
             self.kernel, self.since, self.until = task, now, end
         elif self.request_ns:
             for time in list(completions(begun, now))[:-1]:
@@ -65,7 +66,7 @@ def interrupted(graph: TaskGraph, start_ns: Sequence[int], request_ns: int) -> T
     moments = sorted(time for task in graph.tasks for time in completions(task, start_ns[task.index]))
 
     def lengthened(task: Task) -> Task:
-        if task.transfer is not None:
+        if not task.occupies_cpu:
             return task
         at = bisect_right(moments, start_ns[task.index])
         end = start_ns[task.index] + task.duration_ns

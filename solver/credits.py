@@ -23,7 +23,10 @@ Doing = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credit:
-    """Most transfer time (``(channels, runs)``) ahead of a kernel when it ends, and outstanding when it starts."""
+    """Most transfer time (``(channels, runs)``) ahead of a kernel when it ends, and outstanding when it starts.
+
+    Where the CPU opens and seals, a row more has the most of that.
+    """
 
     ahead_ns: Ints
     late_ns: Ints
@@ -37,7 +40,7 @@ class Credits:
         self.left = self._left(rooms)
         self.doing = self._doing()
         self.past, self.through = self._passages(rooms)
-        self.weights = [[self._most_weights(own, c) for own in self.doing] for c in range(options.channels)]
+        self.weights = [[self._most_weights(own, c) for own in self.doing] for c in range(options.credited)]
         self.following: list[list[Ints]] = []
         for by_stage in self.weights:
             rest = [self.stairs.flat()]
@@ -296,6 +299,13 @@ class Fitting:
         return Credit(batch.tables[batch.ahead, self.slots], batch.tables[batch.own, self.slots])
 
     @cached_property
+    def latest_ns(self) -> Ints:
+        """Most time of stores that may be outstanding at any time before a kernel of each run, likewise."""
+        late = np.array([stairs[-1] for stairs in self.late], np.int64)
+        found: Ints = self.batch.tables[self.batch.own, -1] + late[:, None]
+        return found
+
+    @cached_property
     def entry_ns(self) -> Ints:
         """Most time of loads of the next stage, ``(channels, runs)``."""
         return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.fetch_ns.shape)
@@ -312,4 +322,4 @@ class Fitting:
             pairs, most = cases // width, cases % width
             shared = self.stairs.at(self.batch.tables, pairs // width, other, pairs % width, most)
             found.append(shared[back.reshape(-1)])
-        return np.array(found, np.int64).reshape(self.batch.fetch_ns.shape)
+        return np.array(found, np.int64).reshape(rows.shape)

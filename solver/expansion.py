@@ -8,7 +8,6 @@ from ooc_solve.models.cost import (
     align_down,
     align_up,
     compute_ns,
-    on_cpu,
     opening_ns,
     read_ns,
     sealing_ns,
@@ -153,7 +152,7 @@ class _Expander:
         self.problem = problem
         self.selection = selection
         self.network = problem.network
-        self.engine = problem.crypto_resource
+        self.cipher = problem.crypto_resource
         self.tasks: list[Task] = []
         self.buffers: list[Buffer] = []
         self.resident: dict[str, int] = {}
@@ -197,7 +196,9 @@ class _Expander:
         for store in self.problem.target.stores:
             if (name := self.problem.resource_of(store)) not in names:
                 names.append(name)
-        return (*names, self.engine) if self.engine is not None else tuple(names)
+        if self.cipher is not None and self.cipher not in names:
+            names.append(self.cipher)
+        return tuple(names)
 
     def _place_input(self, tensor: Tensor) -> None:
         if self.problem.io is IoPlace.SRAM:
@@ -310,7 +311,7 @@ class _Expander:
             operands[2] = fetched.buffer
             reads.append(Touch(fetched.buffer, Footprint(0, geometry.weight_bytes(index))))
             loaded.append(fetched.task)
-        sealing = self._opening_ns(self.tasks[known:])  # by the first kernel that waits for a load
+        checking = self._checking_ns(self.tasks[known:])  # by the first kernel that waits for a load
         writes: list[Touch] = []
         splits = geometry.grid[3]
         box = geometry.output_box(index)
@@ -327,24 +328,14 @@ class _Expander:
             output, touched = self._output(stage, geometry, index, box)
             operands[3] = output
             writes += touched
-            sealing += self._sealing_ns(geometry, index)
-        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, sealing)
+        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
         if index[3] == splits - 1:
             self._store_tile(stage, geometry, index, operands[3], compute)
 
-    def _opening_ns(self, loads: list[Task]) -> int:
-        """The CPU's time to check or to open what was loaded."""
-        target = self.problem.target
-        return on_cpu(target, sum(opening_ns(target, task.moved) for task in loads if task.moved is not None))
-
-    def _sealing_ns(self, geometry: StageGeometry, index: TileIndex) -> int:
-        """The CPU's time to seal the rows of a tile that is stored."""
-        name = geometry.output.name
-        if name not in self.spilled or name in self.resident:
-            return 0
-        spilled = self.spilled[name]
-        transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
-        return on_cpu(self.problem.target, sealing_ns(self.problem.target, transfer))
+    def _checking_ns(self, loads: list[Task]) -> int:
+        """The CPU's time to check what was loaded; what is sealed is opened by tasks of its own."""
+        moves = [task.moved for task in loads if task.moved is not None]
+        return sum(opening_ns(self.problem.target, move) for move in moves if not move.sealed_records)
 
     def _compute(
         self,
@@ -355,9 +346,9 @@ class _Expander:
         writes: list[Touch],
         after: list[int],
         operands: list[int],
-        sealing_ns: int,
+        checking_ns: int,
     ) -> int:
-        duration = sealing_ns + compute_ns(self.problem.target, geometry.tile_work(index))
+        duration = checking_ns + compute_ns(self.problem.target, geometry.tile_work(index))
         a, b, c, d, e = operands
         return self._append(
             TaskKind.COMPUTE,
@@ -541,21 +532,20 @@ class _Expander:
     def _load(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
         duration = read_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
-        # weights are spread where they lie, before anybody else touches the buffer
-        extent = max(transfer.size_bytes, transfer.packed_start + transfer.packed_weights)
-        touch = Touch(buffer, Footprint(0, extent))
+        touch = Touch(buffer, Footprint(0, _extent_bytes(transfer)))
         task = self._append(
             TaskKind.LOAD, self.problem.resource_of(store), duration, stage, -1, (), (touch,), after, transfer
         )
         return self._crypto(TaskKind.DECRYPT, stage, buffer, transfer, task)
 
     def _crypto(self, kind: TaskKind, stage: int, buffer: int, transfer: Transfer, after: int) -> int:
-        """Have an engine beside the CPU open or seal the records of a transfer: the task, or the one before it."""
-        if self.engine is None or not transfer.sealed_records:
+        """Open or seal the records of a transfer, if it has some: the task that does so, or the one before it."""
+        if self.cipher is None or not transfer.sealed_records:
             return after
-        duration = sealing_ns(self.problem.target, transfer)
-        touch = (Touch(buffer, Footprint(0, transfer.size_bytes)),)
-        return self._append(kind, self.engine, duration, stage, -1, touch, touch, (after,), transfer)
+        cost_ns = opening_ns if kind is TaskKind.DECRYPT else sealing_ns
+        touch = (Touch(buffer, Footprint(0, _extent_bytes(transfer))),)
+        duration = cost_ns(self.problem.target, transfer)
+        return self._append(kind, self.cipher, duration, stage, -1, touch, touch, (after,), transfer)
 
     def _store(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
@@ -635,6 +625,11 @@ def output_transfer(
     if columns * channels * element % granule:
         raise SelectionError(f"'{geometry.op.name}': a column block ends inside a storage granule")
     return Transfer(region, start, columns * channels * element, rows, layout.row_bytes(index[2]))
+
+
+def _extent_bytes(transfer: Transfer) -> int:
+    """Bytes of SRAM that a transfer is about: packed weights are spread there, before anybody else touches them."""
+    return max(transfer.size_bytes, transfer.packed_start + transfer.packed_weights)
 
 
 def _sealed(transfer: Transfer, layout: StorageLayout, plane: int) -> Transfer:

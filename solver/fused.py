@@ -16,7 +16,7 @@ from functools import partial
 from itertools import pairwise, product
 from typing import TypeVar
 
-from ooc_solve.models.cost import align_up, compute_ns, crypto_ns, on_cpu
+from ooc_solve.models.cost import align_up, by_task, compute_ns, crypto_ns, on_cpu
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.tiling import StageGeometry
@@ -279,11 +279,13 @@ class _Costing:
         spared = self.costs.spared_bytes(self.tilings[-1], self.layers[-1].output)
         compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
         self.costs.engage(self.io, crypto)
+        checks = on_cpu(self.problem.target, crypto)
         return Option(
             self.tilings, self.inputs, self.output, need - spared, need + worse - spared, ahead,
-            compute + on_cpu(self.problem.target, crypto), tuple(self.io.items()),
+            compute + checks, tuple(self.io.items()),
             max(self.first.values(), default=0), last_ns, read, written,
             tasks + sum(layer.tiles for layer in self.layers), min(need, largest), pj,
+            by_task(self.problem.target, checks),
         )  # fmt: skip
 
     def _outer(self) -> Iterator[tuple[int, int, int]]:

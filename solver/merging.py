@@ -174,12 +174,13 @@ class Merger:
 def _queues(graph: TaskGraph) -> list[list[int]]:
     """Kernels in their order, then per channel loads in order of use and stores in order of making.
 
-    What an engine opens or seals is a queue of loads or of stores like those of a channel.
+    What is opened or sealed is a queue of loads or of stores like those of a channel.
     """
     uses, n = buffer_uses(graph), len(graph.compute_tasks)
 
-    def use(task: Task) -> tuple[int, int]:
-        return min(uses[task.writes[0].buffer].first, n), -task.index
+    def use(task: Task) -> tuple[int, int, int]:
+        load = task.index if task.kind is TaskKind.LOAD else task.after[-1]
+        return min(uses[task.writes[0].buffer].first, n), -load, task.index
 
     found = [[task.index for task in graph.compute_tasks]]
     for name in graph.resources:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ooc_solve.models.cost import (
     align_up,
+    by_task,
     compute_ns,
     crypto_ns,
     on_cpu,
@@ -30,6 +31,7 @@ from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
 from ooc_solve.models.vocabulary import (
+    CRYPTO,
     LoopOrder,
     Op,
     OpKind,
@@ -67,6 +69,7 @@ class Option:
     ``ahead_bytes`` is what a second set of fetched tiles would take. ``io_ns`` is transfer
     time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors,
     ``storage_pj`` the energy of all transfers (`models.energy`).
+    ``compute_ns`` is all that the CPU does, ``cipher_ns`` what of it are tasks of their own, which open and seal.
     """
 
     tilings: tuple[Tiling, ...]
@@ -84,6 +87,12 @@ class Option:
     tasks: int
     largest_bytes: int
     storage_pj: int = 0
+    cipher_ns: int = 0
+
+    @property
+    def kernels_ns(self) -> int:
+        """Time of the kernels, which follow each other."""
+        return self.compute_ns - self.cipher_ns
 
     @property
     def tiling(self) -> Tiling:
@@ -441,17 +450,18 @@ class OptionCosts:
             tuple(map(self.problem.seal_bytes, regions[:-1])), self.record,
         )  # fmt: skip
         need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
+        checks = on_cpu(self.problem.target, checking + crypto)
         return Option(
             (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead,
-            self._compute_cost(geometry) + on_cpu(self.problem.target, checking + crypto),
+            self._compute_cost(geometry) + checks,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
-            min(need, max(slots, default=0)), pj,
+            min(need, max(slots, default=0)), pj, by_task(self.problem.target, checks),
         )  # fmt: skip
 
     def engage(self, busy: Counter[str], crypto_ns: int) -> None:
         """Add the time of an engine that opens and seals beside the CPU to that of the channels."""
-        if self.problem.crypto_resource is not None:
-            busy[self.problem.crypto_resource] += on_engine(self.problem.target, crypto_ns)
+        if self.problem.target.engine is not None:
+            busy[CRYPTO] += on_engine(self.problem.target, crypto_ns)
 
     def channel_of(self, region: RegionName) -> str:
         """The resource that transfers to and from a region occupy."""
@@ -704,6 +714,7 @@ def _dominates(a: Option, b: Option) -> bool:
         a.need_bytes <= b.need_bytes
         and a.need_bytes + a.ahead_bytes <= b.need_bytes + b.ahead_bytes
         and a.compute_ns <= b.compute_ns
+        and a.kernels_ns <= b.kernels_ns
         and all(x <= y for (_, x), (_, y) in zip(a.io_ns, b.io_ns, strict=True))
         and a.first_ns <= b.first_ns
         and a.last_ns <= b.last_ns

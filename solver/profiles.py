@@ -24,7 +24,7 @@ from ooc_solve.models.cost import (
 )
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
-from ooc_solve.models.vocabulary import Box, LoopOrder, Op, OpKind, RegionName, Tensor
+from ooc_solve.models.vocabulary import CRYPTO, Box, LoopOrder, Op, OpKind, RegionName, Tensor
 from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import (
     ACCUMULATOR_BYTES,
@@ -94,8 +94,8 @@ class Profiles:
         self.overlaps = problem.target.board.overlaps_cpu
         stores = problem.target.stores
         channels = tuple(dict.fromkeys(store.channel for store in stores))
-        self.engine = -1 if problem.crypto_resource is None else len(channels)
-        self.names = channels if problem.crypto_resource is None else (*channels, problem.crypto_resource)
+        self.engine = -1 if problem.target.engine is None else len(channels)
+        self.names = channels if problem.target.engine is None else (*channels, CRYPTO)
         self.channels = len(self.names) if self.overlaps else 1
         self.channel_of = {
             region: channels.index(stores[problem.store_index(region)].channel) if self.overlaps else 0

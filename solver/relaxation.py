@@ -59,7 +59,9 @@ class Bound:
     survivors: tuple[tuple[Option, ...], ...]
 
 
-def step_matrices(batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_ns: Ints) -> Ints:
+def step_matrices(
+    batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_ns: Ints, latest_ns: Ints
+) -> Ints:
     """Matrices of single kernels on (E, B per channel, C per channel).
 
     With p compute, d the time of its own loads that cannot begin before the kernel before it ends,
@@ -71,16 +73,18 @@ def step_matrices(batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_
         B'[c] = max(B[c] + w[c], E' - h[c]) + s[c]
         C'[c] = max(C[c] + w[c], E' - h'[c]) + s[c]     or behind the last kernel  E' - entry[c]
 
-    where ``entry`` is what may be there of the next stage's loads.
+    where ``entry`` is what may be there of the next stage's loads. Where the CPU opens and seals by tasks of their
+    own, E' is less by what may be opened ahead and more by what may be left to be sealed than the end of the kernel
+    (`_ends`); FORMULATION.md has the proof.
     """
     channels, n = batch.fetch_ns.shape
     found = np.empty((2 * channels + 1, 2 * channels + 1, n), np.int64)
-    found[0, 0] = batch.compute_ns + wait_ns
-    found[0, 1 : channels + 1] = batch.compute_ns + batch.fetch_ns - far.late_ns
-    found[0, channels + 1 :] = batch.compute_ns + batch.fetch_ns - near.late_ns
-    found[1 : channels + 1] = found[:1] + (batch.store_ns - far.ahead_ns)[:, None, :]
-    behind = np.where(batch.last, -entry_ns, batch.store_ns - near.ahead_ns)
-    found[channels + 1 :] = found[:1] + behind[:, None, :]
+    late = np.concatenate((far.late_ns[:channels], near.late_ns[:channels]))
+    fetched = np.concatenate((batch.fetch_ns, batch.fetch_ns)) - late
+    found[0], end = _ends(batch, wait_ns, fetched, far, latest_ns, channels)
+    found[1 : channels + 1] = end + (batch.store_ns - far.ahead_ns[:channels])[:, None, :]
+    behind = np.where(batch.last, -entry_ns, batch.store_ns - near.ahead_ns[:channels])
+    found[channels + 1 :] = end + behind[:, None, :]
     due = batch.fetch_ns + batch.store_ns
     for c in range(channels):
         own = found[c + 1, c + 1]
@@ -88,6 +92,30 @@ def step_matrices(batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_
         own = found[channels + c + 1, channels + c + 1]
         np.maximum(own, np.where(batch.last, own, due[c]), out=own)
     return found
+
+
+def _ends(
+    batch: Batch, wait_ns: Ints, fetched_ns: Ints, far: Credit, latest_ns: Ints, channels: int
+) -> tuple[Ints, Ints]:
+    """What E and each channel (``fetched_ns``) make of E', and of the end of the kernel itself.
+
+    With k the kernel alone, a, a* and z what opening its loads, opening the shortest of them and sealing its tile
+    takes, P what may be opened ahead of later kernels when it ends, L what of earlier tiles may still have to be
+    sealed then, and L* at any time before::
+
+        E'  >=  E + a + k + z,   E + d + a* + k + z - P - L*,   B[c] + w[c] - o[c] + k + z - P
+        end >=  E + a + k - L,   E + d + a* + k - L*,           B[c] + w[c] - o[c] + k
+
+    All but k and d are 0 where checks are part of the kernel.
+    """
+    opening, least, sealing = batch.cipher_ns
+    opened, unsealed = far.ahead_ns[channels:].sum(axis=0), far.late_ns[channels:].sum(axis=0)
+    kernel = batch.compute_ns - opening - sealing
+    waited = wait_ns + least + kernel - latest_ns[channels:].sum(axis=0)
+    prompt = fetched_ns + kernel
+    own = np.maximum(batch.compute_ns, waited + sealing - opened)
+    end = np.maximum(opening + kernel - unsealed, waited)
+    return np.vstack((own[None], prompt + sealing - opened)), np.vstack((end[None], prompt))
 
 
 def unstarted_ns(sizes: Ints, times: Ints, free_bytes: Ints) -> Ints:
@@ -132,7 +160,8 @@ class Round:
     def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
-            self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+            start = self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
+            start[0] = self.options.head_ns
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             self.check_time()
@@ -194,12 +223,10 @@ class Round:
     def _fitting(self, key: Key, room: Room) -> Fitting:
         """The same with what may be done beside them."""
         stage, state, _, operators = key
-        channels, after = range(self.options.channels), self.lives.after(*key)
-        ahead, entry = (
-            tuple(find(stage + operators, after, c) for c in channels)
-            for find in (self.credits.ahead, self.credits.entry)
-        )
-        late = tuple(self.credits.late(stage, state, c) for c in channels)
+        credited, after = range(self.options.credited), self.lives.after(*key)
+        ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
+        late = tuple(self.credits.late(stage, state, c) for c in credited)
+        entry = tuple(self.credits.entry(stage + operators, after, c) for c in range(self.options.channels))
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -226,7 +253,7 @@ class Round:
             if 0 < len(rows) <= MOST_LOADS:
                 loads = batch.load_bytes[rows], batch.load_ns[rows]
                 np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
-        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns)
+        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns)
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit.
@@ -309,7 +336,8 @@ class _Search:
 
     def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
         """What a walk through what is left leaves of it."""
-        finer = refined(now, limit_ns) if alive and self.options.channels else None
+        told_apart = 0 < self.options.channels == self.options.credited
+        finer = refined(now, limit_ns) if alive and told_apart else None
         if finer is None:
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))

@@ -504,16 +504,18 @@ class SelectionModel:
 
     @cached_property
     def makespan(self) -> Expression:
-        """A variable at least as large as the work of every resource, and as first fetch + compute + last store."""
+        """A variable at least as large as the work of every resource, and as first fetch + kernels + last store."""
         model, ops = self.model, self.problem.network.ops
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
         compute = self._total(lambda o: o.compute_ns)
+        kernels = self._total(lambda o: o.kernels_ns)
         last = self._stage_total(-1, lambda o: o.last_ns)
         last += self._whole_total(lambda w: w.ns if w.bytes_written and w.tensor == ops[-1].output else 0)
-        model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + compute + last)
+        model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + kernels + last)
+        model.add(makespan >= compute)
         for name in ops[0].inputs:
             load = self._whole_total(partial(_loading_ns, name))
-            model.add(makespan >= load + compute + last)
+            model.add(makespan >= load + kernels + last)
         for resource in self._transfer_resources():
             busy = self._total(partial(_tiles_ns, resource)) + self._whole_total(partial(_whole_ns, resource))
             own_unit = resource == self.problem.compute_resource

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from ooc_solve.models.cost import (
     align_down,
     align_up,
+    by_task,
     compute_ns,
     crypto_ns,
-    on_engine,
     read_ns,
     write_ns,
 )
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import LoopOrder, Op, OpKind, RegionName, Tensor
+from ooc_solve.models.vocabulary import CRYPTO, LoopOrder, Op, OpKind, RegionName, Tensor
 from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
@@ -47,8 +47,8 @@ HOMES = {WEIGHTS: RegionName.IMAGE, ANNEX: RegionName.ANNEX}
 """Where weights lie."""
 
 Load = tuple[int, int, int, int, int, int, int]
-"""Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition; ns in
-which an engine beside the CPU opens it."""
+"""Operand, least bytes and least ns; bytes, most ns and number of pieces that it may have in addition; ns of the
+task that opens it, at most."""
 
 Loads = dict[Load, int]
 """How many loads of each kind."""
@@ -67,13 +67,15 @@ class Steps:
     ``place``: `LATER`, `LAST_ROW` or `LAST`; ``first``: the very first; ``count``: its length.
     ``row_runs`` and ``row_count``: runs per row, and how often the row comes.
     ``instant``: the kernel itself takes no time; ``released``: one bit for each operand that neither the
-    kernel nor a later one of the stage reads. ``previous`` holds ``need_bytes``, ``before_output``,
+    kernel nor a later one of the stage reads. ``cipher_ns`` says what of ``compute_ns`` are tasks of their own
+    (``(3, runs)``): at least, what opens all loads of the kernel, what opens that of them which takes least, and what
+    seals its tile. ``previous`` holds ``need_bytes``, ``before_output``,
     ``instant`` and ``released`` of the kernel before (of the stage; 0 for the first), and
     ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first, then what `StepCosts.homes` has)
     what is loaded for this one.
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
-    ``stores`` are the tiles that the stage stores, ``sealed`` the same with the ns in which an engine seals them.
+    ``stores`` are the tiles that the stage stores, ``sealed`` the same with the ns of the tasks that seal them.
     """
 
     compute_ns: Ints
@@ -93,14 +95,24 @@ class Steps:
     row_count: Ints
     ahead: tuple[Loads, Loads, Loads, Loads]
     stores: tuple[Item, ...]
+    cipher_ns: Ints
     sealed: tuple[Item, ...] = ()
+
+
+OPENING, LEAST_OPENING, SEALING = range(3)
+"""Rows of ``Steps.cipher_ns``."""
+
+NOTHING_LOADED = 1 << 56
+"""In `LEAST_OPENING` as long as no load is known."""
 
 
 class StepCosts:
     """Steps of options of one problem. ``channels`` are the resources beside the CPU, a crypto ``engine`` last.
 
     What an engine opens is like a load on one more channel, what it seals like a store: it holds a buffer and
-    a kernel waits for it. ``engine`` is -1 where the CPU does that.
+    a kernel waits for it. ``engine`` is -1 where the CPU does that. ``cipher`` is the number of what may be opened
+    ahead or sealed late among the credits, which the CPU has behind the channels; -1 where nothing is sealed.
+    ``movers`` are the channels that move something.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -109,10 +121,12 @@ class StepCosts:
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
         self.channels = tuple(name for name in names if name != problem.compute_resource)
+        self.movers = len(self.channels)
+        self.cipher = -1 if problem.target.crypto is None else self.movers
         self.engine = -1
-        if problem.crypto_resource is not None:
-            self.engine = len(self.channels)
-            self.channels += (problem.crypto_resource,)
+        if problem.target.engine is not None:
+            self.engine = self.movers
+            self.channels += (CRYPTO,)
         self.homes = {operand: region for operand, region in HOMES.items() if region in problem.regions}
         self.channel_of = cache(self._channel_of)
 
@@ -188,11 +202,10 @@ class StepCosts:
         return room, ns, (k, room, ns, 0, 0, 0, opened)
 
     def _most_opening_ns(self, region: RegionName, tensor: Tensor, rows: int, width: int) -> int:
-        """Most time in which an engine opens a box: also the rows beside it that lie whole in its granules."""
+        """Most time of the task that opens a box: also the rows beside it that lie whole in its granules."""
         row = tensor.width * width * tensor.dtype.size_bytes + self.problem.seal_bytes(region)
         beside = 2 * ((self.problem.granule_bytes(region) - 1) // row)
-        most = self.opening_ns(region, tensor, min(rows + beside, tensor.height), width)
-        return on_engine(self.problem.target, most)
+        return self.opening_ns(region, tensor, min(rows + beside, tensor.height), width)
 
     def fetched(
         self, k: int, region: RegionName, tensor: Tensor, rows: int, columns: int, width: int
@@ -278,6 +291,7 @@ class _Stage:
         self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
         self.stores: tuple[Item, ...] = ()
         self.sealed: tuple[Item, ...] = ()
+        self.cipher = _no_cipher(self.n)
 
     def run(self) -> Steps:
         self._kernels()
@@ -347,12 +361,13 @@ class _Stage:
         sealed = np.array(sealing, np.int64)[which[tiles]]
         if self.costs.engine < 0:
             self.compute[tiles] += sealed
+            self.cipher[SEALING, tiles] += sealed
         else:
             self.store[self.costs.engine, tiles] += sealed
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
         many = np.bincount(which[tiles], minlength=len(kinds))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
-        if self.costs.engine >= 0:
+        if self.costs.cipher >= 0:
             self.sealed = tuple((r, s, int(n)) for r, s, n in zip(room, sealing, many, strict=True) if n)
 
     def _add_store(self, region: RegionName, at: Ints, ns: Ints) -> None:
@@ -368,6 +383,9 @@ class _Stage:
         """Have records checked or opened before kernels."""
         if self.costs.engine < 0:
             self.compute[kernels] += opening
+            if self.costs.cipher >= 0:
+                self.cipher[OPENING, kernels] += opening
+                self.cipher[LEAST_OPENING, kernels] = np.minimum(self.cipher[LEAST_OPENING, kernels], opening)
         else:
             self.fetch[self.costs.engine, kernels] += opening
 
@@ -396,7 +414,7 @@ class _Stage:
             kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
             figures = [self.costs.fetched(k, region, tensor, *kind) for kind in kinds]
         starts = self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
-        if self.problem.seal_bytes(region):
+        if self.costs.cipher >= 0:
             plane_heights, widths_now = heights[at_row], widths[plane]
             sizes = zip(plane_heights[starts].tolist(), widths_now[starts].tolist(), strict=True)
             self._open(
@@ -414,7 +432,7 @@ class _Stage:
                 record = weight_record(self.problem, geometry, (0, 0, int(group), int(split)))
                 ns, room = self.costs.read_ns(HOMES[operand], record.size_bytes), record.room_bytes
                 checks.append(record.check_ns)
-                opened = on_engine(self.problem.target, record.check_ns)
+                opened = by_task(self.problem.target, record.check_ns)
                 figures.append((room, ns, (operand, room, ns, 0, 0, 0, opened)))
         which = group_of[2].reshape(-1)[a.group] * len(split_of[1]) + split_of[2].reshape(-1)[a.split]
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
@@ -485,6 +503,7 @@ class _Stage:
             self.store,
             self.load_bytes,
             self.load_ns,
+            self.cipher,
         )
         table = np.vstack(parts)
         by_round = table.reshape(len(table), rounds, inner)
@@ -495,7 +514,7 @@ class _Stage:
         begins[::inner] = True
         runs = np.flatnonzero(begins)
         ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns = np.split(flat[:, runs], ends)
+        compute, place, first, now, previous, fetch, store, size, ns, cipher = np.split(flat[:, runs], ends)
         following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
@@ -503,6 +522,7 @@ class _Stage:
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
+            cipher_ns=_known(cipher),
         )  # fmt: skip
 
 
@@ -523,6 +543,7 @@ class _FusedStage:
         self.loads: list[tuple[int, Load]] = []
         self.rooms: Counter[tuple[int, int]] = Counter()
         self.sealed: Counter[tuple[int, int]] = Counter()
+        self.cipher = _no_cipher(n)
 
     def run(self) -> Steps:
         """The steps."""
@@ -535,7 +556,7 @@ class _FusedStage:
                 ns = self.costs.read_ns(HOMES[operand], fetch.record.size_bytes)
                 self._enter(fetch.kernel, operand, HOMES[operand], (room, ns))
                 self._open(fetch.kernel, opening)
-                opened = on_engine(self.problem.target, opening)
+                opened = by_task(self.problem.target, opening)
                 self.loads.append((fetch.kernel, (operand - fetch.place, room, ns, 0, 0, 0, opened)))
             else:
                 tensor = tensors[fetch.operand]
@@ -564,6 +585,9 @@ class _FusedStage:
         """Have records checked or opened before a kernel."""
         if self.costs.engine < 0:
             self.compute[kernel] += opening
+            if self.costs.cipher >= 0:
+                self.cipher[OPENING, kernel] += opening
+                self.cipher[LEAST_OPENING, kernel] = min(self.cipher[LEAST_OPENING, kernel], opening)
         else:
             self.fetch[self.costs.engine, kernel] += opening
 
@@ -589,6 +613,7 @@ class _FusedStage:
             sealing = crypto_ns(problem.target, rows, payload) if seal else 0
             if self.costs.engine < 0:
                 self.compute[kernel] += sealing
+                self.cipher[SEALING, kernel] += sealing
             else:
                 self.store[self.costs.engine, kernel] += sealing
             size = dense if narrow else align_up(dense, granule)
@@ -596,7 +621,7 @@ class _FusedStage:
             ns = self.costs.write_ns(region, size, rows if narrow else 1)
             self.need[kernel] += room
             self.rooms[room, ns] += 1
-            self.sealed[room, sealing] += self.costs.engine >= 0
+            self.sealed[room, sealing] += self.costs.cipher >= 0
             self._leave(kernel, region, ns)
         if self.option.output == KEPT and problem.stored_at_end(out):
             size = align_up(out.size_bytes, problem.granule_bytes(RegionName.OUTPUT))
@@ -636,6 +661,7 @@ class _FusedStage:
             self.store,
             self.load_bytes,
             self.load_ns,
+            self.cipher,
         )
         table = np.vstack(parts)
         rows = [table[:, a:b] for a, b in pairwise([*self.work.starts, n])]
@@ -654,7 +680,7 @@ class _FusedStage:
         begins[row_begins] = True
         runs = np.flatnonzero(begins)
         ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns = np.split(flat[:, runs], ends)
+        compute, place, first, now, previous, fetch, store, size, ns, cipher = np.split(flat[:, runs], ends)
         following, in_last = self._loads_from(1), self._loads_from(max(1, last_row + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
@@ -664,7 +690,19 @@ class _FusedStage:
             ahead=(following, in_last, {}, self._loads_from(0)),
             stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
             sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items()) if many),
+            cipher_ns=_known(cipher),
         )  # fmt: skip
+
+
+def _no_cipher(kernels: int) -> Ints:
+    """``Steps.cipher_ns`` of kernels that load and store nothing."""
+    return np.repeat(np.array([[0], [NOTHING_LOADED], [0]], np.int64), kernels, axis=1)
+
+
+def _known(cipher: Ints) -> Ints:
+    """``Steps.cipher_ns`` once all loads are known: where there are none, the least of them takes no time."""
+    cipher[LEAST_OPENING] = np.minimum(cipher[LEAST_OPENING], cipher[OPENING])
+    return cipher
 
 
 def weights_of(layer: StageGeometry) -> int:

@@ -62,13 +62,12 @@ def _sharing(case: Case, resource: str, tasks: list[Task]) -> Iterator[Violation
 
 
 def durations(case: Case) -> Iterator[Violation]:
-    """Every task takes the time that the cost model says; the first to wait for a record checks or opens it.
+    """Every task takes the time that the cost model says; the first kernel to wait for a record checks it.
 
-    What is stored sealed is sealed by the kernel that the store waits for. A kernel takes longer by what the requests cost that complete while it runs.
+    What the CPU does takes longer by what the requests cost that complete meanwhile.
     """
     checked: set[int] = set()
     moments = _completions(case)
-    sealing = _sealing(case)
     known: dict[object, int] = {}  # transfers of one size take the same time
     for task in case.graph.tasks:
         alike = task.index if task.transfer is None else (task.kind, replace(task.transfer, offset=0))
@@ -81,21 +80,11 @@ def durations(case: Case) -> Iterator[Violation]:
                 loaded = transfer is not None and case.graph.tasks[load].kind is TaskKind.LOAD
                 due += opening_ns(case.problem.target, transfer) if transfer and loaded else 0
             checked |= set(task.after)
-            due += sealing.get(task.index, 0)
+        if task.occupies_cpu:
             due = _with_interruptions(case, case.start(task), due, moments)
         if task.duration_ns != due:
             message = f"{task_name(task)} takes {due} ns (got {task.duration_ns})"
             yield Violation(Rule.DURATION, message, (task.index,), at_ns=case.start(task))
-
-
-def _sealing(case: Case) -> dict[int, int]:
-    """What each kernel spends on sealing what the stores that wait for it take."""
-    found: dict[int, int] = {}
-    for task in case.graph.tasks:
-        if task.kind is TaskKind.STORE and task.transfer is not None and task.transfer.sealed_records:
-            for kernel in task.after:
-                found[kernel] = found.get(kernel, 0) + sealing_ns(case.problem.target, task.transfer)
-    return found
 
 
 def _completions(case: Case) -> list[int]:
@@ -108,7 +97,7 @@ def _completions(case: Case) -> list[int]:
 
 
 def _with_interruptions(case: Case, start_ns: int, duration_ns: int, moments: list[int]) -> int:
-    """How long a kernel takes whose work alone takes so long."""
+    """How long it takes the CPU to do what alone takes so long."""
     each = interruption_ns(case.problem.target)
     for moment in moments[bisect_right(moments, start_ns) :] if each else ():
         if moment >= start_ns + duration_ns:
@@ -123,7 +112,7 @@ def _due_ns(case: Case, task: Task) -> int:
         geometry = case.geometry[task.stage]
         return compute_ns(target, geometry.tile_work(geometry.index(task.tile)))
     if task.moved is None:
-        return sealing_ns(target, task.transfer)
+        return (opening_ns if task.kind is TaskKind.DECRYPT else sealing_ns)(target, task.transfer)
     store = target.stores[case.problem.store_index(task.transfer.region)]
     size, segments = task.transfer.size_bytes, task.transfer.segments
     if task.kind is TaskKind.LOAD:

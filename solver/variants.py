@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -21,7 +21,7 @@ from ooc_solve.solver.lives import Lives, State
 from ooc_solve.solver.maxplus import Ints, Item, Stairs
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.selection import Space
-from ooc_solve.solver.steps import ALL, ANNEX, HOMES, LAST, WEIGHTS, StepCosts, Steps
+from ooc_solve.solver.steps import ALL, ANNEX, HOMES, LAST, LEAST_OPENING, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
 
 Mask = NDArray[np.bool_]
@@ -72,7 +72,8 @@ class Batch:
 
     ``row_runs`` and ``row_count`` are as in `Steps`, ``rows`` counts the rows of each option.
     ``ahead`` names for every channel and run the staircase (row of ``tables``) of loads of the
-    same option that may follow; ``own`` the one of its own stores that may be outstanding.
+    same option that may follow; ``own`` the one of its own stores that may be outstanding. Where the CPU opens and
+    seals, both have a row more for that.
     """
 
     options: tuple[int, ...]
@@ -86,6 +87,7 @@ class Batch:
     previous: Ints
     load_bytes: Ints
     load_ns: Ints
+    cipher_ns: Ints
     first: Mask
     last: Mask
     count: Ints
@@ -104,7 +106,7 @@ class Batch:
         rows = np.repeat(mask, self.rows)
         runs = np.repeat(rows, self.row_runs)
         by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
-                  "load_bytes", "load_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
+                  "load_bytes", "load_ns", "cipher_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
         return replace(
             self,
             options=tuple(o for o, there in zip(self.options, mask, strict=True) if there),
@@ -130,24 +132,29 @@ class Batch:
 
 
 def _batch(
-    numbers: Sequence[int], steps: Sequence[Steps], ahead: list[Ints], own: list[Ints], tables: Ints
+    numbers: Sequence[int],
+    steps: Sequence[Steps],
+    movers: int,
+    ahead: list[Ints],
+    own: list[Ints],
+    tables: Ints,
 ) -> Batch:
     names = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
-             "load_bytes", "load_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
+             "load_bytes", "load_ns", "cipher_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
     joined = {name: np.concatenate([getattr(s, name) for s in steps], axis=-1) for name in names}
     return Batch(
         options=tuple(numbers), last=np.concatenate([s.place == LAST for s in steps]),
         rows=np.array([len(s.row_runs) for s in steps]), ahead=np.concatenate(ahead, axis=1),
         own=np.concatenate(own, axis=1), tables=tables,
-        tile_bytes=np.concatenate([_tile_bytes(s) for s in steps]), **joined,
+        tile_bytes=np.concatenate([_tile_bytes(s, movers) for s in steps]), **joined,
     )  # fmt: skip
 
 
-def _tile_bytes(steps: Steps) -> Ints:
+def _tile_bytes(steps: Steps, movers: int) -> Ints:
     """Bytes of the tile that a kernel of each run leaves to be stored; the least of those that take as long."""
     size = {ns: room for room, ns, _ in sorted(steps.stores, reverse=True)}
-    moved = steps.store_ns[:-1] if steps.sealed else steps.store_ns  # without the engine
-    return np.array([size.get(ns, 0) for ns in moved.sum(axis=0).tolist()], np.int64)
+    moved = steps.store_ns[:movers].sum(axis=0)
+    return np.array([size.get(ns, 0) for ns in moved.tolist()], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +214,7 @@ class Options:
         self.staircases, self.stairs = stock.staircases, stock.staircases.stairs
         self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
+        self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
         self.dimensions = 2 * self.channels + 1
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
@@ -220,6 +228,18 @@ class Options:
         for stage in range(len(stages)):
             check(deadline)
             self.batches.append(dict(self._batches(stage)))
+
+    @cached_property
+    def head_ns(self) -> int:
+        """Least time before the CPU has anything to do where it opens records: one of them must have come.
+
+        Or all that the first kernel waits for. 0 where kernels alone know what they wait for.
+        """
+        if not 0 < self.channels < self.credited:
+            return 0
+        first = [int(steps.fetch_ns[:, 0].max()) for steps in self.steps[0]]
+        loads = (load for stage in self.steps for steps in stage for load in steps.ahead[ALL])
+        return min((*first, *(ns for _, _, ns, _, _, _, opening in loads if opening)), default=0)
 
     def _add(self, stage: int) -> None:
         """Add the variants of a stage; those of its inputs' producers are there."""
@@ -327,7 +347,7 @@ class Options:
                 tables.append(staircase)
             return row
 
-        channels, ahead, own = range(self.channels), [], []
+        channels, ahead, own = range(self.credited), [], []
         for number in numbers:
             steps, option = self.steps[stage][number], self.options[stage][number]
             places = [
@@ -341,7 +361,7 @@ class Options:
             own.append(np.array(left, np.int64).reshape(-1, 2)[:, 1 - steps.first.astype(np.int64)])
         table = np.stack(tables) if tables else self.staircases.flat[None]
         steps_of = [self._with_kept_input(stage, n) for n in numbers]
-        return _batch(numbers, steps_of, ahead, own, table)
+        return _batch(numbers, steps_of, self.costs.movers, ahead, own, table)
 
     def _with_kept_input(self, stage: int, number: int) -> Steps:
         """Steps whose first kernel also waits for network inputs that are kept from here on."""
@@ -350,11 +370,13 @@ class Options:
             if residence == KEPT and self.comes_kept(name) and self.lives.consumers[name][0] == stage:
                 _, ns, c = self.kept_input(name)
                 fetch, compute = steps.fetch_ns.copy(), steps.compute_ns.copy()
+                cipher = steps.cipher_ns.copy()
+                cipher[LEAST_OPENING, 0] = 0
                 if c < 0:
                     compute[0] += ns
                 else:
                     fetch[c, 0] += ns
-                steps = replace(steps, fetch_ns=fetch, compute_ns=compute)
+                steps = replace(steps, fetch_ns=fetch, compute_ns=compute, cipher_ns=cipher)
         return steps
 
     def comes_kept(self, name: str) -> bool:
@@ -429,7 +451,7 @@ class Options:
     def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
         """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
         own = self._channel(self.names(stage, self.options[stage][number]), operand)
-        if channel not in (own, self.costs.engine):
+        if channel not in (own, self.costs.cipher):
             return None
         steps = self.steps[stage][number]
         there = any(k == operand for k, *_ in steps.ahead[ALL])
@@ -450,7 +472,7 @@ class Options:
             for (k, size, ns, piece, each, pieces, opening), many in steps.ahead[place].items():
                 if operand not in (None, k):
                     continue
-                if channel == self.costs.engine:
+                if channel == self.costs.cipher:
                     items[size, opening] += many
                 elif self._channel(names, k) == channel:
                     items[size, ns] += many
@@ -476,7 +498,7 @@ class Options:
 
     def store_stairs(self, stage: int, option: Option, steps: Steps, channel: int) -> Ints:
         """Staircase of the tiles that a stage stores or seals, on a channel."""
-        if option.output != KEPT and channel == self.costs.engine:
+        if option.output != KEPT and channel == self.costs.cipher:
             return self.staircases.of(item for item in steps.sealed if item[1])
         name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel

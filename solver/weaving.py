@@ -171,7 +171,7 @@ class Loom:
     def _store_first(self, load: int) -> bool:
         if self.first_of[load] > self.step - 1 + self.policy.lead:
             return True
-        waits = self.step < len(self.steps) and self.busy[self.graph.resources[0]] < 0
+        waits = self.step < len(self.steps) and not self._computes
         return waits and self._ready(self.steps[self.step])  # only for bytes
 
     def _placeable(self, name: str) -> tuple[int, int] | None:
@@ -194,7 +194,13 @@ class Loom:
     @property
     def _present(self) -> int:
         """The step that is running, else the next."""
-        return self.step - 1 if self.busy[self.graph.resources[0]] >= 0 else self.step
+        return self.step - 1 if self._computes else self.step
+
+    @property
+    def _computes(self) -> bool:
+        """Whether a kernel is running."""
+        running = self.busy[self.graph.resources[0]]
+        return running >= 0 and self.tasks[running].kind is TaskKind.COMPUTE
 
     # ------------------------------------------------------------------------- bytes
 

@@ -8,15 +8,11 @@ from itertools import pairwise
 import pytest
 
 from ooc_solve.api import Comparison, encrypted, load, target
-from ooc_solve.models.cost import compute_ns
-from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
-from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import Budget, Plan
+from ooc_solve.models.vocabulary import Budget, Plan, TaskKind
 from ooc_solve.report import layers_of
 from ooc_solve.solver.solve import SCHEDULERS
 from ooc_solve.timeline import (
-    cipher_ns,
     layer_spans,
     lives_ns,
     moved_buffer,
@@ -108,26 +104,19 @@ def sealed(kib: int, scheduler: str, request_cycles: float, beside: bool) -> tup
 
 
 @pytest.mark.parametrize(("kib", "scheduler"), [(16, "demand-layering"), (13, "fusion-path")])
-def test_what_a_kernel_opens_and_seals(kib: int, scheduler: str) -> None:
-    """A kernel takes as much longer than its arithmetic, however often it is interrupted; an engine has its own tasks."""
-    problem, plan = sealed(kib, scheduler, 0.0, beside=False)
-    network = ordered(problem, plan.selection.order).network
-    longer = {}
-    for task in plan.graph.compute_tasks:
-        op, tiling = network.ops[task.stage], plan.selection.tilings[task.stage]
-        geometry = StageGeometry.of(network, op, tiling)
-        alone = compute_ns(problem.target, geometry.tile_work(geometry.index(task.tile)))
-        if task.duration_ns > alone:
-            longer[task.index] = task.duration_ns - alone
-    assert longer
-    assert cipher_ns(problem, plan) == longer
-    layers = layers_of(problem, plan)
-    assert sum(layer.crypto_ns for layer in layers) == sum(longer.values())
-    assert all(layer.crypto_ns <= layer.compute_ns for layer in layers)
-    interrupted = sealed(kib, scheduler, 5000.0, beside=False)
-    assert interrupted[1].selection == plan.selection
-    assert cipher_ns(*interrupted) == longer
-    problem, plan = sealed(kib, scheduler, 0.0, beside=True)
-    assert cipher_ns(problem, plan) == {}
-    engine = sum(task.duration_ns for task in plan.graph.tasks if task.resource == "crypto")
-    assert sum(layer.crypto_ns for layer in layers_of(problem, plan)) == engine > 0
+def test_layers_tell_what_is_opened_and_sealed(kib: int, scheduler: str) -> None:
+    """Each layer has the time of its own crypto tasks beside that of its kernels, whoever runs them; the rest is waiting."""
+    for beside, request_cycles in ((False, 0.0), (False, 5000.0), (True, 0.0)):
+        problem, plan = sealed(kib, scheduler, request_cycles, beside)
+        tasks = plan.graph.tasks
+        layers = layers_of(problem, plan)
+        for stage, layer in enumerate(layers):
+            own = [t for t in tasks if max(t.stage, 0) == stage]
+            crypto = sum(t.duration_ns for t in own if t.kind in (TaskKind.DECRYPT, TaskKind.ENCRYPT))
+            assert layer.crypto_ns == crypto
+            assert layer.compute_ns == sum(t.duration_ns for t in own if t.kind is TaskKind.COMPUTE)
+        assert sum(layer.crypto_ns for layer in layers) > 0
+        busy = sum(t.duration_ns for t in tasks if t.resource == "cpu")
+        ends = max(span_of(plan, t)[1] for t in tasks if t.resource == "cpu")
+        assert sum(layer.waiting_ns for layer in layers) == ends - busy
+        assert sum(layer.energy_nj for layer in layers) == plan.figures.energy_nj

@@ -327,13 +327,13 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
 /* --------------------------------------------------------------------- records */
 
 #ifdef OOC_SEAL
-#define SEALS(o) ((o)->model->cipher != (uint8_t)OOC_CIPHER_NONE) /* then records are opened in every run */
+#define SEALS(o) ((o)->model->cipher != (uint8_t)OOC_CIPHER_NONE) /* then records are opened by commands */
 #else
 #define SEALS(o) 0
 #endif
 
 #ifdef OOC_PACKED
-#define UNPACKS(o) ((o)->model->packings != NULL) /* likewise */
+#define UNPACKS(o) ((o)->model->packings != NULL) /* then records are unpacked in every run */
 #else
 #define UNPACKS(o) 0
 #endif
@@ -343,11 +343,6 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
 static inline int record_fault(const struct ooc *o, const struct ooc_command *command) {
 #ifndef OOC_NO_RECORD_CHECK
     const struct ooc_shape *shape = &o->model->shapes[command->word[1]];
-#ifdef OOC_SEAL
-    if (SEALS(o)) {
-        return ooc_seal_open(o, command, place(o, command->word[0]));
-    }
-#endif
     return (command->word[3] & OOC_CHECKED) == 0u
                    || ooc_checksum(place(o, command->word[0]), shape->bytes * shape->segments) == 0u
                ? OOC_DONE
@@ -481,7 +476,7 @@ static void standstill(struct ooc *o) {
     }
     if (stuck == NO_STREAM) {
         o->status = OOC_DONE;
-        o->records = o->records == OOC_RECORDS_EVERY_RUN || SEALS(o) || UNPACKS(o) ? o->records : RECORDS_SEEN;
+        o->records = o->records == OOC_RECORDS_EVERY_RUN || UNPACKS(o) ? o->records : RECORDS_SEEN;
     } else {
         fail(o, stuck, o->stream[stuck].done, OOC_ERROR_DEADLOCK);
     }
@@ -527,6 +522,20 @@ static inline uint8_t *slot(const struct ooc *o, uint32_t units) {
     return units == OOC_NOWHERE ? NULL : place(o, units);
 }
 
+#ifdef OOC_SEAL
+/* Open what the load of the next command has brought, and unpack it, or seal what its store will take. */
+static int open_or_seal(const struct ooc *o, const struct ooc_command *command) {
+    uint8_t *sram = place(o, command->word[0]);
+    int result = ooc_seal_work(o, command, sram);
+#ifdef OOC_PACKED
+    if (result == OOC_DONE) {
+        ooc_unpack(o, command, sram);
+    }
+#endif
+    return result;
+}
+#endif
+
 /* Run the kernel of the next command. */
 static int compute(const struct ooc *o) {
     const struct ooc_command *command = &o->stream[COMPUTE].command;
@@ -539,27 +548,31 @@ static int compute(const struct ooc *o) {
     address[OOC_SLOT_OUTPUT] = slot(o, word[4]);
     address[OOC_SLOT_SUMS] = slot(o, word[5]);
     ooc_tile_set(&tile, o->model, &o->model->stages[command->stage], word[0], address);
-#ifdef OOC_SEAL
-    {
-        int result = ooc_kernel(&tile);
-        return result == OOC_DONE ? ooc_seal_tile(o, &tile) : result;
-    }
-#else
     return ooc_kernel(&tile);
+}
+
+/* Do what the next command asks of the CPU. */
+static inline int work(const struct ooc *o) {
+#ifdef OOC_SEAL
+    const struct ooc_command *command = &o->stream[COMPUTE].command;
+    if (command->stage == OOC_CRYPTO) {
+        return open_or_seal(o, command);
+    }
 #endif
+    return compute(o);
 }
 
 static void compute_checked(struct ooc *o) {
     unsigned stream = COMPUTE;
     uint32_t index = o->stream[COMPUTE].done;
-    int result = o->records == RECORDS_SEEN ? OOC_DONE : check_records(o, &stream, &index);
+    int result = o->records == RECORDS_SEEN || SEALS(o) ? OOC_DONE : check_records(o, &stream, &index);
     if (result == OOC_DONE) {
         if (o->port->event != NULL) {
             hold(o);
             port_event(o, COMPUTE, OOC_EVENT_START);
             let_go(o);
         }
-        result = compute(o);
+        result = work(o);
     }
     hold(o);
     if (result == OOC_DONE) {

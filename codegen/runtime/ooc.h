@@ -41,8 +41,8 @@
 #include "ooc_port.h"
 #include "ooc_tables.h"
 
-#if OOC_FORMAT != 4
-#error "ooc: this runtime reads table format 4; take the runtime that came with ooc_tables.h"
+#if OOC_FORMAT != 5
+#error "ooc: this runtime reads table format 5; take the runtime that came with ooc_tables.h"
 #endif
 
 #ifdef __cplusplus

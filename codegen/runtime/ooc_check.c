@@ -246,15 +246,15 @@ static int transfer_is_sound(const struct ooc *o, const struct ooc_command *comm
     return !(command->word[3] & OOC_CHECKED) || bytes > 4;
 }
 
-#ifdef OOC_ENGINE
-/* An engine has the last stream. It opens records of weights, and opens or seals rows of spilled activations, in one
- * piece. */
-static int engine_is_sound(const struct ooc *o, const struct ooc_command *command) {
+#ifdef OOC_SEAL
+/* Records of weights are opened, and rows of spilled activations are opened or sealed, in one piece. */
+static int crypto_is_sound(const struct ooc *o, const struct ooc_command *command) {
     const struct ooc_model *model = o->model;
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
     int known = model->sealed_count > 0u && model->sealed->offset <= offset;
     int sealed = command->word[2] == OOC_REGION_SCRATCH ? known : (command->word[3] & OOC_CHECKED) != 0u;
-    return sealed && ooc_engine_works(model) && model->shapes[command->word[1]].segments == 1u
+    return transfer_is_sound(o, command) && sealed && model->cipher != (uint8_t)OOC_CIPHER_NONE
+           && model->shapes[command->word[1]].segments == 1u
            && model->shapes[command->word[1]].bytes > OOC_SEAL_BYTES;
 }
 #endif
@@ -263,6 +263,11 @@ static int engine_is_sound(const struct ooc *o, const struct ooc_command *comman
 static int command_is_sound(const struct ooc *o, unsigned stream, const struct ooc_command *command) {
     const struct ooc_model *model = o->model;
     unsigned other;
+#ifdef OOC_SEAL
+    if (command->stage == OOC_CRYPTO) {
+        return model->stream[stream].channel == COMPUTE_CHANNEL && crypto_is_sound(o, command);
+    }
+#endif
     if (command->stage != OOC_TRANSFER) {
         return model->stream[stream].channel == COMPUTE_CHANNEL && compute_is_sound(o, command);
     }
@@ -273,8 +278,8 @@ static int command_is_sound(const struct ooc *o, unsigned stream, const struct o
         }
     }
 #ifdef OOC_ENGINE
-    if (model->stream[stream].channel == OOC_ENGINE_CHANNEL) {
-        return transfer_is_sound(o, command) && engine_is_sound(o, command);
+    if (model->stream[stream].channel == OOC_ENGINE_CHANNEL) { /* the last stream */
+        return ooc_engine_works(model) && crypto_is_sound(o, command);
     }
 #endif
     return transfer_is_sound(o, command);

@@ -10,12 +10,6 @@
 #define STAMP_BYTES 7u
 #define SLOTS 2u
 
-#ifdef OOC_ENGINE
-#define ENGINE_WORKS(o) ooc_engine_works((o)->model)
-#else
-#define ENGINE_WORKS(o) 0
-#endif
-
 /* ---------------------------------------------------------------------- records */
 
 static void put(uint8_t *to, uint32_t value, unsigned bytes) {
@@ -124,8 +118,8 @@ static struct rows rows_from(const struct ooc *o, uint32_t offset) {
     return rows;
 }
 
-/* Open the rows that lie whole in what was loaded. */
-static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes) {
+/* Open or seal the rows that lie whole in what a transfer moves. */
+static int work_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes, int seals) {
     struct rows rows = rows_from(o, offset);
     uint32_t payload = rows.bytes - rows.operand->seal;
     int result = OOC_DONE;
@@ -134,7 +128,7 @@ static int open_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32
         if (at + rows.bytes > offset + bytes) {
             break;
         }
-        result = open_record(o, (uint8_t)OOC_USE_SCRATCH, at, sram + (at - offset), payload);
+        result = (seals ? seal_record : open_record)(o, (uint8_t)OOC_USE_SCRATCH, at, sram + (at - offset), payload);
     }
     return result;
 }
@@ -152,47 +146,14 @@ static uint32_t record_place(const struct ooc *o, const struct ooc_command *comm
     return offset;
 }
 
-int ooc_seal_open(const struct ooc *o, const struct ooc_command *command, uint8_t *sram) {
+int ooc_seal_work(const struct ooc *o, const struct ooc_command *command, uint8_t *sram) {
     uint32_t bytes = o->model->shapes[command->word[1]].bytes;
     uint32_t offset = (uint32_t)command->word[5] << 16 | command->word[4];
-    int result = OOC_DONE;
-    if ((command->word[3] & OOC_STORE) != 0u || ENGINE_WORKS(o)) {
-        result = OOC_DONE;
-    } else if ((command->word[3] & OOC_CHECKED) != 0u) {
-        uint32_t at = record_place(o, command, offset);
-        result = open_record(o, (uint8_t)OOC_USE_IMAGE, at, sram, bytes - OOC_SEAL_BYTES);
-    } else if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
-        result = open_rows(o, offset, sram, bytes);
+    if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
+        return work_rows(o, offset, sram, bytes, (command->word[3] & OOC_STORE) != 0u);
     }
-    return result;
-}
-
-static const struct ooc_binding *sealed_tensor(const struct ooc *o, uint16_t number) {
-    const struct ooc_binding *found = NULL;
-    unsigned k;
-    for (k = 0; k < o->model->sealed_count && found == NULL; k++) {
-        found = o->model->sealed[k].operand.tensor == number ? &o->model->sealed[k] : NULL;
-    }
-    return found;
-}
-
-int ooc_seal_tile(const struct ooc *o, const struct ooc_tile *tile) {
-    const struct ooc_operand *operand = &tile->stage->operand[2];
-    const struct ooc_binding *tensor = operand->seal != 0u && tile->last ? sealed_tensor(o, operand->tensor) : NULL;
-    uint32_t plane, row, start, y;
-    int result = OOC_DONE;
-    if (tensor == NULL || ENGINE_WORKS(o)) {
-        return OOC_DONE;
-    }
-    plane = tile->first_channel / operand->plane_channels;
-    row = row_bytes(o, operand, plane);
-    start = tensor->offset + plane * operand->plane_pitch;
-    for (y = (uint32_t)tile->row[0]; y < (uint32_t)tile->row[1] && result == OOC_DONE; y++) {
-        uint8_t *data = tile->output.base + (y - (uint32_t)tile->row[0]) * row;
-        uint32_t at = start + ooc_row_offset(operand, y, row);
-        result = seal_record(o, (uint8_t)OOC_USE_SCRATCH, at, data, row - operand->seal);
-    }
-    return result;
+    offset = record_place(o, command, offset);
+    return open_record(o, (uint8_t)OOC_USE_IMAGE, offset, sram, bytes - OOC_SEAL_BYTES);
 }
 
 /* ----------------------------------------------------------------------- engine */
@@ -339,7 +300,7 @@ static int use_port(struct ooc *o) {
                || (crypto != NULL && crypto->cipher == o->model->cipher && crypto->open != NULL
                    && crypto->seal != NULL);
 #ifdef OOC_ENGINE
-    fits = fits && (!ENGINE_WORKS(o) || o->port->engine != NULL);
+    fits = fits && (!ooc_engine_works(o->model) || o->port->engine != NULL);
 #endif
     return fits ? OOC_DONE : OOC_ERROR_CRYPTO;
 }

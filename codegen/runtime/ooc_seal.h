@@ -35,11 +35,9 @@ int ooc_seal_erase(struct ooc *state, const struct ooc_region *part);
 /* Go on to the next run. */
 int ooc_seal_next_run(struct ooc *state);
 
-/* Open what a completed load has brought to `sram`. */
-int ooc_seal_open(const struct ooc *state, const struct ooc_command *command, uint8_t *sram);
-
-/* Seal what a kernel has computed, if it goes to storage sealed. */
-int ooc_seal_tile(const struct ooc *state, const struct ooc_tile *tile);
+/* Do what an OOC_CRYPTO command says: open the records that a load has brought to `sram`, or seal those there that a
+ * store will take. */
+int ooc_seal_work(const struct ooc *state, const struct ooc_command *command, uint8_t *sram);
 
 #ifdef OOC_ENGINE
 /* Have the engine begin with record `number` of those that a command of its stream opens or seals at `sram`: 1, 0 if

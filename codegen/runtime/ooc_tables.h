@@ -14,12 +14,13 @@
 #include <stdint.h>
 
 /* Raised whenever a table or image written for an older runtime would be misread. */
-#define OOC_FORMAT 4
+#define OOC_FORMAT 5
 
 #define OOC_MAX_STREAMS 4 /* one compute stream, up to three IO channels and engines */
 #define OOC_MAX_BANKS 4
 #define OOC_NOWHERE 0xFFFFu /* an address field that the command does not use */
 #define OOC_TRANSFER 0xFFFFu /* in ooc_command.stage: the command is a transfer */
+#define OOC_CRYPTO 0xFFFEu /* likewise: it opens or seals the records of a transfer in SRAM (OOC_SEAL) */
 
 /* Number of bytes of an on-storage image header, before padding to the granule. */
 #define OOC_HEADER_BYTES 64u
@@ -162,6 +163,7 @@ struct ooc_packing {
  *
  * compute:  stage = index, word = {tile, input 0, input 1, weights, output, accumulator}
  * transfer: stage = OOC_TRANSFER, word = {sram, shape, region, flags, offset low, offset high}
+ * crypto:   stage = OOC_CRYPTO, word = that of the load that is opened, or of the store that is sealed for
  *
  * SRAM addresses count units of ooc_model.unit bytes over all banks laid end to end;
  * offsets count bytes from the start of the region.

@@ -88,10 +88,10 @@ def test_other_format_is_refused_with_advice(tables: Tables, problem: Problem, t
     """Beside a runtime of another format the tables do not compile, and say what to do."""
     write(tmp_path, tables, problem, "net")
     header = tmp_path / "ooc_tables.h"
-    header.write_text(header.read_text().replace("#define OOC_FORMAT 4", "#define OOC_FORMAT 5"))
+    header.write_text(header.read_text().replace("#define OOC_FORMAT 5", "#define OOC_FORMAT 6"))
     result = compiled(tmp_path, COMPILERS[0], "-c", "net.c")
     assert result.returncode != 0
-    assert "net.c was generated for runtime format 4: regenerate it with ooc-solve" in result.stderr
+    assert "net.c was generated for runtime format 5: regenerate it with ooc-solve" in result.stderr
 
 
 @needs_compiler

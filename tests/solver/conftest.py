@@ -17,6 +17,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
+    CRYPTO,
     POINT,
     Bank,
     Budget,
@@ -144,9 +145,10 @@ class Sketch:
         return self._task(TaskKind.STORE, resource, ns, (buffer,), (), (after,), transfer)
 
     def engage(self, kind: TaskKind, buffer: int, ns: int, after: int) -> int:
-        """Open or seal a buffer in place, on the last resource."""
+        """Open or seal a buffer in place, on an engine if there is one, else on the CPU."""
         transfer = Transfer(RegionName.SCRATCH, 0, self.buffers[buffer].size_bytes, sealed_records=1)
-        return self._task(kind, self.resources[-1], ns, (buffer,), (buffer,), (after,), transfer)
+        resource = CRYPTO if CRYPTO in self.resources else self.resources[0]
+        return self._task(kind, resource, ns, (buffer,), (buffer,), (after,), transfer)
 
     def graph(self) -> TaskGraph:
         """The finished graph."""
@@ -158,9 +160,9 @@ class Sketch:
 def _task_graphs(draw: DrawFn) -> Case:
     """One to four compute tasks with at most five transfers and crypto tasks, and six buffers."""
     channels: tuple[str, ...] = draw(st.sampled_from([("io",), ("io", "io2"), ()]))
-    engines: list[tuple[str, ...]] = [("crypto",), ()] if channels else [()]
-    engine = draw(st.sampled_from(engines))
-    sketch = Sketch(("cpu", *channels, *engine))
+    ciphers = [CRYPTO, "cpu", ""] if channels else ["cpu", ""]
+    cipher = draw(st.sampled_from(ciphers))
+    sketch = Sketch(("cpu", *channels, *([CRYPTO] if cipher == CRYPTO else [])))
     ns, units = st.integers(1, 9), st.integers(1, 3)
 
     def channel() -> str:
@@ -172,7 +174,7 @@ def _task_graphs(draw: DrawFn) -> Case:
 
     def engaged(kind: TaskKind, buffer: int, after: int) -> int:
         """The task that opens or seals what comes or goes, if one does; else the one before."""
-        if not engine or not free(2) or not draw(st.booleans()):
+        if not cipher or not free(2) or not draw(st.booleans()):
             return after
         return sketch.engage(kind, buffer, draw(ns), after)
 

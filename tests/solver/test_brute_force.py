@@ -18,6 +18,7 @@ from ooc_solve.models.limits import Limits
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.target import load_storage
 from ooc_solve.models.vocabulary import (
+    CRYPTO,
     Budget,
     Crypto,
     Objective,
@@ -149,6 +150,11 @@ def all_makespans(problem: Problem, graph: TaskGraph) -> frozenset[int]:
 # ---------------------------------------------------------------------------- tests
 
 
+def cpu_ns(graph: TaskGraph) -> int:
+    """What the CPU does: kernels, and crypto tasks that no engine has."""
+    return sum(t.duration_ns for t in graph.tasks if t.resource == "cpu" and t.moved is None)
+
+
 def check(problem: Problem, graph: TaskGraph) -> None:
     """Compare makespan, energy and bytes written with those of every possible schedule."""
     makespans = all_makespans(problem, graph)
@@ -161,7 +167,7 @@ def check(problem: Problem, graph: TaskGraph) -> None:
     assert makespan_ns(graph, result.schedule.start_ns) == min(makespans)
     assert lower_bound_ns(graph) <= result.bound_ns == min(makespans)
     figures = figures_of(problem, graph, result.schedule)
-    compute = sum(task.duration_ns for task in graph.compute_tasks)
+    compute = cpu_ns(graph)
     moved = traffic_of(problem, graph)
     energies = [energy_nj(problem.target, compute, makespan, moved) for makespan in makespans]
     written = written_bytes(problem, graph)
@@ -210,7 +216,7 @@ def lives(problem: Problem, graph: TaskGraph, years: float) -> bool:
 def check_within(problem: Problem, graph: TaskGraph, limits: Limits, written: int | None) -> None:
     """Under budgets there is a schedule exactly where one of all possible ones keeps to them; it is the best."""
     problem = replace(problem, limits=limits, write_budget_bytes=written)
-    compute, moved = sum(task.duration_ns for task in graph.compute_tasks), traffic_of(problem, graph)
+    compute, moved = cpu_ns(graph), traffic_of(problem, graph)
     lasts = limits.lifetime_years is None or lives(problem, graph, limits.lifetime_years)
 
     def energy(makespan: int) -> int:
@@ -258,9 +264,11 @@ def worn(problem: Problem, part: str, ring_bytes: int | None) -> Problem:
     )
 
 
-def sealed(problem: Problem) -> Problem:
-    """The problem with an engine beside the CPU, which takes energy."""
-    crypto = Crypto("aes128_gcm", "hw", 0, False, "rw", cycles_per_byte=1.0, nj_per_byte=2.5)
+def sealed(problem: Problem, graph: TaskGraph) -> Problem:
+    """The problem with what opens and seals, an engine beside the CPU or software, which takes energy."""
+    beside = CRYPTO in graph.resources
+    kind = "hw" if beside else "sw"
+    crypto = Crypto("aes128_gcm", kind, 0, not beside, "rw", cycles_per_byte=1.0, nj_per_byte=2.5)
     target = replace(problem.target, crypto=crypto)
     return same_arena(problem, replace(problem, target=target, sram_bytes=ROOM))
 
@@ -273,11 +281,11 @@ def check_drawn_budgets(data: st.DataObject, task_graphs: SearchStrategy[Case]) 
         ring = data.draw(st.sampled_from([None, 1 << 16, 1 << 18])) if part == "w25q128jv" else None
         problem = worn(problem, part, ring)
     if any(task.kind in (TaskKind.DECRYPT, TaskKind.ENCRYPT) for task in graph.tasks):
-        problem = sealed(problem)
+        problem = sealed(problem, graph)
     problem = replace(problem, objective=data.draw(st.sampled_from(Objective)))
     makespans = all_makespans(problem, graph)
     least, near = min(makespans, default=5), st.integers(-1, 1)
-    compute, moved = sum(task.duration_ns for task in graph.compute_tasks), traffic_of(problem, graph)
+    compute, moved = cpu_ns(graph), traffic_of(problem, graph)
     energy = energy_nj(problem.target, compute, max(least, compute), moved)
     latency = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, least + step))))
     spent = data.draw(st.one_of(st.none(), near.map(lambda step: max(0, energy + step))))
@@ -291,8 +299,8 @@ def check_drawn_budgets(data: st.DataObject, task_graphs: SearchStrategy[Case]) 
 @given(data=st.data())
 @settings(max_examples=100)
 def test_budgets_leave_what_brute_force_finds(data: st.DataObject, task_graphs: SearchStrategy[Case]) -> None:
-    """Whatever is minimised, with budgets of latency, energy, writes and lifetime, in a ring, with an engine that opens
-    and seals: the model finds what trying everything does.
+    """Whatever is minimised, with budgets of latency, energy, writes and lifetime, in a ring, with an engine or a CPU that
+    opens and seals: the model finds what trying everything does.
     """
     check_drawn_budgets(data, task_graphs)
 

@@ -1,16 +1,17 @@
-"""A crypto engine beside the CPU: tasks of its own, in every plan, bound and check."""
+"""Tasks that open and seal, on an engine beside the CPU or on the CPU: in every plan, bound and check."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from ooc_solve.models.problem import CRYPTO, IoPlace, Problem
+from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget, Objective, Plan, Task, TaskGraph, TaskKind
+from ooc_solve.models.vocabulary import CRYPTO, Budget, Objective, Plan, Task, TaskGraph, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.relaxation import Relaxation, latency_bound
@@ -50,15 +51,15 @@ def of_kind(graph: TaskGraph, kind: TaskKind) -> list[Task]:
     return [task for task in graph.tasks if task.kind is kind]
 
 
-def test_what_the_engine_does_leaves_the_kernels(spilling: Problem, plan: Plan) -> None:
-    """Tiles are the same with software, whose kernels take as much longer as the engine works."""
+def test_software_has_the_tasks_of_the_engine(spilling: Problem, plan: Plan) -> None:
+    """Tasks are the same with software, but those that open and seal run on the CPU, which has as much more to do."""
     software = replace(spilling, target=problem_of("ds_cnn", 32, False).target)
-    graph = expand(software, plan.selection)
-    assert {task.kind for task in graph.tasks} == {TaskKind.LOAD, TaskKind.COMPUTE, TaskKind.STORE}
-    for kind in (TaskKind.LOAD, TaskKind.STORE):
-        assert [t.transfer for t in of_kind(graph, kind)] == [t.transfer for t in of_kind(plan.graph, kind)]
+    graph, engine = expand(software, plan.selection), expand(spilling, plan.selection)
+    assert [replace(t, resource="") for t in graph.tasks] == [replace(t, resource="") for t in engine.tasks]
+    assert {task.kind for task in graph.tasks} == set(TaskKind)
+    assert CRYPTO not in graph.resources
     busy: Counter[str] = Counter()
-    for graph_ in (graph, expand(spilling, plan.selection)):
+    for graph_ in (graph, engine):
         for task in graph_.tasks:
             busy[f"{task.resource} {graph_ is graph}"] += task.duration_ns
     assert busy["cpu True"] - busy["cpu False"] == busy[f"{CRYPTO} False"] > 0
@@ -77,6 +78,32 @@ def test_every_sealed_transfer_has_its_task(plan: Plan) -> None:
         inside = store.transfer is not None and store.transfer.sealed_records > 0
         assert tasks[before].kind is (TaskKind.ENCRYPT if inside else TaskKind.COMPUTE)
         assert not inside or tasks[before].transfer == store.transfer
+
+
+@pytest.mark.parametrize("scheduler", [*RULES, "fusion-path", "cp-sat"])
+def test_the_cpu_opens_between_kernels(scheduler: str) -> None:
+    """With software every scheduler makes a right plan, none below the bound; loads are opened while others come."""
+    problem = problem_of("ds_cnn", 16, False, "f746-sd")
+    plan = SCHEDULERS[scheduler](problem, Budget(5.0, 1, 1)).plan
+    assert plan is not None
+    assert validate(problem, plan) == ()
+    assert latency_bound(problem, deadline=time.monotonic() + 20).value_ns <= plan.figures.latency_ns
+    tasks, start = plan.graph.tasks, plan.schedule.start_ns
+    opened = of_kind(plan.graph, TaskKind.DECRYPT)
+    assert {task.resource for task in opened} == {problem.compute_resource}
+    loads = of_kind(plan.graph, TaskKind.LOAD)
+    ends = {load.index: start[load.index] + load.duration_ns for load in loads}
+    needed = {
+        t: {tasks[o].after[-1] for o in t.after if tasks[o].kind is TaskKind.DECRYPT}
+        for t in plan.graph.compute_tasks
+    }
+    early = [
+        opening.index
+        for kernel, own in needed.items()
+        for opening in opened
+        if opening.index in kernel.after and start[opening.index] < max(ends[load] for load in own)
+    ]
+    assert early or scheduler == "serial"
 
 
 @pytest.mark.parametrize("scheduler", RULES)
@@ -162,12 +189,13 @@ def test_broken_plans_are_told(spilling: Problem, plan: Plan) -> None:
 
 
 def test_without_dma_the_cpu_waits() -> None:
-    """Where nothing overlaps with the CPU, it feeds the engine: there are no tasks of their own."""
+    """Where nothing overlaps with the CPU, it feeds the engine: what that does are tasks of the CPU."""
     problem = problem_of("ds_cnn", 24, True, "lm3s-qemu")
     assert problem.target.engine is None
     found = SCHEDULERS["serial"](problem, Budget(5.0, 1, 1)).plan
     assert found is not None
-    assert CRYPTO not in found.graph.resources
+    assert found.graph.resources == (problem.compute_resource,)
+    assert of_kind(found.graph, TaskKind.DECRYPT)
     assert validate(problem, found) == ()
 
 

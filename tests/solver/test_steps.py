@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Selection, TaskGraph, TaskKind
 from ooc_solve.models.zoo import zoo_network
@@ -207,6 +208,32 @@ def test_steps_of_fused_stages_are_those_of_the_expansion(name: str, target: str
         check(problem, chosen, graph)
         found += 1
     assert found >= 3
+
+
+def test_steps_know_what_the_cpu_opens_and_seals() -> None:
+    """Kernels alone and sealing are exact; openings, and the least of those of a kernel, are not overestimated."""
+    target = encrypted(load_target("f746-sd"), "aes-128-gcm")
+    problem = Problem(zoo_network("resnet8"), target, 32 << 10, IoPlace.STORAGE)
+    costs, seen = StepCosts(problem), [0, 0]
+    for chosen, graph in islice(expanded(space_of(problem), random.Random(3), draws=60), 4):
+        opened: set[int] = set()
+        for stage, option in chosen.items():
+            ops = problem.network.ops[stage : stage + option.operators]
+            steps = costs.steps(ops, option, records_of(problem, costs, chosen, stage))
+            stages = range(stage, stage + option.operators)
+            kernels = [task for task in graph.compute_tasks if task.stage in stages]
+            for run, kernel in zip(unfolded(steps), kernels, strict=True):
+                opening, least, sealing = steps.cipher_ns[:, run].tolist()
+                assert steps.compute_ns[run] - opening - sealing == kernel.duration_ns
+                fresh = [t for t in map(graph.tasks.__getitem__, set(kernel.after) - opened) if t.stage >= 0]
+                opened |= set(kernel.after)
+                waits = [t.duration_ns if t.kind is TaskKind.DECRYPT else 0 for t in fresh]
+                assert opening <= sum(waits)
+                assert least <= min(waits, default=0)
+                seals = [t for t in graph.tasks if t.kind is TaskKind.ENCRYPT and kernel.index in t.after]
+                assert sealing == sum(task.duration_ns for task in seals)
+                seen = [seen[0] + (least > 0), seen[1] + (sealing > 0)]
+    assert min(seen) > 10
 
 
 def test_thousands_of_tiles_fold_into_a_few_runs() -> None:
