@@ -63,10 +63,7 @@ class Parts:
 
     def axis(self, default: int) -> int:
         """The attribute `axis`, counted from the front."""
-        axis, rank = int(self.node.attributes.get("axis", default)), len(self.shape())
-        if not -rank <= axis < rank:
-            raise InputError(f"{self.node}: axis must be one of the {rank} axes of its input (got {axis}).")
-        return axis % rank
+        return self.node.axis_of(int(self.node.attributes.get("axis", default)), len(self.shape()))
 
     def refuse_other_outputs(self) -> None:
         """Refuse a node whose outputs besides the first are used."""
@@ -172,7 +169,7 @@ def _axes(parts: Parts) -> list[int]:
     rank = len(parts.shape())
     if not found and parts.node.attributes.get("noop_with_empty_axes"):
         raise InputError(f"{parts.node}: must have axes to go over; remove it.")
-    return sorted({axis % rank for axis in found or range(rank)})
+    return sorted({parts.node.axis_of(axis, rank) for axis in found or range(rank)})
 
 
 def _reduced(parts: Parts, kind: str, x: str, axes: Sequence[int]) -> str:
@@ -345,7 +342,7 @@ def _group_normalization(parts: Parts) -> None:
 
 
 def _mean_variance_normalization(parts: Parts) -> None:
-    axes = parts.node.attributes.get("axes", [0, 2, 3])
+    axes = parts.node.axes_of(parts.node.attributes.get("axes", [0, 2, 3]), len(parts.shape()))
     _normalized(parts, parts.node.inputs[0], axes, 1e-9)
 
 

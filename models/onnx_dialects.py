@@ -108,7 +108,7 @@ def _dequantize(given: Operands, node: Node) -> Value:
                 f"{node}: blocked quantisation is not supported; quantise per tensor or per channel."
             )
         axis = int(node.attributes.get("axis", 1))
-        axis = axis % value.array.ndim if value.array.ndim > 1 else 0
+        axis = node.axis_of(axis, value.array.ndim) if value.array.ndim > 1 else 0
         constant = given.constant(node, 0, axis)
         four = array is not value.array
         return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
@@ -183,19 +183,21 @@ def _reshape(given: Operands, node: Node) -> Value:
 
 def _flatten(given: Operands, node: Node) -> Value:
     shape = given.shape_of(given.operand(node), node.name)
-    axis = node.attributes.get("axis", 1)
-    rows = int(np.prod(shape[:axis]))
+    axis, rank = int(node.attributes.get("axis", 1)), len(shape)
+    rows = int(np.prod(shape[: rank if axis == rank else node.axis_of(axis, rank)]))
     return _rearranged(given, node, lambda index: index.reshape(rows, -1))
 
 
 def _squeeze(given: Operands, node: Node) -> Value:
-    axes = given.integers(node, 1, "axes")
-    return _rearranged(given, node, lambda index: np.squeeze(index, None if axes is None else tuple(axes)))
+    shape, axes = given.shape_of(given.operand(node), node.name), given.integers(node, 1, "axes")
+    gone = None if axes is None else tuple({node.axis_of(axis, len(shape)) for axis in axes})
+    return _rearranged(given, node, lambda index: np.squeeze(index, gone))
 
 
 def _unsqueeze(given: Operands, node: Node) -> Value:
-    axes = given.integers(node, 1, "axes") or []
-    return _rearranged(given, node, lambda index: np.expand_dims(index, tuple(axes)))
+    shape, axes = given.shape_of(given.operand(node), node.name), given.integers(node, 1, "axes") or []
+    new = tuple(node.axes_of(axes, len(shape) + len(axes)))
+    return _rearranged(given, node, lambda index: np.expand_dims(index, new))
 
 
 def _depth_to_space(given: Operands, node: Node) -> Value:
@@ -569,10 +571,7 @@ def _stored_constant(given: Operands, node: Node, like: View, array: Array, scal
 
 
 def _axis(node: Node, view: View) -> int:
-    axis, rank = int(node.attributes.get("axis", 1)), len(view.shape)
-    if not -rank <= axis < rank:
-        raise InputError(f"{node}: axis must be one of the {rank} axes of its input (got {axis}).")
-    return axis % rank
+    return node.axis_of(int(node.attributes.get("axis", 1)), len(view.shape))
 
 
 def _max_pool(given: Operands, node: Node) -> Value:
@@ -646,8 +645,8 @@ def _all_pads(given: Operands, node: Node) -> list[int]:
     full = [0] * (2 * rank)
     if len(pads) != 2 * len(axes):
         raise InputError(f"{node}: pads must be {2 * len(axes)} numbers for {len(axes)} axes (got {pads}).")
-    for place, axis in enumerate(axes):
-        full[axis % rank], full[axis % rank + rank] = pads[place], pads[place + len(axes)]
+    for place, axis in enumerate(node.axes_of(axes, rank)):
+        full[axis], full[axis + rank] = pads[place], pads[place + len(axes)]
     return full
 
 
@@ -667,20 +666,17 @@ def _slice(given: Operands, node: Node) -> Value:
     starts, ends = given.integers(node, 1, "starts"), given.integers(node, 2, "ends")
     if starts is None or ends is None:
         raise InputError(f"{node}: starts and ends must be constant.")
-    axes = given.integers(node, 3, "axes") or list(range(len(starts)))
+    axes = node.axes_of(given.integers(node, 3, "axes") or range(len(starts)), len(shape))
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
     if min(steps, default=1) < 0:
-        picked = {
-            axis % len(shape): part
-            for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)
-        }
+        picked = dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
         return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))[0]
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
             raise InputError(f"{node}: steps must not be 0.")
         found = range(*slice(start, end, step).indices(shape[axis]))
-        changes[axis % len(shape)] = moves.Steps(step, found.start)
+        changes[axis] = moves.Steps(step, found.start)
         size[axis] = len(found)
     return _moved(
         given, node, lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0])
@@ -689,7 +685,7 @@ def _slice(given: Operands, node: Node) -> Value:
 
 def _split(given: Operands, node: Node) -> tuple[Value, ...]:
     shape = given.shape_of(given.operand(node), node.name)
-    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    axis = node.axis_of(int(node.attributes.get("axis", 0)), len(shape))
     count = int(node.attributes.get("num_outputs", len(node.outputs)))
     sizes = given.integers(node, 1, "split")
     if sizes is None:
@@ -758,7 +754,8 @@ def _weighted_resize(given: Operands, node: Node, shape: tuple[int, ...], sizes:
 def _scale_of(given: Operands, node: Node, axis: int, rank: int) -> np.float32 | None:
     """Return the factor that the file gives for an axis, None where it is the ratio of the sizes."""
     old = node.kind == "Upsample" or given.opset < 11
-    scales, along = given.array(node, 1 if old else 2), list(node.attributes.get("axes", range(rank)))
+    scales = given.array(node, 1 if old else 2)
+    along = node.axes_of(node.attributes.get("axes", range(rank)), rank)
     if scales is None or not scales.size or axis not in along:
         return None
     return np.float32(scales.reshape(-1)[along.index(axis)])
@@ -779,7 +776,7 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
     if scales is None and (written := node.attributes.get("scales")):
         scales = np.asarray(written, np.float32)
     wanted = sizes or ([] if scales is None else scales.reshape(-1).tolist())
-    axes = node.attributes.get("axes", range(len(shape)))
+    axes = node.axes_of(node.attributes.get("axes", range(len(shape))), len(shape))
     if len(wanted) != len(axes) or node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise InputError(
             f"{node}: constant scales or sizes must be given for each of {len(axes)} axes, to be met."
@@ -792,7 +789,7 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
         raise InputError(
             f"{node}: coordinates must be transformed by {', '.join(TRANSFORMATIONS)} (got {transformation})."
         )
-    along = {axis % len(shape): value for axis, value in zip(axes, wanted, strict=True)}
+    along = dict(zip(axes, wanted, strict=True))
     found = []
     for axis, size in enumerate(shape):
         value = along.get(axis, size if sizes else 1.0)

@@ -7,6 +7,7 @@ operators mean is the business of ``onnx_reader``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,26 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
+
+    def axis_of(self, axis: int, rank: int) -> int:
+        """Return an axis of a tensor of that rank, counted from the front.
+
+        Raises ``InputError`` where the tensor has no such axis.
+        """
+        if not -rank <= axis < rank:
+            raise InputError(f"{self}: axis must be from {-rank} to {rank - 1} (got {axis}); repair the file.")
+        return axis % rank
+
+    def axes_of(self, axes: Iterable[int], rank: int) -> list[int]:
+        """Return different axes of a tensor of that rank, counted from the front.
+
+        Raises as ``axis_of``, and where an axis is given twice.
+        """
+        given = list(axes)
+        found = [self.axis_of(axis, rank) for axis in given]
+        if len(set(found)) < len(found):
+            raise InputError(f"{self}: each axis must be given once (got {given}); repair the file.")
+        return found
 
     def as_standard(self, kind: str) -> Node:
         """Return a node of the standard domain with the first input, the output and the attributes of this one."""
