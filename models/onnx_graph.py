@@ -67,7 +67,9 @@ class Node:
         Raises ``InputError`` where the tensor has no such axis.
         """
         if not -rank <= axis < rank:
-            raise InputError(f"{self}: axis must be from {-rank} to {rank - 1} (got {axis}); repair the file.")
+            raise InputError(
+                f"{self}: axis must be from {-rank} to {rank - 1} (got {axis}); repair the file."
+            )
         return axis % rank
 
     def axes_of(self, axes: Iterable[int], rank: int) -> list[int]:
