@@ -537,20 +537,24 @@ def of_constant_matrix(parts: Parts) -> None:
     parts.add("Transpose", product, perm=turned)
 
 
+def _times(parts: Parts, x: str, factor: float) -> str:
+    return x if factor == 1 else parts.add("Mul", x, parts.constant(factor))
+
+
 def gemm_of_activations(parts: Parts) -> None:
     """Gemm whose second input is computed."""
     a, b = (
         parts.add("Transpose", name, perm=[1, 0]) if parts.node.attributes.get(key) else name
         for name, key in zip(parts.node.inputs, ("transA", "transB"), strict=False)
     )
-    x = parts.add("Mul", parts.add("MatMul", a, b), parts.constant(parts.number("alpha", 1)))
+    x = _times(parts, parts.add("MatMul", a, b), parts.number("alpha", 1))
     bias = parts.given.array(parts.node, 2)
     if bias is not None:
         parts.add("Add", x, parts.constant(bias.astype(np.float32) * np.float32(parts.number("beta", 1))))
 
 
 def quantized_product(parts: Parts) -> None:
-    """QLinearMatMul and QGemm of two activations: dequantised, multiplied and quantised again."""
+    """QLinearMatMul of two activations: dequantised, multiplied and quantised again, which is one kernel."""
     names = parts.node.inputs
     a, b = parts.add("DequantizeLinear", *names[:3]), parts.add("DequantizeLinear", *names[3:6])
     product = parts.add("MatMul", a, b)
@@ -594,7 +598,7 @@ def _fused_matmul(parts: Parts) -> None:
         rank, name = len(parts.shape(position)), parts.node.inputs[position]
         turned = [*range(rank - 2), rank - 1, rank - 2]
         sides.append(parts.add("Transpose", name, perm=turned) if parts.node.attributes.get(key) else name)
-    parts.add("Mul", parts.add("MatMul", *sides), parts.constant(parts.number("alpha", 1)))
+    _times(parts, parts.add("MatMul", *sides), parts.number("alpha", 1))
 
 
 def _fast_gelu(parts: Parts) -> None:
@@ -615,7 +619,7 @@ _MOVES, _CONV = ("move",), ("conv", "lookup")
 _SUMS, _MEANS = ("average_pool", "lookup"), ("conv", "average_pool", "add", "multiply", "lookup")
 
 COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
-    "Einsum": (einsum, ("conv", "float_matmul")),
+    "Einsum": (einsum, ("conv", "matmul")),
     "Gather": (_gather, _MOVES),
     "GroupNormalization": (_group_normalization, _MEANS),
     "InstanceNormalization": (_instance_normalization, _MEANS),
@@ -641,7 +645,7 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
-    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "float_matmul", "lookup")),
+    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "matmul", "lookup")),
     "com.microsoft.QuickGelu": (_quick_gelu, ("lookup",)),
     "com.microsoft.SkipLayerNormalization": (_skip_layer_normalization, _MEANS),
 }

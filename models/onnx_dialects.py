@@ -429,10 +429,24 @@ def _matmul(given: Operands, node: Node) -> Value:
         return (
             composites.read(given, node, composites.of_constant_matrix)[0]
             if left
-            else floats.matmul(given, node)
+            else _product_of_two(given, node)
         )
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
+
+
+def _product_of_two(given: Operands, node: Node) -> Value:
+    """Read MatMul of two activations, of bytes or of float32."""
+    shapes = [given.shape_of(given.operand(node, k), node.name) for k in (0, 1)]
+    few, many = (int(np.prod(shape[:-2])) for shape in reversed(shapes))
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2] or few not in (1, many):
+        return composites.read(given, node, composites.matched_product)[0]
+    (one, _), (other, scale) = given.dequantized(node, 0), given.dequantized(node, 1)
+    if given.draft.is_float(one.tensor) != (scale is None):
+        raise InputError(
+            f"{node}: its inputs must all be float32, or all be quantised; quantise the other one."
+        )
+    return operators.matrix_product(given.draft, node, one, other)
 
 
 def _average_pool(given: Operands, node: Node) -> Value:
@@ -961,7 +975,7 @@ _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of t
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
 _FLOATS_OF_TWO = "two activations in float32"
-_PRODUCT = "of two activations in float32, the second one whole in SRAM, one matrix at a time"
+_PRODUCT = "of two activations, the second one whole in SRAM, one matrix at a time"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -1016,9 +1030,9 @@ HANDLERS: dict[str, Operator] = {
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
     "Gemm": Operator(
-        _gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
+        _gemm, ("conv", "matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
     ),
-    "MatMul": Operator(_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "MatMul": Operator(_matmul, ("conv", "matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -1043,7 +1057,7 @@ HANDLERS: dict[str, Operator] = {
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
     "QLinearMatMul": Operator(
-        _qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
+        _qlinear_matmul, ("conv", "matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
     ),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),

@@ -478,13 +478,23 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
     return Pending(node, index, emit, is_float=draft.is_float(tensors[0]))
 
 
+_DEEPEST_PRODUCT = (
+    _INT32_MAX // 255**2
+)  # sums of products of two bytes, each less its zero point, must fit 32 bits
+
+
 def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> Pending:
-    """Lower the product of float32 matrices: as many of the second as of the first, or one, which fit.
+    """Lower the product of matrices: as many of the second as of the first, or one, which fit.
 
     The second may be stored with its rows or with its columns last, so that mostly nothing is put in another order.
     """
     count = int(np.prod(other.shape[:-2]))
     depth, columns = other.shape[-2:]
+    if not draft.is_float(one.tensor) and depth > _DEEPEST_PRODUCT:
+        raise InputError(
+            f"{node}: a product of bytes must sum at most {_DEEPEST_PRODUCT} of them (got {depth}); "
+            "leave it in float32."
+        )
     left = one.index.reshape(count, -1, depth).transpose(1, 0, 2)
     right = other.index.reshape(count, depth, columns)
     plain, sideways = right.transpose(1, 0, 2), right.transpose(2, 0, 1)
@@ -497,12 +507,13 @@ def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> P
     shape = (*one.shape[:-2], one.shape[-2], columns)
 
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
-        assert output is None
-        result = draft.add_tensor(name, size, DType.FLOAT32)
+        quantization = output.quantization if output else None
+        result = draft.add_tensor(name, size, _dtype(output), quantization)
         draft.add_op(Op(node.name, OpKind.MATMUL, tensors, result, clamp=clamp, turned=turned))
         return result
 
-    return Pending(node, sequential(size).transpose(1, 0, 2).reshape(shape), emit, is_float=True)
+    is_float = draft.is_float(tensors[0])
+    return Pending(node, sequential(size).transpose(1, 0, 2).reshape(shape), emit, is_float=is_float)
 
 
 def _dtype(output: Scale | None) -> DType:

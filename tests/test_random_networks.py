@@ -606,7 +606,7 @@ def emitted_outputs(
     checked(problem, result.plan)
     write_project(problem, result.plan, folder / "project", "net")
     build = folder / "project" / "build"
-    switches = re.findall(r"-DOOC_(?:ONE|FLOATS)\w*", (folder / "project" / "Makefile").read_text())
+    switches = re.findall(r"-DOOC_(?:ONE|FLOATS|MATRICES)\w*", (folder / "project" / "Makefile").read_text())
     objects = objects / "".join(["switches", *sorted(set(switches))])
     if objects.exists():
         shutil.copytree(objects, build, copy_function=shutil.copy)  # newer than the sources

@@ -362,6 +362,56 @@ static void dequantize_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) 
     }
 }
 
+/* -------------------------------------------------------- products of activations */
+
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
+
+#define LANES 4u /* columns of the second matrix whose sums are kept in registers */
+
+/* Some columns of the second matrix times a row of the first. Turned: its rows are those columns. */
+OOC_INLINE void product_sums(const struct ooc_tile *tile, const int8_t *in, int32_t sums[LANES], int32_t x,
+                             uint32_t column, uint32_t count) {
+    const struct ooc_view *right = &tile->input[1];
+    const int turned = (tile->stage->flags & OOC_FLAG_TRANSPOSED) != 0;
+    const int32_t left_zero = tile->input[0].zero_point, right_zero = right->zero_point;
+    const int8_t *at[LANES] = {NULL, NULL, NULL, NULL};
+    uint32_t i, k;
+    for (i = 0; i < count; i++) {
+        sums[i] = 0;
+        at[i] = turned ? (const int8_t *)ooc_view_pixel(right, (int32_t)(column + i), x) : NULL;
+    }
+    for (k = 0; k < tile->depth; k++) {
+        const int32_t value = in[k] - left_zero;
+        const int8_t *row = turned ? NULL : (const int8_t *)ooc_view_pixel(right, (int32_t)k, x) + column;
+        for (i = 0; i < count; i++) {
+            sums[i] += value * ((turned ? at[i][k] : row[i]) - right_zero);
+        }
+    }
+}
+
+static void matmul_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
+    const int8_t *in = (const int8_t *)ooc_view_pixel(&tile->input[0], y, x);
+    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+    const struct ooc_range range = ooc_output_range(tile);
+    OOC_FLOAT ratio = tile->input[0].scale * tile->input[1].scale;
+    int32_t sums[LANES];
+    uint32_t column, count, i;
+    ratio = ratio / tile->output.scale;
+    for (column = 0; column < tile->channels; column += count) {
+        count = tile->channels - column < LANES ? 1 : LANES;
+        if (count == LANES) {
+            product_sums(tile, in, sums, x, column, LANES);
+        } else {
+            product_sums(tile, in, sums, x, column, 1);
+        }
+        for (i = 0; i < count; i++) {
+            out[column + i] = (uint8_t)ooc_scale_exactly(&range, ratio, sums[i]);
+        }
+    }
+}
+
+#endif
+
 /* The record: 256 exponentials, entry 255 - d for a value d steps below the greatest one,
  * then the number of output steps per unit. */
 static void softmax_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
@@ -423,6 +473,9 @@ static pixel_kernel *pixel_kernel_of(uint8_t kind) {
     case OOC_QUANTIZE: return OOC_HAS(OOC_QUANTIZE) ? quantize_pixel : NULL;
     case OOC_DEQUANTIZE: return OOC_HAS(OOC_DEQUANTIZE) ? dequantize_pixel : NULL;
     case OOC_SOFTMAX: return OOC_HAS(OOC_SOFTMAX) ? softmax_pixel : NULL;
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
+    case OOC_MATMUL: return matmul_pixel;
+#endif
     default: return NULL;
     }
 }
