@@ -970,6 +970,7 @@ class Operator:
 
 _WEIGHTS = "constant int8 weights, per tensor or per output channel; one or two spatial axes; batch 1"
 _IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a kernel needs another order"
+_IN_BLOCKS = f"{_IN_PLACE}; large ones tile by tile, at most 256 channels of a group"
 _TABLE = "of one tensor; a table of 256 bytes, exact"
 _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
@@ -985,8 +986,8 @@ LAYOUT: dict[str, Operator] = {
     "Squeeze": Operator(_squeeze, ("permute",), _IN_PLACE),
     "Unsqueeze": Operator(_unsqueeze, ("permute",), _IN_PLACE),
     "Identity": Operator(_identity, (), "dropped"),
-    "DepthToSpace": Operator(_depth_to_space, ("permute",), _IN_PLACE),
-    "SpaceToDepth": Operator(_space_to_depth, ("permute",), _IN_PLACE),
+    "DepthToSpace": Operator(_depth_to_space, ("permute", "transposed"), _IN_BLOCKS),
+    "SpaceToDepth": Operator(_space_to_depth, ("permute", "conv"), _IN_BLOCKS),
     "Dropout": Operator(_identity, (), "dropped"),
 }
 
