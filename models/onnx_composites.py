@@ -245,26 +245,6 @@ def _reduce_product(parts: Parts) -> None:
     parts.add("Reshape", x, parts.integers(*shape))
 
 
-def _where(parts: Parts) -> None:
-    """``x`` and ``y`` by a constant mask, each times 1 or 0 where it is computed."""
-    mask = parts.given.array(parts.node, 0)
-    assert mask is not None
-    chosen = mask.astype(bool)
-    terms, constant = [], np.zeros(chosen.shape, np.float32)
-    for position, where in ((1, chosen), (2, ~chosen)):
-        value = parts.given.value(parts.node, position)
-        if isinstance(value, Constant | QuantizedConstant):
-            array = value.array if isinstance(value, Constant) else value.real()
-            constant = np.where(where, array, constant).astype(np.float32)
-        else:
-            terms.append(
-                parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32)))
-            )
-    x = terms[0] if len(terms) == 1 else parts.add("Add", *terms)
-    if constant.any():
-        parts.add("Add", x, parts.constant(constant))
-
-
 # ------------------------------------------------------------------- normalisations
 
 
@@ -640,7 +620,6 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "ReduceSumSquare": (_reduce_squares, ("multiply", *_SUMS)),
     "SimplifiedLayerNormalization": (_rms_normalization, ("average_pool", "multiply", "lookup")),
     "Tile": (_tile, _MOVES),
-    "Where": (_where, ("multiply", "add", "lookup")),
     "com.microsoft.BiasGelu": (_bias_gelu, ("add", "lookup")),
     "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),

@@ -20,8 +20,9 @@ from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models import onnx_resizes as resizes
+from ooc_solve.models import onnx_truths as truths
 from ooc_solve.models.layout import Index, View, as_size, sequential
-from ooc_solve.models.onnx_graph import FLOAT_TYPE, Node, evaluate, unpacked
+from ooc_solve.models.onnx_graph import FLOAT_TYPE, TRUTH_TYPE, Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
@@ -510,8 +511,10 @@ def _expand(given: Operands, node: Node) -> Value:
 
 
 def _cast(given: Operands, node: Node) -> Value:
-    """Read a change of type that changes nothing: from float32 to float32."""
+    """Read a change of type that changes nothing, from float32 or truth values to float32, or one to truth values."""
     value = given.operand(node)
+    if int(node.attributes.get("to", 0)) == TRUTH_TYPE and not isinstance(value, View):
+        return composites.read(given, node, truths.of_number)[0]
     if int(node.attributes.get("to", 0)) != FLOAT_TYPE or isinstance(value, View):
         raise InputError(f"{node}: must be to float32, of float32 or of constants; use QuantizeLinear.")
     return value
@@ -1013,12 +1016,12 @@ HANDLERS: dict[str, Operator] = {
     ),
     "Pow": Operator(_arithmetic, ("lookup",), "one input constant; in float32 the exponents below"),
     "Shape": Operator(_shape, (), "constant"),
-    "Cast": Operator(_cast, (), "dropped; to float32"),
+    "Cast": Operator(_cast, ("lookup",), "dropped; to float32, to truth values"),
     "Expand": Operator(_expand, ("move",), f"constant shape; {_MOVE}"),
     "ReduceMax": Operator(_reduce_max, ("max_pool",), "any axes; others than height and width by PERMUTE"),
     **{
         kind: Operator(_composite(recipe), kernels, _COMPOSITE)
-        for kind, (recipe, kernels) in composites.COMPOSITES.items()
+        for kind, (recipe, kernels) in (composites.COMPOSITES | truths.TRUTHS).items()
     },
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
     "DequantizeLinear": Operator(
@@ -1077,7 +1080,6 @@ _FOR_PROGRAM = "Slice, Split and Gather by constants are; leave what follows the
 
 INSTEAD = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
-    **dict.fromkeys(("Equal", "Greater", "Less", "Not", "And", "Or"), "Clip, Max, Min and Relu are"),
     **dict.fromkeys(("CumSum",), "ReduceSum, ReduceMean and ReduceMax are"),
     **dict.fromkeys(("LpPool", "GlobalLpPool"), "AveragePool and MaxPool are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),

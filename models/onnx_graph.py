@@ -40,6 +40,7 @@ _ATTRIBUTE_TYPES: dict[str, int] = {
     **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
 }
 FLOAT_TYPE = int(onnx.TensorProto.FLOAT)
+TRUTH_TYPE = int(onnx.TensorProto.BOOL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +146,7 @@ def load_graph(path: Path) -> Graph:
         constants=constants,
         opset=opset,
         digest=digest,
-        problems=tuple(problems),
+        problems=(*problems, *_output_problems(graph)),
     )
 
 
@@ -159,6 +160,14 @@ def _inputs_of(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[lis
         except InputError as error:
             problems += error.args
     return found, problems
+
+
+def _output_problems(graph: onnx.GraphProto) -> list[str]:
+    return [
+        f"Graph output '{item.name}': must be float32, uint8 or int8 (got bool); cast it to float32."
+        for item in graph.output
+        if item.type.tensor_type.elem_type == TRUTH_TYPE
+    ]
 
 
 def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:

@@ -8,6 +8,7 @@ kernel as large as its stride, it spreads a pixel's channels over a square; with
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ class PixelBlocks:
     @property
     def products(self) -> int:
         """Products per output element; of a transposed window as large as its stride one tap reaches each."""
-        return self.weights.shape[3] if self.window.transposed else self.weights[0].size
+        _, *taps, depth = self.weights.shape
+        return int(depth if self.window.transposed else prod(taps) * depth)
 
 
 def blocks_of(order: Index, source: Size) -> PixelBlocks | None:

@@ -93,7 +93,7 @@ def test_many_channels_are_left_to_a_permute() -> None:
 def test_a_large_image_is_put_together_tile_by_tile(tmp_path: Path, nodes: str, channels: int) -> None:
     """The last step of super resolution needs no tensor as a whole, on bytes too, and gives onnxruntime's."""
     shape = (1, 9 * channels, 48, 40)
-    values = {
+    values: dict[str, np.ndarray] = {
         "scale": np.array(0.02, np.float32),
         "zero": np.array(5, np.int8),
         "apart": np.array((1, channels, 3, 3, 48, 40), np.int64),
