@@ -19,6 +19,7 @@ from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
+from ooc_solve.models import onnx_recurrent as recurrent
 from ooc_solve.models import onnx_resizes as resizes
 from ooc_solve.models import onnx_truths as truths
 from ooc_solve.models.layout import Index, View, as_size, sequential
@@ -1023,6 +1024,14 @@ HANDLERS: dict[str, Operator] = {
         kind: Operator(_composite(recipe), kernels, _COMPOSITE)
         for kind, (recipe, kernels) in (composites.COMPOSITES | truths.TRUTHS).items()
     },
+    **dict.fromkeys(
+        ("GRU", "LSTM", "RNN"),
+        Operator(
+            recurrent.read,
+            ("conv", "move", "add", "multiply", "lookup"),
+            f"{_COMPOSITE}; at most {recurrent.MOST_STEPS} steps, each written out; usual functions, constant weights",
+        ),
+    ),
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
     "DequantizeLinear": Operator(
         _dequantize, ("dequantize",), "int8, uint8; per tensor; int32 and per axis for constants"
@@ -1079,7 +1088,6 @@ HANDLERS: dict[str, Operator] = {
 _FOR_PROGRAM = "Slice, Split and Gather by constants are; leave what follows the network to the program"
 
 INSTEAD = {
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
     **dict.fromkeys(("CumSum",), "ReduceSum, ReduceMean and ReduceMax are"),
     **dict.fromkeys(("LpPool", "GlobalLpPool"), "AveragePool and MaxPool are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),
