@@ -119,7 +119,7 @@ def _constant(parts: Parts, position: int, number: int, shape: Sequence[int]) ->
         raise InputError(
             f"{parts.node}: input {position} must be constants of shape [directions, {list(shape)}]."
         )
-    return array[number].astype(np.float32)
+    return np.asarray(array[number], np.float32)
 
 
 def _side(parts: Parts, rows: str, number: int, steps: int, turned: bool) -> tuple[list[str], str]:

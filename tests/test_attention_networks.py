@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +16,13 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from ooc_solve.codegen.project import write_project
 from ooc_solve.models.onnx_quantization import Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx, survey_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import DType, OpKind
+from ooc_solve.models.vocabulary import Budget, DType, OpKind
+from ooc_solve.solver.solve import SCHEDULERS
 
 HERE = Path(__file__).parent
 ACTIVATIONS = ("int8", "uint8")
@@ -77,6 +80,22 @@ def test_a_quantised_transformer_gives_onnxruntimes_numbers(transformer: Quantiz
     theirs = outputs_of(transformer.content, feeds)
     for name, expected in zip(network.outputs, theirs, strict=True):
         assert np.abs(found[name].reshape(expected.shape) - expected).max() <= 1e-5 * np.ptp(expected)
+
+
+@needs_compiler
+def test_the_kernel_is_compiled_where_it_is_asked_for(tmp_path: Path) -> None:
+    """The Makefile asks for the kernels of products; tables that need them stop a compiler that leaves them out."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(product("QOperator", (5, 7), (7, 3)).SerializeToString())
+    problem = Problem(read_onnx(path), load_target("f746-sd"), 16384, IoPlace.STORAGE)
+    result = SCHEDULERS["demand-layering"](problem, Budget(2.0, 1, 1))
+    assert result.plan is not None, result.reason
+    write_project(problem, result.plan, tmp_path / "c", "net")
+    assert "-DOOC_MATRICES" in (tmp_path / "c" / "Makefile").read_text()
+    command = ["gcc", "-std=c99", "-fsyntax-only", "-I.", "net.c"]
+    done = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+    assert "compile it and the runtime with -DOOC_MATRICES" in done.stderr
+    subprocess.run([*command, "-DOOC_MATRICES"], cwd=tmp_path / "c", check=True)
 
 
 def outputs_of(content: bytes, feeds: dict[str, Array]) -> list[Array]:
