@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ooc_solve.codegen.project import write_project
+from ooc_solve.models.int8_twin import int8_twin
 from ooc_solve.models.onnx_quantization import Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx, survey_onnx
 from ooc_solve.models.problem import IoPlace, Problem
@@ -105,6 +106,20 @@ def outputs_of(content: bytes, feeds: dict[str, Array]) -> list[Array]:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     found: list[Array] = session.run(None, feeds)
     return found
+
+
+def test_a_transformer_has_a_shape_on_bytes(tmp_path: Path) -> None:
+    """What planning would gain by quantisation is known of networks with attention too."""
+    path = tmp_path / "transformer.onnx"
+    path.write_bytes(loaded("exported_networks").vision_transformer().SerializeToString())
+    network = read_onnx(path)
+    twin = int8_twin(network)
+    assert twin is not None
+    made = {twin.tensors[op.output].dtype for op in twin.ops if op.kind is OpKind.MATMUL}
+    assert made == {DType.INT8}
+    problem = Problem(twin, load_target("f746-sd"), SRAM_BYTES, IoPlace.STORAGE)
+    result = SCHEDULERS["serial"](problem, Budget(2.0, 1, 1))
+    assert result.plan is not None, result.reason
 
 
 def product(kind: str, *shapes: tuple[int, ...]) -> onnx.ModelProto:
