@@ -30,6 +30,7 @@ from ooc_solve.codegen.tables import (
     computes_in_floats,
     has_annex,
     has_engine,
+    multiplies_matrices,
     table_bytes,
 )
 from ooc_solve.models.footprint import (
@@ -240,6 +241,11 @@ def _source_lines(tables: Tables, network: Network, word: str) -> Iterator[str]:
     if computes_in_floats(tables):
         yield "#ifndef OOC_FLOATS"
         yield '#error "this model computes in float32: compile it and the runtime with -DOOC_FLOATS"'
+        yield "#endif"
+        yield ""
+    if multiplies_matrices(tables):
+        yield "#ifndef OOC_MATRICES"
+        yield '#error "this model multiplies two activations: compile it and the runtime with -DOOC_MATRICES"'
         yield "#endif"
         yield ""
     yield "#include <stddef.h>"

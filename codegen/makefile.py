@@ -5,7 +5,7 @@ from __future__ import annotations
 from ooc_solve.codegen.emit import generator
 from ooc_solve.codegen.machines import COMMON_SOURCES, EVENT_LOG, HOST_TOOL, LINKER_SCRIPT, Machine
 from ooc_solve.codegen.shown_values import values_recipe
-from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_engine
+from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_engine, multiplies_matrices
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
@@ -88,6 +88,7 @@ def _known(tables: Tables) -> str:
         ("OOC_ONE_STREAM", len(tables.stream) == 1),
         ("OOC_ONE_BANK", len(tables.bank_bytes) == 1),
         ("OOC_FLOATS", computes_in_floats(tables)),
+        ("OOC_MATRICES", multiplies_matrices(tables)),
         ("OOC_SEAL", bool(tables.sealing)),
         ("OOC_RING", bool(tables.ring)),
         ("OOC_PACKED", bool(tables.packings)),

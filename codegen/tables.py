@@ -369,6 +369,11 @@ def computes_in_floats(tables: Tables) -> bool:
     return any(stage.flags & FLAG_FLOAT32 for stage in tables.stages)
 
 
+def multiplies_matrices(tables: Tables) -> bool:
+    """Whether a stage multiplies two activations, for which the runtime has kernels where it is asked for them."""
+    return any(KINDS[stage.kind] is OpKind.MATMUL for stage in tables.stages)
+
+
 def build_tables(problem: Problem, plan: Plan) -> Tables:
     """Build the tables of a plan.
 

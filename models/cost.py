@@ -219,9 +219,9 @@ KERNEL_KINDS = (
 "transposed" one with a transposed window, those that begin with ``float_`` are the kernels of float32
 tensors."""
 
-ALIKE = {f"{FLOAT_PREFIX}matmul": f"{FLOAT_PREFIX}conv"}
+ALIKE = {f"{prefix}matmul": f"{prefix}conv" for prefix in ("", FLOAT_PREFIX)}
 """Kinds whose figures stand in where a board has none: a product of matrices goes through a row as a convolution of one
-tap goes through a pixel."""
+tap goes through a pixel (of bytes: one that is left over, beside the pairs)."""
 
 NPU = "npu"
 """Kind of the work of an NPU, for which `Npu` has the figures."""
@@ -230,6 +230,7 @@ COARSE_PER_MAC = {
     "conv": "conv_cycles_per_mac",
     "fc": "fc_cycles_per_mac",
     "transposed": "conv_cycles_per_mac",
+    "matmul": "conv_cycles_per_mac",
     "depthwise": "dw_cycles_per_mac",
     "max_pool": "dw_cycles_per_mac",
     "average_pool": "dw_cycles_per_mac",

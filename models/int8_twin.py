@@ -28,8 +28,6 @@ def int8_twin(network: Network) -> Network | None:
     base = listed(network)
     if any(tensor.dtype is not DType.FLOAT32 for tensor in base.tensors.values()):
         return None
-    if any(op.kind is OpKind.MATMUL for op in base.ops):  # has no kernel on bytes
-        return None
     ends = {name: base.tensors[name] for name in (*base.inputs, *base.outputs)}
     tensors = ends | {_twin(name): _int8(tensor) for name, tensor in base.tensors.items()}
     first = [Op(f"{name}_quantize", OpKind.QUANTIZE, (name,), _twin(name)) for name in base.inputs]

@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.layout import Index, View, is_sequential, sequential, strides_of
+from ooc_solve.models.layout import Index, View, is_sequential, nchw, sequential, strides_of
 from ooc_solve.models.op_fusion import Size, fold_pads, fuse_clamps, without_unused
+from ooc_solve.models.pixel_blocks import blocks_of
 from ooc_solve.models.vocabulary import (
     FLOATING,
     UNLIMITED,
@@ -213,6 +214,9 @@ class NetworkDraft:
             interleaved = self._interleaved(view.tensor, size, name)
             if interleaved is not None:
                 return interleaved
+        blocks = self._in_blocks(view.tensor, order, name)
+        if blocks is not None:
+            return blocks
         if loops is None or not self.can_be_copied(order):
             raise InputError(
                 f"'{name}': its input must be a plain reordering of stored data, but combines Transpose and "
@@ -221,6 +225,36 @@ class NetworkDraft:
         source = self._tensors[view.tensor]
         output = self.add_tensor(f"{name}_input", size, source.dtype, source.quantization)
         self.add_op(Op(f"{name}_permute", OpKind.PERMUTE, (view.tensor,), output, permutation=loops))
+        return output
+
+    def in_pixels(self, view: View, name: str) -> View:
+        """Return the view over a tensor of its pixels, if what is stored is large and has them as blocks of channels."""
+        if len(view.shape) != 4 or view.shape[0] != 1 or is_sequential(view.index):
+            return view
+        order = view.index[0].transpose(1, 2, 0)
+        tensor = None if is_sequential(order) else self._in_blocks(view.tensor, order, name)
+        return view if tensor is None else replace(view, tensor=tensor, index=nchw(*self.size(tensor)))
+
+    def _in_blocks(self, tensor: str, order: Index, name: str) -> str | None:
+        """Return a tensor in another order that convolutions make tile by tile, None where a PERMUTE is better."""
+        source = self._tensors[tensor]
+        real = source.dtype is DType.FLOAT32
+        known = real or (source.dtype is DType.INT8 and source.quantization is not None)
+        blocks = blocks_of(order, source.size) if known and self._is_large(tensor) else None
+        if blocks is None or not self.settle(tensor):
+            return None
+        height, width, channels = order.shape
+        output = self.add_tensor(
+            f"{name}_input", (height, width, channels), source.dtype, source.quantization
+        )
+        op = Op(
+            f"{name}_blocks", OpKind.CONV, (tensor,), output, blocks.window, blocks.groups,
+            weights=blocks.weights.astype(np.float32) if real else blocks.weights,
+            bias=np.zeros(channels, np.float32 if real else np.int32),
+            multiplier=None if real else np.ones(channels, np.float32),
+            clamp=UNLIMITED if real else (-128, 127),
+        )  # fmt: skip
+        self.add_op(op)
         return output
 
     def stored_by_plane(self, view: View, name: str) -> str | None:

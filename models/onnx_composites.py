@@ -63,10 +63,7 @@ class Parts:
 
     def axis(self, default: int) -> int:
         """The attribute `axis`, counted from the front."""
-        axis, rank = int(self.node.attributes.get("axis", default)), len(self.shape())
-        if not -rank <= axis < rank:
-            raise InputError(f"{self.node}: axis must be one of the {rank} axes of its input (got {axis}).")
-        return axis % rank
+        return self.node.axis_of(int(self.node.attributes.get("axis", default)), len(self.shape()))
 
     def refuse_other_outputs(self) -> None:
         """Refuse a node whose outputs besides the first are used."""
@@ -172,7 +169,7 @@ def _axes(parts: Parts) -> list[int]:
     rank = len(parts.shape())
     if not found and parts.node.attributes.get("noop_with_empty_axes"):
         raise InputError(f"{parts.node}: must have axes to go over; remove it.")
-    return sorted({axis % rank for axis in found or range(rank)})
+    return sorted({parts.node.axis_of(axis, rank) for axis in found or range(rank)})
 
 
 def _reduced(parts: Parts, kind: str, x: str, axes: Sequence[int]) -> str:
@@ -246,26 +243,6 @@ def _reduce_product(parts: Parts) -> None:
     keep = parts.node.attributes.get("keepdims", 1)
     shape = [1 if k in axes else size for k, size in enumerate(parts.shape()) if keep or k not in axes]
     parts.add("Reshape", x, parts.integers(*shape))
-
-
-def _where(parts: Parts) -> None:
-    """``x`` and ``y`` by a constant mask, each times 1 or 0 where it is computed."""
-    mask = parts.given.array(parts.node, 0)
-    assert mask is not None
-    chosen = mask.astype(bool)
-    terms, constant = [], np.zeros(chosen.shape, np.float32)
-    for position, where in ((1, chosen), (2, ~chosen)):
-        value = parts.given.value(parts.node, position)
-        if isinstance(value, Constant | QuantizedConstant):
-            array = value.array if isinstance(value, Constant) else value.real()
-            constant = np.where(where, array, constant).astype(np.float32)
-        else:
-            terms.append(
-                parts.add("Mul", parts.node.inputs[position], parts.constant(where.astype(np.float32)))
-            )
-    x = terms[0] if len(terms) == 1 else parts.add("Add", *terms)
-    if constant.any():
-        parts.add("Add", x, parts.constant(constant))
 
 
 # ------------------------------------------------------------------- normalisations
@@ -345,7 +322,7 @@ def _group_normalization(parts: Parts) -> None:
 
 
 def _mean_variance_normalization(parts: Parts) -> None:
-    axes = parts.node.attributes.get("axes", [0, 2, 3])
+    axes = parts.node.axes_of(parts.node.attributes.get("axes", [0, 2, 3]), len(parts.shape()))
     _normalized(parts, parts.node.inputs[0], axes, 1e-9)
 
 
@@ -540,20 +517,24 @@ def of_constant_matrix(parts: Parts) -> None:
     parts.add("Transpose", product, perm=turned)
 
 
+def _times(parts: Parts, x: str, factor: float) -> str:
+    return x if factor == 1 else parts.add("Mul", x, parts.constant(factor))
+
+
 def gemm_of_activations(parts: Parts) -> None:
     """Gemm whose second input is computed."""
     a, b = (
         parts.add("Transpose", name, perm=[1, 0]) if parts.node.attributes.get(key) else name
         for name, key in zip(parts.node.inputs, ("transA", "transB"), strict=False)
     )
-    x = parts.add("Mul", parts.add("MatMul", a, b), parts.constant(parts.number("alpha", 1)))
+    x = _times(parts, parts.add("MatMul", a, b), parts.number("alpha", 1))
     bias = parts.given.array(parts.node, 2)
     if bias is not None:
         parts.add("Add", x, parts.constant(bias.astype(np.float32) * np.float32(parts.number("beta", 1))))
 
 
 def quantized_product(parts: Parts) -> None:
-    """QLinearMatMul and QGemm of two activations: dequantised, multiplied and quantised again."""
+    """QLinearMatMul of two activations: dequantised, multiplied and quantised again, which is one kernel."""
     names = parts.node.inputs
     a, b = parts.add("DequantizeLinear", *names[:3]), parts.add("DequantizeLinear", *names[3:6])
     product = parts.add("MatMul", a, b)
@@ -597,7 +578,7 @@ def _fused_matmul(parts: Parts) -> None:
         rank, name = len(parts.shape(position)), parts.node.inputs[position]
         turned = [*range(rank - 2), rank - 1, rank - 2]
         sides.append(parts.add("Transpose", name, perm=turned) if parts.node.attributes.get(key) else name)
-    parts.add("Mul", parts.add("MatMul", *sides), parts.constant(parts.number("alpha", 1)))
+    _times(parts, parts.add("MatMul", *sides), parts.number("alpha", 1))
 
 
 def _fast_gelu(parts: Parts) -> None:
@@ -618,7 +599,7 @@ _MOVES, _CONV = ("move",), ("conv", "lookup")
 _SUMS, _MEANS = ("average_pool", "lookup"), ("conv", "average_pool", "add", "multiply", "lookup")
 
 COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
-    "Einsum": (einsum, ("conv", "float_matmul")),
+    "Einsum": (einsum, ("conv", "matmul")),
     "Gather": (_gather, _MOVES),
     "GroupNormalization": (_group_normalization, _MEANS),
     "InstanceNormalization": (_instance_normalization, _MEANS),
@@ -639,12 +620,11 @@ COMPOSITES: dict[str, tuple[Recipe, tuple[str, ...]]] = {
     "ReduceSumSquare": (_reduce_squares, ("multiply", *_SUMS)),
     "SimplifiedLayerNormalization": (_rms_normalization, ("average_pool", "multiply", "lookup")),
     "Tile": (_tile, _MOVES),
-    "Where": (_where, ("multiply", "add", "lookup")),
     "com.microsoft.BiasGelu": (_bias_gelu, ("add", "lookup")),
     "com.microsoft.FastGelu": (_fast_gelu, ("add", "lookup")),
     "com.microsoft.FusedConv": (_fused, _CONV),
     "com.microsoft.FusedGemm": (_fused, _CONV),
-    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "float_matmul", "lookup")),
+    "com.microsoft.FusedMatMul": (_fused_matmul, ("conv", "matmul", "lookup")),
     "com.microsoft.QuickGelu": (_quick_gelu, ("lookup",)),
     "com.microsoft.SkipLayerNormalization": (_skip_layer_normalization, _MEANS),
 }

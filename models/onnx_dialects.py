@@ -19,9 +19,11 @@ from ooc_solve.models import onnx_composites as composites
 from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
+from ooc_solve.models import onnx_recurrent as recurrent
 from ooc_solve.models import onnx_resizes as resizes
+from ooc_solve.models import onnx_truths as truths
 from ooc_solve.models.layout import Index, View, as_size, sequential
-from ooc_solve.models.onnx_graph import FLOAT_TYPE, Node, evaluate, unpacked
+from ooc_solve.models.onnx_graph import FLOAT_TYPE, TRUTH_TYPE, Node, evaluate, unpacked
 from ooc_solve.models.onnx_operands import Operands
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
@@ -108,7 +110,7 @@ def _dequantize(given: Operands, node: Node) -> Value:
                 f"{node}: blocked quantisation is not supported; quantise per tensor or per channel."
             )
         axis = int(node.attributes.get("axis", 1))
-        axis = axis % value.array.ndim if value.array.ndim > 1 else 0
+        axis = node.axis_of(axis, value.array.ndim) if value.array.ndim > 1 else 0
         constant = given.constant(node, 0, axis)
         four = array is not value.array
         return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
@@ -183,19 +185,21 @@ def _reshape(given: Operands, node: Node) -> Value:
 
 def _flatten(given: Operands, node: Node) -> Value:
     shape = given.shape_of(given.operand(node), node.name)
-    axis = node.attributes.get("axis", 1)
-    rows = int(np.prod(shape[:axis]))
+    axis, rank = int(node.attributes.get("axis", 1)), len(shape)
+    rows = int(np.prod(shape[: rank if axis == rank else node.axis_of(axis, rank)]))
     return _rearranged(given, node, lambda index: index.reshape(rows, -1))
 
 
 def _squeeze(given: Operands, node: Node) -> Value:
-    axes = given.integers(node, 1, "axes")
-    return _rearranged(given, node, lambda index: np.squeeze(index, None if axes is None else tuple(axes)))
+    shape, axes = given.shape_of(given.operand(node), node.name), given.integers(node, 1, "axes")
+    gone = None if axes is None else tuple({node.axis_of(axis, len(shape)) for axis in axes})
+    return _rearranged(given, node, lambda index: np.squeeze(index, gone))
 
 
 def _unsqueeze(given: Operands, node: Node) -> Value:
-    axes = given.integers(node, 1, "axes") or []
-    return _rearranged(given, node, lambda index: np.expand_dims(index, tuple(axes)))
+    shape, axes = given.shape_of(given.operand(node), node.name), given.integers(node, 1, "axes") or []
+    new = tuple(node.axes_of(axes, len(shape) + len(axes)))
+    return _rearranged(given, node, lambda index: np.expand_dims(index, new))
 
 
 def _depth_to_space(given: Operands, node: Node) -> Value:
@@ -427,10 +431,24 @@ def _matmul(given: Operands, node: Node) -> Value:
         return (
             composites.read(given, node, composites.of_constant_matrix)[0]
             if left
-            else floats.matmul(given, node)
+            else _product_of_two(given, node)
         )
     view, scale = given.dequantized(node)
     return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
+
+
+def _product_of_two(given: Operands, node: Node) -> Value:
+    """Read MatMul of two activations, of bytes or of float32."""
+    shapes = [given.shape_of(given.operand(node, k), node.name) for k in (0, 1)]
+    few, many = (int(np.prod(shape[:-2])) for shape in reversed(shapes))
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2] or few not in (1, many):
+        return composites.read(given, node, composites.matched_product)[0]
+    (one, _), (other, scale) = given.dequantized(node, 0), given.dequantized(node, 1)
+    if given.draft.is_float(one.tensor) != (scale is None):
+        raise InputError(
+            f"{node}: its inputs must all be float32, or all be quantised; quantise the other one."
+        )
+    return operators.matrix_product(given.draft, node, one, other)
 
 
 def _average_pool(given: Operands, node: Node) -> Value:
@@ -494,8 +512,10 @@ def _expand(given: Operands, node: Node) -> Value:
 
 
 def _cast(given: Operands, node: Node) -> Value:
-    """Read a change of type that changes nothing: from float32 to float32."""
+    """Read a change of type that changes nothing, from float32 or truth values to float32, or one to truth values."""
     value = given.operand(node)
+    if int(node.attributes.get("to", 0)) == TRUTH_TYPE and not isinstance(value, View):
+        return composites.read(given, node, truths.of_number)[0]
     if int(node.attributes.get("to", 0)) != FLOAT_TYPE or isinstance(value, View):
         raise InputError(f"{node}: must be to float32, of float32 or of constants; use QuantizeLinear.")
     return value
@@ -569,10 +589,7 @@ def _stored_constant(given: Operands, node: Node, like: View, array: Array, scal
 
 
 def _axis(node: Node, view: View) -> int:
-    axis, rank = int(node.attributes.get("axis", 1)), len(view.shape)
-    if not -rank <= axis < rank:
-        raise InputError(f"{node}: axis must be one of the {rank} axes of its input (got {axis}).")
-    return axis % rank
+    return node.axis_of(int(node.attributes.get("axis", 1)), len(view.shape))
 
 
 def _max_pool(given: Operands, node: Node) -> Value:
@@ -646,8 +663,8 @@ def _all_pads(given: Operands, node: Node) -> list[int]:
     full = [0] * (2 * rank)
     if len(pads) != 2 * len(axes):
         raise InputError(f"{node}: pads must be {2 * len(axes)} numbers for {len(axes)} axes (got {pads}).")
-    for place, axis in enumerate(axes):
-        full[axis % rank], full[axis % rank + rank] = pads[place], pads[place + len(axes)]
+    for place, axis in enumerate(node.axes_of(axes, rank)):
+        full[axis], full[axis + rank] = pads[place], pads[place + len(axes)]
     return full
 
 
@@ -667,20 +684,17 @@ def _slice(given: Operands, node: Node) -> Value:
     starts, ends = given.integers(node, 1, "starts"), given.integers(node, 2, "ends")
     if starts is None or ends is None:
         raise InputError(f"{node}: starts and ends must be constant.")
-    axes = given.integers(node, 3, "axes") or list(range(len(starts)))
+    axes = node.axes_of(given.integers(node, 3, "axes") or range(len(starts)), len(shape))
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
     if min(steps, default=1) < 0:
-        picked = {
-            axis % len(shape): part
-            for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)
-        }
+        picked = dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
         return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))[0]
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
             raise InputError(f"{node}: steps must not be 0.")
         found = range(*slice(start, end, step).indices(shape[axis]))
-        changes[axis % len(shape)] = moves.Steps(step, found.start)
+        changes[axis] = moves.Steps(step, found.start)
         size[axis] = len(found)
     return _moved(
         given, node, lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0])
@@ -689,7 +703,7 @@ def _slice(given: Operands, node: Node) -> Value:
 
 def _split(given: Operands, node: Node) -> tuple[Value, ...]:
     shape = given.shape_of(given.operand(node), node.name)
-    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    axis = node.axis_of(int(node.attributes.get("axis", 0)), len(shape))
     count = int(node.attributes.get("num_outputs", len(node.outputs)))
     sizes = given.integers(node, 1, "split")
     if sizes is None:
@@ -758,7 +772,8 @@ def _weighted_resize(given: Operands, node: Node, shape: tuple[int, ...], sizes:
 def _scale_of(given: Operands, node: Node, axis: int, rank: int) -> np.float32 | None:
     """Return the factor that the file gives for an axis, None where it is the ratio of the sizes."""
     old = node.kind == "Upsample" or given.opset < 11
-    scales, along = given.array(node, 1 if old else 2), list(node.attributes.get("axes", range(rank)))
+    scales = given.array(node, 1 if old else 2)
+    along = node.axes_of(node.attributes.get("axes", range(rank)), rank)
     if scales is None or not scales.size or axis not in along:
         return None
     return np.float32(scales.reshape(-1)[along.index(axis)])
@@ -779,7 +794,7 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
     if scales is None and (written := node.attributes.get("scales")):
         scales = np.asarray(written, np.float32)
     wanted = sizes or ([] if scales is None else scales.reshape(-1).tolist())
-    axes = node.attributes.get("axes", range(len(shape)))
+    axes = node.axes_of(node.attributes.get("axes", range(len(shape))), len(shape))
     if len(wanted) != len(axes) or node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise InputError(
             f"{node}: constant scales or sizes must be given for each of {len(axes)} axes, to be met."
@@ -792,7 +807,7 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
         raise InputError(
             f"{node}: coordinates must be transformed by {', '.join(TRANSFORMATIONS)} (got {transformation})."
         )
-    along = {axis % len(shape): value for axis, value in zip(axes, wanted, strict=True)}
+    along = dict(zip(axes, wanted, strict=True))
     found = []
     for axis, size in enumerate(shape):
         value = along.get(axis, size if sizes else 1.0)
@@ -959,12 +974,13 @@ class Operator:
 
 _WEIGHTS = "constant int8 weights, per tensor or per output channel; one or two spatial axes; batch 1"
 _IN_PLACE = "moves nothing; PERMUTE (whole tensor in SRAM, five loops) where a kernel needs another order"
+_IN_BLOCKS = f"{_IN_PLACE}; large ones tile by tile, at most 256 channels of a group"
 _TABLE = "of one tensor; a table of 256 bytes, exact"
 _PAIR = "one input may repeat along axes; constants of any shape: 256 bytes of table per position"
 _MOVE = "three axes longer than 1, or one changed axis"
 _COMPOSITE = "read as several other operators; float32 between them"
 _FLOATS_OF_TWO = "two activations in float32"
-_PRODUCT = "of two activations in float32, the second one whole in SRAM, one matrix at a time"
+_PRODUCT = "of two activations, the second one whole in SRAM, one matrix at a time"
 _POOL = "one or two spatial axes; batch 1"
 
 LAYOUT: dict[str, Operator] = {
@@ -974,8 +990,8 @@ LAYOUT: dict[str, Operator] = {
     "Squeeze": Operator(_squeeze, ("permute",), _IN_PLACE),
     "Unsqueeze": Operator(_unsqueeze, ("permute",), _IN_PLACE),
     "Identity": Operator(_identity, (), "dropped"),
-    "DepthToSpace": Operator(_depth_to_space, ("permute",), _IN_PLACE),
-    "SpaceToDepth": Operator(_space_to_depth, ("permute",), _IN_PLACE),
+    "DepthToSpace": Operator(_depth_to_space, ("permute", "transposed"), _IN_BLOCKS),
+    "SpaceToDepth": Operator(_space_to_depth, ("permute", "conv"), _IN_BLOCKS),
     "Dropout": Operator(_identity, (), "dropped"),
 }
 
@@ -1001,13 +1017,21 @@ HANDLERS: dict[str, Operator] = {
     ),
     "Pow": Operator(_arithmetic, ("lookup",), "one input constant; in float32 the exponents below"),
     "Shape": Operator(_shape, (), "constant"),
-    "Cast": Operator(_cast, (), "dropped; to float32"),
+    "Cast": Operator(_cast, ("lookup",), "dropped; to float32, to truth values"),
     "Expand": Operator(_expand, ("move",), f"constant shape; {_MOVE}"),
     "ReduceMax": Operator(_reduce_max, ("max_pool",), "any axes; others than height and width by PERMUTE"),
     **{
         kind: Operator(_composite(recipe), kernels, _COMPOSITE)
-        for kind, (recipe, kernels) in composites.COMPOSITES.items()
+        for kind, (recipe, kernels) in (composites.COMPOSITES | truths.TRUTHS).items()
     },
+    **dict.fromkeys(
+        ("GRU", "LSTM", "RNN"),
+        Operator(
+            recurrent.read,
+            ("conv", "move", "add", "multiply", "lookup"),
+            f"{_COMPOSITE}; at most {recurrent.MOST_STEPS} steps, each written out; usual functions, constant weights",
+        ),
+    ),
     "QuantizeLinear": Operator(_quantize, ("quantize", "lookup"), "int8, uint8; per tensor"),
     "DequantizeLinear": Operator(
         _dequantize, ("dequantize",), "int8, uint8; per tensor; int32 and per axis for constants"
@@ -1019,9 +1043,9 @@ HANDLERS: dict[str, Operator] = {
         _conv_transpose, ("transposed",), f"{_WEIGHTS}; any groups, strides, dilations"
     ),
     "Gemm": Operator(
-        _gemm, ("conv", "float_matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
+        _gemm, ("conv", "matmul"), f"constant int8 weights; alpha 1, beta 1, transA 0; {_PRODUCT}"
     ),
-    "MatMul": Operator(_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
+    "MatMul": Operator(_matmul, ("conv", "matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"),
     "AveragePool": Operator(_average_pool, ("average_pool",), _POOL),
     "GlobalAveragePool": Operator(_global_average, ("average_pool",), "any rank"),
     "ReduceMean": Operator(
@@ -1046,7 +1070,7 @@ HANDLERS: dict[str, Operator] = {
         _qlinear_conv, ("conv", "depthwise"), f"{_WEIGHTS}; any groups, strides, dilations, pads up to 255"
     ),
     "QLinearMatMul": Operator(
-        _qlinear_matmul, ("conv", "float_matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
+        _qlinear_matmul, ("conv", "matmul"), f"constant int8 weights [in, out]; {_PRODUCT}"
     ),
     f"{OWN_DOMAIN}QGemm": Operator(_qgemm, ("conv",), "constant int8 weights; alpha 1, transA 0"),
     f"{OWN_DOMAIN}QLinearAdd": Operator(_qlinear_pair, ("add", "lookup"), _PAIR),
@@ -1064,8 +1088,6 @@ HANDLERS: dict[str, Operator] = {
 _FOR_PROGRAM = "Slice, Split and Gather by constants are; leave what follows the network to the program"
 
 INSTEAD = {
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), "layers with memory are not: use Conv over a window of time"),
-    **dict.fromkeys(("Equal", "Greater", "Less", "Not", "And", "Or"), "Clip, Max, Min and Relu are"),
     **dict.fromkeys(("CumSum",), "ReduceSum, ReduceMean and ReduceMax are"),
     **dict.fromkeys(("LpPool", "GlobalLpPool"), "AveragePool and MaxPool are"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), "static quantisation (QDQ, QOperator) is"),

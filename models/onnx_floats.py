@@ -192,16 +192,6 @@ def pair(given: Operands, node: Node, kind: OpKind | None) -> Value:
     return operators.combination(given.draft, node, kind, one, other)
 
 
-def matmul(given: Operands, node: Node) -> Value:
-    """Read MatMul of two activations."""
-    shapes = [given.shape_of(given.operand(node, k), node.name) for k in (0, 1)]
-    few, many = (int(np.prod(shape[:-2])) for shape in reversed(shapes))
-    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2] or few not in (1, many):
-        return composites.read(given, node, composites.matched_product)[0]
-    one, other = (_float_view(given, node, k) for k in (0, 1))
-    return operators.matrix_product(given.draft, node, one, other)
-
-
 def gemm(given: Operands, node: Node, view: View) -> Pending:
     """Read Gemm; alpha and beta go into its constants."""
     weights, bias = given.weights(node, 1, None).transposed((1, 0)), given.bias(node, 2)

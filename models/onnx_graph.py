@@ -7,6 +7,7 @@ operators mean is the business of ``onnx_reader``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ _ATTRIBUTE_TYPES: dict[str, int] = {
     **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
 }
 FLOAT_TYPE = int(onnx.TensorProto.FLOAT)
+TRUTH_TYPE = int(onnx.TensorProto.BOOL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +61,28 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
+
+    def axis_of(self, axis: int, rank: int) -> int:
+        """Return an axis of a tensor of that rank, counted from the front.
+
+        Raises ``InputError`` where the tensor has no such axis.
+        """
+        if not -rank <= axis < rank:
+            raise InputError(
+                f"{self}: axis must be from {-rank} to {rank - 1} (got {axis}); repair the file."
+            )
+        return axis % rank
+
+    def axes_of(self, axes: Iterable[int], rank: int) -> list[int]:
+        """Return different axes of a tensor of that rank, counted from the front.
+
+        Raises as ``axis_of``, and where an axis is given twice.
+        """
+        given = list(axes)
+        found = [self.axis_of(axis, rank) for axis in given]
+        if len(set(found)) < len(found):
+            raise InputError(f"{self}: each axis must be given once (got {given}); repair the file.")
+        return found
 
     def as_standard(self, kind: str) -> Node:
         """Return a node of the standard domain with the first input, the output and the attributes of this one."""
@@ -122,7 +146,7 @@ def load_graph(path: Path) -> Graph:
         constants=constants,
         opset=opset,
         digest=digest,
-        problems=tuple(problems),
+        problems=(*problems, *_output_problems(graph)),
     )
 
 
@@ -136,6 +160,14 @@ def _inputs_of(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[lis
         except InputError as error:
             problems += error.args
     return found, problems
+
+
+def _output_problems(graph: onnx.GraphProto) -> list[str]:
+    return [
+        f"Graph output '{item.name}': must be float32, uint8 or int8 (got bool); cast it to float32."
+        for item in graph.output
+        if item.type.tensor_type.elem_type == TRUTH_TYPE
+    ]
 
 
 def evaluate(node: Node, inputs: list[Array | None], opset: int) -> list[Array]:

@@ -477,13 +477,23 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
     return Pending(node, index, emit, is_float=draft.is_float(tensors[0]))
 
 
+_DEEPEST_PRODUCT = (
+    _INT32_MAX // 255**2
+)  # sums of products of two bytes, each less its zero point, must fit 32 bits
+
+
 def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> Pending:
-    """Lower the product of float32 matrices: as many of the second as of the first, or one, which fit.
+    """Lower the product of matrices: as many of the second as of the first, or one, which fit.
 
     The second may be stored with its rows or with its columns last, so that mostly nothing is put in another order.
     """
     count = int(np.prod(other.shape[:-2]))
     depth, columns = other.shape[-2:]
+    if not draft.is_float(one.tensor) and depth > _DEEPEST_PRODUCT:
+        raise InputError(
+            f"{node}: a product of bytes must sum at most {_DEEPEST_PRODUCT} of them (got {depth}); "
+            "leave it in float32."
+        )
     left = one.index.reshape(count, -1, depth).transpose(1, 0, 2)
     right = other.index.reshape(count, depth, columns)
     plain, sideways = right.transpose(1, 0, 2), right.transpose(2, 0, 1)
@@ -496,12 +506,13 @@ def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> P
     shape = (*one.shape[:-2], one.shape[-2], columns)
 
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
-        assert output is None
-        result = draft.add_tensor(name, size, DType.FLOAT32)
+        quantization = output.quantization if output else None
+        result = draft.add_tensor(name, size, _dtype(output), quantization)
         draft.add_op(Op(node.name, OpKind.MATMUL, tensors, result, clamp=clamp, turned=turned))
         return result
 
-    return Pending(node, sequential(size).transpose(1, 0, 2).reshape(shape), emit, is_float=True)
+    is_float = draft.is_float(tensors[0])
+    return Pending(node, sequential(size).transpose(1, 0, 2).reshape(shape), emit, is_float=is_float)
 
 
 def _dtype(output: Scale | None) -> DType:
@@ -603,7 +614,7 @@ def _mean_of_channels(
     draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
 ) -> Pending | None:
     """Lower the mean over what is stored as channels: a convolution of one tap whose weights are alike."""
-    reduced = sorted({axis % len(source.shape) for axis in axes})
+    reduced = sorted({node.axis_of(axis, len(source.shape)) for axis in axes})
     kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
     height, width, channels = draft.size(source.tensor)
     count = int(np.prod([source.shape[axis] for axis in reduced]))
@@ -636,7 +647,7 @@ def _window_over(
     draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
 ) -> tuple[str, Window, Size, Index]:
     """Return a tensor, a window in it that spans some axes, and size and index of what comes out."""
-    reduced = sorted({axis % len(source.shape) for axis in axes})
+    reduced = sorted({node.axis_of(axis, len(source.shape)) for axis in axes})
     kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
     shape = tuple(
         1 if axis in reduced else source.shape[axis]
@@ -752,7 +763,7 @@ def _rows_of(
     draft: NetworkDraft, node: Node, source: View, axis: int, flatten: bool
 ) -> tuple[str, Size, Index]:
     """Return a tensor with what shares a sum in the channels of a pixel, its size, and the result's index."""
-    axis %= len(source.shape)
+    axis = node.axis_of(axis, len(source.shape))
     if flatten:
         length = int(np.prod(source.shape[axis:]))
         rows = source.index.reshape(-1, length)

@@ -202,6 +202,7 @@ class _Reader:
 
     def in_order(self, view: View, name: str) -> str:
         """Return the tensor that holds a view as the graph writes it."""
+        view = self.draft.in_pixels(view, name)
         if view.is_stored_order:
             return view.tensor
         planes = self.draft.stored_by_plane(view, name)

@@ -34,10 +34,15 @@ FUNCTIONS, and everything that moves or joins elements. Div, Max and Min of two 
 2, 3 or 4 and their opposites, linear and cubic Resize and Pad by a number or by reflection are read as several of
 these. Whole-number limits and factors per channel become part of the operator before.
 
+MatMul of two activations has a kernel on bytes, with one scale per tensor, and one in float32. Truth values are the numbers 0 and
+1; `Where` by a computed mask is a sum of products with them. LSTM, GRU and RNN are written out step by step; states
+may be inputs and outputs of the network.
+
 Weights that the file has as int4 (or uint4 around 8) are stored and moved with four bits each, and spread before their use.
 
 Kernels: `lookup` maps bytes by a table, float32 by a formula; `move` pads, slices, resizes and joins, tile by tile; `permute` reorders a whole
-tensor, which must fit the SRAM with its copy. `conv` and `transposed` sum over all or some input channels at a time;
+tensor, which must fit the SRAM with its copy; where large tensors change blocks of channels and squares of pixels for each
+other, a convolution of weights 0 and 1 does so tile by tile. `conv` and `transposed` sum over all or some input channels at a time;
 grouped ones are not split along input channels.
 
 ## Not supported, and what is instead

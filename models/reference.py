@@ -14,6 +14,8 @@ MULTIPLY   ``y = clamp(rint(float((a - za) * (b - zb)) * ((sa * sb) / sy) + floa
 ADD        ``y = clamp(rint(fma(a + o, ra, fma(b + o, rb, rest))) - o)``, with ``ra = sa / sy``, ``rb = sb /
            sy``, ``rest = float(zy + o) - fma(ra, za + o, rb * (zb + o))``; ``fma(x, y, z)`` is ``x * y + z``
            rounded once
+MATMUL     ``y = clamp(rint(float(sum((a - za) * (b - zb))) * ((sa * sb) / sy)) + zy)``, sums over the
+           channels of ``a``
 AVERAGE    ``y = clamp(rint(float(sum(x - zx)) * (sx / (sy * float(count)))) + zy)``; ``count`` is
 _POOL      the number of elements of the window inside the input, or all of the window with
            ``count_include_pad``. With ``by_floats`` instead ``y = clamp(rint(((sum(float(x - zx) *
@@ -33,8 +35,8 @@ PERMUTE    the input read by the nested loops of ``permutation``
 
 Operators of float32 tensors are in ``float_reference``.
 
-Sources: CONV, ADD, MULTIPLY, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
-(QLinearConv, QLinearAdd, QLinearMul, QLinearSoftmax, QLinearAveragePool, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
+Sources: CONV, ADD, MULTIPLY, MATMUL, SOFTMAX and the global AVERAGE_POOL follow the x86 kernels of onnxruntime
+(QLinearConv, QLinearAdd, QLinearMul, QLinearMatMul, QLinearSoftmax, QLinearAveragePool, QLinearGlobalAveragePool); QUANTIZE and DEQUANTIZE
 follow the ONNX operators.
 """
 
@@ -225,6 +227,14 @@ def _multiply(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -
     return _clamped(np.rint(steps) - np.float32(op.offset), op)
 
 
+def _matmul(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
+    left, right = (_centred(part, tensor) for part, tensor in zip(data, inputs, strict=True))
+    sums = np.einsum("ink,jnk->inj" if op.turned else "ink,knj->inj", left, right)
+    one, other, scale = (np.float32(_scale(part).scale) for part in (*inputs, output))
+    steps = np.rint(sums.astype(np.float32) * (one * other / scale))
+    return _clamped(steps + _scale(output).zero_point, op)
+
+
 def _max_pool(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:
     return _clamped(np.max(taps_of(data[0], op.window, output, -128), axis=0), op)
 
@@ -315,6 +325,7 @@ _KERNELS: dict[OpKind, Kernel] = {
     OpKind.DEPTHWISE: _depthwise,
     OpKind.ADD: _add,
     OpKind.MULTIPLY: _multiply,
+    OpKind.MATMUL: _matmul,
     OpKind.MAX_POOL: _max_pool,
     OpKind.AVERAGE_POOL: _average_pool,
     OpKind.SOFTMAX: _softmax,

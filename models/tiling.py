@@ -238,6 +238,8 @@ class StageGeometry:
         outputs, lines = rows * columns * channels, rows * blocks
         if self.is_float:
             return self._float_work(shape, split, seen)
+        if op.kind is OpKind.MATMUL:
+            return self._byte_product_work(rows * columns, channels)
         if op.kind not in WINDOWED:
             return KernelWork(op.kind.value, outputs, 0, blocks, lines, computed=outputs)
         high, wide, window = self._live_taps(0, seen[0]), self._live_taps(1, seen[1]), op.window
@@ -349,6 +351,13 @@ class StageGeometry:
             computed_macs=pixels * (channels - singles) * depth,
             single_macs=pixels * singles * depth,
         )
+
+    def _byte_product_work(self, pixels: int, channels: int) -> KernelWork:
+        """Work of a product of matrices of bytes: a convolution of one tap, one pixel at a time."""
+        depth, blocks = self.inputs[0].channels, tile_count(channels, BLOCK_CHANNELS)
+        macs = pixels * channels * depth
+        figures = blocks, pixels * blocks, 0, pixels * blocks, 0, 0, 0, macs
+        return KernelWork(self.op.kind.value, pixels * channels, macs, *figures)
 
     def _inside(self, seen: tuple[tuple[int, int], tuple[int, int]]) -> int:
         """Taps inside the input over the output positions ``seen``."""

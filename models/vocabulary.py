@@ -134,7 +134,7 @@ class OpKind(Term):
     AVERAGE_POOL = "average_pool"
     ADD = "add"
     MULTIPLY = "multiply"
-    MATMUL = "matmul"  # matrices of two activations, float32 only
+    MATMUL = "matmul"  # matrices of two activations
     LOOKUP = "lookup"  # a function of one element: 8-bit by a table of 256 bytes, float32 by a formula
     QUANTIZE = "quantize"  # float32 to int8
     DEQUANTIZE = "dequantize"  # int8 to float32
@@ -156,7 +156,7 @@ FLOATING = frozenset(
         OpKind.SOFTMAX,
     }
 )
-"""Kinds with a kernel for float32, and but for MATMUL another for int8. The others do not compute, or convert."""
+"""Kinds with a kernel for float32 and another for int8. The others do not compute, or convert."""
 
 
 class Function(Term):
@@ -343,7 +343,7 @@ class Op:
                 in elements; the output is written densely in that order
 
     ``packed``: the weights of a CONV or DEPTHWISE are within -8..7 and are stored with four bits each.
-    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY and pools; of float32
+    ``clamp`` is the closed range of the stored output, for CONV, DEPTHWISE, ADD, MULTIPLY, MATMUL and pools; of float32
     outputs whole numbers too, or those of ``UNLIMITED``.
     Inputs of ADD and MULTIPLY that have one row or one column are read again for each; ``offset`` is
     what the model's integers are above the stored ones (128: uint8), which decides some of their halves.

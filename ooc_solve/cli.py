@@ -56,6 +56,7 @@ from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
+from ooc_solve.solver.shortfall import fits_nowhere
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
 from ooc_solve.trace import to_text, trace_of
@@ -482,7 +483,8 @@ def show_least(problem: Problem, console: Console) -> int:
     least = least_sram(problem)
     if least is None:
         raise InputError(
-            f"'{problem.network.name}' cannot run on '{problem.target.name}' with any SRAM it has."
+            f"'{problem.network.name}' cannot run on '{problem.target.name}' with any SRAM it has: "
+            f"{fits_nowhere(problem)}."
         )
     op = problem.network.ops[least.stage]
     console.print(

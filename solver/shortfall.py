@@ -14,6 +14,7 @@ from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.floor import floor_of
 from ooc_solve.solver.heuristics import baseline
 from ooc_solve.solver.ladder import at_size, rungs
+from ooc_solve.solver.larger_board import MOST_BYTES, demand
 from ooc_solve.solver.least import least_bound_bytes, least_sram
 from ooc_solve.solver.turns import misfit
 
@@ -136,7 +137,7 @@ def _least_needed(problem: Problem) -> str | None:
     """How much SRAM is missing; None if none is known to be."""
     bound = least_bound_bytes(problem)
     if bound is None:
-        return _fits_nowhere(problem)
+        return fits_nowhere(problem)
     try:
         least = least_sram(problem)
     except TimeIsUp:
@@ -151,8 +152,24 @@ def _least_needed(problem: Problem) -> str | None:
     return sram_needed(problem)
 
 
-def _fits_nowhere(problem: Problem) -> str:
-    return f"no tiling fits the {problem.target.board.usable_bytes} usable bytes of the board"
+def fits_nowhere(problem: Problem) -> str:
+    """Which layer asks for more than the board has, and what a larger one would have to have."""
+    board, network = problem.target.board, problem.network
+    few, asked = f"the {board.usable_bytes} usable bytes of the board are too few", demand(problem)
+    if asked is None:
+        return f"{few}, and so are {MOST_BYTES}: use a smaller network"
+    layer, need = f"layer '{network.ops[asked.stage].name}'", asked.need_bytes
+    if need + problem.reserved_bytes > board.usable_bytes or asked.least is None:
+        few = f"{few}: {layer} alone asks for at least {need} bytes of tiles and whole tensors"
+    else:
+        layer, need = f"layer '{network.ops[asked.least.stage].name}'", asked.least.need_bytes
+        few = f"{few}: {layer} asks for {need} bytes of tiles beside {asked.least.kept_bytes} bytes of kept tensors"
+    if asked.least is None:
+        return f"{few}; the time limit was too short to find the least that works"
+    return (
+        f"{few}; the least SRAM known to work on a larger board is {asked.least.sram_bytes} bytes "
+        f"(no plan of this kind fits in less than {asked.least.bound_bytes})"
+    )
 
 
 def _unfinished(problem: Problem) -> str:
@@ -231,7 +248,7 @@ def sram_needed(problem: Problem) -> str:
     """How much SRAM is missing, and which layer asks for it."""
     least = least_sram(problem)
     if least is None:
-        return _fits_nowhere(problem)
+        return fits_nowhere(problem)
     op = problem.network.ops[least.stage]
     return (
         f"the least SRAM known to work is {least.sram_bytes} bytes, {least.sram_bytes - problem.sram_bytes} more "

@@ -61,6 +61,11 @@ class Exporter:
         x = self.add("MatMul", x, self.random(inputs, outputs, spread=inputs**-0.5))
         return self.add("Add", self.random(outputs, spread=0.1), x)
 
+    def gelu(self, x: str) -> str:
+        """Add the parts of a Gelu."""
+        bent = self.add("Add", self.add("Erf", self.add("Div", x, self.constant(2**0.5))), self.constant(1.0))
+        return self.add("Mul", self.add("Mul", x, bent), self.constant(0.5))
+
     def size(self, x: str, axis: int) -> str:
         """The size of an axis, as a number that is computed."""
         return self.add("Gather", self.add("Shape", x), self.constant(np.array(axis, np.int64)), axis=0)
@@ -90,11 +95,36 @@ def keyword_transformer() -> onnx.ModelProto:
     variance = net.add("ReduceMean", net.add("Pow", rest, net.constant(2.0)), axes=[-1])
     x = net.add("Div", rest, net.add("Sqrt", net.add("Add", variance, net.constant(1e-5))))
     x = net.add("Add", net.add("Mul", x, net.random(width, about=1)), net.random(width))
-    wide = net.linear(x, width, 32)
-    bent = net.add("Erf", net.add("Div", wide, net.constant(2**0.5)))
-    bent = net.add("Mul", net.add("Mul", wide, net.add("Add", bent, net.constant(1.0))), net.constant(0.5))
+    bent = net.gelu(net.linear(x, width, 32))
     x = net.add("Gather", net.linear(bent, 32, width), net.constant(np.array(0, np.int64)), axis=1)
     return net.model(net.linear(x, width, 5))
+
+
+def vision_transformer() -> onnx.ModelProto:
+    """One layer of attention over patches, each projection by itself, normalised before, with LayerNormalization."""
+    net, width, tokens, heads = Exporter((1, 3, 24, 24), 17), 16, 9, 2
+
+    def normalized(x: str) -> str:
+        scale, bias = net.random(width, about=1, spread=0.2), net.random(width, spread=0.1)
+        return net.add("LayerNormalization", x, scale, bias, axis=-1, epsilon=1e-6)
+
+    def projected(x: str, *perm: int) -> str:
+        parts = net.integers(1, tokens, heads, width // heads)
+        return net.add("Transpose", net.add("Reshape", net.linear(x, width, width), parts), perm=perm)
+
+    weights, bias = net.random(width, 3, 8, 8, spread=0.1), net.random(width, spread=0.1)
+    x = net.add("Conv", "input", weights, bias, kernel_shape=[8, 8], strides=[8, 8])
+    x = net.add("Transpose", net.add("Reshape", x, net.integers(1, width, tokens)), perm=(0, 2, 1))
+    x = net.add("Add", x, net.random(1, tokens, width, spread=0.5))
+    y = normalized(x)
+    query, key, value = projected(y, 0, 2, 1, 3), projected(y, 0, 2, 3, 1), projected(y, 0, 2, 1, 3)
+    scores = net.add("Div", net.add("MatMul", query, key), net.constant((width / heads) ** 0.5))
+    mixed = net.add("MatMul", net.add("Softmax", scores, axis=-1), value)
+    mixed = net.add("Reshape", net.add("Transpose", mixed, perm=(0, 2, 1, 3)), net.integers(1, tokens, width))
+    x = net.add("Add", x, net.linear(mixed, width, width))
+    x = net.add("Add", x, net.linear(net.gelu(net.linear(normalized(x), width, 32)), 32, width))
+    x = net.add("ReduceMean", normalized(x), axes=[1], keepdims=0)
+    return net.model(net.add("Gemm", x, net.random(10, width, spread=0.3), net.random(10), transB=1))
 
 
 def segmenter() -> onnx.ModelProto:

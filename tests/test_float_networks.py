@@ -114,7 +114,7 @@ def kept(folder: Path, objects: Path) -> Callable[[bytes], bytes]:
 
     def execute(content: bytes) -> bytes:
         makefile = (folder / "c" / "Makefile").read_text()
-        switches = "".join(sorted(set(re.findall(r"-DOOC_(?:ONE|FLOATS)\w*", makefile))))
+        switches = "".join(sorted(set(re.findall(r"-DOOC_(?:ONE|FLOATS|MATRICES)\w*", makefile))))
         place, build = objects / f"switches{switches}", folder / "c" / "build"
         if place.exists():
             shutil.copytree(place, build, copy_function=shutil.copy)  # newer than the sources

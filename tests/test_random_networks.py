@@ -134,7 +134,7 @@ class RandomModel:
         """Try one operator; some draws do not fit and add nothing."""
         kind = self.rng.choice(
             ["conv", "conv", "conv", "pool", "mean", "binary", "binary", "constant", "concat", "function", "slice",
-             "split", "pad", "resize", "shuffle", "transpose", "softmax", "product"]
+             "split", "pad", "resize", "shuffle", "transpose", "softmax", "product", "attention"]
         )  # fmt: skip
         getattr(self, f"_{kind}")(self.any())
 
@@ -335,6 +335,19 @@ class RandomModel:
         scale = np.float32(made.scale / source.scale / 40 / np.sqrt(inputs))
         constants = (self.constant(weights), self.constant(scale), self.constant(np.int8(0)))
         self.node("QLinearMatMul", (*self.triple(source), *constants, *self.pair(made)), made)
+
+    def _attention(self, source: Known) -> None:
+        """A product of a tensor and itself turned."""
+        batch, channels, height, width = source.shape
+        made = self.made((batch, channels, height, height))
+        if made is None:
+            return
+        scale = float(np.float32(110 * source.scale**2 * width**0.5))  # most of the products fit
+        made = Known(made.name, made.shape, scale, made.zero)
+        turned = f"turned {len(self.nodes)}"
+        self.nodes.append(helper.make_node("Transpose", [source.name], [turned], perm=(0, 1, 3, 2)))
+        inputs = self.triple(source)
+        self.node("QLinearMatMul", (*inputs, turned, *inputs[1:], *self.pair(made)), made)
 
     # ------------------------------------------------------------------------ the model
 
@@ -606,7 +619,7 @@ def emitted_outputs(
     checked(problem, result.plan)
     write_project(problem, result.plan, folder / "project", "net")
     build = folder / "project" / "build"
-    switches = re.findall(r"-DOOC_(?:ONE|FLOATS)\w*", (folder / "project" / "Makefile").read_text())
+    switches = re.findall(r"-DOOC_(?:ONE|FLOATS|MATRICES)\w*", (folder / "project" / "Makefile").read_text())
     objects = objects / "".join(["switches", *sorted(set(switches))])
     if objects.exists():
         shutil.copytree(objects, build, copy_function=shutil.copy)  # newer than the sources

@@ -67,7 +67,7 @@ static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_te
     if (stage->kind == OOC_PERMUTE || stage->kind == OOC_MOVE) {
         return 1;
     }
-#ifdef OOC_FLOATS
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
     if (stage->kind == OOC_MATMUL) { /* matrices_fit() */
         return 1;
     }
@@ -80,7 +80,7 @@ static int channels_are_sound(const struct ooc_stage *stage, const struct ooc_te
            && (stage->conv_groups == 1 || stage->split_channels >= in->channels);
 }
 
-#ifdef OOC_FLOATS
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
 /* The second input is [depth, matrices, columns], or [columns, matrices, depth] if it is turned, and is read whole. */
 static int matrices_fit(const struct ooc_model *model, const struct ooc_stage *stage) {
     const struct ooc_tensor *left = &model->tensors[stage->operand[0].tensor];
@@ -95,7 +95,7 @@ static int matrices_fit(const struct ooc_model *model, const struct ooc_stage *s
 #endif
 
 static int takes_two(const struct ooc_stage *stage) {
-#ifdef OOC_FLOATS
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
     if (stage->kind == OOC_MATMUL) {
         return 1;
     }
@@ -143,7 +143,7 @@ static int stage_is_sound(const struct ooc_model *model, const struct ooc_stage 
             return 0;
         }
     }
-#ifdef OOC_FLOATS
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
     if (stage->kind == OOC_MATMUL) {
         return matrices_fit(model, stage);
     }

@@ -25,6 +25,8 @@
  * OOC_ANNEX            models may have a second image, on a store of its own or on that of the
  *                      activations. Emitted tables say when they need it, and the emitted
  *                      Makefile defines it then.
+ * OOC_MATRICES         models may multiply two activations: the kernels of OOC_MATMUL. Emitted tables say when
+ *                      they need it, and the emitted Makefile defines it then.
  * OOC_KINDS            bit set of the kernels to compile, bit number = enum ooc_kind.
  *                      A stage of another kind is refused by ooc_open().
  * OOC_FLOATS           compile the kernels of float32 tensors too. Emitted tables say when they
@@ -59,10 +61,15 @@
 /* #define OOC_NO_TABLE_CHECK */
 /* #define OOC_FLOATS */
 /* #define OOC_PACKED */
+/* #define OOC_MATRICES */
 /* #define OOC_PLAIN */
 
 #ifndef OOC_KINDS
+#ifdef OOC_MATRICES
 #define OOC_KINDS 0x3FFFu /* all kinds, and OOC_TRANSPOSED */
+#else
+#define OOC_KINDS 0x2FFFu /* but OOC_MATMUL */
+#endif
 #endif
 
 #if defined(OOC_SEAL) && defined(OOC_NO_RECORD_CHECK)

@@ -362,6 +362,87 @@ static void dequantize_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) 
     }
 }
 
+/* -------------------------------------------------------- products of activations */
+
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
+
+#define LANES 4u /* columns of the second matrix whose sums are kept in registers */
+
+/* Where the second matrix lies: bytes from row to row of its depth, and from column to column. */
+struct pitches {
+    uint32_t row;
+    uint32_t column;
+};
+
+/* Add to the sums of some columns. The zero point of the second matrix counts by the sum that is returned. */
+OOC_INLINE int32_t add_products(int32_t sums[LANES], const int8_t *in, int32_t zero, const int8_t *b,
+                                const struct pitches *pitch, uint32_t length, uint32_t count) {
+    const uint32_t row = pitch->row, column = pitch->column;
+    int32_t total = 0;
+    for (; length > 0; length--) {
+        const int32_t value = *in++ - zero;
+        total += value;
+        sums[0] += value * b[0];
+        if (count == LANES) {
+            sums[1] += value * b[column];
+            sums[2] += value * b[2 * column];
+            sums[3] += value * b[3 * column];
+        }
+        b += row;
+    }
+    return total;
+}
+
+/* Some columns of a row of the product. Where records end in padding, rows of the second tensor are found one by one. */
+OOC_INLINE void product_columns(const struct ooc_tile *tile, const int8_t *in, int32_t x, uint32_t column,
+                                int32_t sums[LANES], uint32_t count) {
+    const struct ooc_view *right = &tile->input[1];
+    const int turned = (tile->stage->flags & OOC_FLAG_TRANSPOSED) != 0;
+    const uint32_t chunk = turned || right->record_gap == 0 ? tile->depth : 1;
+    const struct pitches pitch = {turned ? 1 : right->row_pitch, turned ? right->row_pitch : 1};
+    int32_t total = 0;
+    uint32_t i, k;
+    for (i = 0; i < LANES; i++) {
+        sums[i] = 0;
+    }
+    for (k = 0; k < tile->depth; k += chunk) {
+        const int8_t *b = (const int8_t *)(turned ? ooc_view_pixel(right, (int32_t)column, x)
+                                                  : ooc_view_pixel(right, (int32_t)k, x) + column);
+        total += add_products(sums, in + k, tile->input[0].zero_point, b, &pitch, chunk, count);
+    }
+    for (i = 0; i < count; i++) {
+        sums[i] -= right->zero_point * total;
+    }
+}
+
+static void matmul_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
+    const int8_t *in = (const int8_t *)ooc_view_pixel(&tile->input[0], y, x);
+    uint8_t *out = ooc_view_pixel(&tile->output, y, x);
+    const struct ooc_range range = ooc_output_range(tile);
+    const int is_even = (tile->stage->flags & OOC_FLAG_TRANSPOSED) == 0 || tile->input[1].record_gap == 0;
+    OOC_FLOAT ratio = tile->input[0].scale * tile->input[1].scale;
+    int32_t sums[LANES];
+    uint32_t column, count, i;
+    struct ooc_scale scale;
+    int ordinary;
+    ratio = ratio / tile->output.scale;
+    ordinary = ooc_set_scale(&scale, ratio);
+    for (column = 0; column < tile->channels; column += count) {
+        count = is_even && tile->channels - column >= LANES ? LANES : 1;
+        if (count == LANES) {
+            product_columns(tile, in, x, column, sums, LANES);
+        } else {
+            product_columns(tile, in, x, column, sums, 1);
+        }
+        for (i = 0; i < count; i++) {
+            out[column + i] = (uint8_t)(ordinary ? ooc_scale_sum(&range, range.base, &scale, sums[i], 0)
+                                                 : ooc_scale_exactly(&range, ratio, sums[i]));
+        }
+    }
+}
+
+#endif
+
 /* The record: 256 exponentials, entry 255 - d for a value d steps below the greatest one,
  * then the number of output steps per unit. */
 static void softmax_pixel(const struct ooc_tile *tile, int32_t y, int32_t x) {
@@ -423,6 +504,9 @@ static pixel_kernel *pixel_kernel_of(uint8_t kind) {
     case OOC_QUANTIZE: return OOC_HAS(OOC_QUANTIZE) ? quantize_pixel : NULL;
     case OOC_DEQUANTIZE: return OOC_HAS(OOC_DEQUANTIZE) ? dequantize_pixel : NULL;
     case OOC_SOFTMAX: return OOC_HAS(OOC_SOFTMAX) ? softmax_pixel : NULL;
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
+    case OOC_MATMUL: return matmul_pixel;
+#endif
     default: return NULL;
     }
 }

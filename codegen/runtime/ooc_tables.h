@@ -38,7 +38,7 @@ enum ooc_kind {
     OOC_MOVE = 9,
     OOC_PERMUTE = 10,
     OOC_MULTIPLY = 11,
-    OOC_MATMUL = 12 /* float32 only */
+    OOC_MATMUL = 12
 };
 
 /* In OOC_KINDS: stages of OOC_CONV with OOC_FLAG_TRANSPOSED. */

@@ -4,6 +4,8 @@
  */
 #include "ooc_tile.h"
 
+#include "ooc_config.h"
+
 #include <stddef.h>
 
 struct range {
@@ -73,7 +75,7 @@ static struct ooc_reading window_reading(const struct ooc_stage *stage, int axis
 struct ooc_reading ooc_reading(const struct ooc_tile *tile, int k, int axis) {
     const struct ooc_axis *moved;
     struct ooc_reading reading;
-#ifdef OOC_FLOATS
+#if OOC_KINDS & (1u << 12) /* OOC_MATMUL */
     if (tile->stage->kind == OOC_MATMUL && k == 1 && axis == 0) { /* all rows of the second matrix */
         reading.step = 0;
         reading.start = 0;

@@ -54,7 +54,16 @@ KERNELS = (
     "ooc_tile.c",
 )
 STARTUP = ("startup_cortex_m.c", "stack.c", "systick.c", "semihost.c")
-STRICT = ("-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+STRICT = (
+    "-DOOC_MATRICES",
+    "-std=c99",
+    "-O2",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Werror",
+)
 BUFFER_BYTES = 5200
 DEPTHWISE_3X3 = ("depthwise3x3", "depthwise3x3-valid", "depthwise3x3-stride2")
 MOST_PER_PRODUCT = 6.5
@@ -148,6 +157,19 @@ def pooled(name: str, kind: OpKind, size: tuple[int, int, int], win: Window) -> 
     return Case(name, Op(name, kind, ("a",), "y", win), (tensor("a", rng, *size), out), tiling)
 
 
+def multiplied(name: str, rows: int, depth: int, *, count: int = 1, turned: bool = False) -> Case:
+    """A product of matrices of two activations, as many columns as rows; few of its bytes are saturated."""
+    rng = np.random.default_rng(list(name.encode()))
+    left, right = (rows, count, depth), (rows, count, depth) if turned else (depth, count, rows)
+    one, other = tensor("a", rng, *left), tensor("b", rng, *right)
+    assert one.quantization is not None
+    assert other.quantization is not None
+    scale = one.quantization.scale * other.quantization.scale * 110 * depth**0.5
+    made = Tensor("y", rows, count, rows, DType.INT8, Quantization(float(np.float32(scale)), 5))
+    op = Op(name, OpKind.MATMUL, ("a", "b"), "y", turned=turned)
+    return Case(name, op, (one, other, made), Tiling(rows, count, rows, depth))
+
+
 MEASURED = (
     weighted("conv3x3", (16, 16, 16), 16, window(3, pad=1)),
     weighted("conv3x3-valid", (18, 18, 16), 16, window(3)),
@@ -167,6 +189,8 @@ MEASURED = (
     added("add", (16, 16, 16)),
     pooled("average-pool", OpKind.AVERAGE_POOL, (8, 8, 32), window(8)),
     pooled("max-pool", OpKind.MAX_POOL, (16, 16, 16), window(2, 2)),
+    multiplied("matmul", 32, 32),
+    multiplied("matmul-turned", 32, 32, turned=True),
 )
 
 ODD = (
@@ -181,6 +205,8 @@ ODD = (
     weighted("odd-depthwise", (7, 6, 19), 19, window(3, pad=1), 0, shift=1),
     weighted("odd-depthwise-wide", (9, 8, 6), 6, Window((5, 2), (1, 2), (1, 2), (2, 1, 2, 1)), 0, shift=1),
     weighted("odd-depthwise-tiles", (9, 8, 10), 10, window(3, 2, 1), 0, tiling=Tiling(2, 3, 3, 10)),
+    multiplied("odd-matmul", 7, 5, count=2),
+    multiplied("odd-matmul-turned", 7, 5, count=2, turned=True),
 )
 
 
@@ -250,7 +276,7 @@ def c_stage(case: Case) -> str:
     sizes = zip(case.geometry.grid, (tiling.rows, tiling.columns), strict=False)
     cuts = ",".join(f"{{{count},{size},0,{size}}}" for count, size in sizes)
     return (
-        f"{{{KINDS.index(op.kind)},{len(op.inputs)},0,0,{','.join(f'{{{a},{b}}}' for a, b in pairs)},{op.groups},0,"
+        f"{{{KINDS.index(op.kind)},{len(op.inputs)},{4 if op.turned else 0},0,{','.join(f'{{{a},{b}}}' for a, b in pairs)},{op.groups},0,"
         f"{{{cuts}}},{tiling.channels},{tiling.split},{op.clamp[0]},{op.clamp[1]},"
         f"{{{operands}}}}}"
     )
@@ -354,6 +380,7 @@ def test_kernels_stay_in_their_buffers(compiler: str, machine: str, variant: str
     sources = [RUNTIME / name for name in KERNELS]
     sources += [HERE / "cores" / "bench.c", HERE / "cores" / "bench_host.c", tmp_path / "cases.c"]
     flags = [
+        "-DOOC_MATRICES",
         "-std=c99",
         "-O1",
         "-g",

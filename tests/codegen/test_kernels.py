@@ -70,6 +70,7 @@ KINDS = {
     OpKind.MOVE: 9,
     OpKind.PERMUTE: 10,
     OpKind.MULTIPLY: 11,
+    OpKind.MATMUL: 12,
 }
 
 
@@ -197,7 +198,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     (folder / "driver.c").write_text(DRIVER)
     sources = [folder / "driver.c", *(RUNTIME / name for name in KERNELS)]
     target = folder / "kernels.so"
-    flags = (*FLAGS[request.param], *WARNINGS, "-DOOC_FLOATS")
+    flags = (*FLAGS[request.param], *WARNINGS, "-DOOC_FLOATS", "-DOOC_MATRICES")
     compile_c(*flags, f"-I{RUNTIME}", "-shared", "-fPIC", *sources, "-o", target)
     loaded = ctypes.CDLL(str(target))
     assert (loaded.sizes(0), loaded.sizes(1)) == (ctypes.sizeof(CTensor), ctypes.sizeof(CStage))
@@ -325,7 +326,7 @@ def c_tables(case: Case) -> tuple[Any, Any, CStage]:
     stage = CStage(kind=KINDS[op.kind], inputs=len(op.inputs), conv_groups=op.groups, fill=fill)
     table_per_channel = op.kind is OpKind.LOOKUP and op.weights is not None and op.weights.ndim == 2
     flags = (
-        *(op.count_include_pad, table_per_channel, op.window.transposed),
+        *(op.count_include_pad, table_per_channel, op.window.transposed or op.turned),
         *(op.edges, op.offset > 0, op.by_floats, case.geometry.is_float),
     )
     stage.flags = sum(bool(flag) << bit for bit, flag in enumerate(flags))
@@ -533,6 +534,19 @@ def softmax(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
     return op, [tensor("a", rng, *shape), tensor("y", rng, *shape)]
 
 
+def matmul(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
+    """Matrices beside each other; the second one may be turned."""
+    rows, count, depth, columns = (between(rng, 1, most) for most in (6, 4, 9, 9))
+    turned = bool(rng.integers(2))
+    right = (columns, count, depth) if turned else (depth, count, columns)
+    tensors = [
+        tensor("a", rng, rows, count, depth),
+        tensor("b", rng, *right),
+        tensor("y", rng, rows, count, columns),
+    ]
+    return Op("op", OpKind.MATMUL, ("a", "b"), "y", clamp=clamp(rng), turned=turned), tensors
+
+
 def move(rng: np.random.Generator) -> tuple[Op, list[Tensor]]:
     """Any place along any axes; what the input does not have is filled."""
     shape, out = point_shape(rng), point_shape(rng)
@@ -606,6 +620,7 @@ DRAWS = {
     "add": pair(OpKind.ADD),
     "multiply": pair(OpKind.MULTIPLY),
     "lookup": lookup,
+    "matmul": matmul,
     "quantize": quantize,
     "dequantize": dequantize,
     "softmax": softmax,

@@ -142,7 +142,7 @@ def test_deepest_chain_fits_the_reserve(
 @pytest.mark.parametrize("core", ["m3", "m4"])
 def test_float_kernels_fit_the_reserve(tmp_path: Path, core: str, level: str) -> None:
     """With the kernels of float32, in soft float and in hardware, the deepest chain fits as well."""
-    calls = calls_of(tmp_path, (*compiler_of(core), "-DOOC_FLOATS"), level)
+    calls = calls_of(tmp_path, (*compiler_of(core), "-DOOC_FLOATS", "-DOOC_MATRICES"), level)
     assert calls.deepest("ooc_float") > 100, "the chain goes through the kernels"
     assert calls.deepest("ooc_run") <= STACK_BYTES - CORES[core][1]
 

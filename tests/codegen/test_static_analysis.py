@@ -67,7 +67,7 @@ def machine_sources(compiler: str) -> tuple[str, ...]:
 GROUPS = {
     "runtime": Group(
         c_files(runtime_files()),
-        (*ENTRIES, "-DOOC_FLOATS", "-DOOC_PACKED"),
+        (*ENTRIES, "-DOOC_FLOATS", "-DOOC_MATRICES", "-DOOC_PACKED"),
         (PLAIN, DSP, MVE),
         ("gcc",),
         ON_ARM,

@@ -14,6 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from ooc_solve.models import reference
 from ooc_solve.models.onnx_composites import COMPOSITES, FUNCTIONS
 from ooc_solve.models.onnx_reader import read_onnx, survey_onnx
+from ooc_solve.models.onnx_truths import TRUTHS
 from ooc_solve.models.vocabulary import InputError, Network, OpKind
 
 Array = NDArray[Any]
@@ -147,6 +148,27 @@ CASES: dict[str, tuple[Step, ...]] = {
     },
     "SimplifiedLayerNormalization": (("SimplifiedLayerNormalization", ("x", "eight"), {"axis": -1}),),
     "Slice backwards": (("Slice", ("x", "back", "past", "axes", "down"), {}),),
+    **{
+        f"{kind} of {what}": (
+            *first, (kind, ("x", other), {}), ("Cast", (f"t{len(first)}",), {"to": TensorProto.FLOAT}),
+        )
+        for kind in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+        for what, first, other in (("a constant", (), "half"), ("another", (("Relu", ("x",), {}),), "t0"))
+    },
+    **{
+        kind: (
+            ("Greater", ("x", "half"), {}), ("Less", ("x", "each"), {}), ("Not", ("t1",), {}),
+            (kind, ("t0", "t2"), {}), (kind, ("t3", "mask"), {}), ("Cast", ("t4",), {"to": TensorProto.FLOAT}),
+        )
+        for kind in ("And", "Or", "Xor")
+    },
+    "Cast to truth": (
+        ("Relu", ("x",), {}), ("Cast", ("t0",), {"to": TensorProto.BOOL}), ("Where", ("t1", "x", "number"), {}),
+    ),
+    "Where of computed masks": (
+        ("Tanh", ("x",), {}), ("Less", ("x", "half"), {}), ("Where", ("t1", "x", "t0"), {}),
+        ("Greater", ("t0", "half"), {}), ("Where", ("t3", "number", "t2"), {}),
+    ),
     "Where": (("Tanh", ("x",), {}), ("Where", ("mask", "x", "t0"), {}), ("Where", ("mask", "t1", "number"), {})),
     "Selu": (("Selu", ("x",), {}),),
     "SkipLayerNormalization": (
@@ -254,7 +276,7 @@ def test_between_quantised_tensors(tmp_path: Path, name: str) -> None:
 def test_every_one_is_tried() -> None:
     """Each operator that is read as others occurs in the cases."""
     kinds = {kind for steps in CASES.values() for kind, _, _ in steps}
-    assert {name.rpartition(".")[2] for name in (*COMPOSITES, *FUNCTIONS)} <= kinds
+    assert {name.rpartition(".")[2] for name in (*COMPOSITES, *FUNCTIONS, *TRUTHS)} <= kinds
 
 
 def test_linear_resizing_stays_on_bytes(tmp_path: Path) -> None:
@@ -284,6 +306,7 @@ def test_linear_resizing_stays_on_bytes(tmp_path: Path) -> None:
         (("Einsum", ("x", "x"), {"equation": "bchw,bchw"}), "Einsum 'Einsum_0': its equation must have two terms"),
         (("MatMul", ("x", "x"), {}), "MatMul 'MatMul_0': its inputs must be matrices that fit"),
         (("Slice", ("x", "planes", "none1", "planes", "none1"), {}), "Slice 'Slice_0': steps must not be 0"),
+        (("Where", ("x", "x", "endless"), {}), "Where 'Where_0': what is chosen by a computed mask must be finite"),
         (("Cast", ("x",), {"to": TensorProto.INT32}), "Cast 'Cast_0': must be to float32"),
     ],
 )  # fmt: skip
@@ -292,6 +315,7 @@ def test_what_cannot_be_written_out_is_named(tmp_path: Path, step: Step, message
     constants = CONSTANTS | {
         "number2": np.array(2.7, np.float32),
         "far": np.array([6], np.int64),
+        "endless": np.array(-np.inf, np.float32),
         "none": np.array([1, 1, 0, 1], np.int64),
         "many": np.array([0, 0, 9, 0, 0, 0, 0, 0], np.int64),
         "none1": np.array([0], np.int64),
