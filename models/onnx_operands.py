@@ -30,6 +30,11 @@ Array = NDArray[Any]
 Read = Callable[[Node], tuple[Value, ...]]
 
 
+def bytes_of(view: View) -> np.dtype[Any]:
+    """Type of stored integers in the file, and of a zero point that it leaves out."""
+    return np.dtype(np.uint8 if view.offset else np.int8)
+
+
 class Operands:
     """All values of a graph by name, and the network being drafted from them.
 
@@ -117,6 +122,10 @@ class Operands:
         value = self.computed(node.inputs[position])
         assert value is not None
         return value
+
+    def is_read(self, name: str) -> bool:
+        """Whether a node or the caller of the network reads a value."""
+        return self._readers[name] > 0
 
     def foldable(self, node: Node, position: int = 0) -> Pending | None:
         """Return an input that is a result to which the node may add its own work: nobody else reads it."""
@@ -215,7 +224,8 @@ class Operands:
 
     def activation(self, node: Node, position: int) -> tuple[View, Scale]:
         """Return a QLinear operand: data, scale and zero point at three neighbouring inputs."""
-        view, scale = self.stored(node, position), self.scale(node, position + 1)
+        view = self.stored(node, position)
+        scale = self.scale(node, position + 1, bytes_of(view))
         self.check_sign(node, view, scale)
         return self.draft.read_as(view, scale.quantization), scale
 

@@ -272,7 +272,14 @@ class _Reader:
     def computed(self, node: Node) -> tuple[Value, ...]:
         """Return what the operator of a node gives."""
         value = self.operator_of(node).read(self.given, node)
-        return value if isinstance(value, tuple) else (value,) * len(node.outputs)
+        if isinstance(value, tuple):
+            return value
+        other = next((name for name in node.outputs[1:] if name and self.given.is_read(name)), None)
+        if other is not None:
+            raise InputError(
+                f"{node}: its output '{other}' must not be read, only the first is supported; remove what reads it."
+            )
+        return (value,) * len(node.outputs)
 
     def operator_of(self, node: Node) -> Operator:
         """Return how a node's operator is read."""

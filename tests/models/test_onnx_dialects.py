@@ -595,6 +595,19 @@ def test_qlinear_functions_are_tables(tmp_path: Path, kind: str, attributes: dic
     assert kinds(network) == [OpKind.LOOKUP]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearMul", "QLinearAveragePool"])
+def test_a_zero_point_that_is_left_out_is_0_of_the_type_of_the_data(
+    tmp_path: Path, kind: str, dtype: Any
+) -> None:
+    """Of an output of either type, as onnxruntime takes it."""
+    sketch = Sketch((1, 3, 6, 5), dtype=dtype)
+    operands = ("x", *sketch.pair(0.1)) * (2 if kind in ("QLinearAdd", "QLinearMul") else 1)
+    attributes = {"kernel_shape": (2, 3)} if kind == "QLinearAveragePool" else {}
+    sketch.node(kind, *operands, sketch.pair(0.1)[0], output="y", domain=OWN, **attributes)
+    assert compare(sketch, tmp_path)[1].max() == 0
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_four_parts_join_in_pairs_along_any_axis(tmp_path: Path, axis: int) -> None:
     """Four parts cost three moves, each element two copies; along height, width and channels alike."""

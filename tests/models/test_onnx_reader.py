@@ -278,6 +278,31 @@ REFUSED = {
         [helper.make_node("Relu", ["nowhere"], ["m"], "r1"), quantize("m")],
         (1, 4),
     ),
+    "'m': must be made once (got 2 times); repair the file.": (
+        [
+            dequantize(),
+            helper.make_node("Relu", ["r"], ["m"], "r1"),
+            helper.make_node("Tanh", ["r"], ["m"], "t1"),
+            quantize("m"),
+        ],
+        (1, 4),
+    ),
+    "Relu 'two': must have at most 1 input (got 2); the file is damaged.": (
+        [dequantize(), helper.make_node("Relu", ["r", "r"], ["m"], "two"), quantize("m")],
+        (1, 4),
+    ),
+    "Dropout 'd': its output 'mask' must not be read, only the first is supported": (
+        [dequantize(), helper.make_node("Dropout", ["r"], ["m", "mask"], "d"), quantize("mask")],
+        (1, 4),
+    ),
+    "MaxPool 'p': its output 'places' must not be read, only the first is supported": (
+        [
+            dequantize(),
+            helper.make_node("MaxPool", ["r"], ["m", "places"], "p", kernel_shape=[2, 2]),
+            quantize("places"),
+        ],
+        (1, 1, 4, 4),
+    ),
     "Reshape 'b': (1, 4) cannot be reshaped to [2, 3]": (
         [helper.make_node("Reshape", ["x", "shape"], ["m"], "b"), dequantize("m"), quantize("r")],
         (1, 4),
@@ -293,6 +318,26 @@ def test_what_is_not_supported_is_named(tmp_path: Path, message: str) -> None:
     found = complaint(tmp_path, model_of(nodes, shape, constants=constants))
     assert found.startswith(message)
     assert "\n" not in found
+
+
+def test_outputs_that_nobody_reads_are_left_out(tmp_path: Path) -> None:
+    """A mask, or where the largest elements are, may be named as long as nothing needs it."""
+    pool = helper.make_node("MaxPool", ["r"], ["p", "places"], kernel_shape=[2, 2])
+    drop = helper.make_node("Dropout", ["p"], ["m", "mask"])
+    path = tmp_path / "more.onnx"
+    path.write_bytes(model_of([dequantize(), pool, drop, quantize("m")], (1, 1, 4, 4)).SerializeToString())
+    assert [op.kind for op in read_onnx(path).ops] == [OpKind.MAX_POOL]
+
+
+def test_outputs_and_names_are_given_once(tmp_path: Path) -> None:
+    """An output that is listed twice, or a constant with the name of a result, is refused in one line."""
+    model = model_of([dequantize(), helper.make_node("Relu", ["r"], ["m"]), quantize("m")])
+    model.graph.output.append(model.graph.output[0])
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "m"))
+    assert complaint(tmp_path, model).split("\n") == [
+        "'m': must be made once (got 2 times); repair the file.",
+        "Graph output 'y': must be listed once (got 2 times); repair the file.",
+    ]
 
 
 def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
