@@ -63,10 +63,7 @@ class Parts:
 
     def axis(self, default: int) -> int:
         """The attribute `axis`, counted from the front."""
-        axis, rank = int(self.node.attributes.get("axis", default)), len(self.shape())
-        if not -rank <= axis < rank:
-            raise InputError(f"{self.node}: axis must be one of the {rank} axes of its input (got {axis}).")
-        return axis % rank
+        return self.node.axis(int(self.node.attributes.get("axis", default)), len(self.shape()))
 
 
 Recipe = Callable[[Parts], None]
@@ -167,7 +164,7 @@ def _axes(parts: Parts) -> list[int]:
     rank = len(parts.shape())
     if not found and parts.node.attributes.get("noop_with_empty_axes"):
         raise InputError(f"{parts.node}: must have axes to go over; remove it.")
-    return sorted({axis % rank for axis in found or range(rank)})
+    return sorted({parts.node.axis(axis, rank) for axis in found or range(rank)})
 
 
 def _reduced(parts: Parts, kind: str, x: str, axes: Sequence[int]) -> str:

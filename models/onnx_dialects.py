@@ -107,9 +107,10 @@ def _dequantize(given: Operands, node: Node) -> Value:
             raise InputError(
                 f"{node}: blocked quantisation is not supported; quantise per tensor or per channel."
             )
-        axis = int(node.attributes.get("axis", 1))
-        axis = axis % value.array.ndim if value.array.ndim > 1 else 0
-        constant = given.constant(node, 0, axis)
+        rank = value.array.ndim
+        constant = given.constant(
+            node, 0, node.axis(int(node.attributes.get("axis", 1)), rank) if rank > 1 else 0
+        )
         four = array is not value.array
         return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
     if not isinstance(value, View):
@@ -569,10 +570,7 @@ def _stored_constant(given: Operands, node: Node, like: View, array: Array, scal
 
 
 def _axis(node: Node, view: View) -> int:
-    axis, rank = int(node.attributes.get("axis", 1)), len(view.shape)
-    if not -rank <= axis < rank:
-        raise InputError(f"{node}: axis must be one of the {rank} axes of its input (got {axis}).")
-    return axis % rank
+    return node.axis(int(node.attributes.get("axis", 1)), len(view.shape))
 
 
 def _max_pool(given: Operands, node: Node) -> Value:
@@ -642,8 +640,8 @@ def _all_pads(given: Operands, node: Node) -> list[int]:
     full = [0] * (2 * rank)
     if len(pads) != 2 * len(axes):
         raise InputError(f"{node}: pads must be {2 * len(axes)} numbers for {len(axes)} axes (got {pads}).")
-    for place, axis in enumerate(axes):
-        full[axis % rank], full[axis % rank + rank] = pads[place], pads[place + len(axes)]
+    for place, axis in enumerate(node.axis(axis, rank) for axis in axes):
+        full[axis], full[axis + rank] = pads[place], pads[place + len(axes)]
     return full
 
 
@@ -663,20 +661,17 @@ def _slice(given: Operands, node: Node) -> Value:
     starts, ends = given.integers(node, 1, "starts"), given.integers(node, 2, "ends")
     if starts is None or ends is None:
         raise InputError(f"{node}: starts and ends must be constant.")
-    axes = given.integers(node, 3, "axes") or list(range(len(starts)))
+    axes = [node.axis(axis, len(shape)) for axis in given.integers(node, 3, "axes") or range(len(starts))]
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
     if min(steps, default=1) < 0:
-        picked = {
-            axis % len(shape): part
-            for axis, part in zip(axes, zip(starts, ends, steps, strict=True), strict=True)
-        }
+        picked = dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
         return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
             raise InputError(f"{node}: steps must not be 0.")
         found = range(*slice(start, end, step).indices(shape[axis]))
-        changes[axis % len(shape)] = moves.Steps(step, found.start)
+        changes[axis] = moves.Steps(step, found.start)
         size[axis] = len(found)
     return _moved(
         given, node, lambda view: moves.moved(given.draft, node, view, changes, size, node.outputs[0])
@@ -685,7 +680,7 @@ def _slice(given: Operands, node: Node) -> Value:
 
 def _split(given: Operands, node: Node) -> tuple[Value, ...]:
     shape = given.shape_of(given.operand(node), node.name)
-    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    axis = node.axis(int(node.attributes.get("axis", 0)), len(shape))
     count = int(node.attributes.get("num_outputs", len(node.outputs)))
     sizes = given.integers(node, 1, "split")
     if sizes is None:
@@ -788,7 +783,7 @@ def _resize_positions(given: Operands, node: Node, shape: tuple[int, ...]) -> li
         raise InputError(
             f"{node}: coordinates must be transformed by {', '.join(TRANSFORMATIONS)} (got {transformation})."
         )
-    along = {axis % len(shape): value for axis, value in zip(axes, wanted, strict=True)}
+    along = {node.axis(axis, len(shape)): value for axis, value in zip(axes, wanted, strict=True)}
     found = []
     for axis, size in enumerate(shape):
         value = along.get(axis, size if sizes else 1.0)
@@ -817,6 +812,8 @@ def _integer_bias(
     array = given.array(node, position)
     if array is None:
         return None
+    if array.dtype != np.int32:
+        raise InputError(f"{node}: its bias must be int32 (got {array.dtype}); repair the file.")
     return QuantizedConstant(array.reshape(-1), scale.scale * weights.scale, np.zeros(1, np.int32), 0)
 
 

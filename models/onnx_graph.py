@@ -63,6 +63,12 @@ class Node:
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
 
+    def axis(self, given: int, rank: int) -> int:
+        """Return an axis counted from the front; raises ``InputError`` where there is none."""
+        if not -rank <= given < rank:
+            raise InputError(f"{self}: axis must be one of the {rank} axes of its input (got {given}).")
+        return given % rank
+
     def as_standard(self, kind: str) -> Node:
         """Return a node of the standard domain with the first input, the output and the attributes of this one."""
         proto = helper.make_node(kind, self.inputs[:1], self.outputs, self.name)

@@ -235,6 +235,11 @@ class Operands:
         if array is None or scale is None:
             raise InputError(f"{node}: input {position} must be a constant with a scale.")
         zero = np.zeros(1, array.dtype) if zero is None else zero
+        if scale.dtype != np.float32 or zero.dtype != array.dtype:
+            raise InputError(
+                f"{node}: constants must have a float32 scale and a zero point of their own type "
+                f"(got {scale.dtype}, {zero.dtype} for {array.dtype}); repair the file."
+            )
         return QuantizedConstant(array, scale.reshape(-1), zero.reshape(-1), axis)
 
     def check_sign(self, node: Node, view: View, scale: Scale) -> None:

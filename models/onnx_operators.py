@@ -634,7 +634,7 @@ def _mean_of_channels(
     draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
 ) -> Pending | None:
     """Lower the mean over what is stored as channels: a convolution of one tap whose weights are alike."""
-    reduced = sorted({axis % len(source.shape) for axis in axes})
+    reduced = sorted({node.axis(axis, len(source.shape)) for axis in axes})
     kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
     height, width, channels = draft.size(source.tensor)
     count = int(np.prod([source.shape[axis] for axis in reduced]))
@@ -667,7 +667,7 @@ def _window_over(
     draft: NetworkDraft, node: Node, source: View, axes: Sequence[int], keepdims: bool
 ) -> tuple[str, Window, Size, Index]:
     """Return a tensor, a window in it that spans some axes, and size and index of what comes out."""
-    reduced = sorted({axis % len(source.shape) for axis in axes})
+    reduced = sorted({node.axis(axis, len(source.shape)) for axis in axes})
     kept = [axis for axis in range(len(source.shape)) if axis not in reduced]
     shape = tuple(
         1 if axis in reduced else source.shape[axis]
@@ -785,7 +785,7 @@ def _rows_of(
     draft: NetworkDraft, node: Node, source: View, axis: int, flatten: bool
 ) -> tuple[str, Size, Index]:
     """Return a tensor with what shares a sum in the channels of a pixel, its size, and the result's index."""
-    axis %= len(source.shape)
+    axis = node.axis(axis, len(source.shape))
     if flatten:
         length = int(np.prod(source.shape[axis:]))
         rows = source.index.reshape(-1, length)

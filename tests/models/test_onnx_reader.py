@@ -350,7 +350,6 @@ def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "node",
     [
-        helper.make_node("Slice", ["r", "zero", "one", "seven"], ["m"], "n"),
         helper.make_node("ConvTranspose", ["r", "wr"], ["m"], "n", group=0),
         helper.make_node("Clip", ["r", "none", "none"], ["m"], "n"),
     ],
@@ -359,15 +358,55 @@ def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
 def test_attributes_that_fit_no_shape_are_refused(tmp_path: Path, node: onnx.NodeProto) -> None:
     """An axis, a group count or a bound that cannot be is one sentence about the node, no traceback."""
     constants: dict[str, Array] = {
-        "zero": np.array([0]),
-        "one": np.array([1]),
-        "seven": np.array([7]),
         "none": np.array([], np.float32),
         "w": np.ones((3, 3, 1, 1), np.int8),
     }
     nodes = [dequantize(), dequantize("w", "wr"), node, quantize("m")]
     message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants=constants))
     assert message.startswith(f"{node.op_type} 'n': its attributes must fit the shapes of its inputs (")
+
+
+AXES = (
+    helper.make_node("Slice", ["r", "zero", "one", "seven"], ["m"], "n"),
+    helper.make_node("Slice", ["r", "one", "zero", "seven", "back"], ["m"], "n"),
+    helper.make_node("Pad", ["r", "two", "", "seven"], ["m"], "n"),
+    helper.make_node("Split", ["r"], ["m"], "n", axis=7),
+    helper.make_node("Softmax", ["r"], ["m"], "n", axis=7),
+    helper.make_node("ReduceMean", ["r"], ["m"], "n", axes=[7]),
+    helper.make_node("ReduceMax", ["r"], ["m"], "n", axes=[7]),
+    helper.make_node("ReduceL2", ["r"], ["m"], "n", axes=[7]),
+    helper.make_node("Concat", ["r", "r"], ["m"], "n", axis=7),
+)
+
+
+@pytest.mark.parametrize("node", AXES, ids=lambda node: node.op_type)
+def test_axes_that_do_not_exist_are_refused(tmp_path: Path, node: onnx.NodeProto) -> None:
+    """Axis 7 of 4 is not axis 3."""
+    numbers = {"zero": [0], "one": [1], "two": [1, 1], "seven": [7], "back": [-1]}
+    constants: dict[str, Array] = {name: np.array(value) for name, value in numbers.items()}
+    nodes = [dequantize(), node, quantize("m")]
+    message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants=constants))
+    assert message == f"{node.op_type} 'n': axis must be one of the 4 axes of its input (got 7)."
+
+
+def test_constants_of_another_type_are_refused(tmp_path: Path) -> None:
+    """A bias of bytes, a scale of whole numbers and a zero point of another type are no numbers of the operator."""
+    constants: dict[str, Array] = {"w": np.ones((3, 3, 1, 1), np.int8), "b": np.zeros(3, np.int8)}
+    constants |= {"one": np.array([1]), "zero": np.array(0, np.uint8)}
+    ends, weights = ("x", "s", "z"), ("w", "s", "z")
+    for inputs, text in (
+        ((*ends, *weights, "s", "z", "b"), "its bias must be int32 (got int8)"),
+        (
+            (*ends, "w", "one", "z", "s", "z"),
+            "a float32 scale and a zero point of their own type (got int64, int8",
+        ),
+        (
+            (*ends, "w", "s", "zero", "s", "z"),
+            "a float32 scale and a zero point of their own type (got float32, uint8",
+        ),
+    ):
+        node = helper.make_node("QLinearConv", inputs, ["y"], "q")
+        assert text in complaint(tmp_path, model_of([node], (1, 3, 4, 4), constants=constants))
 
 
 def test_damaged_models_give_input_errors_or_networks(shared_models: Path, tmp_path: Path) -> None:
