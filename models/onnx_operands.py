@@ -148,6 +148,10 @@ class Operands:
         """Return a list of integers that is an attribute in old opsets and an input in new ones."""
         found = self.array(node, position)
         if found is not None:
+            if found.size and found.dtype.kind not in "iu":
+                raise InputError(
+                    f"{node}: input {position} must be whole numbers (got {found.dtype}); repair the file."
+                )
             return [int(item) for item in found.reshape(-1)]
         return node.attributes.get(attribute)
 

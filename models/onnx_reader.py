@@ -32,6 +32,7 @@ from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, 
 _SIGN_FLIP: NDArray[np.uint8] = np.arange(256, dtype=np.uint8) ^ np.uint8(128)
 _MOST_PROBLEMS = 200
 _MOST_CHARACTERS = 1_000  # of a problem; names in damaged files can be of any length
+_NO_NUMBERS = "cSUO"  # kinds of numpy: complex numbers and texts
 _RANDOM = ("Random", "Multinomial", "Bernoulli")
 
 
@@ -246,6 +247,12 @@ class _Reader:
         missing = [name for name in present if name not in self.values]
         if missing:
             raise InputError(f"{node}: its input '{missing[0]}' must be produced before it; repair the file.")
+        for name in present:
+            value = self.values[name]
+            if isinstance(value, Constant) and value.array.dtype.kind in _NO_NUMBERS:
+                raise InputError(
+                    f"{node}: its constant '{name}' must be real numbers (got {value.array.dtype}); repair the file."
+                )
         if any(isinstance(self.values[name], Unknown) for name in present):
             self.operator_of(node)
             return (Unknown(),) * len(node.outputs)

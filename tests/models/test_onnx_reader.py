@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,16 @@ def test_axes_that_do_not_exist_are_refused(tmp_path: Path, node: onnx.NodeProto
     nodes = [dequantize(), node, quantize("m")]
     message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants=constants))
     assert message == f"{node.op_type} 'n': axis must be one of the 4 axes of its input (got 7)."
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([0, 3], np.complex64), np.array([0.0, 3.0]), np.array(["0", "3"])]
+)
+def test_positions_that_are_no_whole_numbers_are_refused(tmp_path: Path, value: Array) -> None:
+    """Complex numbers, fractions and texts are no positions, even where they could be taken for some."""
+    nodes = [dequantize(), helper.make_node("Slice", ["r", "v", "v"], ["m"], "n"), quantize("m")]
+    message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants={"v": value}))
+    assert re.match(r"Slice 'n': .* must be (whole|real) numbers \(got ", message)
 
 
 def test_constants_of_another_type_are_refused(tmp_path: Path) -> None:
