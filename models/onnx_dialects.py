@@ -682,6 +682,10 @@ def _split(given: Operands, node: Node) -> tuple[Value, ...]:
     shape = given.shape_of(given.operand(node), node.name)
     axis = node.axis(int(node.attributes.get("axis", 0)), len(shape))
     count = int(node.attributes.get("num_outputs", len(node.outputs)))
+    if count != len(node.outputs):
+        raise InputError(
+            f"{node}: num_outputs must be that of its outputs, {len(node.outputs)} (got {count})."
+        )
     sizes = given.integers(node, 1, "split")
     if sizes is None:
         part = -(-shape[axis] // count)

@@ -678,9 +678,12 @@ def _window_over(
     blocks = np.sort(source.index.transpose(*kept, *reduced).reshape(first.size, -1), axis=1)
     height, width, channels = draft.size(source.tensor)
     for kernel in ((height, width), (height, 1), (1, width)):
-        under = _window_elements(first.reshape(-1), kernel, width, channels)
-        fits = max(kernel) <= _LARGEST_KERNEL
-        if fits and np.array_equal(blocks, under) and draft.settle(source.tensor):
+        fits = max(kernel) <= _LARGEST_KERNEL and kernel[0] * kernel[1] == blocks.shape[1]
+        if (
+            fits
+            and np.array_equal(blocks, _window_elements(first.reshape(-1), kernel, width, channels))
+            and draft.settle(source.tensor)
+        ):
             size = (height // kernel[0], width // kernel[1], channels)
             row, column = first // (width * channels), first // channels % width
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,10 @@ REFUSED = {
         ],
         (1, 1, 4, 4),
     ),
+    "Split 'many': num_outputs must be that of its outputs, 1 (got 4611686018427387904).": (
+        [dequantize(), helper.make_node("Split", ["r"], ["m"], "many", num_outputs=2**62), quantize("m")],
+        (1, 4),
+    ),
     "Reshape 'b': (1, 4) cannot be reshaped to [2, 3]": (
         [helper.make_node("Reshape", ["x", "shape"], ["m"], "b"), dequantize("m"), quantize("r")],
         (1, 4),
@@ -418,6 +423,19 @@ def test_constants_of_another_type_are_refused(tmp_path: Path) -> None:
     ):
         node = helper.make_node("QLinearConv", inputs, ["y"], "q")
         assert text in complaint(tmp_path, model_of([node], (1, 3, 4, 4), constants=constants))
+
+
+def test_means_over_channels_take_no_more_memory_than_the_tensor(tmp_path: Path) -> None:
+    """Windows are only looked for where they have as many elements as are averaged."""
+    path = tmp_path / "mean.onnx"
+    mean = helper.make_node("ReduceMean", ["r"], ["m"], axes=[3])
+    path.write_bytes(model_of([dequantize(), mean, quantize("m")], (1, 100, 100, 2)).SerializeToString())
+    tracemalloc.start()
+    try:
+        read_onnx(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_damaged_models_give_input_errors_or_networks(shared_models: Path, tmp_path: Path) -> None:
