@@ -60,7 +60,13 @@ class InternalError(OocError):
 # -------------------------------------------------------------------------- network
 
 
-class DType(Enum):
+class Term(Enum):
+    """An enumeration in the keys of what is remembered: a member is itself, so it needs no hash of its name."""
+
+    __hash__ = object.__hash__
+
+
+class DType(Term):
     """Element types of tensors; the value is the name used in reports and tables."""
 
     INT8 = "int8"
@@ -119,7 +125,7 @@ class Tensor:
         return self.elements * self.dtype.size_bytes
 
 
-class OpKind(Enum):
+class OpKind(Term):
     """What an operator computes; the value is the name used in reports and tables."""
 
     CONV = "conv"  # convolution or fully connected layer, any group count but depthwise
@@ -153,7 +159,7 @@ FLOATING = frozenset(
 """Kinds with a kernel for float32, and but for MATMUL another for int8. The others do not compute, or convert."""
 
 
-class Function(Enum):
+class Function(Term):
     """What a LOOKUP of float32 computes, with two parameters ``a`` and ``b``; the value is its number in tables."""
 
     CLIP = 0  # x limited to [a, b]
@@ -755,7 +761,7 @@ class Box:
         return rows * columns * channels
 
 
-class LoopOrder(Enum):
+class LoopOrder(Term):
     """Which operand stays while the other passes by."""
 
     WEIGHTS_OUTER = "weights"  # a weight tile stays, stripes of the input pass
@@ -850,7 +856,7 @@ class Footprint:
 # -------------------------------------------------------------------- tasks and plans
 
 
-class TaskKind(Enum):
+class TaskKind(Term):
     """What a task does; the value is the name used in reports and traces."""
 
     LOAD = "load"
@@ -860,7 +866,7 @@ class TaskKind(Enum):
     DECRYPT = "decrypt"
 
 
-class BufferRole(Enum):
+class BufferRole(Term):
     """What a buffer in SRAM holds."""
 
     TENSOR = "tensor"  # a whole activation, kept from its producer to its last consumer
@@ -871,7 +877,7 @@ class BufferRole(Enum):
     PATCH = "patch"  # a tile, or some rows, of an activation inside a fused stage
 
 
-class RegionName(Enum):
+class RegionName(Term):
     """A part of a store."""
 
     IMAGE = "image"  # header and weight records, written once by the host

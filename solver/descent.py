@@ -65,6 +65,13 @@ RUNGS_WITHOUT_A_PLAN = 3
 SEARCH_SHARE = 0.75
 """Share of the time limit after which no better plan is sought; the rest is for the bound."""
 
+SLOW_BOUND, LONGER_SEARCH = 0.15, 0.88
+"""Share of the limit from which on a bound has been slow, so that the rest would hardly raise it; the search lasts
+so long then."""
+
+WINDOWED_TASKS = 8000
+"""Plans of more tasks gain too little by windows."""
+
 BEFORE_WINDOWS = 0.9
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
 
@@ -115,7 +122,6 @@ class Descent:
         self.deadline = self.begun + left_s
         share = SEARCH_SHARE if to_prove else 1.0
         self.windows_end = self.begun + left_s * share
-        self.search_ends = self.begun + left_s * share * (BEFORE_WINDOWS if parts.windows else 1.0)
         self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.bound: int | None = None
@@ -133,9 +139,24 @@ class Descent:
         return time.monotonic() - self.begun
 
     @property
+    def leader(self) -> Candidate | None:
+        """The best plan so far."""
+        return min((*self.given, *self.found), key=lambda c: c.score, default=None)
+
+    @property
     def best(self) -> int | None:
         """Objective of the best plan so far."""
-        return min((candidate.score[0] for candidate in (*self.given, *self.found)), default=None)
+        return None if self.leader is None else self.leader.score[0]
+
+    @property
+    def search_ends(self) -> float:
+        """When no other tilings are sought any more."""
+        before = BEFORE_WINDOWS if self.leader is not None and self._has_windows(self.leader) else 1.0
+        return self.begun + before * (self.windows_end - self.begun)
+
+    def _has_windows(self, candidate: Candidate) -> bool:
+        """Whether windows of a plan are solved again: not of those that are solved whole, nor of very long ones."""
+        return self.parts.windows and self.parts.exact < len(candidate.graph.tasks) <= WINDOWED_TASKS
 
     @property
     def over(self) -> bool:
@@ -154,8 +175,8 @@ class Descent:
 
     def _shorten(self) -> None:
         """Solve windows of the best plan again, as time has ended the search for others."""
-        best = min((*self.given, *self.found), key=lambda c: c.score, default=None)
-        if best is not None and self.parts.windows and len(best.graph.tasks) > self.parts.exact:
+        best = self.leader
+        if best is not None and self._has_windows(best):
             here = ordered(self.problem, best.selection.order)
             self.found.append(windowed(here, best, self.budget, self.windows_end))
 
@@ -220,7 +241,11 @@ class Descent:
 
     def _look(self, size: int) -> Rung:
         if size not in self.known:
+            begun = time.monotonic()
             self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
+            limit_s = self.deadline - self.begun
+            if self.to_prove and time.monotonic() - begun > SLOW_BOUND * limit_s:
+                self.windows_end = self.begun + LONGER_SEARCH * limit_s
         return self.known[size]
 
     def _rung(self, rung: Rung) -> None:
@@ -282,7 +307,7 @@ class Descent:
                 with suppress(TimeIsUp), ends_at(self.windows_end):
                     found = deepened(here, found, self.windows_end)
                     keep(found)
-            if self.parts.windows:
+            if self._has_windows(found):
                 keep(windowed(here, found, self.budget, self.windows_end))
         elif time.monotonic() <= self.search_ends:
             keep(exact(here, found, self.budget, self.proven))

@@ -21,7 +21,7 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.search import MANY_TASKS, Candidate, Draft, carried_out, drafted, polish
+from ooc_solve.solver.search import MANY_TASKS, MERGED_TASKS, Candidate, Draft, carried_out, drafted, polish
 from ooc_solve.solver.selection import Space
 
 FIRST_WIDTH = 24
@@ -72,8 +72,8 @@ POOL = 4
 DRAFT_UNITS_PER_TASK = 2
 """Units of effort to expand a task and to time it."""
 
-UNITS_PER_TASK = 16
-"""Units of effort to place and schedule a task, and to pack it again."""
+UNITS_PER_TASK, UNITS_PER_TASK_OF_MANY = 16, 3
+"""Units of effort to place and schedule a task, and to pack it again, which is not done where there are too many."""
 
 POLISH_UNITS_PER_TASK = 40
 """Units of effort to schedule a task of a plan that is the best so far in every way."""
@@ -243,7 +243,8 @@ class _Improvement:
             if (self.over and tried) or (self.is_quickest and expected >= limit_ns):
                 break
             candidate = carried_out(self.space.problem, draft, limit_ns, self.deadline)
-            self.left -= UNITS_PER_TASK * len(draft.graph.tasks)
+            tasks = len(draft.graph.tasks)
+            self.left -= tasks * (UNITS_PER_TASK if tasks <= MERGED_TASKS else UNITS_PER_TASK_OF_MANY)
             if candidate is not None:
                 self.pool.append((candidate, proposal))
                 if best is None or candidate.score < best.score:

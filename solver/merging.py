@@ -67,7 +67,7 @@ class Merger:
         self.place = {t: (q, n + 1) for q, queue in enumerate(self.queues) for n, t in enumerate(queue)}
         self.duration = [[0, *(graph.tasks[t].duration_ns for t in queue)] for queue in self.queues]
         self.left = [[*accumulate(own[:0:-1], initial=0)][::-1] for own in self.duration]
-        self.needs = [[(), *(self.needed(graph.tasks[t].after) for t in queue)] for queue in self.queues]
+        self.needs = [[(), *self._fresh(queue)] for queue in self.queues]
         self._count_bytes()
 
     def needed(self, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -76,6 +76,16 @@ class Merger:
         for queue, place in map(self.place.__getitem__, before):
             far[queue] = max(far.get(queue, 0), place)
         return tuple(far.items())
+
+    def _fresh(self, queue: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
+        """The same of each task of a queue, without what a task before it in the queue has waited for already."""
+        found, known = list[tuple[tuple[int, int], ...]](), [0] * len(self.queues)
+        for task in queue:
+            needs = self.needed(self.graph.tasks[task].after)
+            found.append(tuple((q, least) for q, least in needs if least > known[q]))
+            for q, least in needs:
+                known[q] = max(known[q], least)
+        return found
 
     def _count_bytes(self) -> None:
         """Bytes that tasks bring and free, by queue; of buffers freed by two queues, when."""

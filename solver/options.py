@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from math import lcm
+from typing import Any, NamedTuple
 
 from ooc_solve.models.cost import (
     align_up,
@@ -22,12 +23,12 @@ from ooc_solve.models.cost import (
     read_ns,
     write_ns,
 )
-from ooc_solve.models.energy import Rates, Traffic, erased_bytes
+from ooc_solve.models.energy import Rates, erased_bytes
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
 from ooc_solve.models.npu import whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.tiling import StageGeometry, tile_count
+from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
 from ooc_solve.models.vocabulary import (
     LoopOrder,
     Op,
@@ -186,6 +187,16 @@ def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
     return widths
 
 
+class _Rates(NamedTuple):
+    """What a region takes per byte and per request, in so many ``parts`` of a pJ; requests to write erase a block."""
+
+    parts: int
+    read: int
+    per_read: int
+    written: int
+    per_write: int
+
+
 class OptionCosts:
     """Costs of tilings for one network and board; what was computed is remembered.
 
@@ -199,7 +210,8 @@ class OptionCosts:
         self.shared: dict[object, Any] = {}  # figures of operators that several options have in common
         self.read_ns = lru_cache(maxsize=1 << 16)(self._read_ns)
         self.write_ns = lru_cache(maxsize=1 << 16)(self._write_ns)
-        self._granule = lru_cache(maxsize=None)(problem.granule_bytes)
+        self._granule = cache(problem.granule_bytes)
+        self._energy = cache(self._rates)
         self._largest_bank = max((size for _, size in problem.banks), default=0)
         self.idle = dict.fromkeys(map(problem.resource_of, problem.target.stores), 0)
         self._number = {op.name: k for k, op in enumerate(problem.network.ops)}
@@ -215,16 +227,33 @@ class OptionCosts:
 
     def read_pj(self, region: RegionName, size: int, requests: int) -> int:
         """Least energy of reading so many bytes in at least so many requests."""
-        return self._pj(region, Traffic(read_bytes=size, reads=requests))
+        rates = self._energy(region)
+        return (rates.read * size + rates.per_read * requests) // rates.parts
 
     def written_pj(self, region: RegionName, size: int, requests: int) -> int:
         """Least energy of writing so many bytes in at least so many requests, none of them empty."""
-        erased = requests * erased_bytes(self._store(region).storage, 1)
-        return self._pj(region, Traffic(written_bytes=size, writes=requests, erased_bytes=erased))
+        rates = self._energy(region)
+        return (rates.written * size + rates.per_write * requests) // rates.parts
 
-    def _pj(self, region: RegionName, traffic: Traffic) -> int:
-        rates = Rates.of(self.problem.target).stores[self.problem.store_index(region)]
-        return int(rates.picojoules(traffic))
+    def _rates(self, region: RegionName) -> _Rates:
+        index = self.problem.store_index(region)
+        rates, storage = (
+            Rates.of(self.problem.target).stores[index],
+            self.problem.target.stores[index].storage,
+        )
+        write = rates.per_write + rates.erased * erased_bytes(storage, 1)
+        exact = rates.read, rates.per_read, rates.written, write
+        parts = lcm(*(rate.denominator for rate in exact))
+        return _Rates(parts, *(int(rate * parts) for rate in exact))
+
+    def record(self, geometry: StageGeometry, index: TileIndex) -> WeightRecord:
+        """The record of weights of a tile, the same for all tilings that cut the channels alike."""
+        tiling = geometry.tiling
+        key = "record", geometry.op.name, tiling.channels, tiling.split, tiling.annex, *index[2:]
+        if key not in self.shared:
+            self.shared[key] = weight_record(self.problem, geometry, index)
+        found: WeightRecord = self.shared[key]
+        return found
 
     # ---------------------------------------------------------------- enumeration
 
@@ -408,8 +437,8 @@ class OptionCosts:
         regions = (*map(self.region_of, (*op.inputs, op.output)), tiling.weights_in)
         granules = tuple(map(self._granule, regions))
         workspace = Workspace(
-            self.problem, geometry, inputs, output, granules, held_inputs, held_weights,
-            tuple(map(self.problem.seal_bytes, regions[:-1])),
+            self.problem.unit_bytes, geometry, inputs, output, granules, held_inputs, held_weights,
+            tuple(map(self.problem.seal_bytes, regions[:-1])), self.record,
         )  # fmt: skip
         need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
         return Option(
@@ -587,7 +616,7 @@ class OptionCosts:
                 if key in seen:
                     continue
                 seen.add(key)
-                record = weight_record(self.problem, geometry, index)
+                record = self.record(geometry, index)
                 like = 1
                 if geometry.weight_key((0, 0, groups - 1, splits - 1)) != (0, 0) or groups * splits == 1:
                     like = self._alike(group, groups) * self._alike_split(split, splits)

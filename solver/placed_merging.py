@@ -5,6 +5,7 @@ Where memory is tight these are few, and so are the gaps a new one may go to: at
 a buffer that a running task is about to free, for which it may be worth waiting. Level by level, one
 more task started each, the most promising partial merges are kept (a beam search). One from which the kernels
 cannot be carried on, because what was loaded early lies in their way, is kept only if all are like that.
+In long graphs the search leaps over what is like what was just done (`recurrence`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.listing import settle
 from ooc_solve.solver.merging import Far, Merger, State
 from ooc_solve.solver.placement import buffer_uses
+from ooc_solve.solver.recurrence import Block, Moment, Recurrence
 from ooc_solve.solver.variables import touchers
 
 
@@ -37,9 +39,6 @@ class Width:
 
 SLIM, NARROW, WIDE = Width(20, 4, 3), Width(60, 8, 4), Width(300, 30, 6)
 
-Block = tuple[int, int, int]
-"""Begin, end and number of a buffer in SRAM."""
-
 Timed = tuple[int, int, int, int]
 """A block and when it is free: `NEVER` where that is not known yet."""
 
@@ -47,6 +46,24 @@ Places = tuple[tuple[int, int], ...]
 """Buffers and their addresses."""
 
 NEVER = 1 << 62
+
+LEAPS_FROM = 1500
+"""Graphs of so many tasks are searched with leaps."""
+
+LOOKED_BACK = 256
+"""Ancestors of the most promising partial merge that it is compared with."""
+
+LEAST_LEAP, BEHIND_A_LEAP = 2, 2
+"""How often something must come again for a leap, and how often it does so after it, when the search is wide again."""
+
+
+class _Leap(NamedTuple):
+    """What came after one partial merge comes again so many times, the queues so far on and so much later each time."""
+
+    origin: _Partial
+    times: int
+    shift: Far
+    period_ns: int
 
 
 class _Partial(NamedTuple):
@@ -58,6 +75,11 @@ class _Partial(NamedTuple):
     before: _Partial | None
     queue: int
     places: Places
+    leap: _Leap | None = None
+
+
+_Step = tuple[int, int, Places]
+"""Queue of the task that starts, when, and where what it brings comes to lie."""
 
 
 def placed_merge(
@@ -84,9 +106,14 @@ class _Beam:
         self.size = [b.size_bytes for b in graph.buffers]
         self.pinned = [b.index for b in graph.buffers if b.pinned]
         self.walls = tuple(accumulate(size for _, size in problem.banks))
+        self.arena, self.unit = problem.arena_bytes, problem.unit_bytes
         self._follow_buffers()
         self._follow_kernels()
         self._safe: dict[tuple[int, tuple[Block, ...]], bool] = {}
+        self.recurrence = Recurrence(self.merger, self.brings, self.lasts, self.size)
+        self.leaps = len(graph.tasks) >= LEAPS_FROM
+        # of the most promising partial merges, by identity
+        self._moments: dict[int, tuple[_Partial, Moment]] = {}
 
     def _follow_buffers(self) -> None:
         """Which task brings each buffer, and which are the last of their queues to touch it."""
@@ -117,8 +144,8 @@ class _Beam:
 
     def run(self) -> Schedule | None:
         """Start one task after the other."""
-        level = self._start()
-        for _ in self.graph.tasks:
+        level, started = self._start(), 0
+        while level and started < len(self.graph.tasks):
             keep_time()
             if time.monotonic() > self.deadline:
                 return None
@@ -126,6 +153,9 @@ class _Beam:
             for state, partials in level.items():
                 self._advance(state, partials, after)
             level = self._kept(after)
+            if self.leaps and level:
+                level = self._leapt(level)
+            started = sum(next(iter(level))[0]) if level else 0
         ends = [partial for partials in level.values() for partial in partials]
         return self._schedule(min(ends, key=lambda p: max(p.free))) if ends else None
 
@@ -138,13 +168,12 @@ class _Beam:
             at += self.size[buffer]
         first = tuple(next((q for q, own in enumerate(self.resources) if own == r), 0) for r in names)
         start = _Partial((0,) * len(names), 0, tuple(blocks), None, -1, ())
-        fits = at <= self.problem.arena_bytes
+        fits = at <= self.arena
         return {((0,) * len(self.queues), first): [start]} if fits else {}
 
     def _unwalled(self, at: int, size: int) -> int:
         """The least address from ``at`` on that is a multiple of the unit and where no bank ends in between."""
-        unit = self.problem.unit_bytes
-        at = -(-at // unit) * unit
+        at = -(-at // self.unit) * self.unit
         for wall in self.walls[:-1]:
             if at < wall < at + size:
                 at = wall
@@ -154,8 +183,9 @@ class _Beam:
         """The most promising partial merges, of those from which kernels can be carried on if there are any."""
         ranked = []
         for state, partials in after.items():
+            left = self._left(state)
             here = sorted(
-                ((self._rank(state, p), p) for p in _undominated(partials)), key=lambda pair: pair[0]
+                ((self._rank(left, p), p) for p in _undominated(partials)), key=lambda pair: pair[0]
             )
             ranked += [(rank, state, p) for rank, p in here[: self.width.alike]]
         ranked.sort(key=lambda found: found[0])
@@ -171,12 +201,60 @@ class _Beam:
             kept.setdefault(state, []).append(partial)
         return kept
 
-    def _rank(self, state: State, partial: _Partial) -> tuple[int, int, int]:
-        """When all can be done at the earliest, the sum of that over resources; and gaps: one is better than many."""
-        left = [0] * len(partial.free)
+    # ------------------------------------------------------------------------- leaps
+
+    def _leapt(self, level: dict[State, list[_Partial]]) -> dict[State, list[_Partial]]:
+        """The level, or what the most promising partial merge comes to if it goes on as it has come."""
+        state, (partial, *_) = next(iter(level.items()))
+        if partial.queue != 0:
+            return level
+        now = self._moment(state, partial)
+        self._moments[id(partial)] = partial, now
+        ancestor = partial.before
+        for _ in range(LOOKED_BACK):
+            if ancestor is None:
+                break
+            _, before = self._moments.get(id(ancestor), (None, None))
+            if before is not None and now.resembles(before):
+                times = self.recurrence.times(before, now) - BEHIND_A_LEAP
+                if times >= LEAST_LEAP:
+                    return self._beyond(partial, now, ancestor, before, times)
+            ancestor = ancestor.before
+        return level
+
+    def _moment(self, state: State, partial: _Partial) -> Moment:
+        busy = tuple(max(0, free - partial.now) for free in partial.free)
+        return Moment(*state, busy, partial.blocks)
+
+    def _beyond(
+        self, partial: _Partial, now: Moment, ancestor: _Partial, before: Moment, times: int
+    ) -> dict[State, list[_Partial]]:
+        """The only partial merge of a level that many tasks further on."""
+        shift = tuple(b - a for a, b in zip(before.far, now.far, strict=True))
+        period_ns = partial.now - ancestor.now
+        blocks = tuple(
+            (low, high, new if old == new else self.recurrence.shifted(new, shift, times))
+            for (_, _, old), (low, high, new) in zip(ancestor.blocks, partial.blocks, strict=True)
+        )
+        later = times * period_ns
+        free = tuple(max(at, partial.now) + later for at in partial.free)
+        leap = _Leap(ancestor, times, shift, period_ns)
+        reached = _Partial(free, partial.now + later, blocks, partial, partial.queue, (), leap)
+        far = tuple(f + times * s for f, s in zip(now.far, shift, strict=True))
+        self._moments[id(reached)] = reached, now._replace(far=far, blocks=blocks)
+        return {(far, now.last): [reached]}
+
+    def _left(self, state: State) -> list[int]:
+        """For how long each resource is still to work."""
+        left = [0] * len(self.graph.resources)
         for queue, count in enumerate(state[0]):
             left[self.resources[queue]] += self.merger.left[queue][count]
-        ends = [max(free, partial.now) + rest for free, rest in zip(partial.free, left, strict=True)]
+        return left
+
+    def _rank(self, left: Sequence[int], partial: _Partial) -> tuple[int, int, int]:
+        """When all can be done at the earliest, the sum of that over resources; and gaps: one is better than many."""
+        now = partial.now
+        ends = [max(free, now) + rest for free, rest in zip(partial.free, left, strict=True)]
         return max(ends), sum(ends), -self._gaps(partial.blocks)
 
     def _gaps(self, blocks: Iterable[Block]) -> int:
@@ -185,7 +263,7 @@ class _Beam:
         for low, high, _ in blocks:
             found += (low - at) ** 2
             at = high
-        return int(found + (self.problem.arena_bytes - at) ** 2)
+        return int(found + (self.arena - at) ** 2)
 
     # ------------------------------------------------------------------------- tasks
 
@@ -264,7 +342,7 @@ class _Beam:
     def _offers(self, blocks: Sequence[Timed], size: int, now: int) -> list[tuple[int, int]]:
         """Addresses for a new buffer, and when they are free: early ones first, then those in tight gaps."""
         found: dict[int, tuple[int, int]] = {}
-        unit = self.problem.unit_bytes
+        unit = self.unit
         for low, high, leaving in self._rooms(blocks):
             rest = high - low - size
             if rest < 0:
@@ -324,7 +402,7 @@ class _Beam:
     def _best_fit(self, blocks: Sequence[Block], size: int) -> int | None:
         found: tuple[int, int] | None = None
         at = 0
-        for low, high, _ in (*blocks, (self.problem.arena_bytes,) * 3):
+        for low, high, _ in (*blocks, (self.arena,) * 3):
             address = self._unwalled(at, size)
             if address + size <= low and (found is None or low - address < found[0]):
                 found = low - address, address
@@ -335,20 +413,37 @@ class _Beam:
 
     def _schedule(self, last: _Partial) -> Schedule | None:
         """The schedule of a merge, its tasks as early as order and addresses allow."""
-        steps = list[_Partial]()
-        partial: _Partial | None = last
-        while partial is not None and partial.before is not None:
-            steps.append(partial)
-            partial = partial.before
+        root = last
+        while root.before is not None:
+            root = root.before
         address = [0] * len(self.size)
-        for low, _, buffer in () if partial is None else partial.blocks:
+        for low, _, buffer in root.blocks:
             address[buffer] = low
         waiting, start = [iter(queue) for queue in self.queues], [0] * len(self.graph.tasks)
-        for step in reversed(steps):
-            start[next(waiting[step.queue])] = step.now
-            for buffer, at in step.places:
+        for queue, now, places in reversed(self._steps_back(last, root)):
+            start[next(waiting[queue])] = now
+            for buffer, at in places:
                 address[buffer] = at
         return settle(self.graph, start, tuple(address), interruption_ns(self.problem.target))
+
+    def _steps_back(self, last: _Partial, origin: _Partial) -> list[_Step]:
+        """The tasks that were started between two partial merges, the last one first."""
+        steps, partial = list[_Step](), last
+        while partial is not origin:
+            assert partial.before is not None
+            if partial.leap is None:
+                steps.append((partial.queue, partial.now, partial.places))
+            else:
+                steps += self._again(partial.leap, self._steps_back(partial.before, partial.leap.origin))
+            partial = partial.before
+        return steps
+
+    def _again(self, leap: _Leap, steps: Sequence[_Step]) -> Iterable[_Step]:
+        """Steps back, again and again."""
+        for times in range(leap.times, 0, -1):
+            for queue, now, places in steps:
+                there = ((self.recurrence.shifted(b, leap.shift, times), at) for b, at in places)
+                yield queue, now + times * leap.period_ns, tuple(there)
 
 
 def _undominated(partials: Iterable[_Partial]) -> list[_Partial]:

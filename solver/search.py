@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, product
+from itertools import chain, islice, product
 from math import inf
 
 from ooc_solve.models.cost import interruption_ns
@@ -64,6 +64,9 @@ COUNTING = tuple(dict.fromkeys(policy for policy, _ in POLICIES))
 REPAIRED = (Policy(1, 1, False), Policy(32, 1, False))
 """Policies of schedules that count bytes and are mended until there are addresses."""
 
+CAUTIOUS = (Policy(1, 1, True), Policy(0, 1, True))
+"""The same where those paint themselves into corners."""
+
 QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True), Policy(3, 1, True))
 """Those that are tried where there are many tasks."""
 
@@ -78,6 +81,12 @@ MERGED_PER_TASK = 12
 
 WIDE_TASKS, WORTH_IT = 700, 0.001
 """Graphs of more tasks get no wide search, nor those that could be shorter by a smaller share at most."""
+
+MERGED_TASKS = 2500
+"""Larger ones get no merges with addresses: in the time of one some other selections are better candidates."""
+
+WORTH_LONG = 0.005
+"""The same share for merges of graphs that have more tasks."""
 
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
@@ -155,6 +164,8 @@ def drafted(problem: Problem, selection: Selection) -> Draft | None:
     if allowed < 0:
         return None
     times = [counted(problem, graph, policy) for policy in REPAIRED]
+    if not any(times):
+        times = [counted(problem, graph, policy) for policy in CAUTIOUS]
     if len(graph.tasks) <= PACKED_TASKS:
         times.append(Merger(problem, graph).best(most=MERGED_PER_TASK * len(graph.tasks)))
     counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
@@ -208,12 +219,27 @@ def deepened(problem: Problem, candidate: Candidate, deadline: float) -> Candida
 
 def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float) -> Schedule | None:
     """A schedule shorter than a time where merges that count bytes are."""
-    graph = draft.graph
-    best = placed_merge(problem, graph, SLIM, below_ns, deadline)
+    graph, best = draft.graph, None
+    if len(graph.tasks) <= MERGED_TASKS:
+        best = placed_merge(problem, graph, SLIM, below_ns, deadline)
     below_ns = below_ns if best is None else makespan_ns(graph, best.start_ns)
     if draft.counted_ns < below_ns and len(graph.tasks) <= MANY_TASKS:
         best = repaired(problem, graph, REPAIRED, below_ns, deadline, merging=True) or best
     return best
+
+
+def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
+    """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
+    graph, takes = candidate.graph, candidate.score[1]
+    times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)]
+    if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - WORTH_LONG) * takes:
+        return candidate
+    with suppress(TimeIsUp):
+        schedule = placed_merge(problem, graph, NARROW, takes, deadline)
+        if schedule is not None:
+            score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
+            return min(candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score)
+    return candidate
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
@@ -229,7 +255,7 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
         if time.monotonic() > deadline:
             return best
     if len(candidate.graph.tasks) > PACKED_TASKS:
-        return best
+        return _merged(problem, best, deadline)
     merged = placed_merge(problem, candidate.graph, NARROW, best.score[1], deadline)
     counting = COUNTING if effort == 8 else QUICK_COUNTING
     packed = packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline)
@@ -253,16 +279,31 @@ def _until_late(schedules: Iterator[Schedule]) -> Iterator[Schedule]:
 
 
 def _quick(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
-    """Woven schedules first, as they are mostly the better ones."""
+    """Woven schedules first, as they are mostly the better ones; of long graphs those first that mostly exist."""
+    if len(graph.tasks) <= PACKED_TASKS:
+        yield from woven(problem, graph, QUICK_POLICIES)
+        for way in QUICK_WAYS:
+            yield from islice(_listed(problem, graph, way, FLIPS[:2]), 1)
+        return
+    *others, careful = sorted(QUICK_WAYS, key=lambda way: way[2] * way[0])
+    yield from _listed(problem, graph, careful, FLIPS)
+    yield from woven(problem, graph, [(policy, 0) for policy in CAUTIOUS])
+    for way in others:
+        yield from _listed(problem, graph, way, FLIPS)
     yield from woven(problem, graph, QUICK_POLICIES)
-    for ahead, drain, corners in QUICK_WAYS:
-        for flips in FLIPS[:2]:
-            placement = place(problem, graph, ahead, drain, flips, corners)
-            if placement is not None:
-                order = order_of(graph, placement)
-                start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
-                yield Schedule(tuple(start), placement.address)
-                break
+
+
+def _listed(
+    problem: Problem, graph: TaskGraph, way: tuple[int, int, bool], flips: Sequence[int]
+) -> Iterator[Schedule]:
+    """Schedules whose addresses are found first."""
+    ahead, drain, corners = way
+    for flip in flips:
+        placement = place(problem, graph, ahead, drain, flip, corners)
+        if placement is not None:
+            order = order_of(graph, placement)
+            start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
+            yield Schedule(tuple(start), placement.address)
 
 
 def woven(problem: Problem, graph: TaskGraph, policies: Sequence[tuple[Policy, int]]) -> Iterator[Schedule]:

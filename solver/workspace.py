@@ -6,15 +6,14 @@ looked at; so a few tiles are enough, as long as the busiest is mostly among the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ooc_solve.models.cost import align_up
-from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count, tile_range
 from ooc_solve.models.vocabulary import LoopOrder, Reading
-from ooc_solve.models.weight_records import weight_record
+from ooc_solve.models.weight_records import WeightRecord
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 
 Ranges = tuple[tuple[int, int], ...]
@@ -55,13 +54,15 @@ def widest(ranges: Ranges) -> int:
 class Workspace:
     """Tile buffers of a stage for given residences of its tensors.
 
+    SRAM is given out in units of ``unit_bytes``.
     ``inputs`` and ``output`` are channels per plane in storage, 0 for what stays in SRAM.
     ``granules`` are the storage granules of each input's region, of the output's and of the
-    image, ``seals`` what lies behind the rows of each input and of the output. ``held_inputs`` and ``held_weights`` are the bytes of all tiles that are held for
-    the stage, 0 where they are not.
+    image, ``seals`` what lies behind the rows of each input and of the output. ``held_inputs`` and
+    ``held_weights`` are the bytes of all tiles that are held for the stage, 0 where they are not.
+    ``record`` tells the record of weights of a tile.
     """
 
-    problem: Problem
+    unit_bytes: int
     geometry: StageGeometry
     inputs: tuple[int, ...]
     output: int
@@ -69,14 +70,17 @@ class Workspace:
     held_inputs: int
     held_weights: int
     seals: tuple[int, ...]
+    record: Callable[[StageGeometry, TileIndex], WeightRecord]
     ranges: list[tuple[Ranges, Ranges]] = field(init=False)  # of each input
     grid: TileIndex = field(init=False)
-    records: dict[tuple[int, int], int] = field(init=False)  # weight bytes by group and split
+    known: dict[tuple[int, ...], int] = field(
+        init=False
+    )  # bytes of inputs, by operand and tile without what is alike
 
     def __post_init__(self) -> None:
         self.ranges = [input_ranges(self.geometry, k) for k in range(len(self.inputs))]
         self.grid = self.geometry.grid
-        self.records = {}
+        self.known = {}
 
     def busiest_bytes(self) -> int:
         """Bytes that are needed at once during the busiest of a few tiles."""
@@ -102,45 +106,53 @@ class Workspace:
 
     def _at(self, index: TileIndex) -> int:
         """Bytes of the buffers that are needed during one tile."""
-        fetched = sum(self._input(k, index) for k, width in enumerate(self.inputs) if width)
+        fetched = 0
+        for k, width in enumerate(self.inputs):
+            if width:
+                fetched += self._input(k, index)
         if self.held_inputs and self._inputs_all_held(index):
             fetched = self.held_inputs
-        weights = self._weights(index) if self.geometry.loads_weights else 0
+        weights = self.record(self.geometry, index).room_bytes if self.geometry.loads_weights else 0
         if self.held_weights and self._weights_all_held(index):
             weights = self.held_weights
         return fetched + weights + self._results(index)
 
     def _input(self, k: int, index: TileIndex) -> int:
-        tensor, granule = self.geometry.inputs[k], self.granules[k]
-        pixel = self._plane_width(k, index) * tensor.dtype.size_bytes
-        rows, columns = (high - low for low, high in (self.ranges[k][axis][index[axis]] for axis in (0, 1)))
-        if columns == tensor.width:
-            return self.problem.buffer_bytes(align_up(rows * (columns * pixel + self.seals[k]), granule))
-        return self.problem.buffer_bytes(rows * align_up(columns * pixel, granule))
+        """Bytes of what a tile fetches of an input."""
+        row, column, group, split = index
+        plane = split if self.geometry.op.mixes_channels else group
+        key = k, row, column, plane
+        if key not in self.known:
+            self.known[key] = self._fetched(k, row, column, plane)
+        return self.known[key]
 
-    def _plane_width(self, k: int, index: TileIndex) -> int:
+    def _fetched(self, k: int, row: int, column: int, plane: int) -> int:
+        tensor, granule = self.geometry.inputs[k], self.granules[k]
+        pixel = self._plane_width(k, plane) * tensor.dtype.size_bytes
+        rows, columns = (high - low for low, high in (self.ranges[k][0][row], self.ranges[k][1][column]))
+        if columns == tensor.width:
+            return self._buffer(align_up(rows * (columns * pixel + self.seals[k]), granule))
+        return self._buffer(rows * align_up(columns * pixel, granule))
+
+    def _plane_width(self, k: int, plane: int) -> int:
         """Channels of an input that are fetched together."""
         channels, width = self.geometry.inputs[k].channels, self.inputs[k]
-        plane = index[3] if self.geometry.op.mixes_channels else index[2]
         return channels if width == channels else min(width, channels - plane * width)
 
-    def _weights(self, index: TileIndex) -> int:
-        if index[2:] not in self.records:
-            self.records[index[2:]] = weight_record(self.problem, self.geometry, index).room_bytes
-        return self.records[index[2:]]
+    def _buffer(self, size_bytes: int) -> int:
+        return align_up(size_bytes, self.unit_bytes)
 
     def _results(self, index: TileIndex) -> int:
         """Partial sums, and the output tile once it is complete."""
         out, tiling, splits = self.geometry.output, self.geometry.tiling, self.grid[3]
-        sizes = (out.height, tiling.rows), (out.width, tiling.columns), (out.channels, tiling.channels)
-        rows, columns, channels = (
-            min(tile, size - i * tile) for i, (size, tile) in zip(index, sizes, strict=False)
-        )
+        rows = min(tiling.rows, out.height - index[0] * tiling.rows)
+        columns = min(tiling.columns, out.width - index[1] * tiling.columns)
+        channels = min(tiling.channels, out.channels - index[2] * tiling.channels)
         elements = rows * columns * channels
-        total = self.problem.buffer_bytes(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
+        total = self._buffer(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
         if self.output and index[3] == splits - 1:
             size = elements * out.dtype.size_bytes + rows * self.seals[-1]
-            total += self.problem.buffer_bytes(align_up(size, self.granules[-2]))
+            total += self._buffer(align_up(size, self.granules[-2]))
         return total
 
     # ------------------------------------------------------------------ held tiles
