@@ -185,8 +185,8 @@ if [ -z "$$INPUT" ]; then \\
 fi; \\
 {key}input=$$INPUT; output=$$OUTPUT; log=$$LOG; \\
 case $$log in ''|/*) ;; *) log=$$CALLER/$$log ;; esac; \\
-case $$input in /*) ;; *) if [ -e "$$CALLER/$$input" ]; then input=$$CALLER/$$input; \\
-    else input=$$(pwd)/$$input; fi ;; esac; \\
+case $$input in /*) ;; *) if [ -e "$$input" ] && ! [ -e "$$CALLER/$$input" ]; then input=$$(pwd)/$$input; \\
+    else input=$$CALLER/$$input; fi ;; esac; \\
 case $$output in /*) ;; *) output=$$CALLER/$$output ;; esac
 endef
 

@@ -161,8 +161,13 @@ def samples_of(path: Path, inputs: tuple[GraphInput, ...]) -> list[Feeds]:
     except InputError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise errors of many kinds
+        reason = (
+            error.strerror
+            if isinstance(error, OSError) and error.strerror
+            else "it holds no numbers, or is damaged"
+        )
         raise InputError(
-            f"'{path}': must be an .npz file of samples, but cannot be read ({error})."
+            f"'{path}': must be an .npz file of samples, but cannot be read ({reason})."
         ) from error
     columns = {
         item.name: _stacked(path, item, array) for item, array in zip(inputs, arrays.values(), strict=True)

@@ -4,7 +4,8 @@ The time limit is split evenly over all that is left to solve, again and again, 
 not use the others have; the problem as it is gets the same share. A search needs some time whatever its share,
 so a change is begun only if the longest search so far would still end in time (one that is begun is not cut
 off); the others are told as not tried, as they are after Ctrl-C. A plan that can be carried out with a change as it
-is (more SRAM, a faster link) is known to the search, so such a change is never said to do harm.
+is (more SRAM, a faster link) is known to the search, so such a change is never said to do harm. A change with
+which computing alone takes longer than the plan that is known is not searched: it is proven not to help.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from ooc_solve.what_if import AS_IS, WhatIf, what_ifs
 
 NOT_TRIED = "not tried: the time limit leaves no room"
 
+NO_GAIN = "no gain: computing alone takes longer"
+
 Tell = Callable[[str], None]
 
 
@@ -59,13 +62,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All answers, the best first and those without a plan last, and what makes patches overlap."""
+    """All answers, the best first and those without a plan last, and what makes patches overlap.
+
+    ``enough_s`` is the time limit with which those that were not tried might be; None if nothing tells.
+    """
 
     problem: Problem
     base: int | None
     answers: tuple[Answer, ...]
     halos: tuple[Halo, ...]
     seconds: float
+    enough_s: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """The advice as the JSON report has it."""
@@ -84,8 +91,19 @@ class Advice:
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
-def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | None = None) -> Advice:
-    """Solve a problem with every change within a time limit; ``plan`` is the best that is known of it."""
+def advise(
+    problem: Problem,
+    plan: Plan | None,
+    budget: Budget,
+    tell: Tell | None = None,
+    bound: int = 0,
+    limit_s: float | None = None,
+) -> Advice:
+    """Solve a problem with every change within a time limit.
+
+    ``plan`` is the best that is known of it, ``bound`` what is proven of it, ``limit_s`` the limit of which the
+    budget is a share.
+    """
     begun = time.monotonic()
     with unhurried():
         asked = what_ifs(problem, plan)
@@ -100,25 +118,45 @@ def advise(problem: Problem, plan: Plan | None, budget: Budget, tell: Tell | Non
             if tell is not None:
                 tell(f"what if {number + 1} of {len(asked)}: {change.change}")
             share = replace(budget, time_limit_s=left / (len(asked) - number))
-            answers.append(_answer(change, plan, share))
+            answers.append(_answer(change, plan, share, bound if _restricts(problem, change.problem) else 0))
     except (KeyboardInterrupt, TimeIsUp):  # what is known by then is advice, too
         pass
+    seconds = time.monotonic() - begun
+    enough_s = _enough_s(seconds, len(asked), len(answers), (limit_s or 0.0) / budget.time_limit_s)
     answers += [_untried(change) for change in asked[len(answers) :]]
     base = next((answer.value for answer in answers if answer.change == AS_IS), None)
-    return Advice(problem, base, _ranked(base, answers), found, time.monotonic() - begun)
+    return Advice(problem, base, _ranked(base, answers), found, seconds, enough_s)
 
 
-def _answer(change: WhatIf, plan: Plan | None, budget: Budget) -> Answer:
-    known = [] if plan is None else [carried(change.problem, plan)]
+def _restricts(problem: Problem, changed: Problem) -> bool:
+    """Whether every plan of a changed problem is one of the problem as it is, so that a bound holds for both."""
+    less = changed.sram_bytes <= problem.sram_bytes and changed.patch_depth <= problem.patch_depth
+    return less and problem == replace(
+        changed, sram_bytes=problem.sram_bytes, patch_depth=problem.patch_depth
+    )
+
+
+def _enough_s(seconds: float, asked: int, tried: int, shares: float) -> int | None:
+    """A limit, up to the next ten seconds, if the rest takes as long as what was tried and others have their shares."""
+    if not tried:
+        return None
+    return 10 * math.ceil(1.1 * seconds * asked / tried * max(1.0, shares) / 10)
+
+
+def _answer(change: WhatIf, plan: Plan | None, budget: Budget, bound: int) -> Answer:
     begun = time.monotonic()
+    floor = in_core(change.problem, budget).bound
+    if plan is not None and change.problem.objective is Objective.LATENCY and floor > plan.figures.latency_ns:
+        return Answer(change.change, None, floor, None, floor, round(time.monotonic() - begun, 3), NO_GAIN)
+    known = [] if plan is None else [carried(change.problem, plan)]
     result = cp_sat(change.problem, budget, None, known)
     if result.plan is not None and result.reason:
         raise KeyboardInterrupt  # the search heeded it, with half a plan
     seconds = round(time.monotonic() - begun, 3)
-    if result.plan is None:
+    if result.plan is None or result.objective is None:
         return Answer(change.change, None, None, None, None, seconds, result.reason)
-    floor = in_core(change.problem, budget).bound
-    return Answer(change.change, result.objective, result.bound, None, floor, seconds, "")
+    proven = min(result.objective, max(bound, result.bound))
+    return Answer(change.change, result.objective, proven, None, floor, seconds, "")
 
 
 def _untried(change: WhatIf) -> Answer:
@@ -197,11 +235,16 @@ def remarks(advice: Advice) -> tuple[str, ...]:
     found = [
         f"{answer.change}: no plan, {answer.reason}."
         for answer in advice.answers
-        if answer.value is None and answer.reason != NOT_TRIED
+        if answer.value is None and answer.reason not in (NOT_TRIED, NO_GAIN)
+    ]
+    found += [
+        f"{answer.change}: no gain, computing alone takes {amount(advice.problem, answer.floor_ns)}."
+        for answer in advice.answers
+        if answer.reason == NO_GAIN and answer.floor_ns is not None
     ]
     found += [_not_tried(advice, untried)] if untried else []
     short = short_names(advice.problem.network)
-    found += [_overlap(halo, short[halo.op]) for halo in advice.halos]
+    found += _overlaps(advice.halos, short)
     words = (
         f"Every change was solved again, {advice.seconds:.1f} s in all; at best: what its bound allows. The truth "
         "lies between the two; where the gap is large, a longer --time-limit tells. None of it is measured on a board."
@@ -210,24 +253,23 @@ def remarks(advice: Advice) -> tuple[str, ...]:
 
 
 def _not_tried(advice: Advice, untried: list[str]) -> str:
-    """What was left out, and what limit would do if the rest took as long as what was tried."""
-    tried = len(advice.answers) - len(untried)
-    enough = (
-        f" (--time-limit {_rounded(advice.seconds * len(advice.answers) / tried)} may do)" if tried else ""
-    )
+    """What was left out, and what limit would do."""
+    enough = "" if advice.enough_s is None else f" (--time-limit {advice.enough_s} may do)"
     return f"Not tried, as the time limit leaves no room{enough}: {'; '.join(untried)}."
 
 
-def _rounded(seconds: float) -> int:
-    """Seconds up to the next ten."""
-    return 10 * math.ceil(1.1 * seconds / 10)
-
-
-def _overlap(halo: Halo, name: str) -> str:
-    kernel = f"{halo.kernel[0]}x{halo.kernel[1]}"
-    again = (
-        "its rows are kept, nothing is computed again"
-        if halo.again <= 0
-        else f"{halo.again:.1%} is computed again"
-    )
-    return f"Patches: {name} ({kernel}) makes them overlap by {halo.rows} rows of the stage's input; {again}."
+def _overlaps(halos: tuple[Halo, ...], short: dict[str, str]) -> list[str]:
+    """Kernels that make patches overlap: one by one where something is computed again, the others together."""
+    words = {halo: f"{short[halo.op]} ({halo.kernel[0]}x{halo.kernel[1]})" for halo in halos}
+    found = [
+        f"Patches: {words[halo]} makes them overlap by {halo.rows} rows of the stage's input; "
+        f"{halo.again:.1%} is computed again."
+        for halo in halos
+        if halo.again > 0
+    ]
+    kept = ", ".join(f"{words[halo]} by {halo.rows}" for halo in halos if halo.again <= 0)
+    if kept:
+        found.append(
+            f"Patches overlap by rows of the stage's input that are kept, so nothing is computed again: {kept}."
+        )
+    return found

@@ -22,10 +22,11 @@ import io as text_io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -82,6 +83,8 @@ from ooc_solve.whole_file import check_writable, write_whole
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]|[kK]iB|M|MiB|G|GiB)?")
 FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 LARGEST_SIZE = 1 << 40
+
+Named = TypeVar("Named", bound=Enum)
 
 
 # ------------------------------------------------------------------------------- what is given
@@ -181,16 +184,21 @@ def problem_of(
         raise InputError(
             f"The SRAM must not exceed the {full} usable bytes of board '{target.board.name}' (got {sram})."
         )
-    try:
-        place = IoPlace(io) if io is not None else _usual_place(target)
-        judged = Objective(objective)
-        target = assigned(target, judged)
-        return Problem(
-            network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day,
-            scratch_ring_bytes=scratch_ring_bytes,
-        )  # fmt: skip
-    except ValueError as error:
-        raise InputError(f"Objectives and places of input and output have names ({error}).") from None
+    place = _usual_place(target) if io is None else _named(IoPlace, io, "the place of input and output")
+    judged = _named(Objective, objective, "the objective")
+    target = assigned(target, judged)
+    return Problem(
+        network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day,
+        scratch_ring_bytes=scratch_ring_bytes,
+    )  # fmt: skip
+
+
+def _named(kind: type[Named], name: str, what: str) -> Named:
+    """The member of an enumeration that a name stands for."""
+    names = [str(member.value) for member in kind]
+    if name not in names:
+        raise InputError(f"The name of {what} must be one of {', '.join(names)} (got '{name}').")
+    return kind(name)
 
 
 def _usual_place(target: Target) -> IoPlace:
@@ -358,7 +366,9 @@ class Solution:
 
         Each is solved again; ``time_limit`` in seconds is for all of them together.
         """
-        return advising.advise(self.problem, self.result.plan, Budget(time_limit, workers, seed))
+        return advising.advise(
+            self.problem, self.result.plan, Budget(time_limit, workers, seed), bound=self.result.bound
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``ooc-solve --json`` writes it."""

@@ -36,17 +36,17 @@ def parse_budget(text: str) -> int:
 
 def parse_seconds(text: str) -> float:
     """A positive, finite number of seconds."""
-    return _between(text, 1e6, "seconds must lie between 0 and 1000000")
+    return _between(text, 1e6, "seconds must be more than 0 and at most 1000000")
 
 
 def parse_rate(text: str) -> float:
     """Inferences a day: positive, at most a billion."""
-    return _between(text, 1e9, "inferences a day must lie between 0 and 1000000000")
+    return _between(text, 1e9, "inferences a day must be more than 0 and at most 1000000000")
 
 
 def parse_years(text: str) -> float:
     """Years of a lifetime: positive, at most a million."""
-    return _between(text, 1e6, "years must lie between 0 and 1000000")
+    return _between(text, 1e6, "years must be more than 0 and at most 1000000")
 
 
 def _between(text: str, most: float, words: str) -> float:

@@ -99,7 +99,10 @@ def parser() -> argparse.ArgumentParser:
         choices=[p.value for p in IoPlace],
         help="where the network's input and output live (storage, if the target's takes writes)",
     )
-    made.add_argument("--scheduler", choices=list(SCHEDULERS), default="cp-sat", help="who decides (cp-sat)")
+    made.add_argument(
+        "--scheduler", choices=list(SCHEDULERS), default="cp-sat", metavar="NAME",
+        help=f"who decides (cp-sat): {', '.join(SCHEDULERS)}",
+    )  # fmt: skip
     made.add_argument("--time-limit", type=parse_seconds, default=20.0, metavar="S", help="seconds (20)")
     made.add_argument("--workers", type=parse_count, default=2, metavar="N", help="solver threads (2)")
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
@@ -116,7 +119,10 @@ def parser() -> argparse.ArgumentParser:
         "--max-energy", type=read_by(energy_nj), metavar="E", help="most energy of an inference, e.g. 20mJ"
     )
     made.add_argument(
-        "--lifetime-years", type=parse_years, metavar="Y", help="least lifetime of the storage at that rate"
+        "--lifetime-years",
+        type=parse_years,
+        metavar="Y",
+        help="least lifetime of the storage at --inferences-per-day",
     )
     made.add_argument(
         "--scratch-ring", type=parse_size, metavar="SIZE",
@@ -162,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--advise",
         action="store_true",
-        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them (takes the time limit again)",
+        help="solve again with other SRAM, storage, links, int8, patches and kernels, and rank them, in half of the time limit",
     )
     made.add_argument(
         "--instance", type=Path, metavar="FILE.json", help="write the plan's tiles as a scheduling benchmark"
@@ -272,7 +278,7 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     points = walk_front(problem, turns.next(), results) if options.pareto and plan is not None else ()
     if plan is not None:
         problem = ordered(problem, plan.selection.order)
-    advice = advised(problem, plan, turns.next(), errors) if options.advise else None
+    advice = advised(options, problem, results[-1], turns.next(), errors) if options.advise else None
     return Answers(problem, reference, results, flight, points, advice)
 
 
@@ -367,6 +373,9 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
         size = sum(problem.network.tensors[name].size_bytes for name in problem.network.inputs)
         run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
+        if options.quantize is not None:
+            model = model_beside(folder)
+            console.print(Text(f"Written to {model}: the quantised model, with whose outputs to compare."))
     if options.report is not None:
         console.print(Text(f"Written to {options.report}: open it in a browser."))
     if options.trace is not None:
@@ -400,10 +409,12 @@ def check_files(options: argparse.Namespace) -> None:
         check_plotting()
 
 
-def advised(problem: Problem, plan: Plan | None, budget: Budget, errors: Console) -> Advice:
+def advised(
+    options: argparse.Namespace, problem: Problem, known: Result, budget: Budget, errors: Console
+) -> Advice:
     """What changes would bring, with progress on a terminal."""
     with errors.status("what if") as status:
-        return advise(problem, plan, budget, status.update)
+        return advise(problem, known.plan, budget, status.update, known.bound, options.time_limit)
 
 
 def write_pictures(options: argparse.Namespace, found: Answers, steps: Sequence[Step]) -> None:

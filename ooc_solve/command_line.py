@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import NoReturn
 
 from ooc_solve.__main__ import EXIT_INTERRUPTED
 from ooc_solve.models.vocabulary import InternalError, OocError, UsageError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of a full or broken disk, which only standard output has left to raise: files are asked for by name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,4 +60,10 @@ def exit_code_of(
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # or Python complains there when it cannot flush standard output
+        return OocError.exit_code
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"{program}: error: the output cannot be written ({error.strerror}).", file=sys.stderr)
+        sys.stderr.close()  # as above
         return OocError.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from operator import itemgetter
 from typing import Any
 
 from bokeh.embed import components
@@ -294,18 +295,21 @@ def _idle(problem: Problem, plan: Plan) -> str:
 
 
 def _retimed(problem: Problem, plan: Plan, facts: dict[str, Any]) -> str:
-    def rows() -> Iterator[tuple[str, str, str]]:
-        base = plan.figures.latency_ns
-        for again in retimed(plan):
-            if again.change == SAME_PARTS and again.latency_ns == base:
-                continue
-            change = (again.latency_ns - base) / base if base else 0.0
-            yield escape(again.change), milliseconds(again.latency_ns), f"{change:+.1%}"
-        if problem.objective is Objective.LATENCY and facts["bound"] and base:
-            change = (facts["bound"] - base) / base
-            yield "a perfect plan, at best", milliseconds(facts["bound"]), f"{change:+.1%}"
+    base = plan.figures.latency_ns
 
-    return table(("this plan with", "ms", "change"), rows(), "small")
+    def times() -> Iterator[tuple[str, int]]:
+        for again in retimed(plan):
+            if again.change != SAME_PARTS or again.latency_ns != base:
+                yield again.change, again.latency_ns
+        if problem.objective is Objective.LATENCY and facts["bound"]:
+            yield "a perfect plan, at best", facts["bound"]
+
+    def row(change: str, latency_ns: int) -> tuple[str, str, str]:
+        share = (latency_ns - base) / base if base else 0.0
+        return escape(change), milliseconds(latency_ns), f"{share:+.1%}"
+
+    rows = [row(*time) for time in sorted(times(), key=itemgetter(1))]
+    return table(("this plan with", "ms", "change"), rows, "small")
 
 
 def _frames(problem: Problem, frames: dict[str, Any]) -> str:

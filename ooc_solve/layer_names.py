@@ -7,6 +7,7 @@ model/conv2d_1/Conv2D``. What tells layers apart stands at the end.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from ooc_solve.models.vocabulary import Network
 
@@ -15,17 +16,23 @@ LONGEST = 24
 
 
 def short_names(network: Network, longest: int = LONGEST) -> dict[str, str]:
-    """A short name for each operator by its own, in the order of the network; no two are alike.
+    """A short name for each operator by its own, in the order of the network; no two are alike."""
+    names = [op.name for op in network.ops]
+    return dict(zip(names, shortened(names, longest), strict=True))
 
-    The last two parts of the path of the last node that was merged into it, without those that only read a
-    variable; where others are called alike, the operator's number (from 1) stands before.
+
+def shortened(names: Sequence[str], longest: int = LONGEST) -> tuple[str, ...]:
+    """Short names in the same order, no two alike.
+
+    The last two parts of the path of the last node that was merged into each, without those that only read a
+    variable; where others are called alike, the place in the order (from 1) stands before.
     """
-    found = {op.name: _cut(_last(op.name), longest) for op in network.ops}
-    count = Counter(found.values())
-    return {
-        name: short if count[short] == 1 else _cut(f"{number} {_last(name)}", longest)
-        for number, (name, short) in enumerate(found.items(), start=1)
-    }
+    found = [_cut(_last(name), longest) for name in names]
+    count = Counter(found)
+    return tuple(
+        short if count[short] == 1 else _cut(f"{number} {_last(name)}", longest)
+        for number, (name, short) in enumerate(zip(names, found, strict=True), start=1)
+    )
 
 
 def _last(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from ooc_solve.models.onnx_quantization import OutputChange, Quantized, quantize_onnx
 from ooc_solve.models.vocabulary import UsageError
@@ -42,13 +43,10 @@ def quantized_model(model: str, calibration: str, activations: str) -> Quantized
 def show_change(console: Console, quantized: Quantized, calibration: str) -> None:
     """Say how far each output moved."""
     source = "random samples" if calibration == "random" else f"samples of {calibration}"
-    console.print(
-        f"Quantised in {quantized.form} form with {quantized.samples} {source}. Against the float model on these:",
-        markup=False,
-        soft_wrap=True,
-    )
+    words = f"Quantised in {quantized.form} form with {quantized.samples} {source}. Against the float model on these:"
+    console.print(Text(words))
     for change in quantized.changes:
-        console.print(f"- {change_line(change, quantized.samples)}", markup=False, soft_wrap=True)
+        console.print(Text(f"- {change_line(change, quantized.samples)}"))
 
 
 def change_facts(quantized: Quantized, calibration: str) -> dict[str, object]:

@@ -436,8 +436,13 @@ def optimality(problem: Problem, chosen: Result) -> str:
 
 def amount(problem: Problem, value: int) -> str:
     """A value of the objective with its unit."""
+    return amount_of(problem.objective, value)
+
+
+def amount_of(objective: Objective, value: int) -> str:
+    """A value of an objective, in ns, nJ or bytes, with the unit that people read."""
     return {
         Objective.LATENCY: f"{milliseconds(value)} ms",
         Objective.ENERGY: f"{value / 1e6:,.2f} mJ",
         Objective.WEAR: f"{value:,} bytes written",
-    }[problem.objective]
+    }[objective]

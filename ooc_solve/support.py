@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ooc_solve.layer_names import shortened
 from ooc_solve.models.onnx_reader import NodeReport, survey_onnx
 from ooc_solve.models.vocabulary import InputError, UsageError
 
 WIDTH = 80
 """Columns of the table on paper and in pipes; a terminal that is narrower has its own."""
+
+LONGEST_NAME = 30
+"""Characters of a node's name in the table."""
 
 
 def show_support(console: Console, model: str) -> int:
@@ -27,28 +31,26 @@ def show_support(console: Console, model: str) -> int:
     wide = console.width if console.is_terminal else WIDTH
     console.print(support_table(reports), width=min(wide, WIDTH))
     refused = sum(bool(report.problem) for report in reports)
-    console.print(f"{len(reports)} nodes, {refused} not supported.", markup=False)
+    count = "1 node" if len(reports) == 1 else f"{len(reports)} nodes"
+    console.print(f"{count}, {refused} not supported.", markup=False)
     for line in str(InputError(*problems)).splitlines() if problems else ():
         console.print(f"- {line}", markup=False, soft_wrap=True)
     return 1 if problems else 0
 
 
 def support_table(reports: tuple[NodeReport, ...]) -> Table:
-    """One row per node: number, name, operator, kernels or reason."""
+    """One line per node: short name, operator, kernels. Why others have none takes more room than a table has."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("node", overflow="fold", ratio=3)
-    table.add_column("operator", overflow="fold", ratio=3)
-    table.add_column("supported by, or why not", overflow="fold", ratio=4)
-    for report in reports:
-        name, operator = (Text(str(InputError(part))) for part in (report.name, report.operator))
-        table.add_row(name, operator, Text(_verdict(report)))
+    for title in ("node", "operator", "supported by"):
+        table.add_column(title, overflow="ellipsis", no_wrap=True)
+    names = shortened([str(InputError(report.name)) for report in reports], LONGEST_NAME)
+    for name, report in zip(names, reports, strict=True):
+        operator = str(InputError(report.operator)).rpartition(".")[2]  # its domain takes too much room
+        table.add_row(Text(name), Text(operator), Text(_verdict(report)))
     return table
 
 
 def _verdict(report: NodeReport) -> str:
     if report.problem:
-        reason = report.problem.removeprefix(f"{report.operator} '{report.name}': ")
-        return f"NO: {InputError(reason)}"
-    if report.kernels:
-        return ", ".join(report.kernels)
-    return report.note or "not known: follows a node that is not supported"
+        return "NO, see below"
+    return ", ".join(report.kernels) or report.note or "not known (follows a NO)"

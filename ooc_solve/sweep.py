@@ -29,8 +29,8 @@ from rich.text import Text
 
 from ooc_solve.arguments import parse_count
 from ooc_solve.command_line import Parser, exit_code_of
-from ooc_solve.models.vocabulary import InputError, InternalError, OocError
-from ooc_solve.report import kibibytes
+from ooc_solve.models.vocabulary import InputError, InternalError, Objective, OocError
+from ooc_solve.report import amount_of, kibibytes
 from ooc_solve.sweep_grid import Grid, Point, Series, read_grid
 from ooc_solve.sweep_point import Known, Row, columns, solve_point
 from ooc_solve.whole_file import check_writable, write_whole
@@ -101,8 +101,8 @@ def line(row: Row) -> str:
     where = f"{row.model} {row.target} {kibibytes(row.sram_bytes)} KiB {row.objective} {row.scheduler}"
     if row.value is None or row.gap is None:
         return f"{where}: none fits"
-    unit = {"latency": "ns", "energy": "nJ", "wear": "bytes written"}[row.objective]
-    return f"{where}: {row.value:,} {unit}, {'optimal' if row.status == 'optimal' else f'gap {row.gap:.1%}'}"
+    value = amount_of(Objective(row.objective), row.value)
+    return f"{where}: {value}, {'optimal' if row.status == 'optimal' else f'gap {row.gap:.1%}'}"
 
 
 # ----------------------------------------------------------------------------- finished points

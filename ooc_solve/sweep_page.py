@@ -155,9 +155,15 @@ def _cells(row: Row, scale: float) -> tuple[str, ...]:
 
 def _without(rows: Sequence[Row], seeds: bool) -> str:
     return "".join(
-        f"<p><b>{kibibytes(row.sram_bytes)} KiB, {_name(row, seeds)}: no plan.</b> {escape(row.reason or '')}"
-        + ("" if row.min_sram_bytes is None else f" (least SRAM known: {row.min_sram_bytes:,} bytes)")
-        + "</p>"
+        f"<p><b>{kibibytes(row.sram_bytes)} KiB, {_name(row, seeds)}: no plan.</b> {escape(_why(row))}</p>"
         for row in rows
         if row.value is None
     )
+
+
+def _why(row: Row) -> str:
+    """Why a point has no plan, and the least SRAM known to work where the reason does not name it."""
+    reason, least = row.reason or "", row.min_sram_bytes
+    if least is None or str(least) in reason:
+        return reason
+    return f"{reason} (least SRAM known: {least:,} bytes)"

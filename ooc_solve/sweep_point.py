@@ -22,6 +22,7 @@ from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.plans import candidate_of, checked
 from ooc_solve.solver.plans import plan_of as settled
+from ooc_solve.solver.shortfall import NOTHING_FOUND
 from ooc_solve.solver.solve import PARTS, cp_sat
 from ooc_solve.sweep_grid import Point
 
@@ -192,6 +193,7 @@ def _row(point: Point, problem: Problem | None, result: Result, made_for: int | 
     """The row of a result; ``problem`` is None where the options do not go together."""
     plan = result.plan
     figures = plan.figures if plan else None
+    least = None if plan else _least(point)
     return Row(
         model=point.model,
         model_digest=point.network.digest,
@@ -221,10 +223,17 @@ def _row(point: Point, problem: Problem | None, result: Result, made_for: int | 
         tasks=len(plan.graph.tasks) if plan else None,
         plan_sram_bytes=made_for,
         plan_hash=plan_hash(problem, plan) if plan and problem else None,
-        min_sram_bytes=None if plan else _least(point),
-        reason=None if plan else result.reason,
+        min_sram_bytes=least,
+        reason=None if plan else _reason(point, result, least),
         seconds=round(result.seconds, 3),
     )
+
+
+def _reason(point: Point, result: Result, least: int | None) -> str:
+    """Why there is no plan: of a search that ran out of time the least SRAM that works tells more."""
+    if NOTHING_FOUND not in result.reason or least is None or least <= point.sram_bytes:
+        return result.reason
+    return f"the least SRAM known to work is {least} bytes, {least - point.sram_bytes} more than given"
 
 
 def _least(point: Point) -> int | None:

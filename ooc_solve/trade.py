@@ -173,7 +173,7 @@ def _years(problem: Problem, result: Result) -> str:
 
 def show_front(console: Console, points: Sequence[Point]) -> None:
     """One line per point of the front."""
-    console.print(Text("front of latency, energy and wear: none is better in every figure"))
+    console.print(Text(f"front of latency, energy and wear: {_front_words(points)}"))
     table = Table(pad_edge=False, box=None, header_style="bold")
     table.add_column("asked", no_wrap=False, max_width=30)
     for name in ("ms", "mJ", "KiB written", "years", "gap"):
@@ -181,6 +181,13 @@ def show_front(console: Console, points: Sequence[Point]) -> None:
     for point in points:
         table.add_row(point.words, *_cells(point))
     console.print(table)
+
+
+def _front_words(points: Sequence[Point]) -> str:
+    """What the points have in common."""
+    if len(points) == 1:
+        return "one plan is the best known in every figure"
+    return "none is better in every figure"
 
 
 def _cells(point: Point) -> tuple[str, ...]:
@@ -250,5 +257,11 @@ def front_section(points: Sequence[Point]) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (point.words, *_cells(point))) + "</tr>"
         for point in points
     )
-    words = "Each dot is a plan; the larger, the more energy. None is better than another in every figure."
-    return f"<p>{words}</p>{front_svg(points)}<table><tr>{heads}</tr>{rows}</table>"
+    if len(points) == 1:
+        words, drawing = "One plan is the best known in every figure.", ""
+    else:
+        words = (
+            "Each dot is a plan; the larger, the more energy. None is better than another in every figure."
+        )
+        drawing = front_svg(points)
+    return f"<p>{words}</p>{drawing}<table><tr>{heads}</tr>{rows}</table>"

@@ -167,8 +167,12 @@ def _unfinished(problem: Problem) -> str:
                 f"{given.words} of {given.amount(given.most)} fails by at least {over}: none needs less than "
                 f"{given.amount(floor)}; the time limit was too short to find the least that works"
             )
-    what = "whether the budgets can be met" if budgets else "the least SRAM that works"
-    return f"{NOTHING_FOUND} ({what} was not found out either, the proof is unfinished)"
+    if budgets:
+        return f"{NOTHING_FOUND} (whether the budgets can be met was not found out either, the proof is unfinished)"
+    return (
+        f"{NOTHING_FOUND}, or ask for the least SRAM that works with --min-sram, which takes the time it needs "
+        "(it was not found out either, the proof is unfinished)"
+    )
 
 
 def _ring_fault(problem: Problem, search: Search, budget: Budget) -> str | None:

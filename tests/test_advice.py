@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from ooc_solve.advice import NOT_TRIED, Advice, advise, carried, remarks, rows
+from ooc_solve.advice import (
+    NO_GAIN,
+    NOT_TRIED,
+    Advice,
+    Answer,
+    _answer,
+    _restricts,
+    advise,
+    carried,
+    remarks,
+    rows,
+)
 from ooc_solve.api import advise as advise_from_python
 from ooc_solve.api import load, target
 from ooc_solve.cli import main
@@ -18,7 +29,7 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, Plan, Selection
 from ooc_solve.receptive_field import Halo
 from ooc_solve.solver.validate import validate
-from ooc_solve.what_if import AS_IS, what_ifs
+from ooc_solve.what_if import AS_IS, WhatIf, what_ifs
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +119,9 @@ def test_no_time_is_told(tiny_problem: Problem, plan: Plan) -> None:
 
 def test_shares_add_up(tiny_problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each search is given an equal share of what is left, and none begins that would end too late."""
-    from ooc_solve.advice import Answer
-
     shares: list[float] = []
 
-    def answered(change: object, known: object, budget: Budget) -> Answer:
+    def answered(change: object, known: object, budget: Budget, bound: int) -> Answer:
         shares.append(budget.time_limit_s)
         return Answer(str(len(shares)), 1, 1, None, 1, 25.0, "")
 
@@ -122,6 +131,62 @@ def test_shares_add_up(tiny_problem: Problem, plan: Plan, monkeypatch: pytest.Mo
     count = 1 + len(what_ifs(tiny_problem, plan))
     advise(tiny_problem, plan, Budget(100.0, 1, 1))
     assert shares == [75 / count, 50 / (count - 1)]
+
+
+def test_enough_time_is_more_time(tiny_problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit that may do counts what the plan itself was given: twice as much, where advice had one half."""
+    only(monkeypatch, tiny_problem, plan, HARMLESS)
+    begun: list[object] = []
+
+    def answered(change: object, known: object, budget: Budget, bound: int) -> Answer:
+        begun.append(change)
+        return Answer(str(len(begun)), 1, 1, None, 1, 20.0, "")
+
+    monkeypatch.setattr("ooc_solve.advice._answer", answered)
+    monkeypatch.setattr("ooc_solve.advice.time.monotonic", lambda: 20.0 * len(begun))
+    found = advise(tiny_problem, plan, Budget(60.0, 1, 1), limit_s=120.0)
+    assert len(begun) == 2
+    assert found.enough_s == 180  # twice the 80 s of four searches, a tenth more, up to the next ten
+    assert any("--time-limit 180 may do" in words for words in remarks(found))
+
+
+def test_what_computing_alone_rules_out_is_not_searched(
+    tiny_problem: Problem, plan: Plan, advice: Advice
+) -> None:
+    """A CPU a hundred times slower cannot help, which is proven before any search."""
+    board = tiny_problem.target.board
+    slower = replace(tiny_problem.target, board=replace(board, clock_hz=board.clock_hz // 100))
+    change = WhatIf("a slow CPU", replace(tiny_problem, target=slower))
+    answer = _answer(change, plan, Budget(10.0, 1, 1), 0)
+    assert (answer.value, answer.reason) == (None, NO_GAIN)
+    assert answer.bound is not None
+    assert answer.bound > plan.figures.latency_ns
+    told = remarks(replace(advice, answers=(answer,)))
+    assert any(words.startswith("a slow CPU: no gain, computing alone takes") for words in told)
+
+
+def test_less_sram_has_the_bound_of_more(tiny_problem: Problem) -> None:
+    """What is proven holds with less SRAM and shallower patches too, and for nothing else."""
+    changed = {change.change: change.problem for change in what_ifs(tiny_problem, None)}
+    assert _restricts(tiny_problem, tiny_problem)
+    assert _restricts(tiny_problem, changed["8 KiB of SRAM"])
+    assert _restricts(tiny_problem, replace(tiny_problem, patch_depth=1))
+    for other in ("64 KiB of SRAM", "port sdio at twice its clock", "patches through up to 16 layers"):
+        assert not _restricts(tiny_problem, changed[other])
+
+
+def test_what_is_proven_stays_proven(
+    tiny_problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The problem as it is has at least the bound that was known before."""
+    monkeypatch.setattr("ooc_solve.advice.what_ifs", lambda problem, plan: ())
+    without = advise(tiny_problem, plan, Budget(1.0, 1, 1)).answers[0]
+    assert without.bound is not None
+    assert without.value is not None
+    known = without.value - 1
+    found = advise(tiny_problem, plan, Budget(1.0, 1, 1), bound=known).answers[0]
+    assert found.bound is not None
+    assert found.bound >= known
 
 
 def test_terminal_fits_80_columns(advice: Advice) -> None:
@@ -141,7 +206,10 @@ def test_overlaps_are_told(advice: Advice) -> None:
         "Patches: conv (3x3) makes them overlap by 4 rows of the stage's input; 25.0% is computed again."
         in told
     )
-    assert any("point (5x5)" in words and "nothing is computed again" in words for words in told)
+    assert (
+        "Patches overlap by rows of the stage's input that are kept, so nothing is computed again: point (5x5) by 2."
+        in told
+    )
 
 
 def test_advice_when_nothing_fits(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

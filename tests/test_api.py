@@ -171,3 +171,23 @@ def test_a_known_plan_is_never_lost() -> None:
     assert found.plan.validate() == ()
     serial = api.solve(network, board, "16KiB", scheduler="serial", time_limit=0.2, known=[known.plan])
     assert serial.plan.decided.scheduler == "serial"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"objective": "speed"},
+            "The name of the objective must be one of latency, energy, wear (got 'speed').",
+        ),
+        (
+            {"io": "card"},
+            "The name of the place of input and output must be one of sram, storage (got 'card').",
+        ),
+    ],
+)
+def test_names_that_are_none(change: dict[str, str], words: str) -> None:
+    """A name that stands for nothing is answered with those that do."""
+    with pytest.raises(InputError) as told:
+        ooc_solve.solve("zoo:ds_cnn", "f746-sd", "24KiB", **change)  # type: ignore[arg-type]
+    assert str(told.value) == words

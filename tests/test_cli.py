@@ -141,8 +141,8 @@ def test_budgets_of_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("--max-latency", "80", "a latency looks like 80ms"),
         ("--max-latency", "0.9x", "at least 1"),
         ("--max-energy", "3kWh", "an energy looks like 20mJ"),
-        ("--lifetime-years", "-1", "years must lie between"),
-        ("--inferences-per-day", "0", "inferences a day must lie between"),
+        ("--lifetime-years", "-1", "years must be more than 0"),
+        ("--inferences-per-day", "0", "inferences a day must be more than 0"),
     ],
 )
 def test_bad_budgets_are_usage_errors(
@@ -169,7 +169,7 @@ def test_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in costs
         )
     assert all(0 <= p["bound"] <= p["value"] for p in points)
-    assert "none is better in every figure" in out
+    assert ("none is better" if len(points) > 1 else "the best known") + " in every figure" in out
 
 
 @pytest.mark.parametrize(
@@ -318,11 +318,12 @@ sys.exit(main())
 
 @pytest.mark.parametrize("module", ["ooc_solve.cli", "numpy", "ortools", "onnx", "ooc_solve.solver.solve"])
 def test_interrupt_while_loading(module: str) -> None:
-    """Ctrl-C while modules are loaded ends with code 130 and no traceback."""
+    """Ctrl-C while modules are loaded ends with code 130 and one line."""
     code = INTERRUPTING.format(module=module)
     call = [sys.executable, "-c", code, "--list-targets"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "ooc-solve: interrupted, nothing written\n"
 
 
 def test_the_entry_point_is_light() -> None:

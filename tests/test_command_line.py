@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,13 @@ def test_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     assert exit_code_of("ooc-x", work) == 1
     assert stream.closed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_behind_standard_output() -> None:
+    """Where the output does not fit there is one line and an exit code, and no traceback."""
+    with open("/dev/full", "w") as full:
+        call = [sys.executable, "-m", "ooc_solve", "--list-targets"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "ooc-solve: error: the output cannot be written (No space left on device).\n"

@@ -106,6 +106,15 @@ def test_figures_are_those_of_the_json_report(page: Path, comparison: Comparison
         assert " ".join((*cells, *sizes, layer["bound_by"] or "nothing")) in words
 
 
+def test_what_helps_most_comes_first(page: Path) -> None:
+    """The table of the plan with other parts begins with the shortest run."""
+    text = page.read_text()
+    section = text[text.index("What would help most") :].split("</table>")[0]
+    shares = [float(share) for share in re.findall(r">([+-][\d.]+)%<", section)]
+    assert len(shares) >= 3
+    assert shares == sorted(shares)
+
+
 def test_every_task_and_buffer_is_drawn(page: Path, comparison: Comparison) -> None:
     """The data of the drawings name every buffer, and have a box for each task."""
     plan = comparison.plan.decided

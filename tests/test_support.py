@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from ooc_solve.cli import main
+from ooc_solve.models.onnx_reader import NodeReport
 from ooc_solve.models.vocabulary import InputError, UsageError
-from ooc_solve.support import show_support
+from ooc_solve.support import show_support, support_table
 
 
 def model_file(folder: Path, *kinds: str) -> Path:
@@ -51,14 +52,29 @@ def test_a_supported_model_gives_0(tmp_path: Path) -> None:
 
 
 def test_all_problems_are_told_and_give_1(tmp_path: Path) -> None:
-    """Each node that is not supported has its reason, in the table and in one line below; others stay."""
+    """Each node that is not supported is marked in the table and has its reason in a line below; others stay."""
     code, text = shown(model_file(tmp_path, "Cos", "Relu", "Sin"))
     assert code == 1
     assert "7 nodes, 2 not supported." in text
     lines = [line for line in text.splitlines() if line.startswith("- ")]
     assert [line.split()[1] for line in lines] == ["Cos", "Sin"]
+    assert text.count("NO, see below") == 2
     assert text.count("lookup") == 1
     assert text.count("not known") == 2
+
+
+def test_long_names_take_one_line(tmp_path: Path) -> None:
+    """Names in which exporters write their history are cut, and nodes of the same end are told apart."""
+    history = (
+        "model/activation_1/Relu;model/batch_normalization_1/FusedBatchNormV3;model/conv2d_1/Conv2D_quant"
+    )
+    operator = "com.microsoft.QLinearAveragePool"
+    reports = [NodeReport(f"{number};{history}", operator, ("conv",)) for number in "12"]
+    text = io.StringIO()
+    Console(file=text, width=80).print(support_table(tuple(reports)))
+    rows = [line.split() for line in text.getvalue().splitlines() if "conv2d_1" in line]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert all(row[-2:] == ["QLinearAveragePool", "conv"] for row in rows)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

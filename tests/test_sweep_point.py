@@ -9,10 +9,11 @@ import pytest
 from ooc_solve.api import load, target
 from ooc_solve.models.plan_json import parse_plan
 from ooc_solve.models.problem import IoPlace, Problem
-from ooc_solve.models.vocabulary import Budget, InputError, Objective
+from ooc_solve.models.vocabulary import Budget, InputError, Objective, Result, Status
+from ooc_solve.solver.shortfall import NOTHING_FOUND
 from ooc_solve.solver.validate import validate
 from ooc_solve.sweep_grid import Point
-from ooc_solve.sweep_point import Known, columns, solve_point
+from ooc_solve.sweep_point import Known, _reason, columns, solve_point
 
 SERIAL = Point(
     "zoo:autoencoder", load("zoo:autoencoder"), target("f746-sd"), 12 * 1024, "latency", "serial", None, None,
@@ -69,6 +70,16 @@ def test_too_little_sram_is_a_row_with_the_least() -> None:
     assert found.min_sram_bytes is not None
     assert str(found.min_sram_bytes) in (found.reason or "")
     assert solve_point(replace(SERIAL, sram_bytes=found.min_sram_bytes)).row.value is not None
+
+
+def test_a_search_without_time_has_the_least_as_its_reason() -> None:
+    """Where the search only knows that it ended too soon, the row says what would fit instead."""
+    slow = Result("cp-sat", Status.INFEASIBLE, None, None, 0, 1.0, f"{NOTHING_FOUND} (and so on)")
+    little = replace(SERIAL, sram_bytes=2000)
+    assert _reason(little, slow, 2560) == "the least SRAM known to work is 2560 bytes, 560 more than given"
+    assert _reason(little, slow, None) == slow.reason
+    assert _reason(little, slow, 1984) == slow.reason
+    assert _reason(little, replace(slow, reason="no tiling fits"), 2560) == "no tiling fits"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from ooc_solve.api import Comparison, load, problem_of, target
 from ooc_solve.models.problem import Problem
@@ -23,6 +25,7 @@ from ooc_solve.trade import (
     front_section,
     front_svg,
     latency_ns,
+    show_front,
     trade_facts,
 )
 
@@ -91,6 +94,17 @@ def test_the_drawing_has_a_dot_per_point(comparison: Comparison, points: tuple[P
     assert "number &lt;2&gt;" in section
     assert "<2>" not in section
     assert front_svg(points[:1]).count("<circle") == 1
+
+
+def test_one_plan_is_no_front(points: tuple[Point, ...]) -> None:
+    """A single plan is said to be the best known, and no drawing is made of it."""
+    text = io.StringIO()
+    show_front(Console(file=text, width=80), points[:1])
+    for told in (text.getvalue(), front_section(points[:1])):
+        assert "ne plan is the best known in every figure" in told
+        assert "<svg" not in told
+    show_front(Console(file=text, width=80), points)
+    assert "none is better in every figure" in text.getvalue()
 
 
 def test_the_page_shows_the_front(comparison: Comparison, points: tuple[Point, ...]) -> None:

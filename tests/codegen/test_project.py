@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +49,21 @@ def test_empty_and_missing_directories_are_filled(problem: Problem, plan: Plan, 
     write_project(problem, plan, tmp_path / "empty", "net")
     write_project(problem, plan, tmp_path / "x" / "y", "net")
     assert (tmp_path / "x" / "y" / MARKER).is_file()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_files_are_those_of_the_caller(problem: Problem, plan: Plan, tmp_path: Path) -> None:
+    """An input is sought where make was called, then in the project; one that is missing is named as the first."""
+    write_project(problem, plan, tmp_path / "out", "net")
+    (tmp_path / "both.bin").touch()
+    for name in ("both.bin", "inside.bin"):
+        (tmp_path / "out" / name).touch()
+    for name, folder in (("both.bin", tmp_path), ("inside.bin", tmp_path / "out"), ("none.bin", tmp_path)):
+        tell = "tell: ; @$(FILES); echo $$input $$output"
+        call = ["make", "-s", "-C", "out", "--eval", tell, "tell", f"INPUT={name}", "OUTPUT=o.bin"]
+        environment = {**os.environ, "PWD": str(tmp_path)}
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [str(folder / name), str(tmp_path / "o.bin")]
 
 
 @pytest.mark.parametrize("marked", [False, True])

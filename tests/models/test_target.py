@@ -98,7 +98,7 @@ def test_board_values_arrive() -> None:
     """Numbers of the file reach the fields of the dataclasses, arrays and tables included."""
     board = load_board("stm32h747i-disco")
     assert (board.clock_hz, board.usable_bytes, board.flash_bytes) == (400_000_000, 786_432, 2_097_152)
-    assert [bank.dma for bank in board.banks] == [True, True, True, False]
+    assert [bank.dma for bank in board.banks] == [True, True, False]
     assert [port.name for port in board.ports] == ["sdmmc1", "qspi", "sdram"]
     tuned = board.runtimes[0]
     assert (tuned.name, tuned.dw_cycles_per_mac, tuned.xip_cycles_per_weight_byte) == (
