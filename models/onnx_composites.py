@@ -27,7 +27,7 @@ _LARGEST_CONCAT = 64
 
 @dataclass(slots=True)
 class Parts:
-    """The nodes that stand for a node; the last one gives its outputs."""
+    """The nodes that stand for a node; the last one gives its first output."""
 
     given: Operands
     node: Node
@@ -65,24 +65,19 @@ class Parts:
         """The attribute `axis`, counted from the front."""
         return self.node.axis_of(int(self.node.attributes.get("axis", default)), len(self.shape()))
 
-    def refuse_other_outputs(self) -> None:
-        """Refuse a node whose outputs besides the first are used."""
-        if any(self.node.outputs[1:]):
-            raise InputError(f"{self.node}: only its first output is supported; remove the others.")
-
 
 Recipe = Callable[[Parts], None]
 
 
-def read(given: Operands, node: Node, recipe: Recipe) -> tuple[Value, ...]:
-    """Read the nodes that stand for a node."""
+def read(given: Operands, node: Node, recipe: Recipe) -> Value:
+    """Read the nodes that stand for a node; return its first output."""
     parts = Parts(given, node)
     recipe(parts)
     given.add_parts(node, parts.nodes)
     for part in parts.nodes:
         values = given.read(part)
         given.values.update(zip(part.outputs, values, strict=True))
-    return (values[0],) * len(node.outputs)
+    return values[0]
 
 
 # ------------------------------------------------------------------ functions and pairs
@@ -273,14 +268,12 @@ def _input(parts: Parts, position: int) -> str:
 
 
 def _layer_normalization(parts: Parts) -> None:
-    parts.refuse_other_outputs()
     axes = range(parts.axis(-1), len(parts.shape()))
     x = _normalized(parts, parts.node.inputs[0], axes, parts.number("epsilon", 1e-5))
     _scaled(parts, x, _input(parts, 1), _input(parts, 2))
 
 
 def _rms_normalization(parts: Parts) -> None:
-    parts.refuse_other_outputs()
     axes = range(parts.axis(-1), len(parts.shape()))
     x = _scaled_to_one(parts, parts.node.inputs[0], axes, parts.number("epsilon", 1e-5))
     _scaled(parts, x, _input(parts, 1), "")
@@ -288,7 +281,6 @@ def _rms_normalization(parts: Parts) -> None:
 
 def _skip_layer_normalization(parts: Parts) -> None:
     """onnxruntime's: inputs are two tensors, scale, bias, and a bias of the sum."""
-    parts.refuse_other_outputs()
     x = parts.add("Add", *parts.node.inputs[:2])
     x = parts.add("Add", x, _input(parts, 4)) if _input(parts, 4) else x
     x = _normalized(parts, x, [len(parts.shape()) - 1], parts.number("epsilon", 1e-12))

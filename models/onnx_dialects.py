@@ -24,7 +24,7 @@ from ooc_solve.models import onnx_resizes as resizes
 from ooc_solve.models import onnx_truths as truths
 from ooc_solve.models.layout import Index, View, as_size, sequential
 from ooc_solve.models.onnx_graph import FLOAT_TYPE, TRUTH_TYPE, Node, evaluate, unpacked
-from ooc_solve.models.onnx_operands import Operands
+from ooc_solve.models.onnx_operands import Operands, bytes_of
 from ooc_solve.models.onnx_values import (
     BYTES_AS_INT8,
     Constant,
@@ -116,7 +116,7 @@ def _dequantize(given: Operands, node: Node) -> Value:
         return replace(constant, array=array, zero_point=unpacked(constant.zero_point), four_bits=four)
     if not isinstance(value, View):
         raise InputError(f"{node}: its input must be quantised integers.")
-    scale = given.scale(node, 1, np.dtype(np.uint8 if value.offset else np.int8))
+    scale = given.scale(node, 1, bytes_of(value))
     given.check_sign(node, value, scale)
     view = given.draft.read_as(value, scale.quantization)
     if given.floating:
@@ -302,7 +302,7 @@ def _arithmetic(given: Operands, node: Node) -> Value:
     if len(node.inputs) == 1 and node.kind in ("Sum", "Max", "Min"):
         return given.operand(node)
     if len(node.inputs) > 2 and node.kind in ("Sum", "Max", "Min"):
-        return composites.read(given, node, composites.of_many)[0]
+        return composites.read(given, node, composites.of_many)
     if len(node.inputs) != 2:
         raise InputError(f"{node}: must have two inputs (got {len(node.inputs)}).")
     left, right = given.operand(node, 0), given.operand(node, 1)
@@ -406,7 +406,7 @@ def _batch_normalization(given: Operands, node: Node) -> Value:
 
 def _gemm(given: Operands, node: Node) -> Value:
     if not isinstance(given.operand(node, 1), Constant | QuantizedConstant):
-        return composites.read(given, node, composites.gemm_of_activations)[0]
+        return composites.read(given, node, composites.gemm_of_activations)
     view, scale = given.dequantized(node)
     if scale is None:
         return floats.gemm(given, node, view)
@@ -429,7 +429,7 @@ def _matmul(given: Operands, node: Node) -> Value:
     left, right = (isinstance(given.operand(node, k), Constant | QuantizedConstant) for k in (0, 1))
     if not right:
         return (
-            composites.read(given, node, composites.of_constant_matrix)[0]
+            composites.read(given, node, composites.of_constant_matrix)
             if left
             else _product_of_two(given, node)
         )
@@ -442,7 +442,7 @@ def _product_of_two(given: Operands, node: Node) -> Value:
     shapes = [given.shape_of(given.operand(node, k), node.name) for k in (0, 1)]
     few, many = (int(np.prod(shape[:-2])) for shape in reversed(shapes))
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-2] or few not in (1, many):
-        return composites.read(given, node, composites.matched_product)[0]
+        return composites.read(given, node, composites.matched_product)
     (one, _), (other, scale) = given.dequantized(node, 0), given.dequantized(node, 1)
     if given.draft.is_float(one.tensor) != (scale is None):
         raise InputError(
@@ -515,7 +515,7 @@ def _cast(given: Operands, node: Node) -> Value:
     """Read a change of type that changes nothing, from float32 or truth values to float32, or one to truth values."""
     value = given.operand(node)
     if int(node.attributes.get("to", 0)) == TRUTH_TYPE and not isinstance(value, View):
-        return composites.read(given, node, truths.of_number)[0]
+        return composites.read(given, node, truths.of_number)
     if int(node.attributes.get("to", 0)) != FLOAT_TYPE or isinstance(value, View):
         raise InputError(f"{node}: must be to float32, of float32 or of constants; use QuantizeLinear.")
     return value
@@ -593,8 +593,6 @@ def _axis(node: Node, view: View) -> int:
 
 
 def _max_pool(given: Operands, node: Node) -> Value:
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise InputError(f"{node}: its output of indices is not supported; remove it.")
     value = given.settled(node)
     if isinstance(value, Float32):
         return Float32(operators.max_pool(given.draft, node, value.view, node.outputs[0]))
@@ -626,7 +624,7 @@ def _pad(given: Operands, node: Node) -> Value:
         raise InputError(f"{node}: mode must be constant, edge or reflect (got {mode}).")
     pads = _all_pads(given, node)
     if mode == "reflect":
-        return composites.read(given, node, lambda parts: composites.reflected(parts, pads))[0]
+        return composites.read(given, node, lambda parts: composites.reflected(parts, pads))
     if mode == "edge":
         return _moved(
             given, node, lambda view: moves.pad(given.draft, node, view, pads, None, node.outputs[0])
@@ -636,9 +634,7 @@ def _pad(given: Operands, node: Node) -> Value:
     value = given.settled(node)
     if isinstance(value, Float32):
         if number != 0:
-            return composites.read(given, node, lambda parts: composites.padded(parts, pads, float(number)))[
-                0
-            ]
+            return composites.read(given, node, lambda parts: composites.padded(parts, pads, float(number)))
         return Float32(moves.pad(given.draft, node, value.view, pads, 0, node.outputs[0]))
     if isinstance(value, View):
         return moves.pad(given.draft, node, value, pads, int(number) - value.offset, node.outputs[0])
@@ -688,7 +684,7 @@ def _slice(given: Operands, node: Node) -> Value:
     steps = given.integers(node, 4, "steps") or [1] * len(starts)
     if min(steps, default=1) < 0:
         picked = dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
-        return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))[0]
+        return composites.read(given, node, lambda parts: composites.reversed_slices(parts, picked))
     changes, size = {}, list(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
@@ -705,6 +701,10 @@ def _split(given: Operands, node: Node) -> tuple[Value, ...]:
     shape = given.shape_of(given.operand(node), node.name)
     axis = node.axis_of(int(node.attributes.get("axis", 0)), len(shape))
     count = int(node.attributes.get("num_outputs", len(node.outputs)))
+    if count != len(node.outputs):
+        raise InputError(
+            f"{node}: num_outputs must be that of its outputs, {len(node.outputs)} (got {count})."
+        )
     sizes = given.integers(node, 1, "split")
     if sizes is None:
         part = -(-shape[axis] // count)
@@ -762,7 +762,7 @@ def _weighted_resize(given: Operands, node: Node, shape: tuple[int, ...], sizes:
         float(node.attributes.get("cubic_coeff_a", -0.75)) if cubic else None,
     )
     if resizing.is_by_whole_factors(shape):
-        return composites.read(given, node, lambda parts: resizes.by_whole_factors(parts, resizing))[0]
+        return composites.read(given, node, lambda parts: resizes.by_whole_factors(parts, resizing))
     value = given.settled(node)
     if not isinstance(value, Float32):
         raise InputError(f"{node}: its input must be float32 where it does not enlarge by whole factors.")
@@ -836,12 +836,14 @@ def _integer_bias(
     array = given.array(node, position)
     if array is None:
         return None
+    if array.dtype != np.int32:
+        raise InputError(f"{node}: its bias must be int32 (got {array.dtype}); repair the file.")
     return QuantizedConstant(array.reshape(-1), scale.scale * weights.scale, np.zeros(1, np.int32), 0)
 
 
 def _qlinear_matmul(given: Operands, node: Node) -> Value:
     if isinstance(given.operand(node, 3), View):
-        return composites.read(given, node, composites.quantized_product)[0]
+        return composites.read(given, node, composites.quantized_product)
     view, scale = given.activation(node, 0)
     weights, output = given.constant(node, 3, 1), given.scale(node, 6)
     pending = operators.fully_connected(given.draft, node, view, scale, weights, None)
@@ -851,7 +853,7 @@ def _qlinear_matmul(given: Operands, node: Node) -> Value:
 def _qgemm(given: Operands, node: Node) -> Value:
     view, scale = given.activation(node, 0)
     constant = given.constant(node, 3, 0 if node.attributes.get("transB") else 1)
-    weights, output = _gemm_weights(node, constant), given.scale(node, 7)
+    weights, output = _gemm_weights(node, constant), given.scale(node, 7, bytes_of(view))
     bias = _integer_bias(given, node, 6, scale, weights)
     pending = operators.fully_connected(given.draft, node, view, scale, weights, bias)
     return given.round_to(pending, output, node.outputs[0])
@@ -859,23 +861,21 @@ def _qgemm(given: Operands, node: Node) -> Value:
 
 def _qlinear_pair(given: Operands, node: Node) -> Value:
     """Read QLinearAdd and QLinearMul, of two activations or with a constant."""
-    output = given.scale(node, 6)
     kind = _PAIRS[node.kind.removeprefix(f"{OWN_DOMAIN}QLinear")]
     constants = [p for p in (0, 3) if isinstance(given.operand(node, p), Constant)]
     if constants:
-        return _with_constant(given, node, kind, 3 - constants[0], constants[0], output)
+        return _with_constant(given, node, kind, 3 - constants[0], constants[0])
     (one, _), (other, _) = given.activation(node, 0), given.activation(node, 3)
     pending = operators.combination(given.draft, node, kind, one, other)
-    return given.round_to(pending, output, node.outputs[0])
+    return given.round_to(pending, given.scale(node, 6, bytes_of(one)), node.outputs[0])
 
 
-def _with_constant(
-    given: Operands, node: Node, kind: OpKind, position: int, constant: int, output: Scale
-) -> View:
+def _with_constant(given: Operands, node: Node, kind: OpKind, position: int, constant: int) -> View:
     """Add or multiply by a quantised constant by tables, with the formulas of ADD and MULTIPLY."""
     view, scale = given.activation(node, position)
-    array, other = given.array(node, constant), given.scale(node, constant + 1)
+    array, output = given.array(node, constant), given.scale(node, 6, bytes_of(view))
     assert array is not None
+    other = given.scale(node, constant + 1, array.dtype)
     stored = array.astype(np.int32) - other.offset
     found, view = moves.channel_operand(given.draft, node, stored, view)
     values = found[:, np.newaxis]
@@ -895,7 +895,8 @@ def _with_constant(
 def _qlinear_function(given: Operands, node: Node) -> Value:
     """Read QLinearSigmoid and QLinearLeakyRelu as tables."""
     view, scale = given.activation(node, 0)
-    output, plain = given.scale(node, 3), node.as_standard(node.kind.removeprefix(f"{OWN_DOMAIN}QLinear"))
+    output = given.scale(node, 3, bytes_of(view))
+    plain = node.as_standard(node.kind.removeprefix(f"{OWN_DOMAIN}QLinear"))
     (real,) = evaluate(plain, [scale.real(BYTES_AS_INT8)], given.opset)
     table = output.stored(real).view(np.uint8)
     return _looked_up(given, view, table, output, node.name, node.outputs[0])
@@ -908,7 +909,8 @@ def _own_gelu(given: Operands, node: Node) -> Value:
 def _qlinear_average_pool(given: Operands, node: Node) -> Value:
     view, _ = given.activation(node, 0)
     pending = operators.average_pool(given.draft, node, _channels_second(node, view), by_floats=True)
-    return given.round_to(_channels_as_given(node, pending), given.scale(node, 3), node.outputs[0])
+    output = given.scale(node, 3, bytes_of(view))
+    return given.round_to(_channels_as_given(node, pending), output, node.outputs[0])
 
 
 def _qlinear_global_average(given: Operands, node: Node) -> Value:
@@ -916,7 +918,7 @@ def _qlinear_global_average(given: Operands, node: Node) -> Value:
     first = 1 if node.attributes.get("channels_last") else 2
     axes = range(first, first + len(view.shape) - 2)
     pending = operators.mean(given.draft, node, view, axes, True)
-    return given.round_to(pending, given.scale(node, 3), node.outputs[0])
+    return given.round_to(pending, given.scale(node, 3, bytes_of(view)), node.outputs[0])
 
 
 def _qlinear_concat(given: Operands, node: Node) -> Value:
@@ -926,7 +928,7 @@ def _qlinear_concat(given: Operands, node: Node) -> Value:
     if len(parts) < 2:
         raise InputError(f"{node}: must have at least two inputs (got {len(parts)}).")
     pending = moves.concatenation(given.draft, node, parts, _axis(node, parts[0][0]))
-    return given.round_to(pending, given.scale(node, 0), node.outputs[0])
+    return given.round_to(pending, given.scale(node, 0, bytes_of(parts[0][0])), node.outputs[0])
 
 
 def _quantized_part(given: Operands, node: Node, position: int, computed: list[int]) -> tuple[View, Scale]:
@@ -934,7 +936,7 @@ def _quantized_part(given: Operands, node: Node, position: int, computed: list[i
     value = given.operand(node, position)
     if not (isinstance(value, Constant) and computed):
         return given.activation(node, position)
-    scale = given.scale(node, position + 1)
+    scale = given.scale(node, position + 1, value.array.dtype)
     like, _ = given.activation(node, computed[0])
     return _stored_constant(given, node, like, value.array, scale), scale
 
@@ -956,7 +958,7 @@ def _qlinear_softmax(given: Operands, node: Node) -> Value:
     old = int(node.attributes.get("opset", given.opset)) < 13
     axis = int(node.attributes.get("axis", 1 if old else -1))
     pending = operators.softmax(given.draft, node, view, scale, axis, flatten=old, whole_steps=True)
-    return given.round_to(pending, given.scale(node, 3), node.outputs[0])
+    return given.round_to(pending, given.scale(node, 3, bytes_of(view)), node.outputs[0])
 
 
 def _composite(recipe: composites.Recipe) -> Handler:

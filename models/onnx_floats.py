@@ -68,7 +68,7 @@ def function(given: Operands, node: Node, value: Float32, limits: tuple[np.float
     if node.kind in ("Relu", "Clip"):
         return _applied(given, node, value.view, Function.CLIP, np.array(limits, np.float32))
     if node.kind in composites.FUNCTIONS:
-        return composites.read(given, node, composites.FUNCTIONS[node.kind])[0]
+        return composites.read(given, node, composites.FUNCTIONS[node.kind])
     if node.kind not in FUNCTIONS:
         raise InputError(
             f"{node}: must be a function that float32 has a formula for, Relu, Clip, "
@@ -114,7 +114,7 @@ def _power(given: Operands, node: Node, position: int, exponent: Floats) -> Valu
     if position or exponent.size != 1:
         raise InputError(f"{node}: its exponent must be one constant in float32; use Mul, Sqrt, Exp and Log.")
     number = float(exponent.reshape(-1)[0])
-    return composites.read(given, node, lambda parts: composites.power(parts, number))[0]
+    return composites.read(given, node, lambda parts: composites.power(parts, number))
 
 
 def affine(
@@ -180,9 +180,9 @@ def _parameters(given: Operands, node: Node, view: View, pair: tuple[Floats, Flo
 def pair(given: Operands, node: Node, kind: OpKind | None) -> Value:
     """Read a function of two activations."""
     if node.kind == "Div":
-        return composites.read(given, node, composites.quotient)[0]
+        return composites.read(given, node, composites.quotient)
     if node.kind in ("Max", "Min"):
-        return composites.read(given, node, composites.of_many)[0]
+        return composites.read(given, node, composites.of_many)
     if kind is None:
         raise InputError(f"{node}: one of its inputs must be a constant in float32; use Mul, Exp and Log.")
     one, other = _float_view(given, node, 0), _float_view(given, node, 1)

@@ -7,8 +7,10 @@ operators mean is the business of ``onnx_reader``.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ _ATTRIBUTE_TYPES: dict[str, int] = {
     **dict.fromkeys(("alpha", "beta", "epsilon"), onnx.AttributeProto.FLOAT),
     **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
 }
+_ANY = 2**31 - 1  # of inputs, as ONNX writes it
 FLOAT_TYPE = int(onnx.TensorProto.FLOAT)
 TRUTH_TYPE = int(onnx.TensorProto.BOOL)
 
@@ -112,7 +115,7 @@ class GraphInput:
 class Graph:
     """A model file as it is met: nodes in the file's (topological) order.
 
-    ``problems`` are those of inputs; these inputs are missing.
+    ``problems`` are those of names, and of inputs; these inputs are missing.
     """
 
     name: str
@@ -146,8 +149,28 @@ def load_graph(path: Path) -> Graph:
         constants=constants,
         opset=opset,
         digest=digest,
-        problems=(*problems, *_output_problems(graph)),
+        problems=(*_repeated_names(graph), *problems, *_output_problems(graph)),
     )
+
+
+def _repeated_names(graph: onnx.GraphProto) -> list[str]:
+    """Say which names stand for several tensors, and which outputs are listed several times."""
+    inputs = [item.name for item in graph.input]  # may have defaults of the same name
+    constants = [item.name for item in graph.initializer if item.name not in inputs]
+    made = Counter([*inputs, *constants, *(name for node in graph.node for name in node.output if name)])
+    listed = Counter(item.name for item in graph.output)
+    return [
+        *(
+            f"'{name}': must be made once (got {n} times); repair the file."
+            for name, n in made.items()
+            if n > 1
+        ),
+        *(
+            f"Graph output '{name}': must be listed once (got {n} times); repair the file."
+            for name, n in listed.items()
+            if n > 1
+        ),
+    ]
 
 
 def _inputs_of(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[list[GraphInput], list[str]]:
@@ -300,7 +323,29 @@ def _problem_of(proto: onnx.NodeProto, opset: int) -> str:
             return f"attribute '{item.name}' must be of the type ONNX gives it; the file is damaged."
     if not proto.output or not proto.output[0]:
         return "its first output must have a name; the file is damaged."
+    for names, most, word in zip(
+        (proto.input, proto.output), _most_names(proto), ("input", "output"), strict=True
+    ):
+        count = max((k for k, name in enumerate(names, 1) if name), default=0)
+        if count > most:
+            return f"must have at most {most} {word}{'s' * (most != 1)} (got {count}); the file is damaged."
     return ""
+
+
+def _most_names(proto: onnx.NodeProto) -> tuple[int, int]:
+    """Return how many inputs and outputs an operator may have in any version, any number where ONNX does not define it."""
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    return _most_of_all_versions().get((domain, proto.op_type), (_ANY, _ANY))
+
+
+@lru_cache(maxsize=1)
+def _most_of_all_versions() -> dict[tuple[str, str], tuple[int, int]]:
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        inputs, outputs = found.get((schema.domain, schema.name), (0, 0))
+        most = max(inputs, schema.max_input), max(outputs, schema.max_output)
+        found[schema.domain, schema.name] = most
+    return found
 
 
 def _attribute_types(proto: onnx.NodeProto, opset: int) -> dict[str, int]:

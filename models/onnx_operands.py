@@ -30,6 +30,11 @@ Array = NDArray[Any]
 Read = Callable[[Node], tuple[Value, ...]]
 
 
+def bytes_of(view: View) -> np.dtype[Any]:
+    """Type of stored integers in the file, and of a zero point that it leaves out."""
+    return np.dtype(np.uint8 if view.offset else np.int8)
+
+
 class Operands:
     """All values of a graph by name, and the network being drafted from them.
 
@@ -118,6 +123,10 @@ class Operands:
         assert value is not None
         return value
 
+    def is_read(self, name: str) -> bool:
+        """Whether a node or the caller of the network reads a value."""
+        return self._readers[name] > 0
+
     def foldable(self, node: Node, position: int = 0) -> Pending | None:
         """Return an input that is a result to which the node may add its own work: nobody else reads it."""
         value = self.operand(node, position)
@@ -139,6 +148,10 @@ class Operands:
         """Return a list of integers that is an attribute in old opsets and an input in new ones."""
         found = self.array(node, position)
         if found is not None:
+            if found.size and found.dtype.kind not in "iu":
+                raise InputError(
+                    f"{node}: input {position} must be whole numbers (got {found.dtype}); repair the file."
+                )
             return [int(item) for item in found.reshape(-1)]
         return node.attributes.get(attribute)
 
@@ -215,7 +228,8 @@ class Operands:
 
     def activation(self, node: Node, position: int) -> tuple[View, Scale]:
         """Return a QLinear operand: data, scale and zero point at three neighbouring inputs."""
-        view, scale = self.stored(node, position), self.scale(node, position + 1)
+        view = self.stored(node, position)
+        scale = self.scale(node, position + 1, bytes_of(view))
         self.check_sign(node, view, scale)
         return self.draft.read_as(view, scale.quantization), scale
 
@@ -225,6 +239,11 @@ class Operands:
         if array is None or scale is None:
             raise InputError(f"{node}: input {position} must be a constant with a scale.")
         zero = np.zeros(1, array.dtype) if zero is None else zero
+        if scale.dtype != np.float32 or zero.dtype != array.dtype:
+            raise InputError(
+                f"{node}: constants must have a float32 scale and a zero point of their own type "
+                f"(got {scale.dtype}, {zero.dtype} for {array.dtype}); repair the file."
+            )
         return QuantizedConstant(array, scale.reshape(-1), zero.reshape(-1), axis)
 
     def check_sign(self, node: Node, view: View, scale: Scale) -> None:

@@ -33,6 +33,7 @@ Bias = Constant | QuantizedConstant
 Weights = Constant | QuantizedConstant
 
 _INT32_MAX = 2**31 - 1
+_WIDEST = np.float32(1024)  # steps: more than any two bytes are apart, zero points included
 
 
 # ------------------------------------------------------------------ spatial input
@@ -335,6 +336,17 @@ def _row_tensor(
     return draft.stored_as(source, order, node.name), (rows, 1, outputs)
 
 
+def _finite(node: Node, factors: Array | np.float32) -> Floats:
+    """Return what a kernel multiplies by, refused where float32 has no such number."""
+    found = np.asarray(factors, np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(
+            f"{node}: its scales lie too far apart, or one is no number; those of inputs and weights over that of "
+            f"the output must be finite (got {found[~np.isfinite(found)][0]}); quantise the model again."
+        )
+    return found
+
+
 def fits_four_bits(values: Array) -> bool:
     """Whether integers can be stored with four bits each."""
     return bool(values.min() >= -8 and values.max() <= 7)
@@ -363,7 +375,7 @@ def _weighted(
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
         assert output is not None
         tensor = draft.add_tensor(name, size, quantization=output.quantization)
-        multiplier = np.asarray(product / output.scale, np.float32)
+        multiplier = _finite(node, product / output.scale)
         op = replace(template, output=tensor, bias=steps.astype(np.int32), multiplier=multiplier, clamp=clamp)
         draft.add_op(op)
         return tensor
@@ -471,6 +483,8 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
     tensors, index = _paired(draft, node, one, other)
 
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        if output is not None:
+            _check_pair(draft, node, kind, tensors, output.scale)
         op = Op(node.name, kind, tensors, name, clamp=clamp, offset=output.offset if output else 0)
         return draft.elementwise(op, output.quantization if output else None, _dtype(output))
 
@@ -480,6 +494,22 @@ def combination(draft: NetworkDraft, node: Node, kind: OpKind, one: View, other:
 _DEEPEST_PRODUCT = (
     _INT32_MAX // 255**2
 )  # sums of products of two bytes, each less its zero point, must fit 32 bits
+
+
+def _check_pair(
+    draft: NetworkDraft, node: Node, kind: OpKind, tensors: tuple[str, str], output: np.float32
+) -> None:
+    """Refuse scales of which a sum or a product of any two bytes would be no number."""
+    one, other = (_scale_of(draft, tensor) for tensor in tensors)
+    if kind is OpKind.MULTIPLY:
+        _finite(node, one * other / output)
+    else:
+        _finite(node, _WIDEST * (one / output) + _WIDEST * (other / output))
+
+
+def _scale_of(draft: NetworkDraft, tensor: str) -> np.float32:
+    known = draft.quantization(tensor)
+    return np.float32(1 if known is None else known.scale)
 
 
 def matrix_product(draft: NetworkDraft, node: Node, one: View, other: View) -> Pending:
@@ -658,9 +688,12 @@ def _window_over(
     blocks = np.sort(source.index.transpose(*kept, *reduced).reshape(first.size, -1), axis=1)
     height, width, channels = draft.size(source.tensor)
     for kernel in ((height, width), (height, 1), (1, width)):
-        under = _window_elements(first.reshape(-1), kernel, width, channels)
-        fits = max(kernel) <= _LARGEST_KERNEL
-        if fits and np.array_equal(blocks, under) and draft.settle(source.tensor):
+        fits = max(kernel) <= _LARGEST_KERNEL and kernel[0] * kernel[1] == blocks.shape[1]
+        if (
+            fits
+            and np.array_equal(blocks, _window_elements(first.reshape(-1), kernel, width, channels))
+            and draft.settle(source.tensor)
+        ):
             size = (height // kernel[0], width // kernel[1], channels)
             row, column = first // (width * channels), first // channels % width
             row, column = (0 * row if kernel[0] > 1 else row), (0 * column if kernel[1] > 1 else column)
@@ -699,6 +732,8 @@ def _average(
     by_floats: bool = False,
 ) -> Pending:
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
+        if output is not None:
+            _finite(node, _WIDEST * np.float32(window.taps) * _scale_of(draft, tensor) / output.scale)
         result = draft.add_tensor(name, size, _dtype(output), output.quantization if output else None)
         op = Op(
             node.name,
@@ -736,7 +771,7 @@ def softmax(
 
     def emit(output: Scale | None, clamp: tuple[int, int], name: str) -> str:
         assert output is not None
-        steps = np.float32(1) / output.scale
+        steps = _finite(node, np.float32(1) / output.scale)
         steps = np.floor(steps) if whole_steps else steps
         result = draft.add_tensor(name, size, quantization=output.quantization)
         multiplier = np.array([steps], np.float32)

@@ -32,6 +32,7 @@ from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind, 
 _SIGN_FLIP: NDArray[np.uint8] = np.arange(256, dtype=np.uint8) ^ np.uint8(128)
 _MOST_PROBLEMS = 200
 _MOST_CHARACTERS = 1_000  # of a problem; names in damaged files can be of any length
+_NO_NUMBERS = "cSUO"  # kinds of numpy: complex numbers and texts
 _RANDOM = ("Random", "Multinomial", "Bernoulli")
 
 
@@ -247,6 +248,12 @@ class _Reader:
         missing = [name for name in present if name not in self.values]
         if missing:
             raise InputError(f"{node}: its input '{missing[0]}' must be produced before it; repair the file.")
+        for name in present:
+            value = self.values[name]
+            if isinstance(value, Constant) and value.array.dtype.kind in _NO_NUMBERS:
+                raise InputError(
+                    f"{node}: its constant '{name}' must be real numbers (got {value.array.dtype}); repair the file."
+                )
         if any(isinstance(self.values[name], Unknown) for name in present):
             self.operator_of(node)
             return (Unknown(),) * len(node.outputs)
@@ -273,7 +280,14 @@ class _Reader:
     def computed(self, node: Node) -> tuple[Value, ...]:
         """Return what the operator of a node gives."""
         value = self.operator_of(node).read(self.given, node)
-        return value if isinstance(value, tuple) else (value,) * len(node.outputs)
+        if isinstance(value, tuple):
+            return value
+        other = next((name for name in node.outputs[1:] if name and self.given.is_read(name)), None)
+        if other is not None:
+            raise InputError(
+                f"{node}: its output '{other}' must not be read, only the first is supported; remove what reads it."
+            )
+        return (value,) * len(node.outputs)
 
     def operator_of(self, node: Node) -> Operator:
         """Return how a node's operator is read."""

@@ -160,8 +160,11 @@ def _centred(data: Array, tensor: Tensor) -> NDArray[np.int32]:
 def _requantized(op: Op, sums: Array, output: Tensor) -> Array:
     assert op.multiplier is not None
     bias = 0 if op.bias is None else op.bias.astype(np.int32)
+    zero, (low, high) = _scale(output).zero_point, op.clamp
     steps = np.rint((sums.astype(np.int32) + bias).astype(np.float32) * op.multiplier)
-    return _clamped(steps.astype(np.int64) + _scale(output).zero_point, op)
+    # Limited while they are real: steps may be more than any integer holds.
+    limited: Array = np.clip(steps, low - zero, high - zero).astype(np.int64)
+    return limited + zero
 
 
 def _conv(op: Op, data: list[Array], inputs: list[Tensor], output: Tensor) -> Array:

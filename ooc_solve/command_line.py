@@ -49,6 +49,12 @@ def exit_code_of(
         kind = "internal check failed" if isinstance(error, InternalError) else "error"
         print(f"{program}: {kind}: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError:
+        print(
+            f"{program}: error: this needs more memory than this machine gives; use a smaller model.",
+            file=sys.stderr,
+        )
+        return OocError.exit_code
     except KeyboardInterrupt:
         print(f"{program}: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -19,6 +19,11 @@ from ooc_solve.models.vocabulary import BudgetError, InputError, InternalError, 
         (UsageError("it makes no sense"), 2, "ooc-x: error: it makes no sense\n"),
         (BudgetError("It is too little."), 3, "ooc-x: error: It is too little.\n"),
         (InternalError("It is our fault."), 4, "ooc-x: internal check failed: It is our fault.\n"),
+        (
+            MemoryError(),
+            1,
+            "ooc-x: error: this needs more memory than this machine gives; use a smaller model.\n",
+        ),
         (KeyboardInterrupt(), 130, "ooc-x: interrupted, nothing written\n"),
     ],
 )

@@ -595,6 +595,51 @@ def test_qlinear_functions_are_tables(tmp_path: Path, kind: str, attributes: dic
     assert kinds(network) == [OpKind.LOOKUP]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearMul", "QLinearAveragePool"])
+def test_a_zero_point_that_is_left_out_is_0_of_the_type_of_the_data(
+    tmp_path: Path, kind: str, dtype: Any
+) -> None:
+    """Of an output of either type, as onnxruntime takes it."""
+    sketch = Sketch((1, 3, 6, 5), dtype=dtype)
+    operands = ("x", *sketch.pair(0.1)) * (2 if kind in ("QLinearAdd", "QLinearMul") else 1)
+    attributes = {"kernel_shape": (2, 3)} if kind == "QLinearAveragePool" else {}
+    sketch.node(kind, *operands, sketch.pair(0.1)[0], output="y", domain=OWN, **attributes)
+    assert compare(sketch, tmp_path)[1].max() == 0
+
+
+FAR_APART: dict[str, tuple[float, float, dict[str, Any]]] = {
+    "QLinearMul": (1e30, 1e-10, {}),
+    "QLinearAdd": (1e36, 1e-2, {}),
+    "QLinearAveragePool": (1e30, 1e-10, {"kernel_shape": (2, 2)}),
+    "QLinearGlobalAveragePool": (1e30, 1e-10, {}),
+    "QLinearSoftmax": (0.1, 1e-40, {"opset": 13, "axis": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", FAR_APART)
+def test_scales_without_a_ratio_are_refused(tmp_path: Path, kind: str) -> None:
+    """What float32 cannot hold would be another byte in every implementation; so no byte is given."""
+    given, made, attributes = FAR_APART[kind]
+    sketch = Sketch((1, 3, 6, 5))
+    operands = ("x", *sketch.pair(given)) * (2 if kind in ("QLinearAdd", "QLinearMul") else 1)
+    sketch.node(kind, *operands, *sketch.pair(made), output="y", domain=OWN, **attributes)
+    with pytest.raises(InputError, match=rf"{kind}_0.*: its scales lie too far apart"):
+        compare(sketch, tmp_path)
+
+
+def test_huge_multipliers_saturate(tmp_path: Path) -> None:
+    """More output steps than a 64-bit integer holds are the largest or the smallest byte, as they have to be."""
+    sketch = Sketch((1, 4, 6, 5))
+    weights = sketch.constant(sketch.rng.integers(-127, 128, (3, 4, 2, 2)).astype(np.int8))
+    scales = sketch.constant(np.array([1e20, 1, 1e-30], np.float32)), sketch.constant(np.zeros(3, np.int8))
+    sketch.node("QLinearConv", "x", *sketch.pair(0.1), weights, *scales, *sketch.pair(1e-10), output="y")
+    assert compare(sketch, tmp_path)[1].max() == 0
+    sketch.constants[1].CopyFrom(numpy_helper.from_array(np.array([1, np.nan, 1], np.float32), scales[0]))
+    with pytest.raises(InputError, match=r"QLinearConv_0.*finite"):
+        compare(sketch, tmp_path)
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_four_parts_join_in_pairs_along_any_axis(tmp_path: Path, axis: int) -> None:
     """Four parts cost three moves, each element two copies; along height, width and channels alike."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +280,35 @@ REFUSED = {
         [helper.make_node("Relu", ["nowhere"], ["m"], "r1"), quantize("m")],
         (1, 4),
     ),
+    "'m': must be made once (got 2 times); repair the file.": (
+        [
+            dequantize(),
+            helper.make_node("Relu", ["r"], ["m"], "r1"),
+            helper.make_node("Tanh", ["r"], ["m"], "t1"),
+            quantize("m"),
+        ],
+        (1, 4),
+    ),
+    "Relu 'two': must have at most 1 input (got 2); the file is damaged.": (
+        [dequantize(), helper.make_node("Relu", ["r", "r"], ["m"], "two"), quantize("m")],
+        (1, 4),
+    ),
+    "Dropout 'd': its output 'mask' must not be read, only the first is supported": (
+        [dequantize(), helper.make_node("Dropout", ["r"], ["m", "mask"], "d"), quantize("mask")],
+        (1, 4),
+    ),
+    "MaxPool 'p': its output 'places' must not be read, only the first is supported": (
+        [
+            dequantize(),
+            helper.make_node("MaxPool", ["r"], ["m", "places"], "p", kernel_shape=[2, 2]),
+            quantize("places"),
+        ],
+        (1, 1, 4, 4),
+    ),
+    "Split 'many': num_outputs must be that of its outputs, 1 (got 4611686018427387904).": (
+        [dequantize(), helper.make_node("Split", ["r"], ["m"], "many", num_outputs=2**62), quantize("m")],
+        (1, 4),
+    ),
     "Reshape 'b': (1, 4) cannot be reshaped to [2, 3]": (
         [helper.make_node("Reshape", ["x", "shape"], ["m"], "b"), dequantize("m"), quantize("r")],
         (1, 4),
@@ -293,6 +324,26 @@ def test_what_is_not_supported_is_named(tmp_path: Path, message: str) -> None:
     found = complaint(tmp_path, model_of(nodes, shape, constants=constants))
     assert found.startswith(message)
     assert "\n" not in found
+
+
+def test_outputs_that_nobody_reads_are_left_out(tmp_path: Path) -> None:
+    """A mask, or where the largest elements are, may be named as long as nothing needs it."""
+    pool = helper.make_node("MaxPool", ["r"], ["p", "places"], kernel_shape=[2, 2])
+    drop = helper.make_node("Dropout", ["p"], ["m", "mask"])
+    path = tmp_path / "more.onnx"
+    path.write_bytes(model_of([dequantize(), pool, drop, quantize("m")], (1, 1, 4, 4)).SerializeToString())
+    assert [op.kind for op in read_onnx(path).ops] == [OpKind.MAX_POOL]
+
+
+def test_outputs_and_names_are_given_once(tmp_path: Path) -> None:
+    """An output that is listed twice, or a constant with the name of a result, is refused in one line."""
+    model = model_of([dequantize(), helper.make_node("Relu", ["r"], ["m"]), quantize("m")])
+    model.graph.output.append(model.graph.output[0])
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "m"))
+    assert complaint(tmp_path, model).split("\n") == [
+        "'m': must be made once (got 2 times); repair the file.",
+        "Graph output 'y': must be listed once (got 2 times); repair the file.",
+    ]
 
 
 def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
@@ -319,6 +370,49 @@ def test_attributes_that_fit_no_shape_are_refused(tmp_path: Path, node: onnx.Nod
     nodes = [dequantize(), dequantize("w", "wr"), node, quantize("m")]
     message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants=constants))
     assert message.startswith(f"{node.op_type} 'n': its attributes must fit the shapes of its inputs (")
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([0, 3], np.complex64), np.array([0.0, 3.0]), np.array(["0", "3"])]
+)
+def test_positions_that_are_no_whole_numbers_are_refused(tmp_path: Path, value: Array) -> None:
+    """Complex numbers, fractions and texts are no positions, even where they could be taken for some."""
+    nodes = [dequantize(), helper.make_node("Slice", ["r", "v", "v"], ["m"], "n"), quantize("m")]
+    message = complaint(tmp_path, model_of(nodes, (1, 3, 4, 4), constants={"v": value}))
+    assert re.match(r"Slice 'n': .* must be (whole|real) numbers \(got ", message)
+
+
+def test_constants_of_another_type_are_refused(tmp_path: Path) -> None:
+    """A bias of bytes, a scale of whole numbers and a zero point of another type are no numbers of the operator."""
+    constants: dict[str, Array] = {"w": np.ones((3, 3, 1, 1), np.int8), "b": np.zeros(3, np.int8)}
+    constants |= {"one": np.array([1]), "zero": np.array(0, np.uint8)}
+    ends, weights = ("x", "s", "z"), ("w", "s", "z")
+    for inputs, text in (
+        ((*ends, *weights, "s", "z", "b"), "its bias must be int32 (got int8)"),
+        (
+            (*ends, "w", "one", "z", "s", "z"),
+            "a float32 scale and a zero point of their own type (got int64, int8",
+        ),
+        (
+            (*ends, "w", "s", "zero", "s", "z"),
+            "a float32 scale and a zero point of their own type (got float32, uint8",
+        ),
+    ):
+        node = helper.make_node("QLinearConv", inputs, ["y"], "q")
+        assert text in complaint(tmp_path, model_of([node], (1, 3, 4, 4), constants=constants))
+
+
+def test_means_over_channels_take_no_more_memory_than_the_tensor(tmp_path: Path) -> None:
+    """Windows are only looked for where they have as many elements as are averaged."""
+    path = tmp_path / "mean.onnx"
+    mean = helper.make_node("ReduceMean", ["r"], ["m"], axes=[3])
+    path.write_bytes(model_of([dequantize(), mean, quantize("m")], (1, 100, 100, 2)).SerializeToString())
+    tracemalloc.start()
+    try:
+        read_onnx(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_damaged_models_give_input_errors_or_networks(shared_models: Path, tmp_path: Path) -> None:
