@@ -24,7 +24,7 @@ from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.listing import settle
 from ooc_solve.solver.merging import Far, Merger, State
 from ooc_solve.solver.placement import buffer_uses
-from ooc_solve.solver.recurrence import Block, Moment, Recurrence
+from ooc_solve.solver.recurrence import Extent, Moment, Recurrence
 from ooc_solve.solver.variables import touchers
 
 
@@ -71,7 +71,7 @@ class _Partial(NamedTuple):
 
     free: tuple[int, ...]
     now: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[Extent, ...]
     before: _Partial | None
     queue: int
     places: Places
@@ -109,7 +109,7 @@ class _Beam:
         self.arena, self.unit = problem.arena_bytes, problem.unit_bytes
         self._follow_buffers()
         self._follow_kernels()
-        self._safe: dict[tuple[int, tuple[Block, ...]], bool] = {}
+        self._safe: dict[tuple[int, tuple[Extent, ...]], bool] = {}
         self.recurrence = Recurrence(self.merger, self.brings, self.lasts, self.size)
         self.leaps = len(graph.tasks) >= LEAPS_FROM
         # of the most promising partial merges, by identity
@@ -161,7 +161,7 @@ class _Beam:
 
     def _start(self) -> dict[State, list[_Partial]]:
         """Nothing is started; pinned buffers lie one behind the other."""
-        names, at, blocks = range(len(self.graph.resources)), 0, list[Block]()
+        names, at, blocks = range(len(self.graph.resources)), 0, list[Extent]()
         for buffer in self.pinned:
             at = self._unwalled(at, self.size[buffer])
             blocks.append((at, at + self.size[buffer], buffer))
@@ -257,7 +257,7 @@ class _Beam:
         ends = [max(free, now) + rest for free, rest in zip(partial.free, left, strict=True)]
         return max(ends), sum(ends), -self._gaps(partial.blocks)
 
-    def _gaps(self, blocks: Iterable[Block]) -> int:
+    def _gaps(self, blocks: Iterable[Extent]) -> int:
         """Sum of the squares of the gaps between blocks."""
         found = at = 0
         for low, high, _ in blocks:
@@ -377,7 +377,7 @@ class _Beam:
 
     # ------------------------------------------------------------------------- going on
 
-    def _goes_on(self, blocks: tuple[Block, ...], kernel: int) -> bool:
+    def _goes_on(self, blocks: tuple[Extent, ...], kernel: int) -> bool:
         """Whether the next kernels find room beside what is loaded already, each buffer where it fits best."""
         there = tuple(b for b in blocks if self.ends[b[2]] >= kernel)
         key = kernel, there
@@ -385,7 +385,7 @@ class _Beam:
             self._safe[key] = self._carried_on(list(there), kernel)
         return self._safe[key]
 
-    def _carried_on(self, blocks: list[Block], kernel: int) -> bool:
+    def _carried_on(self, blocks: list[Extent], kernel: int) -> bool:
         last = max((self.begins[b[2]] for b in blocks), default=0)
         for now in range(kernel, min(last + 2, len(self.beside))):
             here = {b[2] for b in blocks}
@@ -399,7 +399,7 @@ class _Beam:
             blocks = [b for b in blocks if self.ends[b[2]] > now]
         return True
 
-    def _best_fit(self, blocks: Sequence[Block], size: int) -> int | None:
+    def _best_fit(self, blocks: Sequence[Extent], size: int) -> int | None:
         found: tuple[int, int] | None = None
         at = 0
         for low, high, _ in (*blocks, (self.arena,) * 3):
@@ -448,7 +448,7 @@ class _Beam:
 
 def _undominated(partials: Iterable[_Partial]) -> list[_Partial]:
     """Those with the same blocks as no other that is nowhere later."""
-    found: dict[tuple[Block, ...], list[_Partial]] = {}
+    found: dict[tuple[Extent, ...], list[_Partial]] = {}
     for new in partials:
         alike = found.setdefault(new.blocks, [])
         if not any(_no_later(old, new) for old in alike):

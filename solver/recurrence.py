@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ooc_solve.solver.merging import Far, Merger
 
-Block = tuple[int, int, int]
+Extent = tuple[int, int, int]
 """Begin, end and number of a buffer in SRAM."""
 
 Place = tuple[int, int, int]
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     far: Far
     last: tuple[int, ...]
     busy_ns: tuple[int, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[Extent, ...]
 
     def resembles(self, other: Moment) -> bool:
         """Whether the other is alike but for the tasks, as far as that is quick to tell."""

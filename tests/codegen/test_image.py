@@ -54,7 +54,7 @@ def test_header_names_format_size_and_digest(problem: Problem, plan: Plan) -> No
     tables = build_tables(problem, plan)
     image = image_of(problem, plan)
     magic, form, zero, total, end = struct.unpack("<4sHHI4s", image[:16])
-    assert (magic, form, zero, total) == (b"OOCI", 4, 0, len(image))
+    assert (magic, form, zero, total) == (b"OOCI", 5, 0, len(image))
     assert end == image[-4:]
     assert image[16:48] == tables.digest
     assert not any(image[48:60])
