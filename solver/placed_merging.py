@@ -37,7 +37,7 @@ class Width:
     places: int
 
 
-SLIM, NARROW, WIDE = Width(20, 4, 3), Width(60, 8, 4), Width(300, 30, 6)
+SLIM, LEAN, NARROW, WIDE = Width(20, 4, 3), Width(30, 5, 4), Width(60, 8, 4), Width(300, 30, 6)
 
 Timed = tuple[int, int, int, int]
 """A block and when it is free: `NEVER` where that is not known yet."""

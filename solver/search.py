@@ -33,7 +33,7 @@ from ooc_solve.solver.figures import compute_ns, hottest_programs, traffic_of, w
 from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.merging import Merger
-from ooc_solve.solver.placed_merging import NARROW, SLIM, WIDE, placed_merge
+from ooc_solve.solver.placed_merging import LEAN, NARROW, SLIM, WIDE, placed_merge
 from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
@@ -235,7 +235,7 @@ def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidat
     if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - WORTH_LONG) * takes:
         return candidate
     with suppress(TimeIsUp):
-        schedule = placed_merge(problem, graph, NARROW, takes, deadline)
+        schedule = placed_merge(problem, graph, LEAN, takes, deadline)
         if schedule is not None:
             score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
             return min(candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score)
