@@ -119,7 +119,7 @@ def page(rows: Sequence[Row], budget: Budget, clock: str) -> str:
     """The file of results."""
     return f"""# Frames in flight
 
-Written by `python benchmarks/frames.py {" ".join(sys.argv[1:])}`; not to be edited. All figures are of the cost model, not measured. *Period*: time of an inference when runs follow one another without overlap. *None below*: proven for all runs of so many frames in the option space, per frame. *Busiest*: what the resource works per frame that works longest; however much the end of a run overlapped with the start of the next, these tasks could not have a shorter period. *Run*: latency of the first frame's output at most.
+Written by `python benchmarks/frames.py {" ".join(sys.argv[1:])}`; not to be edited. All figures are of the cost model, not measured. *Period*: time of an inference when runs follow one another without overlap. *None below*: proven for all runs of so many frames in the option space, per frame. *Busiest*: what the resource works per frame that works longest; however much the end of a run overlapped with the start of the next, these tasks could not have a shorter period. *Run*: latency of the first frame's output at most. Runs are solved by themselves here; `ooc-solve --frames` takes one frame at a time where that has the shorter period.
 
 {table(rows)}
 At most {budget.time_limit_s:g} s of {clock} for each line, {budget.workers} threads, {circumstances(budget.seed)}

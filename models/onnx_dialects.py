@@ -67,12 +67,23 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 # ------------------------------------------------------------ QuantizeLinear and back
 
 
+def _output_type(node: Node) -> np.dtype[Any]:
+    """The type of what a QuantizeLinear without a zero point gives."""
+    wanted = int(node.attributes.get("output_dtype", 0))
+    known = {0: np.uint8, 2: np.uint8, 3: np.int8}
+    if wanted not in known:
+        raise InputError(
+            f"{node}: output_dtype must be 2 (uint8) or 3 (int8) (got {wanted}); quantise to bytes."
+        )
+    return np.dtype(known[wanted])
+
+
 def _quantize(given: Operands, node: Node) -> Value:
     value, output = given.settled(node), node.outputs[0]
     if isinstance(value, Constant):
         inputs = [given.array(node, position) for position in range(len(node.inputs))]
         return Constant(evaluate(node, inputs, given.opset)[0])
-    default = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}.get(node.attributes.get("output_dtype", 2))
+    default = _output_type(node)
     scale = given.scale(node, 1, default)
     if isinstance(value, Pending):
         return given.round_to(value, scale, output)
@@ -244,6 +255,13 @@ def _planar_shape(given: Operands, node: Node) -> tuple[int, int, int, int]:
     return shape[0], shape[1], shape[2], shape[3]
 
 
+def _dropout(given: Operands, node: Node) -> Value:
+    training = given.array(node, 2)
+    if training is not None and training.any():
+        raise InputError(f"{node}: must not be in training mode; export the network for inference.")
+    return _identity(given, node)
+
+
 def _identity(given: Operands, node: Node) -> Value:
     return given.operand(node)
 
@@ -294,7 +312,7 @@ def _limits(given: Operands, node: Node) -> tuple[np.float32, np.float32]:
         bounds.append(
             np.float32(found.reshape(-1)[0] if found is not None else node.attributes.get(key, default))
         )
-    return bounds[0], bounds[1]
+    return min(bounds), bounds[1]  # where they cross, the greater one counts for everything
 
 
 def _arithmetic(given: Operands, node: Node) -> Value:
@@ -994,7 +1012,7 @@ LAYOUT: dict[str, Operator] = {
     "Identity": Operator(_identity, (), "dropped"),
     "DepthToSpace": Operator(_depth_to_space, ("permute", "transposed"), _IN_BLOCKS),
     "SpaceToDepth": Operator(_space_to_depth, ("permute", "conv"), _IN_BLOCKS),
-    "Dropout": Operator(_identity, (), "dropped"),
+    "Dropout": Operator(_dropout, (), "dropped"),
 }
 
 HANDLERS: dict[str, Operator] = {

@@ -149,8 +149,20 @@ def load_graph(path: Path) -> Graph:
         constants=constants,
         opset=opset,
         digest=digest,
-        problems=(*_repeated_names(graph), *problems, *_output_problems(graph)),
+        problems=(*_opset_problems(opset), *_repeated_names(graph), *problems, *_output_problems(graph)),
     )
+
+
+def _opset_problems(opset: int) -> list[str]:
+    newest = onnx.defs.onnx_opset_version()
+    if opset <= newest:
+        return []
+    return [
+        (
+            f"The file: opset must be at most {newest}, the newest that the installed onnx package knows (got {opset}); "
+            "install a newer one, or export with an earlier opset."
+        )
+    ]
 
 
 def _repeated_names(graph: onnx.GraphProto) -> list[str]:

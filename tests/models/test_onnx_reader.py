@@ -524,3 +524,42 @@ def test_an_input_of_a_type_that_does_not_exist(tmp_path: Path) -> None:
     model = model_of([dequantize(), quantize("r", "y")])
     model.graph.input[0].type.tensor_type.elem_type = 99
     assert "(got type 99, which ONNX does not have)" in complaint(tmp_path, model)
+
+
+@pytest.mark.parametrize(
+    "wanted", [TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.FLOAT8E4M3FN]
+)
+def test_other_types_than_bytes_are_refused_without_a_zero_point(tmp_path: Path, wanted: int) -> None:
+    """A QuantizeLinear that names its type instead of a zero point gives bytes or is refused."""
+    node = helper.make_node("QuantizeLinear", ["r", "s"], ["y"], "quantize", output_dtype=wanted)
+    message = complaint(tmp_path, model_of([dequantize(), node]))
+    assert message == (
+        f"QuantizeLinear 'quantize': output_dtype must be 2 (uint8) or 3 (int8) (got {wanted}); quantise to bytes."
+    )
+
+
+def test_training_is_refused(tmp_path: Path) -> None:
+    """Dropout is left out of inference, but one that always trains does something."""
+    constants: dict[str, Array] = {"ratio": np.array(0.5, np.float32), "on": np.array(True)}
+    node = helper.make_node("Dropout", ["r", "ratio", "on"], ["m"], "drop")
+    message = complaint(tmp_path, model_of([dequantize(), node, quantize("m")], constants=constants))
+    assert message == "Dropout 'drop': must not be in training mode; export the network for inference."
+
+
+def test_an_opset_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """Nobody knows what operators mean in an opset that the onnx package lacks."""
+    model = model_of([dequantize(), quantize("r")])
+    newest = onnx.defs.onnx_opset_version()
+    model.opset_import[0].version = newest + 1
+    assert f"opset must be at most {newest}" in complaint(tmp_path, model)
+
+
+def test_of_limits_that_cross_the_upper_one_counts(tmp_path: Path) -> None:
+    """Clip with its minimum above its maximum gives the maximum everywhere, as ONNX says."""
+    constants: dict[str, Array] = {"low": np.array(3, np.float32), "high": np.array(1, np.float32)}
+    node = helper.make_node("Clip", ["r", "low", "high"], ["m"], "clip")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_of([dequantize(), node, quantize("m")], constants=constants).SerializeToString())
+    network = read_onnx(path)
+    values = reference.run(network, {"x": np.array([[-8, 0, 2, 100]], np.int8)})
+    assert reference.graph_output(network, network.outputs[0], values).reshape(-1).tolist() == [2, 2, 2, 2]
