@@ -11,7 +11,7 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from ooc_solve.advice import Advice, remarks, rows
-from ooc_solve.bottlenecks import SAME_PARTS, Cause, critical_ns, critical_path, retimed
+from ooc_solve.bottlenecks import SAME_PARTS, Cause, critical_ns, critical_path, is_cipher, retimed
 from ooc_solve.charts import convergence, sram_map, time_axis, timeline
 from ooc_solve.colours import (
     BEST_COLOUR,
@@ -27,7 +27,7 @@ from ooc_solve.colours import (
 from ooc_solve.frames import Flight, frames_facts, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Objective, Plan, Result
+from ooc_solve.models.vocabulary import BufferRole, Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import (
     amount,
@@ -257,12 +257,14 @@ def _bar(share: float, colour: str) -> str:
 def _critical(plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
     found = critical_ns(critical_path(plan))
+    if not any(map(is_cipher, plan.graph.tasks)):
+        del found[Cause.CRYPTO]
     rows = [
         (
             _CAUSE_WORDS[cause],
             milliseconds(time),
             f"{time / total:.0%}",
-            _bar(time / total, CAUSE_COLOURS[cause]),
+            _bar(time / total, _CAUSE_COLOURS[cause]),
         )
         for cause, time in found.items()
     ]
@@ -368,7 +370,7 @@ def _layers(facts: dict[str, Any], short: dict[str, str]) -> str:
 def _badge(cause: str) -> str:
     if not cause:
         return '<span class="badge">nothing</span>'
-    return f'<span class="badge"><i style="background:{CAUSE_COLOURS[Cause(cause)]}"></i>{cause}</span>'
+    return f'<span class="badge"><i style="background:{_CAUSE_COLOURS[Cause(cause)]}"></i>{cause}</span>'
 
 
 def _schedulers(facts: dict[str, Any]) -> str:
@@ -468,8 +470,14 @@ def _numbers(problem: Problem, facts: dict[str, Any]) -> str:
 
 _CAUSE_WORDS = {
     Cause.COMPUTE: "computing",
+    Cause.CRYPTO: "opening and sealing records",
     Cause.IO: "waiting for storage",
     Cause.MEMORY: "waiting for storage because SRAM was full",
+}
+_CAUSE_COLOURS = {
+    **CAUSE_COLOURS,
+    Cause.CRYPTO: CIPHER_COLOUR,
+    Cause.MEMORY: BUFFER_COLOURS[BufferRole.TENSOR],
 }
 _TIMELINE_WORDS = (
     "Drag across to zoom, turn the wheel with Ctrl held, or use the buttons; the last one shows everything "
@@ -495,7 +503,8 @@ _ADVICE_WORDS = (
 )
 _LAYER_WORDS = (
     "<b>ms</b>: kernels. <b>I/O ms</b>: transfers, mostly behind kernels. <b>waits ms</b>: how long the CPU stood "
-    "still before its tiles. <b>bound by</b>: what most of the layer's part of the critical path goes to; "
+    "still before its tiles. <b>crypto ms</b>, where records are sealed: opening and sealing them, on the CPU or on "
+    "an engine. <b>bound by</b>: what most of the layer's part of the critical path goes to; "
     "<i>nothing</i>: all of it is hidden behind other layers."
 )
 _SEARCH_WORDS = (

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ooc_solve.api import Comparison
+from ooc_solve.api import Comparison, encrypted, load, target
+from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.vocabulary import Budget
 from ooc_solve.report import kibibytes, milliseconds
+from ooc_solve.solver.solve import SCHEDULERS
 
 pytest.importorskip("bokeh", reason="needs the plotting library: pip install bokeh")
 
@@ -113,6 +116,22 @@ def test_what_helps_most_comes_first(page: Path) -> None:
     shares = [float(share) for share in re.findall(r">([+-][\d.]+)%<", section)]
     assert len(shares) >= 3
     assert shares == sorted(shares)
+
+
+def test_sealed_records_have_their_share(page: Path, tmp_path: Path) -> None:
+    """Where records are sealed, the cipher has its row on the critical path and in what would help; else none."""
+    from ooc_solve import html_report
+
+    problem = Problem(
+        load("zoo:ds_cnn"), encrypted(target("f746-sd"), "aes-128-gcm"), 32 << 10, IoPlace.STORAGE
+    )
+    file = tmp_path / "sealed.html"
+    file.write_text(html_report.page(problem, [SCHEDULERS["demand-layering"](problem, Budget(5.0, 1, 1))]))
+    for words, expected in ((words_of(file), True), (words_of(page), False)):
+        assert (re.search(r"opening and sealing records \d", words) is not None) is expected
+        assert ("cipher twice as fast" in words) is expected
+        assert ("crypto ms bound by" in words) is expected
+        assert "crypto ms , where records are sealed" in words
 
 
 def test_every_task_and_buffer_is_drawn(page: Path, comparison: Comparison) -> None:
