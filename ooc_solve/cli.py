@@ -176,7 +176,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--min-sram", action="store_true", help="print the least feasible SRAM and stop")
     made.add_argument(
-        "--check", action="store_true", help="say which nodes of the model are supported and stop"
+        "--check",
+        action="store_true",
+        help="say which nodes of the model, quantised if --quantize asks for it, are supported and stop",
     )
     made.add_argument("--list-targets", action="store_true", help="list the built-in targets and stop")
     made.add_argument("--list-models", action="store_true", help="list the built-in networks and stop")
@@ -204,7 +206,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if options.model is None:
         raise UsageError("a model is needed: an ONNX file, or zoo:NAME (see --list-models)")
     if options.check:
-        return show_support(console, options.model)
+        return show_support(console, options.model, options.quantize, options.activations)
     check_files(options)
     quantized = None
     if options.quantize is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from rich import box
@@ -10,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ooc_solve.layer_names import shortened
+from ooc_solve.models.onnx_quantization import ACTIVATIONS
 from ooc_solve.models.onnx_reader import NodeReport, survey_onnx
 from ooc_solve.models.vocabulary import InputError, UsageError
+from ooc_solve.quantization import quantized_model
 
 WIDTH = 80
 """Columns of the table on paper and in pipes; a terminal that is narrower has its own."""
@@ -20,14 +23,27 @@ LONGEST_NAME = 30
 """Characters of a node's name in the table."""
 
 
-def show_support(console: Console, model: str) -> int:
+def show_support(
+    console: Console, model: str, calibration: str | None = None, activations: str = ACTIVATIONS[0]
+) -> int:
     """Print a row per node of an ONNX file and all problems of the file; return 0 if it has none, else 1.
 
-    Raises ``UsageError`` for a built-in network, and ``InputError`` for a file that cannot be read.
+    With samples in ``calibration`` the nodes are those of the quantised model, as it would be planned.
+
+    Raises ``UsageError`` for a built-in network, and ``InputError`` for a file that cannot be read, or quantised.
     """
     if model.startswith("zoo:"):
         raise UsageError(f"--check is about ONNX files (got '{model}'); every built-in network is supported")
-    reports, problems = survey_onnx(Path(model))
+    if calibration is None:
+        reports, problems = survey_onnx(Path(model))
+    else:
+        quantized = quantized_model(model, calibration, activations)
+        with tempfile.TemporaryDirectory(prefix="ooc-check-") as folder:
+            file = Path(folder) / Path(model).name
+            file.write_bytes(quantized.content)
+            reports, problems = survey_onnx(file)
+        words = f"Nodes of the quantised model ({quantized.form} form, {quantized.samples} samples):"
+        console.print(words, markup=False)
     wide = console.width if console.is_terminal else WIDTH
     console.print(support_table(reports), width=min(wide, WIDTH))
     refused = sum(bool(report.problem) for report in reports)

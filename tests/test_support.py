@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,23 @@ def model_file(folder: Path, *kinds: str) -> Path:
     path.write_bytes(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]).SerializeToString()
     )
+    return path
+
+
+def float_model_file(folder: Path, function: str = "Relu") -> Path:
+    """A float32 model: a convolution and a function on 3 x 8 x 8."""
+    weights = np.random.default_rng(3).normal(size=(6, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["f"], "conv", pads=(1, 1, 1, 1)),
+        helper.make_node(function, ["f"], ["y"], "function"),
+    ]
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 6, 8, 8))
+    graph = helper.make_graph(nodes, "float", [source], [output], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path = folder / "float.onnx"
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -82,6 +100,51 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([str(model_file(tmp_path, "Relu")), "--check"]) == 0
     assert main([str(model_file(tmp_path, "Cos")), "--check"]) == 1
     assert "Cos" in capsys.readouterr().out
+
+
+def test_the_quantised_model_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --quantize the nodes are those of the quantised model, which the headline says, and no file stays."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    model, samples = float_model_file(tmp_path), tmp_path / "samples.npz"
+    np.savez(samples, x=np.random.default_rng(4).normal(size=(5, 3, 8, 8)).astype(np.float32))
+    before = set(tmp_path.rglob("*"))
+    assert main([str(model), "--check"]) == 0
+    plain = capsys.readouterr().out
+    assert "quantised" not in plain
+    assert "QLinearConv" not in plain
+    assert main([str(model), "--quantize", str(samples), "--check"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Nodes of the quantised model (QOperator form, 5 samples):\n")
+    assert "QLinearConv" in text
+    assert "float" not in text
+    assert "0 not supported." in text
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("fault", ["missing", "not a number", "shape", "float operator"])
+def test_what_cannot_be_quantised_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    """Samples and models that planning refuses are refused by a check in the same words, without a table."""
+    model = float_model_file(tmp_path, "Cos" if fault == "float operator" else "Relu")
+    values = np.zeros((2, 3, 8, 7 if fault == "shape" else 8), np.float32)
+    if fault == "not a number":
+        values[1, 0, 0, 0] = np.nan
+    samples = tmp_path / "samples.npz"
+    if fault != "missing":
+        np.savez(samples, x=values)
+    command = [str(model), "--quantize", str(samples)]
+    assert main(command) == 1
+    planning = capsys.readouterr()
+    assert main([*command, "--check"]) == 1
+    checking = capsys.readouterr()
+    assert checking.err == planning.err
+    assert checking.err.startswith("ooc-solve: error: ")
+    assert checking.out == planning.out == ""
 
 
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
