@@ -33,6 +33,7 @@ from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
 from ooc_solve.models.vocabulary import (
     CRYPTO,
     LoopOrder,
+    Network,
     Op,
     OpKind,
     RegionName,
@@ -186,14 +187,21 @@ def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
     widths = {width}
     if op.takes_whole_pixels or op.needs_whole_tensors:
         return widths
+    high = max(4, min(tensor.height, _highest_window(network, op.output)))
     while width > 1:
         weights = StageGeometry.of(network, op, Tiling(1, 1, width, channels)).weight_bytes((0, 0, 0, 0))
-        rows = 4 * tensor.width * width * tensor.dtype.size_bytes
+        rows = high * tensor.width * width * tensor.dtype.size_bytes
         if max(weights, rows) <= arena // 4:
             break
         width = -(-width // 2)
         widths.add(width)
     return widths
+
+
+def _highest_window(network: Network, name: str) -> int:
+    """Rows that a consumer of a tensor reads for one row of its own of the same channels: all, for a mean over them."""
+    readers = (op for op in network.ops if name in op.inputs and not op.mixes_channels)
+    return max((op.window.reach[0] for op in readers), default=0)
 
 
 class _Rates(NamedTuple):
