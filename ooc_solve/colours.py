@@ -42,6 +42,11 @@ TASK_NAMES = {
     TaskKind.ENCRYPT: "encrypt",
     TaskKind.DECRYPT: "decrypt",
 }
-CAUSE_COLOURS = {Cause.COMPUTE: "#0072B2", Cause.IO: "#E69F00", Cause.MEMORY: "#CC79A7"}
+CAUSE_COLOURS = {
+    Cause.COMPUTE: "#0072B2",
+    Cause.IO: "#E69F00",
+    Cause.MEMORY: BUFFER_COLOURS[BufferRole.TENSOR],
+    Cause.CRYPTO: CIPHER_COLOUR,
+}
 BEST_COLOUR = "#0072B2"
 BOUND_COLOUR = "#D55E00"

@@ -27,7 +27,7 @@ from ooc_solve.colours import (
 from ooc_solve.frames import Flight, frames_facts, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import BufferRole, Objective, Plan, Result
+from ooc_solve.models.vocabulary import Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import (
     amount,
@@ -264,7 +264,7 @@ def _critical(plan: Plan) -> str:
             _CAUSE_WORDS[cause],
             milliseconds(time),
             f"{time / total:.0%}",
-            _bar(time / total, _CAUSE_COLOURS[cause]),
+            _bar(time / total, CAUSE_COLOURS[cause]),
         )
         for cause, time in found.items()
     ]
@@ -370,7 +370,7 @@ def _layers(facts: dict[str, Any], short: dict[str, str]) -> str:
 def _badge(cause: str) -> str:
     if not cause:
         return '<span class="badge">nothing</span>'
-    return f'<span class="badge"><i style="background:{_CAUSE_COLOURS[Cause(cause)]}"></i>{cause}</span>'
+    return f'<span class="badge"><i style="background:{CAUSE_COLOURS[Cause(cause)]}"></i>{cause}</span>'
 
 
 def _schedulers(facts: dict[str, Any]) -> str:
@@ -473,11 +473,6 @@ _CAUSE_WORDS = {
     Cause.CRYPTO: "opening and sealing records",
     Cause.IO: "waiting for storage",
     Cause.MEMORY: "waiting for storage because SRAM was full",
-}
-_CAUSE_COLOURS = {
-    **CAUSE_COLOURS,
-    Cause.CRYPTO: CIPHER_COLOUR,
-    Cause.MEMORY: BUFFER_COLOURS[BufferRole.TENSOR],
 }
 _TIMELINE_WORDS = (
     "Drag across to zoom, turn the wheel with Ctrl held, or use the buttons; the last one shows everything "
