@@ -18,6 +18,7 @@ from ooc_solve.models.plan_json import dump_plan, parse_plan, plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import BudgetError, InputError, Network, Plan, Result, Status
 from ooc_solve.progress import History
+from ooc_solve.solver.deadline import TimeIsUp, unhurried, within
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.plans import candidate_of, checked
@@ -35,8 +36,8 @@ class Row:
 
     ``value`` and ``bound`` are in ns, nJ or bytes written, as the objective has it. ``plan_sram_bytes`` is
     the SRAM for which the plan was found, less than ``sram_bytes`` where no better one is known with more.
-    ``min_sram_bytes`` and ``reason`` are there where no plan is. ``seconds`` is what the search took, with
-    whatever else ran on that machine.
+    ``reason`` is there where no plan is, and so is ``min_sram_bytes`` if it was found within the time limit.
+    ``seconds`` is what the search took, with whatever else ran on that machine.
     """
 
     model: str
@@ -133,16 +134,22 @@ def _values(row: Row) -> dict[str, Any]:
 
 
 def solve_point(point: Point, less: Known | None = None) -> Known:
-    """Solve a point; ``less`` is the best that is known for less SRAM of the same series."""
+    """Solve a point; ``less`` is the best that is known for less SRAM of the same series.
+
+    Where there is no plan, the search and what tells the least SRAM share the time limit.
+    """
+    limit_s = point.budget.time_limit_s
     given = less.row.value if less is not None else None
     try:
         problem = _problem(point, point.sram_bytes)
     except (InputError, BudgetError) as error:  # what does not go together is a row as well
-        return Known(_row(point, None, _none(point, str(error)), None), None, given)
+        with within(limit_s):
+            return Known(_row_without_plan(point, None, _none(point, str(error))), None, given)
     plan = _plan_of(point, less)
-    result = _solved(point, problem, plan)
-    if result.plan is None:
-        return Known(_row(point, problem, result, None), None, given)
+    with within(limit_s):
+        result = _solved(point, problem, plan)
+        if result.plan is None:
+            return Known(_row_without_plan(point, problem, result), None, given)
     carried = plan is not None and _same(plan, result.plan)
     made_for = less.row.plan_sram_bytes if carried and less is not None else point.sram_bytes
     return Known(_row(point, problem, result, made_for), dump_plan(problem, result.plan), given)
@@ -174,9 +181,10 @@ def _solved(point: Point, problem: Problem, known: Plan | None) -> Result:
     result = scheduled(problem, point.scheduler, point.budget, History())
     if known is None:
         return result
-    there = ordered(problem, known.selection.order)
-    plan = settled(there, candidate_of(problem, known), known.scheduler)
-    checked(problem, plan)
+    with unhurried():
+        there = ordered(problem, known.selection.order)
+        plan = settled(there, candidate_of(problem, known), known.scheduler)
+        checked(problem, plan)
     best = value(problem.objective, plan.figures)
     if result.objective is not None and result.objective <= best:
         return result
@@ -189,11 +197,26 @@ def _none(point: Point, reason: str) -> Result:
     return Result(point.scheduler, Status.INFEASIBLE, None, None, 0, 0.0, reason)
 
 
-def _row(point: Point, problem: Problem | None, result: Result, made_for: int | None) -> Row:
+def _row_without_plan(point: Point, problem: Problem | None, result: Result) -> Row:
+    """The row of a point that has no plan, with the least SRAM if that is known in time."""
+    try:
+        least = _least(point)
+    except TimeIsUp:
+        hint = "" if ASK in result.reason else f"; {TOO_SHORT}"
+        return _row(point, problem, replace(result, reason=f"{result.reason}{hint}"), None)
+    return _row(point, problem, replace(result, reason=_reason(point, result, least)), None, least)
+
+
+ASK = "--min-sram"
+TOO_SHORT = f"the time limit was too short to find the least SRAM that works (ask ooc-solve with {ASK})"
+
+
+def _row(
+    point: Point, problem: Problem | None, result: Result, made_for: int | None, least: int | None = None
+) -> Row:
     """The row of a result; ``problem`` is None where the options do not go together."""
     plan = result.plan
     figures = plan.figures if plan else None
-    least = None if plan else _least(point)
     return Row(
         model=point.model,
         model_digest=point.network.digest,
@@ -224,7 +247,7 @@ def _row(point: Point, problem: Problem | None, result: Result, made_for: int | 
         plan_sram_bytes=made_for,
         plan_hash=plan_hash(problem, plan) if plan and problem else None,
         min_sram_bytes=least,
-        reason=None if plan else _reason(point, result, least),
+        reason=None if plan else result.reason,
         seconds=round(result.seconds, 3),
     )
 
@@ -237,7 +260,13 @@ def _reason(point: Point, result: Result, least: int | None) -> str:
 
 
 def _least(point: Point) -> int | None:
-    """The least SRAM known to work on the board, None if there is none."""
+    """The least SRAM known to work on the board, None if there is none.
+
+    Raises
+    ------
+    TimeIsUp
+        If the deadline passes before any is known.
+    """
     try:
         least = least_sram(_problem(point, point.target.board.usable_bytes))
     except (InputError, BudgetError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from ooc_solve.api import load, target
 from ooc_solve.models.plan_json import parse_plan
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Result, Status
+from ooc_solve.solver import least as least_module
 from ooc_solve.solver.shortfall import NOTHING_FOUND
 from ooc_solve.solver.validate import validate
 from ooc_solve.sweep_grid import Point
@@ -70,6 +72,36 @@ def test_too_little_sram_is_a_row_with_the_least() -> None:
     assert found.min_sram_bytes is not None
     assert str(found.min_sram_bytes) in (found.reason or "")
     assert solve_point(replace(SERIAL, sram_bytes=found.min_sram_bytes)).row.value is not None
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sram_bytes", "words"),
+    [
+        ("cp-sat", 2048, "no plan of this kind fits in less than"),
+        ("serial", 2048, NOTHING_FOUND),
+        ("serial", 500, "must exceed the"),
+    ],
+)
+def test_a_point_that_does_not_fit_keeps_its_limit(
+    scheduler: str, sram_bytes: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search and the least SRAM share the limit; if it is too short, the row says what finds the least."""
+    monkeypatch.setattr(time, "monotonic", time.process_time)
+    for remembered in ("_relaxed", "_steps_down", "_least_sram"):
+        getattr(least_module, remembered).cache_clear()
+    point = Point(
+        "zoo:ds_cnn", load("zoo:ds_cnn"), SERIAL.target, sram_bytes, "latency", scheduler, None, None,
+        Budget(LIMIT_S, 1, 1),
+    )  # fmt: skip
+    begun = time.process_time()
+    row = solve_point(point).row
+    assert time.process_time() - begun < LIMIT_S * 1.1 + 2
+    assert (row.status, row.value) == ("infeasible", None)
+    assert words in (row.reason or "")
+    assert row.min_sram_bytes is not None or (row.reason or "").count("--min-sram") == 1
+
+
+LIMIT_S = 2.0
 
 
 def test_a_search_without_time_has_the_least_as_its_reason() -> None:
