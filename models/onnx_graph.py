@@ -41,6 +41,8 @@ _ATTRIBUTE_TYPES: dict[str, int] = {
     **dict.fromkeys(("alpha", "beta", "epsilon"), onnx.AttributeProto.FLOAT),
     **dict.fromkeys(("auto_pad", "mode"), onnx.AttributeProto.STRING),
 }
+_ALSO_STANDARD = frozenset({"QuantizeLinear", "DequantizeLinear"})
+"""Operators that onnxruntime's own domain has too, with the same meaning."""
 _ANY = 2**31 - 1  # of inputs, as ONNX writes it
 FLOAT_TYPE = int(onnx.TensorProto.FLOAT)
 TRUTH_TYPE = int(onnx.TensorProto.BOOL)
@@ -305,6 +307,8 @@ def _node_of(found: onnx.NodeProto, opset: int) -> Node:
     texts = (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)
     if not all(isinstance(text, str) for text in texts):  # what is not UTF-8 comes as bytes
         raise InputError(f"Node {texts[2]!r}: its names must be UTF-8 text; the file is damaged.")
+    if proto.domain == "com.microsoft" and proto.op_type in _ALSO_STANDARD:
+        proto.domain = ""
     attributes = {item.name: _attribute_of(item) for item in proto.attribute}
     graph_types = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     return Node(

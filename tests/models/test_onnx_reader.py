@@ -563,3 +563,21 @@ def test_of_limits_that_cross_the_upper_one_counts(tmp_path: Path) -> None:
     network = read_onnx(path)
     values = reference.run(network, {"x": np.array([[-8, 0, 2, 100]], np.int8)})
     assert reference.graph_output(network, network.outputs[0], values).reshape(-1).tolist() == [2, 2, 2, 2]
+
+
+def test_quantisers_of_onnxruntimes_domain_are_the_standard_ones(tmp_path: Path) -> None:
+    """QuantizeLinear and DequantizeLinear of com.microsoft read as those of ONNX do."""
+    plain = model_of([dequantize(), helper.make_node("Relu", ["r"], ["m"], "relu"), quantize("m")])
+    own = onnx.ModelProto()
+    own.CopyFrom(plain)
+    own.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    for node in own.graph.node:
+        node.domain = "" if node.op_type == "Relu" else "com.microsoft"
+    found = []
+    for name, model in (("plain", plain), ("own", own)):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(model.SerializeToString())
+        network = read_onnx(path)
+        values = reference.run(network, {"x": np.array([[-8, 0, 2, 100]], np.int8)})
+        found.append(reference.graph_output(network, network.outputs[0], values).tolist())
+    assert found[0] == found[1]
