@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import external_data_helper, helper, numpy_helper
@@ -252,7 +253,20 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         raise InputError(
             f"'{path}': must be an ONNX model, but lacks operators, outputs or the operator set's version."
         )
-    return model, hashlib.sha256(content).hexdigest()
+    return _written_out(model, path), hashlib.sha256(content).hexdigest()
+
+
+def _written_out(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model with the functions that it defines itself written out where they are called."""
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            f"'{path}': the functions that it defines must be such that onnx can write them out "
+            f"({str(error).splitlines()[0]}); export it without functions."
+        ) from error
 
 
 def _array_of(item: onnx.TensorProto, path: Path) -> Array:

@@ -581,3 +581,29 @@ def test_quantisers_of_onnxruntimes_domain_are_the_standard_ones(tmp_path: Path)
         values = reference.run(network, {"x": np.array([[-8, 0, 2, 100]], np.int8)})
         found.append(reference.graph_output(network, network.outputs[0], values).tolist())
     assert found[0] == found[1]
+
+
+def _calling(body: onnx.NodeProto) -> onnx.ModelProto:
+    """A model whose only operator between bytes is a function of its own, of one node."""
+    call = helper.make_node("Own", ["r"], ["m"], "call", domain="my")
+    model = model_of([dequantize(), call, quantize("m")])
+    sets = [helper.make_opsetid("", 13), helper.make_opsetid("my", 1)]
+    model.opset_import.append(sets[1])
+    model.functions.append(helper.make_function("my", "Own", ["a"], ["b"], [body], sets))
+    return model
+
+
+def test_functions_of_a_model_are_written_out(tmp_path: Path) -> None:
+    """A function that the file defines computes what its nodes do."""
+    path = tmp_path / "function.onnx"
+    path.write_bytes(_calling(helper.make_node("Relu", ["a"], ["b"])).SerializeToString())
+    network = read_onnx(path)
+    values = reference.run(network, {"x": np.array([[-8, 0, 2, 100]], np.int8)})
+    assert reference.graph_output(network, network.outputs[0], values).reshape(-1).tolist() == [0, 0, 2, 100]
+
+
+def test_functions_that_call_themselves_are_refused(tmp_path: Path) -> None:
+    """A function without an end is told in one line."""
+    message = complaint(tmp_path, _calling(helper.make_node("Own", ["a"], ["b"], domain="my")))
+    assert "the functions that it defines must be such that onnx can write them out" in message
+    assert "\n" not in message
