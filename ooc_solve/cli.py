@@ -383,6 +383,8 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
         console.print(Text(f"Written to {options.report}: open it in a browser."))
     if options.trace is not None:
         console.print(Text(f"Written to {options.trace}: open it at https://ui.perfetto.dev."))
+    if options.json is not None:
+        console.print(Text(f"Written to {options.json}: the same for programs."))
 
 
 def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
