@@ -6,30 +6,14 @@ tf2onnx and keras2onnx take images with channels last and put Transposes where a
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 
+from tests.exported_networks import Exporter
 
-def _beside(name: str) -> ModuleType:
-    """A module that lies beside this one."""
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.get(name) or importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-Exporter = _beside("exported_networks").Exporter
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 

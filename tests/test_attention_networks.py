@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ooc_solve.codegen.project import write_project
+from ooc_solve.models import reference
 from ooc_solve.models.int8_twin import int8_twin
 from ooc_solve.models.onnx_quantization import Quantized, quantize_onnx
 from ooc_solve.models.onnx_reader import read_onnx, survey_onnx
@@ -24,8 +22,9 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, DType, OpKind
 from ooc_solve.solver.solve import SCHEDULERS
+from tests.exported_networks import Exporter, vision_transformer
+from tests.test_random_networks import emitted_outputs
 
-HERE = Path(__file__).parent
 ACTIVATIONS = ("int8", "uint8")
 SRAM_BYTES = 9_000
 """Less than the network's weights and activations take together."""
@@ -37,22 +36,11 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def loaded(name: str) -> ModuleType:
-    """A module of the tests by its name."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.get(name) or importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module", params=ACTIVATIONS)
 def transformer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     """A vision transformer of one layer, quantised with random samples."""
     path = tmp_path_factory.mktemp("model") / "transformer.onnx"
-    path.write_bytes(loaded("exported_networks").vision_transformer().SerializeToString())
+    path.write_bytes(vision_transformer().SerializeToString())
     return quantize_onnx(path, "random", request.param)
 
 
@@ -76,8 +64,7 @@ def test_a_quantised_transformer_gives_onnxruntimes_numbers(transformer: Quantiz
     shape = network.tensors[source].graph_shape
     feeds = {source: np.random.default_rng(7).normal(0, 1, shape).astype(np.float32)}
     problem = Problem(network, load_target("f746-sd"), SRAM_BYTES, IoPlace.STORAGE)
-    run = loaded("test_random_networks").emitted_outputs
-    found = run(problem, "demand-layering", feeds, tmp_path, tmp_path / "objects")
+    found = emitted_outputs(problem, "demand-layering", feeds, tmp_path, tmp_path / "objects")
     theirs = outputs_of(transformer.content, feeds)
     for name, expected in zip(network.outputs, theirs, strict=True):
         assert np.abs(found[name].reshape(expected.shape) - expected).max() <= 1e-5 * np.ptp(expected)
@@ -111,7 +98,7 @@ def outputs_of(content: bytes, feeds: dict[str, Array]) -> list[Array]:
 def test_a_transformer_has_a_shape_on_bytes(tmp_path: Path) -> None:
     """What planning would gain by quantisation is known of networks with attention too."""
     path = tmp_path / "transformer.onnx"
-    path.write_bytes(loaded("exported_networks").vision_transformer().SerializeToString())
+    path.write_bytes(vision_transformer().SerializeToString())
     network = read_onnx(path)
     twin = int8_twin(network)
     assert twin is not None
@@ -124,7 +111,7 @@ def test_a_transformer_has_a_shape_on_bytes(tmp_path: Path) -> None:
 
 def product(kind: str, *shapes: tuple[int, ...]) -> onnx.ModelProto:
     """A product of two inputs of float32, quantised on both sides, in QDQ or QOperator form."""
-    exporter = loaded("exported_networks").Exporter((1,), 13)
+    exporter = Exporter((1,), 13)
     pairs = [
         (exporter.constant(np.float32(scale)), exporter.constant(np.int8(zero)))
         for scale, zero in ((0.031, 3), (0.017, -9), (0.043, 11))
@@ -160,7 +147,6 @@ def test_products_of_bytes_are_those_of_qlinearmatmul(
     rng = np.random.default_rng(3)
     feeds = {f"x{k}": rng.normal(0, 1.2, shape).astype(np.float32) for k, shape in enumerate(shapes)}
     (expected,) = outputs_of(product("QOperator", *shapes).SerializeToString(), feeds)
-    reference = loaded("test_random_networks").reference
     (name,) = network.outputs
     assert np.array_equal(reference.graph_output(network, name, reference.run(network, feeds)), expected)
     assert np.ptp(expected) > 1
@@ -168,7 +154,7 @@ def test_products_of_bytes_are_those_of_qlinearmatmul(
 
 def test_bytes_times_float32_is_computed_in_float32(tmp_path: Path) -> None:
     """A product of which one side is not quantised has a kernel all the same."""
-    exporter = loaded("exported_networks").Exporter((1, 4, 4), 13)
+    exporter = Exporter((1, 4, 4), 13)
     pair = exporter.constant(np.float32(0.05)), exporter.constant(np.int8(2))
     real = exporter.add("DequantizeLinear", exporter.add("QuantizeLinear", "input", *pair), *pair)
     path = tmp_path / "model.onnx"

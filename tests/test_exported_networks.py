@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -17,8 +14,9 @@ from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import OpKind
+from tests.exported_networks import NETWORKS, keyword_transformer, styler
+from tests.test_random_networks import emitted_outputs
 
-HERE = Path(__file__).parent
 MOST_SHARE = 1e-5
 """Of the range of an output: how far sums in another order may lie from onnxruntime's."""
 
@@ -27,17 +25,6 @@ SRAM = {"keyword_transformer": 12_000, "segmenter": 40_000, "styler": 40_000, "c
 needs_compiler = pytest.mark.skipif(
     shutil.which("make") is None or shutil.which("gcc") is None, reason="needs make and gcc"
 )
-
-
-def loaded(name: str) -> ModuleType:
-    """A module of the tests by its name."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.get(name) or importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +38,13 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_exported_network_runs(tmp_path: Path, objects: Path, name: str) -> None:
     """Its program gives the bytes of the reference, next to onnxruntime's numbers."""
     path = tmp_path / f"{name}.onnx"
-    path.write_bytes(loaded("exported_networks").NETWORKS[name]().SerializeToString())
+    path.write_bytes(NETWORKS[name]().SerializeToString())
     network = read_onnx(path)
     source, sink = network.inputs[0], network.outputs[0]
     shape = network.tensors[source].graph_shape
     feeds = {source: np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)}
     problem = Problem(network, load_target("f746-sd"), SRAM[name], IoPlace.STORAGE)
-    run = loaded("test_random_networks").emitted_outputs
-    found = run(problem, "demand-layering", feeds, tmp_path, objects)[sink]
+    found = emitted_outputs(problem, "demand-layering", feeds, tmp_path, objects)[sink]
     expected = reference.graph_output(network, sink, reference.run(network, feeds))
     assert found.tobytes() == expected.tobytes()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -70,14 +56,14 @@ def test_an_exported_network_runs(tmp_path: Path, objects: Path, name: str) -> N
 def test_images_are_taken_and_given_plane_by_plane(tmp_path: Path) -> None:
     """Large images need no PERMUTE, which would hold them in SRAM twice."""
     path = tmp_path / "styler.onnx"
-    path.write_bytes(loaded("exported_networks").styler().SerializeToString())
+    path.write_bytes(styler().SerializeToString())
     assert OpKind.PERMUTE not in {op.kind for op in read_onnx(path).ops}
 
 
 def test_attention_is_not_spread_out(tmp_path: Path) -> None:
     """No tensor of a transformer is larger than its activations: products are summed by one kernel."""
     path = tmp_path / "transformer.onnx"
-    path.write_bytes(loaded("exported_networks").keyword_transformer().SerializeToString())
+    path.write_bytes(keyword_transformer().SerializeToString())
     network = read_onnx(path)
     assert [op.kind for op in network.ops].count(OpKind.MATMUL) == 2
     assert max(tensor.elements for tensor in network.tensors.values()) == 13 * 48

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,8 +16,9 @@ from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Network
+from tests.published_architectures import NETWORKS
+from tests.test_random_networks import emitted_outputs
 
-HERE = Path(__file__).parent
 MOST_SHARE = 1e-5
 """Of the range of an output: how far sums in another order may lie from onnxruntime's."""
 
@@ -32,20 +30,6 @@ Array = NDArray[Any]
 needs_compiler = pytest.mark.skipif(
     shutil.which("make") is None or shutil.which("gcc") is None, reason="needs make and gcc"
 )
-
-
-def loaded(name: str) -> ModuleType:
-    """A module of the tests by its name."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.get(name) or importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-NETWORKS = loaded("published_architectures").NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +66,10 @@ def emitted(name: str, folder: Path, objects: Path) -> None:
     """Plan, emit and run a network, and compare it with the reference in every bit."""
     network, feeds, _ = read(name, folder)
     problem = Problem(network, load_target("f746-sd"), SRAM_BYTES, IoPlace.STORAGE)
-    run = loaded("test_random_networks").emitted_outputs
-    found, values = run(problem, "demand-layering", feeds, folder, objects), reference.run(network, feeds)
+    found, values = (
+        emitted_outputs(problem, "demand-layering", feeds, folder, objects),
+        reference.run(network, feeds),
+    )
     for output in network.outputs:
         expected = reference.graph_output(network, output, values)
         assert found[output].tobytes() == expected.tobytes()
