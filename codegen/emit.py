@@ -163,6 +163,14 @@ def _header_macros(tables: Tables, network: Network, prefix: str) -> Iterator[st
     for store in sorted({region.store for region in tables.region}):
         yield f"#define {prefix}_STORE{store}_BYTES {tables.store_bytes(store)}u"
         yield f"#define {prefix}_STORE{store}_GRANULE {tables.store_granule(store)}u"
+    if network.carried:
+        count = len(network.carried)
+        yield ""
+        yield "/* Runs overlap: the outputs of a run are those of the inputs of the run before, and after ooc_open() the"
+        yield " * first run has none. Do not write the arena between two runs, nor the last inputs, nor read the last outputs:"
+        yield f" * {prefix}_CARRIED of each are what one run leaves for the next. After a run that failed, the frames of it and"
+        yield " * of the one before are lost, and the next run is a first one. */"
+        yield f"#define {prefix}_CARRIED {count}"
     for role, names in (("INPUT", network.inputs), ("OUTPUT", network.outputs)):
         yield ""
         yield f"#define {prefix}_{role}S {len(names)}"

@@ -82,6 +82,12 @@ def _listed(files: tuple[str, ...]) -> str:
     return " \\\n    ".join(files)
 
 
+def _carried(problem: Problem) -> str:
+    """What the host program must know of runs that overlap."""
+    count = len(problem.network.carried)
+    return f" -DOOC_CARRIED={count}" if count else ""
+
+
 def _known(tables: Tables) -> str:
     """Switches of the runtime for what this model does not need, or needs besides."""
     switches = (
@@ -108,7 +114,7 @@ def _host_part(
         name=word,
         build=BUILD,
         granule=granule,
-        known=_known(tables),
+        known=_known(tables) + _carried(problem),
         sources=_listed(sources),
         run=run,
         # variables that come later are empty where they name what is to be made
@@ -120,8 +126,14 @@ def _host_part(
         libraries=" -lmbedcrypto" if tables.sealing else "",
         library_needed=_LIBRARY_NEEDED if tables.sealing else "",
         values=values_recipe(problem.network),
+        several=_SEVERAL if problem.network.carried else "",
     )
 
+
+_SEVERAL = """\
+# Runs overlap here: INPUT may hold the inputs of any number of runs, one run after the other, and OUTPUT receives
+# their outputs likewise. One more run is made for the last of them.
+"""
 
 _LIBRARY_NEEDED = """ \\
 need "Mbed TLS" libmbedtls-dev "echo '#include <mbedtls/gcm.h>' | $(CC) -E -"
@@ -157,7 +169,7 @@ _HOST = """\
 # ({name}.h has shapes and types). Relative paths count from where make was called,
 # also with make -C. LOG is a file for when each command started and ended: see ooc-trace.
 # ARGUMENTS are passed on: see main_host.c.
-{key_usage}
+{several}{key_usage}
 CC ?= cc
 CFLAGS ?= -O2
 STRICT = -std=c99 -ffp-contract=off -pedantic -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes

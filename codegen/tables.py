@@ -34,7 +34,7 @@ from ooc_solve.models.footprint import (
     count_table_bytes,
     transfer_shape,
 )
-from ooc_solve.models.problem import MAX_UNITS, IoPlace, Problem
+from ooc_solve.models.problem import MAX_UNITS, Problem
 from ooc_solve.models.sealing import SEAL_BYTES, cipher_of
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import (
@@ -458,7 +458,7 @@ def _stored(problem: Problem, plan: Plan) -> Iterator[tuple[Tensor, int, int]]:
     network, resident = problem.network, dict(plan.graph.resident)
     for name in network.inputs:
         tensor = network.tensors[name]
-        if problem.io is IoPlace.STORAGE:
+        if problem.in_storage_at_start(tensor):
             yield tensor, tensor.channels, tensor.height
     for op, tiling in zip(network.ops, plan.selection.tilings, strict=True):
         tensor = network.tensors[op.output]
@@ -811,7 +811,7 @@ class _Builder:
 
     def _binding(self, name: str, region: RegionName) -> BindingRow:
         tensor = self.network.tensors[name]
-        if self.problem.io is IoPlace.SRAM:
+        if name in self.problem.pinned:
             return BindingRow(self._operand(name), self._address(self.resident[name]), tensor.size_bytes)
         place, layout = self.layouts[name]
         if place is not region:

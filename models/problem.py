@@ -167,7 +167,7 @@ class Problem:
         allowed, scratch = [self.most_written_bytes], self.most_scratch_bytes
         if scratch is not None:
             granule = self.granule_bytes(RegionName.OUTPUT)
-            outputs = [self.network.tensors[n] for n in self.network.outputs if self.io is IoPlace.STORAGE]
+            outputs = [self.network.tensors[n] for n in self.network.outputs if n not in self.pinned]
             allowed.append(scratch + sum(t.size_bytes + t.height * t.channels * granule for t in outputs))
         return min((size for size in allowed if size is not None), default=None)
 
@@ -285,13 +285,20 @@ class Problem:
         sealed = self.target.crypto is not None and region is RegionName.SCRATCH
         return SEAL_BYTES if sealed else 0
 
+    @property
+    def pinned(self) -> frozenset[str]:
+        """Inputs and outputs of the network that are in SRAM from the start to the end of a run."""
+        if self.io is IoPlace.SRAM:
+            return frozenset((*self.network.inputs, *self.network.outputs))
+        return frozenset(name for pair in self.network.carried for name in pair)
+
     def in_storage_at_start(self, tensor: Tensor) -> bool:
         """Whether a network input is read from storage."""
-        return self.io is IoPlace.STORAGE and tensor.name in self.network.inputs
+        return tensor.name in self.network.inputs and tensor.name not in self.pinned
 
     def stored_at_end(self, tensor: Tensor) -> bool:
         """Whether a network output is written to storage."""
-        return self.io is IoPlace.STORAGE and tensor.name in self.network.outputs
+        return tensor.name in self.network.outputs and tensor.name not in self.pinned
 
     def buffer_bytes(self, size_bytes: int) -> int:
         """SRAM that a buffer of this size takes."""

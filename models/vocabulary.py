@@ -417,6 +417,8 @@ class Network:
     Every tensor is a network input or the output of exactly one operator. ``order`` says
     where each operator stands in the model's own list, ``base`` is the network that runs them
     as listed; empty and None: this one does. One run makes as many inferences as it has ``frames``.
+    ``carried`` pairs outputs with the inputs that find them in the next run, in the same bytes of SRAM: they are
+    the last outputs and the last inputs, and no caller writes or reads them.
     """
 
     name: str
@@ -428,6 +430,7 @@ class Network:
     order: tuple[int, ...] = ()
     base: Network | None = None
     frames: int = 1
+    carried: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         known = set(self.inputs)
@@ -441,6 +444,10 @@ class Network:
         for name in (*self.outputs, *known):
             if name not in self.tensors or name not in known:
                 raise ValueError(f"tensor '{name}' is not produced by any operator")
+        count = len(self.carried)
+        ends = tuple(zip(self.outputs[-count:], self.inputs[-count:], strict=False)) if count else ()
+        if self.carried != ends:
+            raise ValueError("what is carried over must be the last outputs and the last inputs")
 
     def __repr__(self) -> str:
         """One line for people, without weights."""
@@ -1059,11 +1066,14 @@ class Selection:
     A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers; or its
     tiling has a `Patch`, and it is produced and consumed within a fused stage.
     ``order`` is that of the network it was made for (`Network.order`), as are the tilings.
+    ``turns`` say whose kernels run next, where stages alternate: number of the stage and how many kernels, again and
+    again until all have run; empty: one stage after the other.
     """
 
     tilings: tuple[Tiling, ...]
     kept: frozenset[str]
     order: tuple[int, ...] = ()
+    turns: tuple[tuple[int, int], ...] = ()
 
     @property
     def stages(self) -> tuple[range, ...]:

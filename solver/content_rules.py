@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.tiling import StorageLayout, tile_range
 from ooc_solve.models.vocabulary import Footprint, RegionName, Task, TaskKind, Tensor, Transfer
 from ooc_solve.solver.happens_before import cells_of
@@ -59,7 +58,7 @@ class _Contents:
         """Inputs in SRAM are there before the run."""
         case, network = self.case, self.case.problem.network
         for name, buffer in case.graph.resident:
-            if case.problem.io is IoPlace.SRAM and name in network.inputs:
+            if name in case.problem.pinned and name in network.inputs:
                 place = self._in_sram(buffer, Footprint(0, network.tensors[name].size_bytes))
                 place[...] = self.owner_of[name]
 
@@ -161,7 +160,7 @@ class _Contents:
         places = dict(self._output_layouts())
         for name in problem.network.outputs:
             tensor = problem.network.tensors[name]
-            if problem.io is IoPlace.SRAM:
+            if name in problem.pinned:
                 missing = self._missing_in_sram(tensor)
             elif name in places:
                 missing = self._missing_in_storage(places[name])
@@ -193,7 +192,7 @@ class _Contents:
         granule = case.problem.granule_bytes(RegionName.OUTPUT)
         for geometry in case.geometry:
             tensor, tiling = geometry.output, geometry.tiling
-            if tensor.name in case.problem.network.outputs:
+            if case.problem.stored_at_end(tensor):
                 kept = tensor.name in case.plan.selection.kept
                 plane = tensor.channels if kept else tiling.channels
                 layout = StorageLayout(tensor, plane, tensor.height if kept else tiling.rows, granule, base)

@@ -16,7 +16,7 @@ from ooc_solve.models.cost import (
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
 from ooc_solve.models.vocabulary import (
@@ -36,6 +36,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.models.weight_records import HEADER_BYTES, weight_record
 from ooc_solve.solver.deadline import keep_time
+from ooc_solve.solver.interleaving import in_turns
 
 ACCUMULATOR_BYTES = 4
 
@@ -79,8 +80,7 @@ def _check_npu(problem: Problem, selection: Selection) -> None:
     network, npu = problem.network, problem.target.npu
     for op, tiling in zip(network.ops, selection.tilings, strict=True):
         if tiling.npu:
-            pinned = {*network.inputs, *network.outputs} if problem.io is IoPlace.SRAM else set()
-            inside = {*op.inputs, op.output} <= selection.kept | pinned
+            inside = {*op.inputs, op.output} <= selection.kept | problem.pinned
             if (
                 not inside
                 or tiling != whole_tiling(network, op)
@@ -153,6 +153,7 @@ class _Expander:
         self.selection = selection
         self.network = problem.network
         self.cipher = problem.crypto_resource
+        self.pinned, self.carried = problem.pinned, dict(problem.network.carried)
         self.tasks: list[Task] = []
         self.buffers: list[Buffer] = []
         self.resident: dict[str, int] = {}
@@ -166,6 +167,8 @@ class _Expander:
         }
         self.region_bytes = dict.fromkeys(problem.regions, 0)
         self.records: dict[tuple[int, int, int], int] = {}
+        self.present = 0  # number of the stage that is walked
+        self.begun: list[tuple[int, int]] = []  # stage and first task of each tile
         for home in {RegionName.IMAGE, *(tiling.weights_in for tiling in selection.tilings)}:
             if home not in self.region_bytes:
                 raise SelectionError("weights cannot come from an annex: the target has none")
@@ -176,12 +179,13 @@ class _Expander:
     def run(self) -> TaskGraph:
         for name in self.network.inputs:
             self._place_input(self.network.tensors[name])
-        for span in self.selection.stages:
+        for number, span in enumerate(self.selection.stages):
+            self.present = number
             self._check_fusion(span)
             self._check_places(span)
             self._stage([_Layer(k, self._geometry(k)) for k in span])
         return TaskGraph(
-            tasks=tuple(self.tasks),
+            tasks=self._in_turns(),
             buffers=tuple(self.buffers),
             resources=self._resources(),
             regions=tuple(
@@ -190,6 +194,15 @@ class _Expander:
             resident=tuple(self.resident.items()),
             weight_records=tuple(self.records.items()),
         )
+
+    def _in_turns(self) -> tuple[Task, ...]:
+        """The tasks in the order in which the stages take turns."""
+        if not self.selection.turns:
+            return tuple(self.tasks)
+        try:
+            return in_turns(self.tasks, self.begun, self.selection.turns)
+        except ValueError as error:
+            raise SelectionError(f"the stages cannot take turns: {error}") from error
 
     def _resources(self) -> tuple[str, ...]:
         names = [self.problem.compute_resource]
@@ -201,7 +214,7 @@ class _Expander:
         return tuple(names)
 
     def _place_input(self, tensor: Tensor) -> None:
-        if self.problem.io is IoPlace.SRAM:
+        if tensor.name in self.pinned:
             self.resident[tensor.name] = self._buffer(
                 BufferRole.TENSOR, -1, tensor.name, tensor.size_bytes, pinned=True
             )
@@ -298,6 +311,7 @@ class _Expander:
     def _tile(self, layer: _Layer, index: TileIndex) -> None:
         """Append the loads of a tile, its kernel, and its store."""
         stage, geometry = layer.stage, layer.geometry
+        self.begun.append((self.present, len(self.tasks)))
         loaded: list[int] = []
         operands = [-1, -1, -1, -1, -1]
         reads: list[Touch] = []
@@ -452,7 +466,10 @@ class _Expander:
         tensor, problem = geometry.output, self.problem
         if tensor.name in self.patch_of or tensor.name in self.resident:
             return
-        pinned = problem.io is IoPlace.SRAM and tensor.name in self.network.outputs
+        if tensor.name in self.carried:
+            self.resident[tensor.name] = self.resident[self.carried[tensor.name]]
+            return
+        pinned = tensor.name in self.pinned
         if pinned or tensor.name in self.selection.kept:
             size = tensor.size_bytes
             if problem.stored_at_end(tensor):

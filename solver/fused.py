@@ -18,7 +18,6 @@ from typing import TypeVar
 
 from ooc_solve.models.cost import align_up, by_task, compute_ns, crypto_ns, on_cpu
 from ooc_solve.models.patches import buffer_elements, can_be_fused, fused_tilings, reading_rings
-from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Network, OpKind, RegionName, Tensor, Tiling
 from ooc_solve.models.weight_records import WeightRecord, weight_record
@@ -433,7 +432,7 @@ class _Costing:
     def _is_read_here_only(self, name: str) -> bool:
         """Whether a tensor is not there for good, and no operator outside of the stage reads it."""
         network, own = self.problem.network, {layer.op.name for layer in self.layers}
-        if self.problem.io is IoPlace.SRAM and name in network.inputs:
+        if name in self.problem.pinned:
             return False
         return all(op.name in own for op in network.ops if name in op.inputs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Op, Tiling
 from ooc_solve.solver.fused import operands
@@ -28,10 +28,9 @@ class Lives:
             for name in dict.fromkeys(op.inputs):
                 self.consumers[name].append(stage)
             self.producer[op.output] = stage
-        ends = {*network.inputs, *network.outputs} if problem.io is IoPlace.SRAM else set()
-        self.pinned = frozenset(ends)
+        self.pinned, twice = problem.pinned, {name for name, _ in network.carried}
         self.size = {n: problem.buffer_bytes(stored_bytes(problem, n)) for n in network.tensors}
-        self.pinned_bytes = sum(self.size[n] for n in self.pinned)
+        self.pinned_bytes = sum(self.size[n] for n in self.pinned - twice)
         self.alive = [self._alive(stage) for stage in range(len(self.ops) + 1)]
         self._in_full: dict[str, bool] = {}
 

@@ -28,7 +28,7 @@ from ooc_solve.models.energy import Rates, erased_bytes
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
 from ooc_solve.models.npu import whole_tiling
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
 from ooc_solve.models.vocabulary import (
     CRYPTO,
@@ -154,12 +154,11 @@ def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
     network = problem.network
     found: dict[str, tuple[int, ...]] = {}
     for name in network.inputs:
-        spilled = problem.io is IoPlace.STORAGE and problem.target.activations is not None
+        spilled = name not in problem.pinned and problem.target.activations is not None
         found[name] = (KEPT, network.tensors[name].channels) if spilled else (KEPT,)
     for op in network.ops:
         name = op.output
-        pinned = problem.io is IoPlace.SRAM and name in network.outputs
-        if pinned or problem.target.activations is None:
+        if name in problem.pinned or problem.target.activations is None:
             found[name] = (KEPT,)
             continue
         widths = _plane_widths(problem, op, arena)

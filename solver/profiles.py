@@ -22,7 +22,7 @@ from ooc_solve.models.cost import (
     read_ns,
     write_ns,
 )
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import CRYPTO, Box, LoopOrder, Op, OpKind, RegionName, Tensor
 from ooc_solve.models.weight_records import weight_record
@@ -127,8 +127,7 @@ class Profiles:
     def fetches_kept(self, stage: int, name: str) -> bool:
         """Whether a kept tensor is loaded whole for this stage: a network input in storage, at its first use."""
         problem = self.problem
-        inside = name in problem.network.inputs and problem.io is IoPlace.STORAGE
-        return inside and self._first_use[name] == stage
+        return problem.in_storage_at_start(problem.network.tensors[name]) and self._first_use[name] == stage
 
     def of(self, stage: int, option: Option, records: tuple[int, ...]) -> Profile | None:
         """Profile of an option whose spilled inputs lie in records of so many rows; None if it cannot be."""
@@ -406,7 +405,7 @@ class _Walk:
         out, problem = self.geometry.output, self.problem
         if self.option.tiling.in_place:
             self.table[NEED] -= problem.buffer_bytes(out.size_bytes)
-        if problem.io is IoPlace.STORAGE or out.name not in problem.network.outputs:
+        if out.name not in problem.pinned:
             self.table[NEED, : self.grid[3] - 1] -= problem.buffer_bytes(stored_bytes(problem, out.name))
         if problem.stored_at_end(out):
             size = stored_bytes(problem, out.name)

@@ -20,7 +20,7 @@ from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.energy import Rates
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered
-from ooc_solve.models.problem import IoPlace, Problem
+from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
 from ooc_solve.solver.deadline import keep_time
@@ -125,20 +125,19 @@ def _tiles_ns(resource: str, option: Option) -> int:
 
 def whole_transfers(problem: Problem) -> tuple[WholeTransfer, ...]:
     """Transfers of network inputs before, and of outputs after they are kept, as expansion makes them."""
-    if problem.io is IoPlace.SRAM:
-        return ()
     target, store, network = problem.target, problem.activation_store, problem.network
     resource, costs = problem.resource_of(store), costs_of(problem)
-    size = {name: stored_bytes(problem, name) for name in (*network.inputs, *network.outputs)}
+    ends = {name for name in (*network.inputs, *network.outputs) if name not in problem.pinned}
+    size = {name: stored_bytes(problem, name) for name in ends}
     loads = [
         WholeTransfer(n, resource, read_ns(target, store, size[n]), size[n], 0,
                       costs.read_pj(RegionName.INPUT, size[n], 1))
-        for n in network.inputs
+        for n in network.inputs if n in ends
     ]  # fmt: skip
     stores = [
         WholeTransfer(n, resource, write_ns(target, store, size[n]), 0, size[n],
                       costs.written_pj(RegionName.OUTPUT, size[n], 1))
-        for n in network.outputs
+        for n in network.outputs if n in ends
     ]  # fmt: skip
     return (*loads, *stores)
 
@@ -252,8 +251,10 @@ def _lives(problem: Problem) -> dict[str, tuple[int, int]]:
         for name in op.inputs:
             lives[name] = (lives.get(name, (stage, stage))[0], stage)
     for name in (*network.inputs, *network.outputs):
-        if problem.io is IoPlace.SRAM:
+        if name in problem.pinned:
             lives[name] = (0, end)
+    for name, _ in network.carried:  # lies where the input lies that it is carried to
+        del lives[name]
     return lives
 
 

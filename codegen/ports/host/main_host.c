@@ -22,6 +22,11 @@
  * --key FILE: the key of sealed records, which tables ask for with OOC_SEAL. The journal is provisioned first.
  * --annex FILE: NAME_annex.bin, which tables ask for with OOC_ANNEX; copied to its store, never changed.
  *
+ * OOC_CARRIED inputs and outputs, the last ones, are carried from one run to the next: they are in none of the files,
+ * and the outputs of a run are those of the inputs of the run before. Then INPUT may hold the inputs of any number of
+ * runs, OUTPUT receives the outputs of all, and the network runs once more than that, for the last of them. Faults
+ * concern the first run, counters are those of the last; --retry and --rounds are for networks without such inputs.
+ *
  * Faults, each in every run, by the number of the transfer (from 1): --fail fails, --flip has
  * one wrong bit, --short moves half of its bytes silently, --partial says so, --hang never
  * ends (--timeout-us: what the port allows; 1000000 with --hang). By the number of the write:
@@ -47,6 +52,11 @@
 
 #include OOC_MODEL_HEADER
 
+#ifndef OOC_CARRIED
+#define OOC_CARRIED 0
+#endif
+#define INPUTS (OOC_MODEL.inputs - OOC_CARRIED)
+#define OUTPUTS (OOC_MODEL.outputs - OOC_CARRIED)
 #define GUARD 64u
 #define GUARD_BYTE 0xC5u
 
@@ -312,7 +322,7 @@ static int write_inputs(struct ooc *state, const struct bytes *input, const stru
     const uint8_t *from = input->data;
     int result = OOC_DONE;
     unsigned k;
-    for (k = 0; k < OOC_MODEL.inputs && result == OOC_DONE; k++) {
+    for (k = 0; k < (unsigned)INPUTS && result == OOC_DONE; k++) {
         uint32_t bytes = OOC_MODEL.bindings[k].bytes;
         result = ooc_input_write(state, k, from, bytes, scratch->data, scratch->size);
         from += bytes;
@@ -324,7 +334,7 @@ static int read_outputs(struct ooc *state, const struct bytes *output, const str
     uint8_t *to = output->data;
     int result = OOC_DONE;
     unsigned k;
-    for (k = 0; k < OOC_MODEL.outputs && result == OOC_DONE; k++) {
+    for (k = 0; k < (unsigned)OUTPUTS && result == OOC_DONE; k++) {
         uint32_t bytes = OOC_MODEL.bindings[OOC_MODEL.inputs + k].bytes;
         result = ooc_output_read(state, k, to, bytes, scratch->data, scratch->size);
         to += bytes;
@@ -332,6 +342,36 @@ static int read_outputs(struct ooc *state, const struct bytes *output, const str
     return result;
 }
 
+/* Runs that overlap: the outputs of each are those of the inputs before. The last inputs are given twice. */
+#if OOC_CARRIED
+static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
+                 struct host_port *host, const struct options *options, const struct bytes *input,
+                 const struct bytes *output, const struct bytes *scratch, int stats) {
+    struct bytes in = {input->data, tensors_bytes(0, INPUTS)};
+    struct bytes out = {output->data, tensors_bytes(OOC_MODEL.inputs, OUTPUTS)};
+    uint32_t runs = input->size / in.size;
+    uint32_t k;
+    int result = OOC_DONE;
+    (void)banks;
+    (void)port;
+    for (k = 0; k <= runs && result == OOC_DONE; k++) {
+        in.data = input->data + (size_t)in.size * (k < runs ? k : runs - 1);
+        result = write_inputs(state, &in, scratch);
+        if (result == OOC_DONE) {
+            result = k == 0 ? run_measured(state, host, options, 0) : ooc_run(state);
+        }
+        if (result == OOC_DONE && k > 0) {
+            out.data = output->data + (size_t)out.size * (k - 1);
+            result = read_outputs(state, &out, scratch);
+        }
+    }
+    if (stats && result == OOC_DONE) {
+        print_stats(state, host);
+    }
+    host_port_repair(host);
+    return result;
+}
+#else
 /* One inference; after a failed run another one, if that is asked for. */
 static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
                  struct host_port *host, const struct options *options, const struct bytes *input,
@@ -354,6 +394,8 @@ static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_por
     host_port_repair(host);
     return result == OOC_DONE ? read_outputs(state, output, scratch) : result;
 }
+
+#endif
 
 /* Put what the host writes once where the tables expect it. */
 static void install(struct host_port *host, const struct bytes *image, const struct bytes *annex) {
@@ -545,6 +587,9 @@ static int parse(int argc, char *argv[], struct options *options) {
     if (options->log_path != NULL && (options->runs > 1 || options->rounds > 1)) {
         return usage("a log is of one run", options->log_path);
     }
+    if (OOC_CARRIED && (options->retry > 0 || options->rounds > 0)) {
+        return usage("not for runs that overlap", "--retry, --rounds");
+    }
     if (options->fault.hang_transfer != 0 && options->host.timeout_us == 0) {
         options->host.timeout_us = 1000000;
     }
@@ -571,9 +616,17 @@ static int close_log(const struct options *options) {
     return sound ? 0 : complain("cannot write", options->log_path);
 }
 
+/* Of how many runs a file holds the inputs; 0 if of none, or of more than there may be. */
+static uint32_t runs_in(const struct bytes *input) {
+    uint32_t each = tensors_bytes(0, INPUTS);
+    uint32_t runs = each > 0 && input->size % each == 0 ? input->size / each : 0;
+    return OOC_CARRIED || runs == 1 ? runs : 0;
+}
+
 int main(int argc, char *argv[]) {
     static struct options options;
     struct bytes image, input, output;
+    uint32_t runs;
     int failed = parse(argc, argv, &options);
     if (failed) {
         return failed;
@@ -596,13 +649,15 @@ int main(int argc, char *argv[]) {
         free(image.data);
         return 1;
     }
-    output.size = tensors_bytes(OOC_MODEL.inputs, OOC_MODEL.outputs);
+    runs = runs_in(&input);
+    output.size = tensors_bytes(OOC_MODEL.inputs, OUTPUTS) * runs;
     output.data = malloc((size_t)output.size + 1);
     if (output.data == NULL) {
         failed = complain("out of memory", "");
-    } else if (input.size != tensors_bytes(0, OOC_MODEL.inputs)) {
-        fprintf(stderr, "ooc: %s must hold %lu bytes (got %lu)\n", options.input,
-                (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input.size);
+    } else if (runs == 0) {
+        fprintf(stderr, "ooc: %s must hold %lu bytes%s (got %lu)\n", options.input,
+                (unsigned long)tensors_bytes(0, INPUTS), OOC_CARRIED ? " for each run" : "",
+                (unsigned long)input.size);
         failed = 1;
     } else {
         (void)remove(options.output); /* one of an earlier run would look like that of this one */
