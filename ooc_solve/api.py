@@ -77,6 +77,8 @@ from ooc_solve.solver.plans import checked
 from ooc_solve.solver.shortfall import NOTHING_FOUND, sram_needed
 from ooc_solve.solver.space_bounds import lower_bound
 from ooc_solve.solver.validate import Violation, validate
+from ooc_solve.throughput import alone as unaccompanied
+from ooc_solve.throughput import check_throughput, overlapped, shared_budget
 from ooc_solve.trace import measured, read_log, to_text, trace_of
 from ooc_solve.whole_file import check_writable, write_whole
 
@@ -459,6 +461,7 @@ def solve(
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring: int | str | None = None,
     frames: int = 1,
+    throughput: bool = False,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
     workers: int = 2,
@@ -473,7 +476,8 @@ def solve(
     sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
     energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``scratch_ring``: storage in which
     the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
-    several inferences, and the time for each of many is what is minimised. ``time_limit`` in seconds.
+    several inferences, and the time for each of many is what is minimised; with ``throughput`` runs may overlap
+    (for the objective latency). ``time_limit`` in seconds.
     ``known`` are plans of this problem (for one inference), which the solver starts from: what it finds is no worse
     than those that keep to the budgets. ``progress`` is told each step of the search.
 
@@ -497,13 +501,22 @@ def solve(
         return [scheduled(here, scheduler, left, told, given)]
 
     given = [plan.decided for plan in known]
-    if checked_frames(frames) == 1:
+    seconds = 0.0
+    if throughput:
+        check_throughput(problem.objective)
+        budget, seconds = shared_budget(budget)
+    if checked_frames(frames) == 1 and not throughput:
         return Solution(problem, tuple(planned(history, problem, budget, given)), tuple(history.steps))
 
     def alone(here: Problem, left: Budget, _: Sequence[vocabulary.Plan]) -> list[Result]:
         return planned(History(), here, left, given)
 
-    flight = fly(problem, frames, budget, alone, partial(planned, history))
+    if frames == 1:
+        flight = unaccompanied(problem, tuple(planned(history, problem, budget, given)))
+    else:
+        flight = fly(problem, frames, budget, alone, partial(planned, history))
+    if throughput:
+        flight = overlapped(flight, seconds)
     return Solution(flight.problem, flight.results, tuple(history.steps), flight)
 
 

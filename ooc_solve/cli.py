@@ -59,6 +59,7 @@ from ooc_solve.solver.pareto import Point
 from ooc_solve.solver.shortfall import fits_nowhere
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
+from ooc_solve.throughput import alone, check_throughput, overlapped, shared_budget
 from ooc_solve.trace import to_text, trace_of
 from ooc_solve.trade import (
     Turns,
@@ -136,6 +137,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--frames", type=read_by(read_frames), default=1, metavar="N",
         help="inferences in one run, to minimise the time for each of many (1)",
+    )  # fmt: skip
+    made.add_argument(
+        "--throughput", action="store_true",
+        help="let runs overlap, to minimise the time between inferences: first layers beside the last of the run before",
     )  # fmt: skip
     made.add_argument(
         "--pareto",
@@ -218,6 +223,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     key = key_of(options, problem)
     if options.min_sram:
         return show_least(run_of(problem, options.frames), console)
+    if options.throughput and (options.pareto or options.advise):
+        raise UsageError("--throughput goes without --pareto and --advise")
     history = History()
     with within(options.time_limit):
         found = answers(options, problem, errors, history)
@@ -271,8 +278,13 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
     given = () if reference is None or reference.plan is None else (reference.plan,)
     flight = None
-    if options.frames == 1:
-        results: Sequence[Result] = solve(options, problem, turns.next(), errors, history, given)
+    results: Sequence[Result]
+    if options.throughput:
+        flight = overlapping(options, problem, turns.next(), errors, history, given)
+        problem, results = flight.problem, flight.results
+        reference = reference if problem.network.frames > 1 else None
+    elif options.frames == 1:
+        results = solve(options, problem, turns.next(), errors, history, given)
     else:
         flight = flown(options, problem, turns.next(), errors, history, given)
         problem, results = flight.problem, flight.results
@@ -373,7 +385,9 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
     """Where everything lies, and what to do with it."""
     folder = options.output
     if folder is not None:
-        size = sum(problem.network.tensors[name].size_bytes for name in problem.network.inputs)
+        network = problem.network
+        names = set(network.inputs) - {name for _, name in network.carried}
+        size = sum(network.tensors[name].size_bytes for name in names)
         run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
         if options.quantize is not None:
@@ -480,6 +494,25 @@ def flown(
         return solve(options, run, budget, errors, history, (*given, *known))
 
     return fly(problem, options.frames, budget, alone, together)
+
+
+def overlapping(
+    options: argparse.Namespace,
+    problem: Problem,
+    budget: Budget,
+    errors: Console,
+    history: History,
+    given: Sequence[Plan],
+) -> Flight:
+    """The best of runs that overlap, of runs that do not, and of one frame at a time."""
+    check_throughput(problem.objective)
+    budget, seconds = shared_budget(budget)
+    if options.frames == 1:
+        flight = alone(problem, tuple(solve(options, problem, budget, errors, history, given)))
+    else:
+        flight = flown(options, problem, budget, errors, history, given)
+    with errors.status("letting runs overlap"):
+        return overlapped(flight, seconds)
 
 
 def show_least(problem: Problem, console: Console) -> int:

@@ -72,7 +72,8 @@ class Flight:
     """The better of two ways to make many inferences: a run of several frames, or one frame at a time.
 
     ``frames`` were asked for; ``alone`` and ``single`` are the problem and the result of one at a time. ``problem``
-    and ``results`` are those of the better way, the chosen result last.
+    and ``results`` are those of the better way, the chosen result last. Where runs may overlap, ``apart`` is the
+    better way of those that follow one another.
     """
 
     frames: int
@@ -80,6 +81,7 @@ class Flight:
     single: Result
     problem: Problem
     results: tuple[Result, ...]
+    apart: Flight | None = None
 
 
 def fly(problem: Problem, frames: int, budget: Budget, solve_alone: Solve, solve_run: Solve) -> Flight:
@@ -191,6 +193,7 @@ def frames_facts(flight: Flight) -> dict[str, Any]:
         "bound": chosen.bound / frames,
         "gap": chosen.gap,
         "busiest": None if busiest is None else {"resource": busiest[0], "ns": busiest[1]},
+        **_overlap_facts(flight),
         "one_at_a_time": {
             "period_ns": period_ns(flight.alone, single),
             "value": single.objective,
@@ -200,8 +203,67 @@ def frames_facts(flight: Flight) -> dict[str, Any]:
     }
 
 
+def _overlap_facts(flight: Flight) -> dict[str, Any]:
+    """What the JSON report says besides where runs may overlap; ``overlap`` is null where they do not."""
+    chosen, network = flight.results[-1], flight.problem.network
+    if flight.apart is None:
+        return {}
+    facts = None
+    if network.carried and chosen.plan is not None:
+        facts = {
+            "carried": [name for name, _ in network.carried],
+            "carried_bytes": _carried_bytes(flight.problem),
+            "output_latency_ns": 2 * chosen.plan.figures.latency_ns,
+            "table_bytes": chosen.plan.figures.table_bytes,
+        }
+    apart = flight.apart
+    return {
+        "overlap": facts,
+        "without_overlap": {
+            "per_run": apart.problem.network.frames,
+            "period_ns": period_ns(apart.problem, apart.results[-1]),
+        },
+    }
+
+
+def _carried_bytes(problem: Problem) -> int:
+    """Bytes that one run leaves for the next."""
+    return sum(problem.network.tensors[name].size_bytes for name, _ in problem.network.carried)
+
+
+def overlap_words(flight: Flight) -> str:
+    """What overlapping runs bring, for people."""
+    problem, chosen, apart = flight.problem, flight.results[-1], flight.apart
+    each = period_ns(problem, chosen)
+    if each is None or chosen.plan is None or chosen.gap is None or apart is None:
+        return "There is no plan."
+    frames = problem.network.frames
+    bound = (
+        f"none in the option space below {milliseconds(chosen.bound // frames)} ms, a gap of {chosen.gap:.2%}"
+    )
+    if not problem.network.carried:
+        return (
+            f"No runs that overlap are known to be better: there is an inference every {milliseconds(each)} ms "
+            f"({bound}, however runs overlap)."
+        )
+    other = period_ns(apart.problem, apart.results[-1])
+    rest = "no plan is known without overlap"
+    if other is not None:
+        rest = f"without overlap every {milliseconds(other)} ms, {other / each:.2f} times as long"
+    resource, busy = busiest_ns(problem, chosen.plan)
+    names = ", ".join(f"'{name}'" for name, _ in problem.network.carried)
+    return (
+        f"Runs of {frames} frame{'s' if frames > 1 else ''} overlap: there is an inference every {milliseconds(each)} ms "
+        f"({bound}), of which '{resource}' works {milliseconds(busy)} ms; {rest}. An output is ready at most "
+        f"{milliseconds(2 * chosen.plan.figures.latency_ns)} ms after its run began, at the end of the next run. "
+        f"{names} ({_carried_bytes(problem):,} bytes) stay in SRAM from one run to the next."
+    )
+
+
 def frames_words(flight: Flight) -> str:
     """What frames in flight bring, for people."""
+    if flight.apart is not None:
+        return overlap_words(flight)
     problem, chosen, frames = flight.problem, flight.results[-1], flight.problem.network.frames
     each, single = period_ns(problem, chosen), period_ns(flight.alone, flight.single)
     if each is None or chosen.objective is None or chosen.plan is None or chosen.gap is None:

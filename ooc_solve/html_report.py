@@ -319,11 +319,13 @@ def _frames(problem: Problem, frames: dict[str, Any]) -> str:
         return name, milliseconds(told["period_ns"]), best, bound, f"{told['gap']:.2%}"
 
     rows = [row("one frame at a time", frames["one_at_a_time"])]
-    if frames["per_run"] > 1:
+    if frames.get("overlap"):
+        rows.insert(0, row(f"runs of {frames['per_run']} that overlap (this page)", frames))
+    elif frames["per_run"] > 1:
         rows.insert(0, row(f"a run of {frames['per_run']} frames (this page)", frames))
     heads = ("each inference", "every ms", "value", "bound", "gap")
     lost = f"<p>No run of {frames['asked']} frames is known to be better than one frame at a time.</p>"
-    return table(heads, rows, "small") + (lost if frames["per_run"] == 1 else "")
+    return table(heads, rows, "small") + (lost if frames["per_run"] == 1 < frames["asked"] else "")
 
 
 def _advice(advice: Advice) -> str:

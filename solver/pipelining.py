@@ -13,6 +13,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate, product
 
@@ -34,7 +35,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver.allowance import allowed_makespan_ns, excesses
 from ooc_solve.solver.clock import Clock
-from ooc_solve.solver.deadline import keep_time
+from ooc_solve.solver.deadline import TimeIsUp, keep_time, unhurried
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import FLIPS, space_of
 from ooc_solve.solver.interleaving import turns_of
@@ -79,22 +80,24 @@ def pipelined_plan(run: Problem, base: Network, deadline: float) -> tuple[Proble
     ``base`` is the network of one frame. None if none is found until the deadline (of `time.monotonic`).
     """
     found: list[tuple[Problem, Candidate]] = []
-    promising = _promising(run, base)
-    for left, cut in zip(range(len(promising), 0, -1), promising, strict=True):
-        problem = replace(run, network=pipelined(run.network, cut))
-        until = time.monotonic() + (deadline - time.monotonic()) / left
-        best = min(pipelined_candidates(problem, until), key=lambda c: c.score, default=None)
-        if best is not None:
-            found.append((problem, best))
+    with suppress(TimeIsUp):
+        promising = _promising(run, base)
+        for left, cut in zip(range(len(promising), 0, -1), promising, strict=True):
+            problem = replace(run, network=pipelined(run.network, cut))
+            until = time.monotonic() + (deadline - time.monotonic()) / left
+            for candidate in pipelined_candidates(problem, until):
+                found.append((problem, candidate))
     if not found:
         return None
     problem, best = min(found, key=lambda pair: pair[1].score)
     if len(best.graph.tasks) <= MANY_TASKS:
-        best = polish(problem, best, deadline)
-    plan = settled(problem, best, "cp-sat")
-    if excesses(problem, plan.figures):
-        return None
-    checked(problem, plan)
+        with suppress(TimeIsUp):
+            best = polish(problem, best, deadline)
+    with unhurried():
+        plan = settled(problem, best, "cp-sat")
+        if excesses(problem, plan.figures):
+            return None
+        checked(problem, plan)
     return problem, plan
 
 
@@ -315,8 +318,8 @@ class _Halves:
         spare = arena - self.fixed - sum(part.need_bytes for part in self.parts)
         if spare < 0:
             return None
-        part = 1 - split if self.loading else split
-        front = align_up(self.parts[0].need_bytes + int(part * spare), unit)
+        given = 1 - split if self.loading else split
+        front = align_up(self.parts[0].need_bytes + int(given * spare), unit)
         address, low = [0] * len(self.graph.buffers), 0
         for buffer in self.carried:
             address[buffer], low = low, low + self.graph.buffers[buffer].size_bytes
