@@ -256,7 +256,7 @@ def overlap_words(flight: Flight) -> str:
         f"Runs of {frames} frame{'s' if frames > 1 else ''} overlap: there is an inference every {milliseconds(each)} ms "
         f"({bound}), of which '{resource}' works {milliseconds(busy)} ms; {rest}. An output is ready at most "
         f"{milliseconds(2 * chosen.plan.figures.latency_ns)} ms after its run began, at the end of the next run. "
-        f"{names} ({_carried_bytes(problem):,} bytes) stay in SRAM from one run to the next."
+        f"SRAM keeps {names} ({_carried_bytes(problem):,} bytes) from one run to the next."
     )
 
 

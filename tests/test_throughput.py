@@ -22,7 +22,8 @@ from ooc_solve.frames import Flight, frames_facts, frames_words, run_of
 from ooc_solve.models import reference
 from ooc_solve.models.plan_json import dump_plan, parse_plan
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import InputError, Network, Plan, Quantization, Result, Status
+from ooc_solve.models.sealing import encrypted
+from ooc_solve.models.vocabulary import InputError, Network, Plan, Quantization, Result, Status, TaskKind
 from ooc_solve.models.zoo_builder import Sketch, materialise
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.heuristics import space_of
@@ -208,6 +209,24 @@ def test_every_frame_gets_its_output(frames: int, tmp_path: Path) -> None:
     made = outputs_of(tmp_path, small_network(), 3 * frames, "--seed 1 --runs 5")
     assert made == (tmp_path / "expected.bin").read_bytes()
     assert f"RUN_CARRIED {len(problem.network.carried)}\n" in (tmp_path / "c" / "run.h").read_text()
+
+
+@needs_make
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/include/mbedtls/gcm.h").is_file(), reason="needs libmbedtls-dev")
+def test_sealed_runs_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are opened between the kernels of both parts, and every frame gets the bytes of the reference."""
+    sealed = encrypted(target("f746-sd"), "aes-128-gcm")
+    base = problem_of(small_network(), sealed, 28 * 1024)
+    found = pipelined_plan(run_of(base, 2), base.network, FOREVER)
+    assert found is not None
+    problem, plan = found
+    assert any(task.kind is TaskKind.DECRYPT for task in plan.graph.tasks)
+    (tmp_path / "key.bin").write_bytes(bytes(range(16)))
+    write_project(problem, plan, tmp_path / "c", "run", bytes(range(16)))
+    monkeypatch.setenv("KEY", str(tmp_path / "key.bin"))
+    made = outputs_of(tmp_path, small_network(), 6, "--seed 1 --runs 3")
+    assert made == (tmp_path / "expected.bin").read_bytes()
 
 
 @needs_make
