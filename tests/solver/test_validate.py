@@ -210,7 +210,16 @@ def test_the_judge_needs_no_solver() -> None:
     assert "ortools" not in loaded
     ours = {name for name in loaded if name.startswith("ooc_solve.solver.")}
     rules = {f"{family}_rules" for family in ("content", "memory", "structure", "time")}
-    names = {"audit", "deadline", "expansion", "figures", "happens_before", "validate", "violations"}
+    names = {
+        "audit",
+        "deadline",
+        "expansion",
+        "figures",
+        "happens_before",
+        "interleaving",
+        "validate",
+        "violations",
+    }
     assert ours == {f"ooc_solve.solver.{name}" for name in rules | names}
 
 
