@@ -85,7 +85,7 @@ def _listed(files: tuple[str, ...]) -> str:
 def _carried(problem: Problem) -> str:
     """What the host program must know of runs that overlap."""
     count = len(problem.network.carried)
-    return f" -DOOC_CARRIED={count}" if count else ""
+    return f" -DOOC_CARRIED={count}u" if count else ""
 
 
 def _known(tables: Tables) -> str:

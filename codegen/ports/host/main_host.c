@@ -53,10 +53,10 @@
 #include OOC_MODEL_HEADER
 
 #ifndef OOC_CARRIED
-#define OOC_CARRIED 0
+#define OOC_CARRIED 0u
 #endif
-#define INPUTS (OOC_MODEL.inputs - OOC_CARRIED)
-#define OUTPUTS (OOC_MODEL.outputs - OOC_CARRIED)
+#define INPUTS ((unsigned)OOC_MODEL.inputs - OOC_CARRIED)
+#define OUTPUTS ((unsigned)OOC_MODEL.outputs - OOC_CARRIED)
 #define GUARD 64u
 #define GUARD_BYTE 0xC5u
 
@@ -322,7 +322,7 @@ static int write_inputs(struct ooc *state, const struct bytes *input, const stru
     const uint8_t *from = input->data;
     int result = OOC_DONE;
     unsigned k;
-    for (k = 0; k < (unsigned)INPUTS && result == OOC_DONE; k++) {
+    for (k = 0; k < INPUTS && result == OOC_DONE; k++) {
         uint32_t bytes = OOC_MODEL.bindings[k].bytes;
         result = ooc_input_write(state, k, from, bytes, scratch->data, scratch->size);
         from += bytes;
@@ -334,7 +334,7 @@ static int read_outputs(struct ooc *state, const struct bytes *output, const str
     uint8_t *to = output->data;
     int result = OOC_DONE;
     unsigned k;
-    for (k = 0; k < (unsigned)OUTPUTS && result == OOC_DONE; k++) {
+    for (k = 0; k < OUTPUTS && result == OOC_DONE; k++) {
         uint32_t bytes = OOC_MODEL.bindings[OOC_MODEL.inputs + k].bytes;
         result = ooc_output_read(state, k, to, bytes, scratch->data, scratch->size);
         to += bytes;
