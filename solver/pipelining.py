@@ -35,7 +35,7 @@ from ooc_solve.models.vocabulary import (
 )
 from ooc_solve.solver.allowance import allowed_makespan_ns, excesses
 from ooc_solve.solver.clock import Clock
-from ooc_solve.solver.deadline import TimeIsUp, keep_time, unhurried
+from ooc_solve.solver.deadline import LEAST_WORK_S, TimeIsUp, ends_at, keep_time, unhurried
 from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import FLIPS, space_of
 from ooc_solve.solver.interleaving import turns_of
@@ -80,7 +80,7 @@ def pipelined_plan(run: Problem, base: Network, deadline: float) -> tuple[Proble
     ``base`` is the network of one frame. None if none is found until the deadline (of `time.monotonic`).
     """
     found: list[tuple[Problem, Candidate]] = []
-    with suppress(TimeIsUp):
+    with suppress(TimeIsUp), ends_at(deadline, LEAST_WORK_S):
         promising = _promising(run, base)
         for left, cut in zip(range(len(promising), 0, -1), promising, strict=True):
             problem = replace(run, network=pipelined(run.network, cut))
@@ -91,7 +91,7 @@ def pipelined_plan(run: Problem, base: Network, deadline: float) -> tuple[Proble
         return None
     problem, best = min(found, key=lambda pair: pair[1].score)
     if len(best.graph.tasks) <= MANY_TASKS:
-        with suppress(TimeIsUp):
+        with suppress(TimeIsUp), ends_at(deadline):
             best = polish(problem, best, deadline)
     with unhurried():
         plan = settled(problem, best, "cp-sat")
