@@ -11,20 +11,21 @@ are left. FORMULATION.md has the proof.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal
+from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal, pulled_back, through
 
 if TYPE_CHECKING:
     from ooc_solve.solver.credits import Fitting
     from ooc_solve.solver.relaxation import Round
-    from ooc_solve.solver.variants import Alive
+    from ooc_solve.solver.variants import Alive, Mask
 
 MOST_KERNELS = 20_000
 """Kernels of all options together above which they are not walked through."""
@@ -94,27 +95,40 @@ class _Walk:
             arrived[0][state][nothing].append(vectors)
         alive: Alive = {}
         for stage, fittings in enumerate(self.round.fittings):
-            self.round.check_time()
             here = {state: _settled(found) for state, found in arrived[stage].items()}
-            for fit in fittings:
-                if fit.key[1] not in here:
-                    continue
-                end, after, cases = (
-                    stage + fit.key[3],
-                    self.round.lives.after(*fit.key),
-                    _Cases(self.round, fit),
-                )
-                left = fit.mask.copy()
-                for number, place in enumerate(np.flatnonzero(fit.mask)):
-                    found = self._short(cases.walked(number, here[fit.key[1]]), end, after)
-                    left[place] = found.shape[1] > 0
-                    if left[place]:
-                        arrived[end][after][cases.last(number)].append(found)
-                if left.any():
-                    alive[fit.key] = left
+            for fit, (*_, matrices) in zip(fittings, self.round.matrices[stage], strict=True):
+                before = here.get(fit.key[1], {})
+                hopeful = self._hopeful(matrices, before, stage + fit.key[3], self.round.lives.after(*fit.key))
+                if hopeful.any():
+                    left = self._walked(fit, hopeful, before, arrived[stage + fit.key[3]])
+                    if left.any():
+                        alive[fit.key] = left
         ends = [v.max(axis=0).min() for found in arrived[-1].values() for vs in found.values() for v in vs]
         least = int(min(ends)) if ends else None
         return Refined({} if least is None else alive, least)
+
+    def _hopeful(self, matrices: Ints, before: Vectors, end: int, after: State) -> Mask:
+        """Which of some options may still be on a path shorter than the limit, by their matrices."""
+        rest = self.round.rest[end].get(after)
+        if rest is None or not before:
+            return np.zeros(matrices.shape[2], bool)
+        vectors = minimal(np.hstack(list(before.values())), MOST_VECTORS)
+        return through(pulled_back(matrices, rest), vectors) < self.limit_ns
+
+    def _walked(
+        self, fit: Fitting, hopeful: Mask, before: Vectors, arrived: dict[State, dict[_Last, list[Ints]]]
+    ) -> Mask:
+        """Walk through the hopeful options of a batch; which are left."""
+        end, after, cases = fit.key[0] + fit.key[3], self.round.lives.after(*fit.key), _Cases(self.round, fit)
+        left = np.zeros_like(fit.mask)
+        places = np.flatnonzero(fit.mask)
+        for number in np.flatnonzero(hopeful).tolist():
+            self.round.check_time()
+            found = self._short(cases.walked(number, before), end, after)
+            if found.shape[1]:
+                left[places[number]] = True
+                arrived[after][cases.last(number)].append(found)
+        return left
 
     def _short(self, vectors: Ints, end: int, after: State) -> Ints:
         """Vectors from which the end may be reached before the limit."""
@@ -141,6 +155,53 @@ class _Sides:
         return [int(f[slots]) for f in self.far], [int(f[slots]) for f in self.near]
 
 
+class _Option:
+    """A walk through the kernels of one option, which leaps where what comes again only takes that much longer.
+
+    Images of later vectors are that much later, so once the vectors are those of an earlier time but for a
+    delay, and the same tiles may be outstanding, all that came in between comes again with that delay.
+    """
+
+    def __init__(self, cases: _Cases, before: Vectors) -> None:
+        self.cases, self.before = cases, before
+        self.vectors = np.zeros((cases.d, 0), np.int64)
+        self.run = -1  # of the last kernel
+        self.tiles: Counter[tuple[int, int, int]] = Counter()
+        self.earlier = Tiles()
+
+    def row(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Walk through a round of the outer loop: runs, and how many kernels each has."""
+        for run, many in runs:
+            self.repeat(many, partial(self._kernel, run))
+
+    def repeat(self, many: int, walk: Callable[[], None]) -> None:
+        """Walk through the same several times."""
+        seen: dict[object, tuple[int, int]] = {}
+        while many:
+            walk()
+            many -= 1
+            base = int(self.vectors[0, 0]) if self.vectors.size else 0
+            now = self.run, self.earlier, self.cases.outstanding(self.tiles), (self.vectors - base).tobytes()
+            if now in seen and many:
+                left, before = seen[now]
+                times, many = divmod(many, left - many)
+                self.vectors = self.vectors + times * (base - before)
+                seen.clear()
+                continue
+            seen[now] = many, base
+
+    def _kernel(self, run: int) -> None:
+        if self.run < 0:
+            found = [self.cases.images(run, last, (), (), vs) for last, vs in self.before.items()]
+            self.vectors = minimal(np.hstack(found), MOST_VECTORS)
+        else:
+            self.tiles.update(self.cases.left(self.run))
+            last, now = self.cases.behind(self.run, True), self.cases.outstanding(self.tiles)
+            images = self.cases.images(run, last, self.earlier, now, self.vectors)
+            self.vectors, self.earlier = minimal(images, MOST_VECTORS), now
+        self.run = run
+
+
 class _Cases:
     """The matrices of the kernels of one fitting, case by case, each worked out once."""
 
@@ -155,41 +216,37 @@ class _Cases:
 
     def walked(self, number: int, before: Vectors) -> Ints:
         """Vectors behind an option, from those before it."""
-        sequence, tiles, earlier = self.batch.sequence(number), Counter[tuple[int, int, int]](), Tiles()
-        first = sequence[0]
-        found = [self._images(first, last, (), (), vectors) for last, vectors in before.items()]
-        vectors = minimal(np.hstack(found), MOST_VECTORS)
-        for previous, run in pairwise(sequence):
-            self._leave(tiles, previous)
-            now = self._outstanding(tiles)
-            vectors = self._images(run, self._behind(previous, True), earlier, now, vectors)
-            vectors, earlier = minimal(vectors, MOST_VECTORS), now
-        vectors[1 + len(self.channels) :] = vectors[0] - self.fit.entry_ns[:, sequence[-1], None]
+        walk = _Option(self, before)
+        for row, many in self.batch.loops(number):
+            walk.repeat(many, partial(walk.row, row))
+        vectors = walk.vectors
+        vectors[1 + len(self.channels) :] = vectors[0] - self.fit.entry_ns[:, walk.run, None]
         toll_ns = self.options.toll_ns(self.fit.key[0], self.batch.options[number : number + 1])
         return vectors + toll_ns
 
     def last(self, number: int) -> _Last:
         """What the last kernel of an option leaves to the next stage."""
-        return self._behind(self.batch.sequence(number)[-1], False)
+        return self.behind(self.batch.last_run(number), False)
 
-    def _behind(self, run: int, same_stage: bool) -> _Last:
+    def behind(self, run: int, same_stage: bool) -> _Last:
         store = tuple(self.batch.store_ns[:, run].tolist())
         near = store if same_stage else (0,) * len(store)
         free = int(self.fit.free_bytes[run])
         so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.options.problem.arena_bytes
         return _Last(free, so_far, store, near, int(self.batch.tile_bytes[run]))
 
-    def _leave(self, tiles: Counter[tuple[int, int, int]], run: int) -> None:
+    def left(self, run: int) -> Iterator[tuple[int, int, int]]:
+        """Tiles that a kernel leaves to be stored: channel, bytes, ns."""
         for channel, ns in enumerate(self.batch.store_ns[:, run].tolist()):
             if ns:
-                tiles[channel, int(self.batch.tile_bytes[run]), ns] += 1
+                yield channel, int(self.batch.tile_bytes[run]), ns
 
-    def _outstanding(self, tiles: Counter[tuple[int, int, int]]) -> Tiles:
+    def outstanding(self, tiles: Counter[tuple[int, int, int]]) -> Tiles:
         """Tiles, no more of a kind than fit."""
         arena = self.options.problem.arena_bytes
         return tuple(sorted((*kind, min(many, arena // max(1, kind[1]) + 1)) for kind, many in tiles.items()))
 
-    def _images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
+    def images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
         """All vectors that a kernel makes of some.
 
         ``earlier``: tiles of the stage that may be outstanding when the kernel before ends, its own

@@ -24,7 +24,7 @@ import numpy as np
 from ooc_solve.models.problem import Problem
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back
+from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.refinement import refined
 from ooc_solve.solver.selection import Space, build_space
@@ -273,7 +273,7 @@ class Round:
                     continue
                 from_here = pulled_back(matrices, rest)
                 if limit_ns is not None:
-                    short = _through(from_here, self.labels[stage][key[1]]) < limit_ns
+                    short = through(from_here, self.labels[stage][key[1]]) < limit_ns
                     if not short.any():
                         continue
                     left = mask.copy()
@@ -283,15 +283,6 @@ class Round:
                 earlier[key[1]].append(from_here.reshape(d, -1))
             functions[stage] = self._kept(earlier)
         return found
-
-
-def _through(functions: Ints, labels: Ints) -> Ints:
-    """Least value of any label under any function of each option: ``(d, n, q)`` and ``(d, m)`` to ``(n,)``."""
-    total = functions[0, :, :, None] + labels[0]
-    for i in range(1, len(labels)):
-        np.maximum(total, functions[i, :, :, None] + labels[i], out=total)
-    found: Ints = total.min(axis=(1, 2))
-    return found
 
 
 class _Search:

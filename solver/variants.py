@@ -120,15 +120,18 @@ class Batch:
         rows = np.add.reduceat(self.count, np.cumsum(self.row_runs) - self.row_runs)
         return int((rows * self.row_count).sum())
 
-    def sequence(self, number: int) -> list[int]:
-        """The run of each kernel of one option."""
+    def loops(self, number: int) -> Iterator[tuple[list[tuple[int, int]], int]]:
+        """Rows of one option, and how often each comes: its runs, and how many kernels each has."""
         first_row = int(self.rows[:number].sum())
-        run, found = int(self.row_runs[:first_row].sum()), list[int]()
+        run = int(self.row_runs[:first_row].sum())
         for row in range(first_row, first_row + int(self.rows[number])):
             runs = range(run, run + int(self.row_runs[row]))
-            found += [r for r in runs for _ in range(int(self.count[r]))] * int(self.row_count[row])
+            yield [(r, int(self.count[r])) for r in runs], int(self.row_count[row])
             run += len(runs)
-        return found
+
+    def last_run(self, number: int) -> int:
+        """The run of the last kernel of one option."""
+        return int(self.row_runs[: int(self.rows[: number + 1].sum())].sum()) - 1
 
 
 def _batch(
