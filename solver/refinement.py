@@ -36,6 +36,11 @@ MOST_VECTORS = 16
 MOST_LOADS = 3
 """Loads of one kernel up to which it is told apart which of them have begun."""
 
+CHOICES = tuple(
+    np.array(list(product((0, 1), repeat=n)), np.int64).reshape(2**n, n).T for n in range(MOST_LOADS + 1)
+)
+"""All choices among so many loads, ``(loads, choices)``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refined:
@@ -254,50 +259,46 @@ class _Cases:
         """
         key = run, last, earlier, now
         if key not in self._known:
-            self._known[key] = np.stack(list(self._matrices(*key)), axis=2)
+            self._known[key] = self._matrices(*key)
         return applied(self._known[key], vectors).reshape(self.d, -1)
 
-    def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Iterator[Ints]:
+    def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Ints:
+        """The matrices of a kernel, one per case: of its own loads (along the first axis here), and of the last tile."""
         batch, n, quantum = self.batch, len(self.channels), self.stairs.quantum
-        room, ahead, late = (
-            int(self.fit.free_bytes[run]),
-            self._loads(run),
-            self._stores(int(self.fit.room.so_far_bytes[run]), now),
-        )
+        room, ahead = int(self.fit.free_bytes[run]), self._loads(run)
+        late = self._stores(int(self.fit.room.so_far_bytes[run]), now)
         far_late, near_late = late.at(room // quantum)
         fetch = batch.fetch_ns[:, run].tolist()
         one = np.full((self.d, self.d), NEVER, np.int64)
         np.fill_diagonal(one, 0)  # rows: E, B per channel, C per channel
-        for size, begun in self._choices(run):
-            if size > last.free_bytes:
-                continue
-            slots = (last.free_bytes - size) // quantum
-            far, near = self._stores(last.so_far_bytes, earlier).at(slots)
-            far_ahead, near_ahead = ahead.at(slots)
-            ready, due, own = [], [], []
-            for c in self.channels:
-                b, own_b = one[1 + c], one[1 + n + c]
-                gone = np.maximum(one[0] - begun[c], b - last.store_ns[c] - far[c])
-                gone = np.maximum(gone, own_b - last.near_ns[c] - near[c])
-                ready.append(gone + fetch[c])  # its own loads are there, if the channel does nothing else
-                due.append(np.maximum(b + fetch[c], ready[c] - far_ahead[c] + last.store_ns[c]))
-                own.append(np.maximum(own_b + fetch[c], ready[c] - near_ahead[c] + last.near_ns[c]))
-            at_least = [due[c] - far_late[c] for c in self.channels]
-            at_least += [own[c] - near_late[c] for c in self.channels]
-            stored = [ready[c] + last.store_ns[c] for c in self.channels]
-            yield self._matrix(run, np.maximum.reduce([*stored, *at_least]), due, own, ahead, room)
-            if any(last.store_ns) and last.tile_bytes <= room:
-                beside = (room - last.tile_bytes) // quantum
-                far_ahead, near_ahead = ahead.at(beside)
-                due = [np.maximum(due[c], stored[c] - far_ahead[c]) for c in self.channels]
-                own = [np.maximum(own[c], ready[c] + last.near_ns[c] - near_ahead[c]) for c in self.channels]
-                start = np.maximum.reduce([*ready, *at_least])
-                yield self._matrix(run, start, due, own, ahead, room - last.tile_bytes)
+        sizes, begun = self._choices(run)
+        fits = sizes <= last.free_bytes
+        slots, begun = (last.free_bytes - sizes[fits]) // quantum, begun[:, fits, None]
+        stores = self._stores(last.so_far_bytes, earlier)
+        ready, due, own = [], [], []
+        for c in self.channels:
+            b, own_b, b_tile, own_tile = one[1 + c], one[1 + n + c], last.store_ns[c], last.near_ns[c]
+            gone = np.maximum(one[0] - begun[c], b - (b_tile + stores.far[c][slots, None]))
+            gone = np.maximum(gone, own_b - (own_tile + stores.near[c][slots, None]))
+            ready.append(gone + fetch[c])  # its own loads are there, if the channel does nothing else
+            due.append(np.maximum(b + fetch[c], ready[c] + (b_tile - ahead.far[c][slots, None])))
+            own.append(np.maximum(own_b + fetch[c], ready[c] + (own_tile - ahead.near[c][slots, None])))
+        at_least = [due[c] - far_late[c] for c in self.channels]
+        at_least += [own[c] - near_late[c] for c in self.channels]
+        stored = [ready[c] + last.store_ns[c] for c in self.channels]
+        found = [self._cases(run, np.maximum.reduce([*stored, *at_least]), due, own, ahead, room)]
+        if any(last.store_ns) and last.tile_bytes <= room:
+            far_ahead, near_ahead = ahead.at((room - last.tile_bytes) // quantum)
+            due = [np.maximum(due[c], stored[c] - far_ahead[c]) for c in self.channels]
+            own = [np.maximum(own[c], ready[c] + (last.near_ns[c] - near_ahead[c])) for c in self.channels]
+            start = np.maximum.reduce([*ready, *at_least])
+            found.append(self._cases(run, start, due, own, ahead, room - last.tile_bytes))
+        return np.concatenate(found, axis=2)
 
-    def _matrix(
+    def _cases(
         self, run: int, start: Ints, due: Sequence[Ints], own: Sequence[Ints], ahead: _Sides, room: int
     ) -> Ints:
-        """The matrix of a kernel from what it waits for, and the bytes beside it when it starts."""
+        """Matrices ``(d, d, n)`` of a kernel from what it waits for (``(n, d)``), and the bytes beside it when it starts."""
         quantum, store = self.stairs.quantum, self.batch.store_ns[:, run].tolist()
         end = start + self.batch.compute_ns[run]
         found = [end]
@@ -307,21 +308,20 @@ class _Cases:
             for c in self.channels:
                 most = np.maximum(work[c], np.maximum(start - first[c], end - last[c]))
                 found.append(most + store[c])
-        return np.stack(found)
+        return np.stack(found).transpose(0, 2, 1)
 
-    def _choices(self, run: int) -> Iterator[tuple[int, list[int]]]:
-        """Bytes, and ns per channel, of each choice among the kernel's own loads."""
+    def _choices(self, run: int) -> tuple[Ints, Ints]:
+        """Bytes ``(n,)``, and ns ``(channels, n)``, of each choice among the kernel's own loads."""
         sizes, times = self.batch.load_bytes[:, run].tolist(), self.batch.load_ns[:, run].tolist()
-        fetch = self.batch.fetch_ns[:, run].tolist()
+        fetch = self.batch.fetch_ns[:, run]
         loads = [(row, channel) for channel, rows in enumerate(self.operands) for row in rows if times[row]]
-        if len(loads) > MOST_LOADS or sum(fetch) != sum(times):
-            yield 0, fetch  # whatever has begun, it is not told apart
-            return
-        for choice in product((False, True), repeat=len(loads)):
-            begun = [0] * len(fetch)
-            for (row, channel), chosen in zip(loads, choice, strict=True):
-                begun[channel] += times[row] * chosen
-            yield sum(sizes[row] * chosen for (row, _), chosen in zip(loads, choice, strict=True)), begun
+        if len(loads) > MOST_LOADS or fetch.sum() != sum(times):
+            return np.zeros(1, np.int64), fetch[:, None]  # whatever has begun, it is not told apart
+        chosen = CHOICES[len(loads)]
+        begun = np.zeros((len(fetch), len(loads)), np.int64)
+        for n, (row, channel) in enumerate(loads):
+            begun[channel, n] = times[row]
+        return np.array([sizes[row] for row, _ in loads], np.int64) @ chosen, begun @ chosen
 
     def _loads(self, run: int) -> _Sides:
         """Loads that may be done ahead of a kernel."""
