@@ -10,7 +10,7 @@ are left. FORMULATION.md has the proof.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +73,9 @@ class _Last:
     near_ns: tuple[int, ...]
     tile_bytes: int
 
+
+_Tile = tuple[int, int, int]
+"""A tile to be stored: channel, bytes, ns."""
 
 Tiles = tuple[tuple[int, int, int, int], ...]
 """Tiles of a stage that may be outstanding: channel, bytes, ns, how many."""
@@ -171,8 +174,8 @@ class _Option:
         self.cases, self.before = cases, before
         self.vectors = np.zeros((cases.d, 0), np.int64)
         self.run = -1  # of the last kernel
-        self.tiles: Counter[tuple[int, int, int]] = Counter()
-        self.earlier = Tiles()
+        self.tiles: dict[_Tile, int] = {}  # that kernels so far have left, no more of a kind than fit
+        self.earlier, self.now = Tiles(), Tiles()  # when the last kernel started, and behind it
 
     def row(self, runs: Sequence[tuple[int, int]]) -> None:
         """Walk through a round of the outer loop: runs, and how many kernels each has."""
@@ -182,29 +185,39 @@ class _Option:
     def repeat(self, many: int, walk: Callable[[], None]) -> None:
         """Walk through the same several times."""
         seen: dict[object, tuple[int, int]] = {}
-        while many:
+        for left in reversed(range(many)):
             walk()
-            many -= 1
+            if not left:
+                return
             base = int(self.vectors[0, 0]) if self.vectors.size else 0
-            now = self.run, self.earlier, self.cases.outstanding(self.tiles), (self.vectors - base).tobytes()
-            if now in seen and many:
-                left, before = seen[now]
-                times, many = divmod(many, left - many)
-                self.vectors = self.vectors + times * (base - before)
-                seen.clear()
-                continue
-            seen[now] = many, base
+            here = self.run, self.earlier, self.now, (self.vectors - base).tobytes()
+            if here in seen:
+                left_then, then = seen[here]
+                times, rest = divmod(left, left_then - left)
+                self.vectors = self.vectors + times * (base - then)
+                for _ in range(rest):
+                    walk()
+                return
+            seen[here] = left, base
 
     def _kernel(self, run: int) -> None:
         if self.run < 0:
             found = [self.cases.images(run, last, (), (), vs) for last, vs in self.before.items()]
             self.vectors = minimal(np.hstack(found), MOST_VECTORS)
         else:
-            self.tiles.update(self.cases.left(self.run))
-            last, now = self.cases.behind(self.run, True), self.cases.outstanding(self.tiles)
-            images = self.cases.images(run, last, self.earlier, now, self.vectors)
-            self.vectors, self.earlier = minimal(images, MOST_VECTORS), now
-        self.run = run
+            last = self.cases.behind(self.run, True)
+            images = self.cases.images(run, last, self.earlier, self.now, self.vectors)
+            self.vectors = minimal(images, MOST_VECTORS)
+        self.run, self.earlier = run, self.now
+        self._leave(run)
+
+    def _leave(self, run: int) -> None:
+        """Add the tiles that a kernel leaves to be stored."""
+        for tile in self.cases.left(run):
+            many, most = self.tiles.get(tile, 0), self.cases.arena_bytes // max(1, tile[1]) + 1
+            if many < most:
+                self.tiles[tile] = many + 1
+                self.now = tuple(sorted((*kind, count) for kind, count in self.tiles.items()))
 
 
 class _Cases:
@@ -213,6 +226,7 @@ class _Cases:
     def __init__(self, round_: Round, fit: Fitting) -> None:
         self.fit, self.batch, self.options = fit, fit.batch, round_.options
         self.stairs, self.d = fit.stairs, round_.options.dimensions
+        self.arena_bytes = round_.options.problem.arena_bytes
         self.channels = range(round_.options.channels)
         self.operands = round_.options.operands(fit.key[0], fit.key[3])
         self._known: dict[tuple[int, _Last, Tiles, Tiles], Ints] = {}
@@ -237,19 +251,14 @@ class _Cases:
         store = tuple(self.batch.store_ns[:, run].tolist())
         near = store if same_stage else (0,) * len(store)
         free = int(self.fit.free_bytes[run])
-        so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.options.problem.arena_bytes
+        so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.arena_bytes
         return _Last(free, so_far, store, near, int(self.batch.tile_bytes[run]))
 
-    def left(self, run: int) -> Iterator[tuple[int, int, int]]:
-        """Tiles that a kernel leaves to be stored: channel, bytes, ns."""
+    def left(self, run: int) -> Iterator[_Tile]:
+        """Tiles that a kernel leaves to be stored."""
         for channel, ns in enumerate(self.batch.store_ns[:, run].tolist()):
             if ns:
                 yield channel, int(self.batch.tile_bytes[run]), ns
-
-    def outstanding(self, tiles: Counter[tuple[int, int, int]]) -> Tiles:
-        """Tiles, no more of a kind than fit."""
-        arena = self.options.problem.arena_bytes
-        return tuple(sorted((*kind, min(many, arena // max(1, kind[1]) + 1)) for kind, many in tiles.items()))
 
     def images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
         """All vectors that a kernel makes of some.
@@ -301,14 +310,16 @@ class _Cases:
         """Matrices ``(d, d, n)`` of a kernel from what it waits for (``(n, d)``), and the bytes beside it when it starts."""
         quantum, store = self.stairs.quantum, self.batch.store_ns[:, run].tolist()
         end = start + self.batch.compute_ns[run]
-        found = [end]
+        found = np.empty((self.d, self.d, len(start)), np.int64)
+        found[0] = end.T
         at_start = ahead.at(room // quantum)
         at_end = ahead.at(int(self.fit.free_bytes[run]) // quantum)
+        place = 1
         for work, first, last in zip((due, own), at_start, at_end, strict=True):
             for c in self.channels:
                 most = np.maximum(work[c], np.maximum(start - first[c], end - last[c]))
-                found.append(most + store[c])
-        return np.stack(found).transpose(0, 2, 1)
+                found[place], place = (most + store[c]).T, place + 1
+        return found
 
     def _choices(self, run: int) -> tuple[Ints, Ints]:
         """Bytes ``(n,)``, and ns ``(channels, n)``, of each choice among the kernel's own loads."""
