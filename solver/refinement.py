@@ -5,7 +5,7 @@ each had all free bytes. Here it is told apart which loads of a kernel have begu
 it ends, beside the stores that are outstanding then, and whether the tile of that one has been
 stored when the next one starts. Each case is a matrix; a kernel takes a vector to its images under
 all of them. Sets of matrices have no powers, so each option is walked through, which pays once few
-are left. FORMULATION.md has the proof.
+are left; loops are left early, once what they do only comes again later. FORMULATION.md has the proof.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ooc_solve.solver.relaxation import Round
     from ooc_solve.solver.variants import Alive, Mask
 
-MOST_KERNELS = 20_000
-"""Kernels of all options together above which they are not walked through."""
+MOST_RUNS, MOST_RUNS_OF_A_PROOF = 20_000, 80_000
+"""Runs of equal kernels of all options together above which they are not walked through."""
 
 MOST_VECTORS = 16
 """Vectors kept per state, and between kernels."""
@@ -50,13 +50,13 @@ class Refined:
     value_ns: int | None
 
 
-def refined(round_: Round, limit_ns: int) -> Refined | None:
+def refined(round_: Round, limit_ns: int, most_runs: int = MOST_RUNS) -> Refined | None:
     """Walk through the options of a round, without those that no path shorter than a limit goes through.
 
-    None if there are too many kernels.
+    None if there are too many runs of kernels. The round has its ``rest`` for the limit, or a larger one.
     """
-    kernels = sum(fit.batch.kernels for stage in round_.fittings for fit in stage)
-    return None if kernels > MOST_KERNELS else _Walk(round_, limit_ns).run()
+    runs = sum(len(fit.batch.count) for stage in round_.fittings for fit in stage)
+    return None if runs > most_runs else _Walk(round_, limit_ns).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,9 @@ class _Walk:
             here = {state: _settled(found) for state, found in arrived[stage].items()}
             for fit, (*_, matrices) in zip(fittings, self.round.matrices[stage], strict=True):
                 before = here.get(fit.key[1], {})
-                hopeful = self._hopeful(matrices, before, stage + fit.key[3], self.round.lives.after(*fit.key))
+                hopeful = self._hopeful(
+                    matrices, before, stage + fit.key[3], self.round.lives.after(*fit.key)
+                )
                 if hopeful.any():
                     left = self._walked(fit, hopeful, before, arrived[stage + fit.key[3]])
                     if left.any():

@@ -26,7 +26,7 @@ from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
 from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.refinement import refined
+from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
@@ -42,6 +42,9 @@ TIGHT = 0.001
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
 """How far above the best bound so far a makespan is assumed, one after the other."""
+
+FARTHEST = 0.015
+"""The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -299,17 +302,17 @@ class _Search:
 
         Raises `TimeUpError` at the deadline.
         """
-        alive = self.sweep(self.options, alive, limit_ns)
+        alive = self.sweep(self.options, alive, limit_ns, MOST_RUNS_OF_A_PROOF)
         if not alive or not self.layouts_matter:
             return alive
         fine = self.options.refined(alive, self.deadline)
         if fine is None:
             return alive
-        left = self.sweep(fine, fine.everywhere(), limit_ns)
+        left = self.sweep(fine, fine.everywhere(), limit_ns, MOST_RUNS_OF_A_PROOF)
         return self.options.among(alive, fine.named(left)) if left else {}
 
-    def sweep(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
-        """Rule out options until that changes little."""
+    def sweep(self, options: Options, alive: Alive, limit_ns: int, walked: int = MOST_RUNS) -> Alive:
+        """Rule out options until that changes little; up to so many runs of kernels are walked through."""
         for _ in range(SWEEPS):
             now = Round(options, alive, self.deadline)
             value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
@@ -318,17 +321,17 @@ class _Search:
                 return {}
             if options is self.options:
                 self.last = now
-            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns)
+            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns, walked)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
 
-    def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
+    def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
         told_apart = 0 < self.options.channels == self.options.credited
-        finer = refined(now, limit_ns) if alive and told_apart else None
+        finer = refined(now, limit_ns, walked) if alive and told_apart else None
         if finer is None:
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))
@@ -351,7 +354,7 @@ class _Search:
                 limit_ns, alive = step, left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
-            middle = (self.proven_ns + limit_ns) // 2
+            middle = min((self.proven_ns + limit_ns) // 2, int((1 + FARTHEST) * self.proven_ns) + 1)
             left = self.settle(alive, middle)
             if left:
                 limit_ns, alive = middle, left
