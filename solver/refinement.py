@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from ooc_solve.solver.relaxation import Round
     from ooc_solve.solver.variants import Alive, Mask
 
-MOST_RUNS, MOST_RUNS_OF_A_PROOF = 20_000, 80_000
+MOST_RUNS, MOST_RUNS_OF_A_PROOF = 20_000, 120_000
 """Runs of equal kernels of all options together above which they are not walked through."""
+
+MOST_IMAGES = 100_000
+"""Kernels that are looked at before a walk is given up: some ten seconds."""
 
 MOST_VECTORS = 16
 """Vectors kept per state, and between kernels."""
@@ -53,10 +57,18 @@ class Refined:
 def refined(round_: Round, limit_ns: int, most_runs: int = MOST_RUNS) -> Refined | None:
     """Walk through the options of a round, without those that no path shorter than a limit goes through.
 
-    None if there are too many runs of kernels. The round has its ``rest`` for the limit, or a larger one.
+    None if there are too many runs of kernels, or it takes too long. The round has its ``rest`` for the limit, or a
+    larger one.
     """
-    runs = sum(len(fit.batch.count) for stage in round_.fittings for fit in stage)
-    return None if runs > most_runs else _Walk(round_, limit_ns).run()
+    if round_.runs > most_runs:
+        return None
+    with suppress(_TooLongError):
+        return _Walk(round_, limit_ns).run()
+    return None
+
+
+class _TooLongError(Exception):
+    """More kernels than a walk may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,7 @@ class _Walk:
     def __init__(self, round_: Round, limit_ns: int) -> None:
         self.round, self.limit_ns = round_, limit_ns
         self.d, self.channels = round_.options.dimensions, round_.options.channels
+        self.images = 0
 
     def run(self) -> Refined:
         """Walk from the first stage to the last."""
@@ -130,11 +143,13 @@ class _Walk:
     ) -> Mask:
         """Walk through the hopeful options of a batch; which are left."""
         end, after, cases = fit.key[0] + fit.key[3], self.round.lives.after(*fit.key), _Cases(self.round, fit)
-        left = np.zeros_like(fit.mask)
-        places = np.flatnonzero(fit.mask)
+        left, places, images = np.zeros_like(fit.mask), np.flatnonzero(fit.mask), self.images
         for number in np.flatnonzero(hopeful).tolist():
             self.round.check_time()
             found = self._short(cases.walked(number, before), end, after)
+            self.images = images + cases.looked_at
+            if self.images > MOST_IMAGES:
+                raise _TooLongError
             if found.shape[1]:
                 left[places[number]] = True
                 arrived[after][cases.last(number)].append(found)
@@ -231,6 +246,7 @@ class _Cases:
         self.arena_bytes = round_.options.problem.arena_bytes
         self.channels = range(round_.options.channels)
         self.operands = round_.options.operands(fit.key[0], fit.key[3])
+        self.looked_at = 0
         self._known: dict[tuple[int, _Last, Tiles, Tiles], Ints] = {}
         self._ahead: dict[tuple[int, ...], _Sides] = {}
         self._late: dict[tuple[int, Tiles], _Sides] = {}
@@ -269,6 +285,7 @@ class _Cases:
         aside; ``now``: when this one starts.
         """
         key = run, last, earlier, now
+        self.looked_at += 1
         if key not in self._known:
             self._known[key] = self._matrices(*key)
         return applied(self._known[key], vectors).reshape(self.d, -1)

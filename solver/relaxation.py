@@ -156,6 +156,11 @@ class Round:
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
         return min(ends, default=None)
 
+    @property
+    def runs(self) -> int:
+        """Runs of equal kernels of all options together."""
+        return sum(len(fit.batch.count) for stage in self.fittings for fit in stage)
+
     def check_time(self) -> None:
         """Raise `TimeUpError` after the deadline."""
         check(self.deadline)
@@ -295,6 +300,7 @@ class _Search:
         self.options, self.deadline = options, deadline
         self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
+        self.most_runs = MOST_RUNS_OF_A_PROOF
         self.last: Round | None = None  # with something left, and without layouts
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
@@ -331,8 +337,13 @@ class _Search:
     def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
         told_apart = 0 < self.options.channels == self.options.credited
-        finer = refined(now, limit_ns, walked) if alive and told_apart else None
+        if not alive or not told_apart:
+            return alive
+        most = min(walked, self.most_runs)
+        finer = refined(now, limit_ns, most)
         if finer is None:
+            if now.runs <= most:  # it took too long, and would again
+                self.most_runs = 2 * now.runs // 3
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))
         return finer.alive

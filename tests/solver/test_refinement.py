@@ -63,7 +63,7 @@ def test_loops_are_left_early_without_a_difference(monkeypatch: pytest.MonkeyPat
         kernels += 1
         kernel(option, run)
 
-    def one_by_one(_: refinement._Option, many: int, walk: Callable[[], None]) -> None:
+    def one_by_one(_option: refinement._Option, many: int, walk: Callable[[], None]) -> None:
         for _ in range(many):
             walk()
 
@@ -90,3 +90,14 @@ def test_too_many_runs_are_not_walked_through() -> None:
     assert round_ is not None
     round_.below(None)
     assert refinement.refined(round_, 1 << 58, 10) is None
+
+
+def test_a_walk_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a number of kernels there is no finer pass, nor another one of as many runs; the bound still holds."""
+    monkeypatch.setattr(refinement, "MOST_IMAGES", 10)
+    found = Relaxation(TIGHT, [build_space(TIGHT)])
+    search, limit_ns = found._search, found.bound_ns + found.bound_ns // 50
+    assert search is not None
+    assert search.last is not None
+    assert search.sweep(search.options, found._alive, limit_ns, 1 << 30)
+    assert search.most_runs < search.last.runs
