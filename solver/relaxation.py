@@ -320,19 +320,28 @@ class _Search:
     def sweep(self, options: Options, alive: Alive, limit_ns: int, walked: int = MOST_RUNS) -> Alive:
         """Rule out options until that changes little; up to so many runs of kernels are walked through."""
         for _ in range(SWEEPS):
-            now = Round(options, alive, self.deadline)
-            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
-            self.proven_ns = max(self.proven_ns, value)
-            if value == limit_ns:
-                return {}
-            if options is self.options:
-                self.last = now
-            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns, walked)
+            now, alive = self._coarser(options, alive, limit_ns)
+            before, alive = _number(alive), self._finer(now, alive, limit_ns, walked)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
+
+    def _coarser(self, options: Options, alive: Alive, limit_ns: int) -> tuple[Round, Alive]:
+        """Rule out options by their matrices until that changes little; the last round, and what is left."""
+        for _ in range(SWEEPS):
+            now = Round(options, alive, self.deadline)
+            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
+            self.proven_ns = max(self.proven_ns, value)
+            if value == limit_ns:
+                return now, {}
+            if options is self.options:
+                self.last = now
+            before, alive = _number(alive), now.below(limit_ns)
+            if _number(alive) > 0.98 * before:
+                break
+        return now, alive
 
     def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
