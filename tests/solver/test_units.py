@@ -185,8 +185,9 @@ def schedules(problem: Problem, graph: TaskGraph) -> list[Schedule]:
     if placement is not None:
         found.append(Schedule(tuple(run(order_of(graph, placement), by_due_date)), placement.address))
     woven = next((schedule for schedule in found if schedule is not None), None)
-    if woven is not None:
+    if woven is not None and len(graph.tasks) > 15:
         found.append(shortened(problem, graph, woven, 0.05))
+    if woven is not None:
         found.append(solve_graph(problem, graph, woven, Budget(5.0, 1, 1), deterministic=0.2).schedule)
     return [schedule for schedule in found if schedule is not None]
 
