@@ -152,7 +152,8 @@ def unfused(space: Space) -> Space:
 def least_compute_ns(space: Space) -> int | None:
     """Least time that the kernels of any selection take, None if some operator has no option.
 
-    What may run beside kernels of another unit counts by half: the busier unit has at least half of it.
+    What may run beside kernels of another unit counts by half: the busier unit has at least half of it. Nor do
+    operators that need each other ever take less than the longest way through them.
     """
     meetings = meetings_of(space.problem.target, space.problem.network)
     least: list[int | None] = [0, *([None] * len(space.options))]  # twice the time
@@ -165,7 +166,25 @@ def least_compute_ns(space: Space) -> int | None:
             end, total = stage + option.operators, begun + share * option.compute_ns
             known = least[end]
             least[end] = total if known is None else min(known, total)
-    return None if least[-1] is None else -(-least[-1] // 2)
+    if least[-1] is None or meetings.apart:
+        return None if least[-1] is None else least[-1] // 2
+    return max(-(-least[-1] // 2), _longest_way_ns(space))
+
+
+def _longest_way_ns(space: Space) -> int:
+    """Longest way through the operators of a network, each in its least time; those that may be fused take none."""
+    fused = {
+        stage + place
+        for stage, options in enumerate(space.options)
+        for option in options
+        if option.operators > 1
+        for place in range(option.operators)
+    }
+    ends: dict[str, int] = {}
+    for stage, (op, options) in enumerate(zip(space.problem.network.ops, space.options, strict=True)):
+        own = 0 if stage in fused else min(option.compute_ns for option in options)
+        ends[op.output] = own + max((ends.get(name, 0) for name in op.inputs), default=0)
+    return max(ends.values(), default=0)
 
 
 def outputs_written(space: Space) -> int:

@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -142,7 +142,7 @@ def test_a_shortcut_runs_beside_the_main_path() -> None:
     order = unit_order(problem.target, problem.network)
     assert order is not None
     here = ordered(problem, order)
-    plan = improved(here, 3000)
+    plan = improved(here, 1500)
     assert not validate(here, plan)
     assert beside_ns(plan) > 100_000
     alone = replace(here, target=replace(here.target, npu=None))
@@ -151,13 +151,26 @@ def test_a_shortcut_runs_beside_the_main_path() -> None:
     assert plan.figures.latency_ns < both_ns  # the least that taking turns could come to
 
 
+def tower() -> Network:
+    """Four convolutions in a row."""
+    window = Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    fields = weighted(OpKind.CONV, 16, 16, window)
+    names = ("t", "a", "b", "c", "d")
+    ops = tuple(
+        Op(made, OpKind.CONV, (read,), made, window, 1, **fields)  # type: ignore[arg-type]
+        for read, made in pairwise(names)
+    )
+    tensors = {name: Tensor(name, 16, 16, 16, DType.INT8) for name in names}
+    return Network("tower", tensors, ops, ("t",), ("d",))
+
+
 def test_frames_overlap_in_the_order_of_both_units() -> None:
     """With two frames in flight the operators of one frame run beside those of the other."""
-    problem = Problem(in_flight(zoo_network("resnet8"), 2), slow_npu(), 512 << 10, IoPlace.SRAM)
+    problem = Problem(in_flight(tower(), 2), slow_npu(), 512 << 10, IoPlace.SRAM)
     order = unit_order(problem.target, problem.network)
     assert order is not None
     here = ordered(problem, order)
-    plan = improved(here, 3000)
+    plan = improved(here, 1000)
     assert not validate(here, plan)
     assert beside_ns(plan) > plan.figures.latency_ns // 2
     assert plan.figures.compute_ns > 3 * plan.figures.latency_ns // 2
@@ -286,15 +299,15 @@ def few_options(space: Space, seed: int) -> Space:
 
 def test_no_selection_beats_its_bound() -> None:
     """The relaxation of single selections on two units never exceeds their optimum, and is often close."""
-    seen = check_bounds(range(24), 3)
+    seen = check_bounds(range(16), 3)
     assert seen["tight"] > 10
     assert seen["near"] > seen["far"]
 
 
 def test_no_selection_of_a_space_beats_its_bound() -> None:
     """Nor do the bounds over whole option spaces: of the selection model, of kernels alone, of the relaxation."""
-    seen = check_spaces(range(30), 60)
-    assert seen.total() > 10
+    seen = check_spaces(range(16), 60)
+    assert seen.total() > 5
 
 
 @pytest.mark.slow
@@ -306,6 +319,7 @@ def test_no_bound_is_beaten_often(block: int) -> None:
     assert seen["tight"] > 100
 
 
+@pytest.mark.slow
 def test_the_search_takes_at_least_its_bound() -> None:
     """The plan of the whole solver for two units is valid and not below its bound."""
     problem = Problem(zoo_network("resnet8"), slow_npu(), 128 << 10, IoPlace.STORAGE)
