@@ -12,6 +12,7 @@ import pytest
 
 from ooc_solve.models.frames import in_flight
 from ooc_solve.models.operator_order import ordered
+from ooc_solve.models.plan_json import dump_plan, parse_plan
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.units import UnitUses
@@ -33,6 +34,7 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.npu_use import beside_ns
 from ooc_solve.solver.allocation_schedule import packed_schedules
+from ooc_solve.solver.audit import audited_energy_nj
 from ooc_solve.solver.cpsat import lower_bound_ns, solve_graph
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.heuristics import finish
@@ -379,6 +381,14 @@ def two_unit_plan() -> tuple[Problem, Plan]:
     schedule = solve_graph(problem, graph, None, Budget(5.0, 1, 1)).schedule
     assert schedule is not None
     return problem, finish(problem, selection_of(problem, chosen), graph, schedule, "cp-sat")
+
+
+def test_a_plan_file_keeps_both_units() -> None:
+    """A plan with both units at work is read as it was written, and its energy counts both."""
+    problem, plan = two_unit_plan()
+    assert parse_plan(problem, dump_plan(problem, plan), "file") == plan
+    assert plan.figures.compute_ns == sum(task.duration_ns for task in plan.graph.compute_tasks)
+    assert plan.figures.energy_nj == audited_energy_nj(problem, plan)
 
 
 def test_the_validator_knows_the_order_of_two_units() -> None:
