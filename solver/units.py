@@ -22,11 +22,12 @@ class Meetings:
     """What is certain about the operators of a network in its order, whichever unit computes which.
 
     ``joins``: all operators before it have ended when it begins. ``parts``: all behind it begin when it has ended.
-    An operator that does both runs alone, any other one may run beside one of the other unit: it is `loose`.
+    ``follows``: at least the last one before it that joins has ended. An operator that does both runs alone, any other one may run beside one of the other unit: it is `loose`.
     """
 
     joins: tuple[bool, ...]
     parts: tuple[bool, ...]
+    follows: tuple[bool, ...]
 
     def loose(self, stage: int, operators: int = 1) -> bool:
         """Whether some of consecutive operators may run beside others."""
@@ -43,7 +44,7 @@ def meetings_of(target: Target, network: Network) -> Meetings:
     """Where the units of a target meet in a network; without an NPU they always do."""
     able = offered(target, network)
     if not able:
-        return Meetings((True,) * len(network.ops), (True,) * len(network.ops))
+        return Meetings(*((True,) * len(network.ops) for _ in range(3)))
     return _meetings(network, able)
 
 
@@ -64,10 +65,10 @@ def _meetings(network: Network, able: frozenset[str]) -> Meetings:
         return first in before[later] or not (here[first] or here[later])
 
     stages = range(len(network.ops))
-    return Meetings(
-        tuple(all(ordered(first, later) for first in range(later)) for later in stages),
-        tuple(all(ordered(first, later) for later in range(first + 1, len(stages))) for first in stages),
-    )
+    joins = tuple(all(ordered(first, later) for first in range(later)) for later in stages)
+    parts = tuple(all(ordered(first, later) for later in range(first + 1, len(stages))) for first in stages)
+    last = [max((k for k in range(stage) if joins[k]), default=0) for stage in stages]
+    return Meetings(joins, parts, tuple(stage > 0 and ordered(last[stage], stage) for stage in stages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,18 +87,19 @@ class Work:
 
 
 def by_units(matrices: Ints, meetings: Meetings, stage: int, operators: int, work: Work) -> Ints:
-    """Matrices of the options of a stage with N, the time before which the NPU is not free, as the last entry.
+    """Matrices of the options of a stage with two entries more: N, the time before which no kernel of the NPU starts,
+    and J, before which the last operator that joins has not ended.
 
     ``matrices`` have E, the time before which no kernel of the CPU starts, and what they say of channels, as if all
     kernels were in one chain; of what is loose they hold for the CPU only (FORMULATION.md, "Two units").
     """
     d, n = matrices.shape[0], matrices.shape[2]
     if d > 1 and not meetings.loose(stage, operators):
-        both = np.array([*range(d), 0])  # nothing runs beside: N is E
+        both = np.array([*range(d), 0, 0])  # nothing runs beside: N and J are E
         same: Ints = matrices[both][:, both]
         return same
-    found = np.full((d + 1, d + 1, n), NEVER, np.int64)
-    found[:d, :d], found[d, d] = matrices, 0
+    found = identity(d + 2, n)
+    found[:d, :d] = matrices
     npu = np.flatnonzero(work.npu)
     if d == 1:  # the CPU moves the bytes, at any time: all that is known are sums
         found[0, 0] -= work.npu_ns
@@ -106,24 +108,27 @@ def by_units(matrices: Ints, meetings: Meetings, stage: int, operators: int, wor
     found[d, :d] = matrices[0] - work.last_ns  # no kernel starts before this one
     found[:, :, npu] = _beside(work, npu)
     span = range(stage, stage + operators)
-    if all(meetings.joins[k] for k in span):
-        meeting = identity(d + 1, n)
-        meeting[0, d] = meeting[d, 0] = 0
-        found = times(found, meeting)
-    if all(meetings.parts[k] for k in span):
-        parting = identity(d + 1, n)
-        parting[d, 0] = np.where(work.npu, NEVER, 0)
-        parting[0, d] = np.where(work.npu, 0, NEVER)
-        found = times(parting, found)
-    return found
+    joins, parts = all(meetings.joins[k] for k in span), all(meetings.parts[k] for k in span)
+    before, behind = identity(d + 2, n), identity(d + 2, n)
+    if meetings.follows[stage]:
+        before[0, d + 1] = before[d, d + 1] = 0
+    if joins:
+        before[0, d] = before[d, 0] = 0
+    on_cpu, on_npu = np.where(work.npu, NEVER, 0), np.where(work.npu, 0, NEVER)
+    if joins:
+        behind[d + 1, 0], behind[d + 1, d] = on_cpu, on_npu
+    if parts:
+        behind[d, 0], behind[0, d] = on_cpu, on_npu
+    return times(behind, times(found, before))
 
 
 def _beside(work: Work, options: Ints) -> Ints:
     """Matrices of options on the NPU that leave the CPU and the channels to others."""
     channels = len(work.moved_ns)
-    found = identity(2 * channels + 2, len(options))
-    found[-1, -1] = work.npu_ns[options]
-    found[0, -1] = 0  # later kernels of the CPU do not start before it
+    d = 2 * channels + 1
+    found = identity(d + 2, len(options))
+    found[d, d] = work.npu_ns[options]
+    found[0, d] = 0  # later kernels of the CPU do not start before it
     for c in range(channels):
         found[1 + c, 1 + c] = work.moved_ns[c, options]
         found[1 + channels + c, 1 + channels + c] = NEVER

@@ -217,7 +217,7 @@ class Options:
         self.channels = len(self.costs.channels)
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
         self.meetings = meetings_of(self.problem.target, self.problem.network)
-        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 2)
+        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 3)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []

@@ -353,6 +353,7 @@ def test_branches_are_loose_and_joints_are_not() -> None:
     assert [meetings.loose(k) for k in range(4)] == [False, True, True, False]
     assert meetings.joins == (True, True, False, True)
     assert meetings.parts == (True, False, True, True)
+    assert meetings.follows == (False, True, False, True)
     assert meetings.loose(2, 2)
     assert meetings_of(replace(target, npu=None), network).apart
     assert unit_order(replace(target, npu=None), network) is None
