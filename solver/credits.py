@@ -310,6 +310,11 @@ class Fitting:
         """Most time of loads of the next stage, ``(channels, runs)``."""
         return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.fetch_ns.shape)
 
+    @property
+    def entry_most_ns(self) -> Ints:
+        """The same where nothing else takes bytes, per channel."""
+        return np.array([own[-1] for own in self.entry], np.int64)
+
     def _shared(self, rows: Ints, others: Sequence[Ints], lasting_bytes: Ints) -> Ints:
         """Most time that the option's own transfers and others take in the free quanta of each run.
 

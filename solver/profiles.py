@@ -59,7 +59,8 @@ MOST_KERNELS = 700
 class Profile:
     """One option with known layouts: ``table`` is ``(rows, kernels)``, one column per kernel in its order.
 
-    ``peak_bytes`` is the largest need, ``read_bytes`` and ``written_bytes`` are what moves, by store.
+    ``peak_bytes`` is the largest need, ``read_bytes`` and ``written_bytes`` are what moves, by store. ``npu``: the
+    NPU computes it.
     """
 
     table: Ints
@@ -68,6 +69,7 @@ class Profile:
     io_ns: int
     read_bytes: tuple[int, ...]
     written_bytes: tuple[int, ...]
+    npu: bool = False
 
     @property
     def kernels(self) -> int:
@@ -247,7 +249,8 @@ class _Walk:
         self._output()
         compute, peak = int(self.table[COMPUTE].sum()), int(self.table[NEED].max())
         table = self.table if self.known.overlaps else self._serial(compute, peak)
-        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written))
+        on_npu = self.option.tiling.npu
+        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written), on_npu)
 
     def _serial(self, compute: int, peak: int) -> Ints:
         """One kernel for all, where the CPU moves the data itself and never waits."""

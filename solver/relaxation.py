@@ -29,6 +29,7 @@ from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.units import Work, by_units
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
 
 MOST_LABELS = 24
@@ -63,7 +64,13 @@ class Bound:
 
 
 def step_matrices(
-    batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_ns: Ints, latest_ns: Ints
+    batch: Batch,
+    wait_ns: Ints,
+    far: Credit,
+    near: Credit,
+    entry_ns: Ints,
+    latest_ns: Ints,
+    loose: bool = False,
 ) -> Ints:
     """Matrices of single kernels on (E, B per channel, C per channel).
 
@@ -76,7 +83,8 @@ def step_matrices(
         B'[c] = max(B[c] + w[c], E' - h[c]) + s[c]
         C'[c] = max(C[c] + w[c], E' - h'[c]) + s[c]     or behind the last kernel  E' - entry[c]
 
-    where ``entry`` is what may be there of the next stage's loads. Where the CPU opens and seals by tasks of their
+    where ``entry`` is what may be there of the next stage's loads. Beside a kernel of another unit (``loose``) only
+    what a kernel finds when it starts is certain: S takes the place of E' in the last two. Where the CPU opens and seals by tasks of their
     own, E' is less by what may be opened ahead and more by what may be left to be sealed than the end of the kernel
     (`_ends`); FORMULATION.md has the proof.
     """
@@ -85,6 +93,7 @@ def step_matrices(
     late = np.concatenate((far.late_ns[:channels], near.late_ns[:channels]))
     fetched = np.concatenate((batch.fetch_ns, batch.fetch_ns)) - late
     found[0], end = _ends(batch, wait_ns, fetched, far, latest_ns, channels)
+    end = end - batch.compute_ns if loose else end
     found[1 : channels + 1] = end + (batch.store_ns - far.ahead_ns[:channels])[:, None, :]
     behind = np.where(batch.last, -entry_ns, batch.store_ns - near.ahead_ns[:channels])
     found[channels + 1 :] = end + behind[:, None, :]
@@ -202,9 +211,26 @@ class Round:
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
         return [
-            (fit.key, fit.mask, own + self.options.toll_ns(fit.key[0], fit.batch.options))
+            (fit.key, fit.mask, self._by_units(fit, own) + self._toll_ns(fit))
             for fit, own in zip(fitting, whole, strict=True)
         ]
+
+    def _toll_ns(self, fit: Fitting) -> Ints:
+        """What the options of a batch cost beside time."""
+        return self.options.toll_ns(fit.key[0], fit.batch.options)
+
+    def _by_units(self, fit: Fitting, matrices: Ints) -> Ints:
+        """The matrices with a row and a column for the NPU, where it may work beside the CPU."""
+        (stage, _, _, operators), options, batch = fit.key, self.options, fit.batch
+        if options.meetings.apart:
+            return matrices
+        there = [options.options[stage][number] for number in batch.options]
+        npu = np.array([o.tiling.npu for o in there], bool)
+        own = np.array([o.compute_ns for o in there], np.int64) * npu
+        ends = np.flatnonzero(batch.last)
+        moved = batch.fetch_ns[:, ends] + batch.store_ns[:, ends]
+        work = Work(npu, own, batch.compute_ns[ends], moved, fit.entry_most_ns)
+        return by_units(matrices, options.meetings, stage, operators, work)
 
     def _room(self, key: Key, mask: Mask) -> Room | None:
         """Options of a batch that fit, None if none do."""
@@ -257,11 +283,12 @@ class Round:
         """Matrices of the single kernels of a batch."""
         batch = fit.batch
         wait = np.zeros(len(batch.count), np.int64)
-        for rows in self.options.operands(fit.key[0], fit.key[3]):
+        loose = self.options.meetings.loose(fit.key[0], fit.key[3])
+        for rows in () if loose else self.options.operands(fit.key[0], fit.key[3]):
             if 0 < len(rows) <= MOST_LOADS:
                 loads = batch.load_bytes[rows], batch.load_ns[rows]
                 np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
-        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns)
+        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns, loose)
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit.
@@ -345,7 +372,7 @@ class _Search:
 
     def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
-        told_apart = 0 < self.options.channels == self.options.credited
+        told_apart = self.options.meetings.apart and 0 < self.options.channels == self.options.credited
         if not alive or not told_apart:
             return alive
         most = min(walked, self.most_runs)

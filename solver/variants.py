@@ -23,6 +23,7 @@ from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.steps import ALL, ANNEX, HOMES, LAST, LEAST_OPENING, WEIGHTS, StepCosts, Steps
 from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.units import meetings_of
 
 Mask = NDArray[np.bool_]
 
@@ -212,7 +213,8 @@ class Options:
         self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
-        self.dimensions = 2 * self.channels + 1
+        self.meetings = meetings_of(self.problem.target, self.problem.network)
+        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 3)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []

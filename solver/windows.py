@@ -73,7 +73,11 @@ class Timetable:
 def _latest(graph: TaskGraph, streams: Streams, sequence: Sequence[int], end_ns: int) -> tuple[int, ...]:
     """Latest start of each task (ns) if all have ended by some time, and each waits for what it does now."""
     ends = [end_ns] * len(graph.tasks)
+    kernel_before = {later.index: earlier for earlier, later in pairwise(graph.compute_tasks)}
     for task in reversed(sequence):
+        if (kernel := kernel_before.get(task)) is not None:  # which starts no later
+            latest = ends[task] - graph.tasks[task].duration_ns + kernel.duration_ns
+            ends[kernel.index] = min(ends[kernel.index], latest)
         for order, count in zip(streams.order, streams.required[task], strict=True):
             if count:
                 before = order[count - 1]
@@ -239,8 +243,13 @@ class _Model:
                 if task.index in self.start or other in self.start:
                     model.add(self.ends(other) <= self.begins(task.index))
         kernels = sorted(t for t in self.start if tasks[t].kind is TaskKind.COMPUTE)
-        for first, second in pairwise(kernels):
-            model.add(self.ends(first) <= self.begins(second))
+        order = [task.index for task in self.graph.compute_tasks]
+        for first, second in pairwise(order) if kernels else ():
+            if first in self.start or second in self.start:
+                model.add(self.begins(first) <= self.begins(second))
+        for unit in dict.fromkeys(tasks[t].resource for t in kernels):
+            for first, second in pairwise(t for t in kernels if tasks[t].resource == unit):
+                model.add(self.ends(first) <= self.begins(second))
         for name in self.graph.resources:
             own = [t for t in self.start if tasks[t].resource == name]
             for t in own:

@@ -106,4 +106,4 @@ def test_the_documented_grid_is_one(tmp_path: Path) -> None:
     """The example of SWEEPS.md is read once its two files of the user are replaced."""
     text = (Path(__file__).parents[1] / "SWEEPS.md").read_text().split("```toml\n")[1].split("```")[0]
     text = text.replace(', "model.onnx"', "").replace(', "my-board.toml"', "")
-    assert len(read_grid(grid_file(tmp_path, text)).points) == 3 * 2 * 2
+    assert len(read_grid(grid_file(tmp_path, text)).points) == 3 * 2 * 2 * 2
