@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import time
@@ -62,6 +63,16 @@ def can_fork() -> bool:
     """
     offered = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     return offered and not multiprocessing.current_process().daemon
+
+
+def _awaited(pipe: Connection, seconds: float) -> bool:
+    """Whether something comes, or the other end closes, in so many seconds of the clock on the wall.
+
+    `Connection.poll` goes by `time.monotonic`, which stands still for those who wait where it is that of the processor.
+    """
+    ear = select.poll()
+    ear.register(pipe, select.POLLIN)
+    return bool(ear.poll(1000 * seconds))
 
 
 # ------------------------------------------------------------------------- the first one
@@ -131,7 +142,7 @@ class SecondProcess:
         """Hear what it tells; wait at most so long for it."""
         if self._pipe is not None:
             with self._until_gone():
-                while self._pipe.poll(seconds):
+                while _awaited(self._pipe, seconds):
                     self._told, seconds = self._pipe.recv(), 0.0
 
     @contextmanager
@@ -233,7 +244,7 @@ class _Proof:
                 now = self._now
                 if now != said:
                     pipe.send(said := now)
-                if pipe.poll(TELLS_EVERY_S):
+                if _awaited(pipe, TELLS_EVERY_S):
                     self.asked.put(pipe.recv())
         finally:
             os._exit(0)
