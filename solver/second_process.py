@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from threading import Thread
 from typing import NoReturn
@@ -82,7 +82,7 @@ class SecondProcess:
     """What the first process knows of the second; one that is not there, or is gone, proves nothing more."""
 
     def __init__(self) -> None:
-        self._process: ForkProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._told = Told()
 
