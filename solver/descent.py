@@ -165,8 +165,16 @@ class Descent:
     @property
     def windows_end(self) -> float:
         """When the search ends, windows included."""
-        share = BESIDE_SHARE if self.second.works else self.share
+        return self._after(BESIDE_SHARE if self.is_helped else self.share)
+
+    def _after(self, share: float) -> float:
+        """When a share of the time there is has passed."""
         return self.begun + share * (self.deadline - self.begun)
+
+    @property
+    def is_helped(self) -> bool:
+        """Whether a second process is there, and at work on all rungs looked at."""
+        return self.second.covers(len(self.offered))
 
     @property
     def search_ends(self) -> float:
@@ -190,13 +198,18 @@ class Descent:
         tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
+    @property
+    def late(self) -> bool:
+        """Whether no more options are taken in: their bound takes time, too, whoever proves it."""
+        return self.over or (self.best is not None and time.monotonic() > self._after(self.share))
+
     def search(self) -> None:
         """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
         for block in blocks(self.problem):
-            if self.over:
+            if self.late:
                 break
             self._block(block)
-        if self.over:
+        if self.late:
             self._shorten()
 
     def _shorten(self) -> None:
@@ -217,9 +230,10 @@ class Descent:
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
         for size in sizes:
-            if self.over or not self._look(size).allows(self.best):
+            new = size == sizes[0] and block.high <= self.problem.sram_bytes
+            if (self.late if new else self.over) or not self._look(size).allows(self.best):
                 return
-            if size == sizes[0] and block.high <= self.problem.sram_bytes:
+            if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
 
@@ -381,7 +395,7 @@ class Descent:
         Where the time for the search is up the second process alone does that.
         """
         self.hear()
-        if not self.second.works or time.monotonic() < self.windows_end:
+        if not self.is_helped or time.monotonic() < self.windows_end:
             self._prove_here(best)
         self.second.wait(len(self.offered), best, self.deadline)
 

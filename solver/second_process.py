@@ -84,7 +84,7 @@ class SecondProcess:
     def __init__(self) -> None:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._told = Told()
+        self._told, self._rungs = Told(), 0
 
     def begin(
         self, problem: Problem, sizes: Sequence[int], known: Sequence[Relaxation], seconds: float
@@ -101,7 +101,7 @@ class SecondProcess:
             with theirs:
                 process = context.Process(target=proof.run, args=(theirs, self._pipe, seconds), daemon=True)
                 process.start()
-                self._process = process
+                self._process, self._rungs = process, len(sizes)
         if self._process is None:
             self.end()
 
@@ -109,6 +109,11 @@ class SecondProcess:
     def works(self) -> bool:
         """Whether it is there, as far as was heard."""
         return self._process is not None
+
+    def covers(self, rungs: int) -> bool:
+        """Whether it is there, and at work on so many rungs: it began with them, or has told so."""
+        self._listen(0.0)
+        return self.works and rungs in (self._rungs, self._told.rungs)
 
     def include(self, size: int) -> None:
         """Have the bound hold for the options of one more rung."""

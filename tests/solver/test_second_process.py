@@ -91,9 +91,11 @@ def test_it_proves_what_one_process_does(
     problem = problem_of(tiny_network, tiny_target, 7168, objective)
     first, both = climbed(problem, 7168), min(climbed(problem, size) for size in (7168, 6144))
     second.begin(problem, [7168], (), NEVER_S)
+    assert (second.covers(1), second.covers(2)) == (True, False)
     assert proven(second, 1) == first
     second.include(6144)
     assert proven(second, 2) == both
+    assert second.covers(2)
     assert second.bound(1) == 0  # it holds for both rungs, and nobody has asked for less
     plan = double_buffering(problem, Budget()).objective
     assert plan is not None
@@ -165,6 +167,17 @@ def test_two_processes_find_the_plan_that_one_finds(problem: Problem, alone: Res
     assert both.processes == 2
     assert both.plan == alone.plan
     assert both.bound >= alone.bound
+
+
+def test_no_new_options_are_taken_in_late(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> None:
+    """After the share of one process the search goes on only with a second one that covers all, and there only."""
+    known = double_buffering(problem, Budget()).plan
+    search = descent.Descent(problem, Budget(1000.0, 2, 1), None, 0.0, known=[known])
+    search.begun, search.deadline = search.begun - 800, search.deadline - 800
+    monkeypatch.setattr(descent.Descent, "is_small", lambda *options: False)
+    for covered, over in ((True, False), (False, True)):
+        monkeypatch.setattr(SecondProcess, "covers", lambda *options, answer=covered: answer)
+        assert (search.over, search.late) == (over, True)
 
 
 def test_its_bound_is_heard(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> None:
