@@ -1109,16 +1109,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a scheduler may spend. ``time_limit_s`` bounds its wall-clock time."""
+    """What a scheduler may spend. ``time_limit_s`` bounds its wall-clock time, ``workers`` its processes."""
 
     time_limit_s: float = 20.0
-    workers: int = 2
+    workers: int = 1
     seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a scheduler found. ``gap`` is ``(objective - bound) / objective``."""
+    """What a scheduler found. ``gap`` is ``(objective - bound) / objective``, ``processes`` how many worked on it."""
 
     scheduler: str
     status: Status
@@ -1127,6 +1127,7 @@ class Result:
     bound: int
     seconds: float
     reason: str = ""
+    processes: int = 1
 
     @property
     def gap(self) -> float | None:

@@ -189,6 +189,7 @@ def _figures(result: Result) -> dict[str, Any]:
         "table_bytes": figures.table_bytes if figures else None,
         "tasks": len(result.plan.graph.tasks) if result.plan else None,
         "solve_seconds": round(result.seconds, 3),
+        "processes": result.processes,
     }
 
 

@@ -13,7 +13,7 @@ A grid is a TOML file; every combination of its lists is a point::
     seeds = [1]
     speeds = [1]  # times what ports and parts move per second
     time_limit = 20  # seconds for each point
-    workers = 2  # threads of the solver for each point
+    workers = 1  # processes for each point
 
     # and these may be left out
     io = "storage"  # where input and output live: storage if the target's takes writes
@@ -150,7 +150,7 @@ class _Reader:
         io = self._single("io", self._one_of([place.value for place in IoPlace]), None)
         writes = self._single("write_budget", lambda _, value: 0 if value == 0 else self._bytes(value), None)
         seconds = self._single("time_limit", self._seconds, 20.0)
-        workers = self._single("workers", lambda _, value: self._whole(value, 1, 1024), 2)
+        workers = self._single("workers", lambda _, value: self._whole(value, 1, 1024), 1)
         assert seconds is not None
         assert workers is not None
         return lambda seed: (io, writes, Budget(seconds, workers, seed))

@@ -28,6 +28,7 @@ from ooc_solve.solver.plans import candidate_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
 from ooc_solve.solver.search import Candidate, deepened, evaluate, first_candidates, score_of
+from ooc_solve.solver.second_process import SecondProcess, can_fork
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.space_bounds import lower_bound, order_bound, orders_of, relaxed_bound, united_bound
 from ooc_solve.solver.windows import shortened
@@ -69,6 +70,12 @@ SEARCH_SHARE = 0.75
 SLOW_BOUND, LONGER_SEARCH = 0.15, 0.88
 """Share of the limit from which on a bound has been slow, so that the rest would hardly raise it; the search lasts
 so long then."""
+
+BESIDE_SHARE = 0.95
+"""The same where a second process takes care of the bound; the rest is for what a plan is made of in the end."""
+
+BESIDE_FROM_S = 4.0
+"""Least seconds left for which a second process is started."""
 
 WINDOWED_TASKS = 8000
 """Plans of more tasks gain too little by windows."""
@@ -127,10 +134,10 @@ class Descent:
         self.begun = time.monotonic()
         left_s = left_of(budget, spent_s)
         self.deadline = self.begun + left_s
-        share = SEARCH_SHARE if to_prove else 1.0
-        self.windows_end = self.begun + left_s * share
+        self.share = SEARCH_SHARE if to_prove else 1.0  # of that, for the search
         self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
+        self.second = SecondProcess()
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
@@ -156,6 +163,20 @@ class Descent:
         return None if self.leader is None else self.leader.score[0]
 
     @property
+    def windows_end(self) -> float:
+        """When the search ends, windows included."""
+        return self._after(BESIDE_SHARE if self.is_helped else self.share)
+
+    def _after(self, share: float) -> float:
+        """When a share of the time there is has passed."""
+        return self.begun + share * (self.deadline - self.begun)
+
+    @property
+    def is_helped(self) -> bool:
+        """Whether a second process is there, and at work on all rungs looked at."""
+        return self.second.covers(len(self.offered))
+
+    @property
     def search_ends(self) -> float:
         """When no other tilings are sought any more."""
         if self.leader is not None and self.is_small(self.leader.graph):
@@ -177,13 +198,18 @@ class Descent:
         tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
+    @property
+    def late(self) -> bool:
+        """Whether no more options are taken in: their bound takes time, too, whoever proves it."""
+        return self.over or (self.best is not None and time.monotonic() > self._after(self.share))
+
     def search(self) -> None:
         """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
         for block in blocks(self.problem):
-            if self.over:
+            if self.late:
                 break
             self._block(block)
-        if self.over:
+        if self.late:
             self._shorten()
 
     def _shorten(self) -> None:
@@ -204,9 +230,10 @@ class Descent:
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
         for size in sizes:
-            if self.over or not self._look(size).allows(self.best):
+            new = size == sizes[0] and block.high <= self.problem.sram_bytes
+            if (self.late if new else self.over) or not self._look(size).allows(self.best):
                 return
-            if size == sizes[0] and block.high <= self.problem.sram_bytes:
+            if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
 
@@ -216,6 +243,7 @@ class Descent:
         The ``floor`` holds for them in the arena of the SRAM asked for.
         """
         self.offered.append(at_size(self.problem, size))
+        self.second.include(size)
         if floor is not None:
             self.bound = floor if self.bound is None else min(self.bound, floor)
 
@@ -256,14 +284,14 @@ class Descent:
         if size not in self.known:
             begun = time.monotonic()
             self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
-            limit_s = self.deadline - self.begun
-            if self.to_prove and time.monotonic() - begun > SLOW_BOUND * limit_s:
-                self.windows_end = self.begun + LONGER_SEARCH * limit_s
+            if self.to_prove and time.monotonic() - begun > SLOW_BOUND * (self.deadline - self.begun):
+                self.share = LONGER_SEARCH
         return self.known[size]
 
     def _rung(self, rung: Rung) -> None:
         """Find the best plan for one rung."""
         size = rung.problem.sram_bytes
+        self._prove_beside()
         self.rungs_seen += 1
         starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
@@ -330,8 +358,48 @@ class Descent:
         now = time.monotonic()
         return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
 
+    def _prove_beside(self) -> None:
+        """From now on a second process raises the bound, so that the search may go on for longer.
+
+        Only where there is one to be had, and time that is worth it. What budgets rule out it does not know of.
+        """
+        left_s, allowed = self.deadline - time.monotonic(), self.budget.workers > 1 and can_fork()
+        if self.rungs_seen or not (allowed and self.to_prove and self.relaxed) or left_s < BESIDE_FROM_S:
+            return
+        if is_budgeted(self.problem):
+            return
+        first = self._look(self.offered[0].sram_bytes)
+        known = [r for lane in first.lanes if (r := lane.relaxation) is not None and r.first_ns]
+        if len(known) < len(first.lanes) or first.problem.arena_bytes != self.problem.arena_bytes:
+            known = []
+        self.second.begin(self.problem, [o.sram_bytes for o in self.offered], known, left_s)
+
+    @property
+    def processes(self) -> int:
+        """How many work, or have worked to the end."""
+        return 1 + self.second.works
+
+    def hear(self) -> None:
+        """Take in what the second process has proven for all rungs looked at."""
+        proven = self.second.bound(len(self.offered))
+        if proven:
+            self.bound = max(proven, self.bound or 0)
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        self.second.end()
+
     def prove(self, best: int) -> None:
-        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for."""
+        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for.
+
+        Where the time for the search is up the second process alone does that.
+        """
+        self.hear()
+        if not self.is_helped or time.monotonic() < self.windows_end:
+            self._prove_here(best)
+        self.second.wait(len(self.offered), best, self.deadline)
+
+    def _prove_here(self, best: int) -> None:
         left_s = self.deadline - time.monotonic()
         if self.bound is None and (left_s > 0 or not self.floor):
             self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
@@ -357,6 +425,7 @@ class Descent:
 
     def tell(self, size: int) -> None:
         """Report the state of the search."""
+        self.hear()
         if self.progress is not None:
             name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
             self.progress(name, self.seconds, self.best, self.bound or self.floor)

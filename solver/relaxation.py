@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -390,19 +390,21 @@ class _Search:
         self.proven_ns = now.value_ns or 0
         return now.below(None)
 
-    def climb(self, alive: Alive, limit_ns: int | None) -> None:
-        """Refute longer and longer makespans, then halve the distance to what cannot be refuted."""
+    def climb(self, alive: Alive, limit_ns: int | None) -> Iterator[None]:
+        """Refute longer and longer makespans, then halve the distance to what cannot be refuted; step by step."""
         for growth in GROWTH:
             step = self.proven_ns + 1 + int(growth * self.proven_ns)
             if limit_ns is not None and step >= limit_ns:
                 break
             left = self.settle(alive, step)
+            yield
             if left:
                 limit_ns, alive = step, left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
             middle = min((self.proven_ns + limit_ns) // 2, int((1 + FARTHEST) * self.proven_ns) + 1)
             left = self.settle(alive, middle)
+            yield
             if left:
                 limit_ns, alive = middle, left
 
@@ -492,11 +494,16 @@ class Relaxation:
 
     def climb(self, deadline: float = math.inf) -> None:
         """Raise the bound as far as it goes."""
+        for _ in self.climbing(deadline):
+            pass
+
+    def climbing(self, deadline: float = math.inf) -> Iterator[None]:
+        """`climb` step by step, for those who climb several by turns."""
         if self._search is None or not self._alive:
             return
         self._search.deadline = deadline
         with suppress(TimeUpError):
-            self._search.climb(self._alive, self._assumed)
+            yield from self._search.climb(self._alive, self._assumed)
 
 
 def latency_bound(

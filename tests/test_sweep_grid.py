@@ -49,7 +49,7 @@ def test_key_tells_work_apart(tmp_path: Path) -> None:
     """Points that ask for something else have other names, and the same point always has the same."""
     names = {
         read_grid(grid_file(tmp_path, LEAST + more)).points[0].key
-        for more in ("", "seeds = [2]", "time_limit = 3", 'io = "sram"', "workers = 1", "write_budget = 0")
+        for more in ("", "seeds = [2]", "time_limit = 3", 'io = "sram"', "workers = 2", "write_budget = 0")
     }
     assert len(names) == 6
     point = read_grid(grid_file(tmp_path, LEAST)).points[0]
