@@ -66,6 +66,9 @@ HOPE, MORE_HOPE = 1.01, 1.002
 """Proposals are carried out up to this many times the least simulated price of a good plan; as many times
 more whenever a search brought none."""
 
+MOST_OF_NARROW = 600
+"""Options left, for each way in which tensors may lie, up to which those are searched that the highest bound leaves."""
+
 POOL = 4
 """Plans around which windows are searched."""
 
@@ -200,7 +203,24 @@ class _Improvement:
                 allowed = few if width == FIRST_WIDTH else self.everything
                 outlook = Outlook(self._course(margin), allowed)
                 self._try(self._search(margin, allowed, width, outlook), TRIED)
+                if (width, margin) == (WIDTHS[0], MARGINS[0]):
+                    self._narrow()
             yield True
+
+    def _narrow(self) -> None:
+        """Search what is left where the bound is as high as it gets, once there is a plan."""
+        self._look_ahead()
+        if self.over or self.relaxation is None or self.assumed is None:
+            return
+        lowest = self.relaxation.narrowest(MOST_OF_NARROW, self.deadline)
+        if lowest is None:
+            return
+        guide, self.guide = self.guide, Guide(lowest, self.space.options)
+        allowed = self.guide.survivors()
+        for margin in MARGINS:
+            outlook = Outlook(self._course(margin), allowed)
+            self._try(self._search(margin, allowed, WIDTHS[0], outlook), TRIED)
+        self.guide = guide
 
     def _window(self) -> None:
         """Search all options of a few stages, the other tilings unchanged."""

@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
+from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back
@@ -42,6 +43,9 @@ TIGHT = 0.001
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
 """How far above the best bound so far a makespan is assumed, one after the other."""
+
+BRANCHED = (0.003, 0.001)
+"""How far above the best bound a makespan is refuted option by option: the next share where that fails."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -302,6 +306,7 @@ class _Search:
         self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
         self.last: Round | None = None  # with something left, and without layouts
+        self.lowest: Alive = {}  # what is left where the least makespan that is not refuted is assumed
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
         """Rule out options, first without and then with layouts; nothing is left where the limit is refuted.
@@ -358,12 +363,28 @@ class _Search:
             left = self.settle(alive, step)
             if left:
                 limit_ns, alive = step, left
+                self.lowest = left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
             middle = (self.proven_ns + limit_ns) // 2
             left = self.settle(alive, middle)
             if left:
                 limit_ns, alive = middle, left
+                self.lowest = left
+
+
+    def branch(self, alive: Alive, limit_ns: int) -> None:
+        """Refute longer and longer makespans option by option."""
+        for growth in BRANCHED:
+            while self.proven_ns < limit_ns:
+                step = min(limit_ns, self.proven_ns + 1 + int(growth * self.proven_ns))
+                options, left = self.options, self.sweep(self.options, alive, step)
+                if left and self.layouts_matter and (fine := options.refined(left, self.deadline)):
+                    options, left = fine, fine.everywhere()
+                parts = _Search(options, self.deadline)  # what it proves holds for parts only
+                if left and not refuted(parts.sweep, options, left, step):
+                    break
+                self.proven_ns = max(self.proven_ns, step)
 
 
 def _number(alive: Alive) -> int:
@@ -425,6 +446,20 @@ class Relaxation:
         """The last pass that left something."""
         return self._search.last if self._search is not None and self._alive else None
 
+    def narrowest(self, most: int, deadline: float = math.inf) -> Round | None:
+        """A pass over what the least makespan that is not refuted leaves; None if time does not suffice, or
+        there are more than ``most`` options left before.
+        """
+        if self._search is None or not 0 < _number(self._alive) <= most:
+            return None
+        self.climb(deadline)
+        try:
+            found = Round(self._search.options, self._search.lowest or self._alive, deadline)
+            found.below(None)
+        except TimeUpError:
+            return None
+        return found if found.value_ns is not None else None
+
     def assume(self, makespan_ns: int, deadline: float = math.inf) -> None:
         """Rule out what cannot be part of a plan shorter than one that is known."""
         if self._search is None or not self._alive:
@@ -450,12 +485,20 @@ class Relaxation:
             self._search.last = last
 
     def climb(self, deadline: float = math.inf) -> None:
-        """Raise the bound as far as it goes."""
+        """Raise the bound as far as it goes without branching."""
         if self._search is None or not self._alive:
             return
         self._search.deadline = deadline
         with suppress(TimeUpError):
             self._search.climb(self._alive, self._assumed)
+
+    def branch(self, deadline: float = math.inf) -> None:
+        """Raise it further option by option, up to the makespan that is assumed (see `branching`)."""
+        if self._search is None or not self._alive or self._assumed is None:
+            return
+        self._search.deadline = deadline
+        with suppress(TimeUpError):
+            self._search.branch(self._alive, self._assumed)
 
 
 def latency_bound(
@@ -474,6 +517,7 @@ def latency_bound(
     if incumbent_ns is not None:
         relaxation.assume(incumbent_ns, deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return Bound(relaxation.bound_ns, relaxation.survivors)
 
 
@@ -489,4 +533,5 @@ def raised(relaxation: Relaxation, incumbent: int, deadline: float) -> int:
     """The bound of a relaxation in terms of its problem's objective, as high as it gets; at most the incumbent's value."""
     relaxation.assume(relaxation.tolls.limit(incumbent), deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return min(incumbent, relaxation.bound)
