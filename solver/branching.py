@@ -18,7 +18,8 @@ from ooc_solve.solver.variants import Alive, Options
 class Sweep(Protocol):
     """Leaves of some options those that a plan shorter than a limit can be made of."""
 
-    def __call__(self, options: Options, alive: Alive, limit_ns: int) -> Alive: ...
+    def __call__(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
+        """Nothing is left where there is no such plan."""
 
 
 def refuted(sweep: Sweep, options: Options, alive: Alive, limit_ns: int) -> bool:

@@ -372,7 +372,6 @@ class _Search:
                 limit_ns, alive = middle, left
                 self.lowest = left
 
-
     def branch(self, alive: Alive, limit_ns: int) -> None:
         """Refute longer and longer makespans option by option."""
         for growth in BRANCHED:

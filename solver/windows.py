@@ -256,9 +256,7 @@ class _Window:
 class _Model:
     """The CP-SAT model of a window: starts, addresses, and how much earlier all that follows may begin."""
 
-    def __init__(
-        self, problem: Problem, window: _Window, touching: Touching, times: BufferTimes
-    ) -> None:
+    def __init__(self, problem: Problem, window: _Window, touching: Touching, times: BufferTimes) -> None:
         self.problem, self.window, self.work = problem, window, 0.0
         self.graph, self.table = window.graph, window.table
         self.model = cp_model.CpModel()
