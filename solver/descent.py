@@ -70,7 +70,7 @@ SLOW_BOUND, LONGER_SEARCH = 0.15, 0.88
 """Share of the limit from which on a bound has been slow, so that the rest would hardly raise it; the search lasts
 so long then."""
 
-BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.65
+BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.8
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan; the second
 where that has more than `PACKED_TASKS` tasks, as windows gain most there."""
 

@@ -21,8 +21,18 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.search import MANY_TASKS, MERGED_TASKS, Candidate, Draft, carried_out, drafted, polish
+from ooc_solve.solver.search import (
+    MANY_TASKS,
+    MERGED_TASKS,
+    PACKED_TASKS,
+    Candidate,
+    Draft,
+    carried_out,
+    drafted,
+    polish,
+)
 from ooc_solve.solver.selection import Space
+from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
 FIRST_WIDTH = 24
 """Partial selections that the first searches keep, over a few options per stage."""
@@ -221,6 +231,8 @@ class _Improvement:
             outlook = Outlook(self._course(margin), allowed)
             self._try(self._search(margin, allowed, WIDTHS[0], outlook), TRIED)
         self.guide = guide
+        if self.best is not None and PACKED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
+            self.left = 0  # windows of what is found gain more than other tilings
 
     def _window(self) -> None:
         """Search all options of a few stages, the other tilings unchanged."""
