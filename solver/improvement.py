@@ -230,9 +230,10 @@ class _Improvement:
         for margin in MARGINS:
             outlook = Outlook(self._course(margin), allowed)
             self._try(self._search(margin, allowed, WIDTHS[0], outlook), TRIED)
+            if self.best is not None and PACKED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
+                self.left = 0  # windows of what is found gain more than other tilings
+                break
         self.guide = guide
-        if self.best is not None and PACKED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
-            self.left = 0  # windows of what is found gain more than other tilings
 
     def _window(self) -> None:
         """Search all options of a few stages, the other tilings unchanged."""
