@@ -27,10 +27,11 @@ from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.plans import candidate_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
-from ooc_solve.solver.search import Candidate, deepened, evaluate, first_candidates, score_of
+from ooc_solve.solver.search import PACKED_TASKS, Candidate, deepened, evaluate, first_candidates, score_of
 from ooc_solve.solver.second_process import SecondProcess, can_fork
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.space_bounds import lower_bound, order_bound, orders_of, relaxed_bound, united_bound
+from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 from ooc_solve.solver.windows import shortened
 
 Progress = Callable[[str, float, int | None, int], None]
@@ -49,7 +50,7 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
-WINDOWS_WORK = 0.02
+WINDOWS_WORK = 0.06
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
 WIDE_FROM_S = 2.0
@@ -77,11 +78,9 @@ BESIDE_SHARE = 0.95
 BESIDE_FROM_S = 4.0
 """Least seconds left for which a second process is started."""
 
-WINDOWED_TASKS = 8000
-"""Plans of more tasks gain too little by windows."""
-
-BEFORE_WINDOWS = 0.9
-"""Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
+BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.8
+"""Share of that after which no other tilings are sought, only better schedules of those of the best plan; the second
+where that has more than `PACKED_TASKS` tasks, as windows gain most there."""
 
 SMALL_SHARE = 0.5
 """Share of the limit that the search for a small plan may take: in the rest all other selections are tried."""
@@ -179,9 +178,12 @@ class Descent:
     @property
     def search_ends(self) -> float:
         """When no other tilings are sought any more."""
-        if self.leader is not None and self.is_small(self.leader.graph):
+        before, leader = 1.0, self.leader
+        if leader is not None and self.is_small(leader.graph):
             return min(self.windows_end, self.begun + SMALL_SHARE * (self.deadline - self.begun))
-        before = BEFORE_WINDOWS if self.leader is not None and self._has_windows(self.leader) else 1.0
+        if leader is not None and self._has_windows(leader):
+            many = len(leader.graph.tasks) > PACKED_TASKS
+            before = BEFORE_MANY_WINDOWS if many else BEFORE_WINDOWS
         return self.begun + before * (self.windows_end - self.begun)
 
     def is_small(self, graph: TaskGraph) -> bool:

@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
+from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
@@ -43,6 +44,9 @@ TIGHT = 0.001
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
 """How far above the best bound so far a makespan is assumed, one after the other."""
+
+BRANCHED = (0.003, 0.001)
+"""How far above the best bound a makespan is refuted option by option: the next share where that fails."""
 
 FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
@@ -329,6 +333,7 @@ class _Search:
         self.proven_ns = 0
         self.most_runs = MOST_RUNS_OF_A_PROOF
         self.last: Round | None = None  # with something left, and without layouts
+        self.lowest: Alive = {}  # what is left where the least makespan that is not refuted is assumed
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
         """Rule out options, first without and then with layouts; nothing is left where the limit is refuted.
@@ -400,6 +405,7 @@ class _Search:
             yield
             if left:
                 limit_ns, alive = step, left
+                self.lowest = left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
             middle = min((self.proven_ns + limit_ns) // 2, int((1 + FARTHEST) * self.proven_ns) + 1)
@@ -407,6 +413,21 @@ class _Search:
             yield
             if left:
                 limit_ns, alive = middle, left
+                self.lowest = left
+
+    def branch(self, alive: Alive, limit_ns: float) -> Iterator[None]:
+        """Refute longer and longer makespans option by option, a step at a time."""
+        for growth in BRANCHED:
+            while self.proven_ns < limit_ns:
+                step = int(min(limit_ns, self.proven_ns + 1 + int(growth * self.proven_ns)))
+                options, left = self.options, self.sweep(self.options, alive, step)
+                if left and self.layouts_matter and (fine := options.refined(left, self.deadline)):
+                    options, left = fine, fine.everywhere()
+                parts = _Search(options, self.deadline)  # what it proves holds for parts only
+                if left and not refuted(parts.sweep, options, left, step):
+                    break
+                self.proven_ns = max(self.proven_ns, step)
+                yield
 
 
 def _number(alive: Alive) -> int:
@@ -468,6 +489,20 @@ class Relaxation:
         """The last pass that left something."""
         return self._search.last if self._search is not None and self._alive else None
 
+    def narrowest(self, most: int, deadline: float = math.inf) -> Round | None:
+        """A pass over what the least makespan that is not refuted leaves; None if time does not suffice, or
+        there are more than ``most`` options left before.
+        """
+        if self._search is None or not 0 < _number(self._alive) <= most:
+            return None
+        self.climb(deadline)
+        try:
+            found = Round(self._search.options, self._search.lowest or self._alive, deadline)
+            found.below(None)
+        except TimeUpError:
+            return None
+        return found if found.value_ns is not None else None
+
     def assume(self, makespan_ns: int, deadline: float = math.inf) -> None:
         """Rule out what cannot be part of a plan shorter than one that is known."""
         if self._search is None or not self._alive:
@@ -493,17 +528,34 @@ class Relaxation:
             self._search.last = last
 
     def climb(self, deadline: float = math.inf) -> None:
-        """Raise the bound as far as it goes."""
-        for _ in self.climbing(deadline):
+        """Raise the bound as far as it goes without branching."""
+        for _ in self._climbing(deadline):
             pass
 
     def climbing(self, deadline: float = math.inf) -> Iterator[None]:
-        """`climb` step by step, for those who climb several by turns."""
+        """`climb` and then `branch`, step by step, for those who raise several by turns."""
+        yield from self._climbing(deadline)
+        yield from self._branching(deadline)
+
+    def _climbing(self, deadline: float) -> Iterator[None]:
         if self._search is None or not self._alive:
             return
         self._search.deadline = deadline
         with suppress(TimeUpError):
             yield from self._search.climb(self._alive, self._assumed)
+
+    def branch(self, deadline: float = math.inf) -> None:
+        """Raise it further option by option, up to the makespan that is assumed if one is (see `branching`)."""
+        for _ in self._branching(deadline):
+            pass
+
+    def _branching(self, deadline: float) -> Iterator[None]:
+        if self._search is None or not self._alive:
+            return
+        self._search.deadline = deadline
+        limit_ns = math.inf if self._assumed is None else self._assumed
+        with suppress(TimeUpError):
+            yield from self._search.branch(self._alive, limit_ns)
 
 
 def latency_bound(
@@ -522,6 +574,7 @@ def latency_bound(
     if incumbent_ns is not None:
         relaxation.assume(incumbent_ns, deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return Bound(relaxation.bound_ns, relaxation.survivors)
 
 
@@ -537,4 +590,5 @@ def raised(relaxation: Relaxation, incumbent: int, deadline: float) -> int:
     """The bound of a relaxation in terms of its problem's objective, as high as it gets; at most the incumbent's value."""
     relaxation.assume(relaxation.tolls.limit(incumbent), deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return min(incumbent, relaxation.bound)
