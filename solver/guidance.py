@@ -33,7 +33,11 @@ class Guide:
     """Matrices of the options of one space that are left in a round, and functions of what follows."""
 
     def __init__(self, round_: Round, options: Sequence[Sequence[Option]]) -> None:
-        self.lives, self.dimensions = round_.lives, round_.options.dimensions
+        self.lives, self.dimensions, self.start = (
+            round_.lives,
+            round_.options.dimensions,
+            round_.options.start,
+        )
         numbers = [{option: n for n, option in enumerate(own)} for own in options]
         self.behind: list[dict[State, list[Way]]] = []
         for stage, batches in enumerate(round_.matrices):

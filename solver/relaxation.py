@@ -28,6 +28,7 @@ from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pul
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.refinement import refined
 from ooc_solve.solver.selection import Space, build_space
+from ooc_solve.solver.thrift import NS_PER_UNIT
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
 
@@ -151,7 +152,7 @@ class Round:
     def value_ns(self) -> int | None:
         """Least makespan of the relaxation, None if no path is left."""
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
-        return min(ends, default=None)
+        return min((end for end in ends if end < NS_PER_UNIT), default=None)
 
     def check_time(self) -> None:
         """Raise `TimeUpError` after the deadline."""
@@ -160,8 +161,7 @@ class Round:
     def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
-            start = self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
-            start[0] = self.options.head_ns
+            self.labels[0][key[1]] = self.options.start
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             self.check_time()
@@ -194,7 +194,7 @@ class Round:
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
         return [
-            (fit.key, fit.mask, own + self.options.toll_ns(fit.key[0], fit.batch.options))
+            (fit.key, fit.mask, self.options.with_tolls(own, fit.key[0], fit.batch.options))
             for fit, own in zip(fitting, whole, strict=True)
         ]
 
@@ -226,7 +226,7 @@ class Round:
         credited, after = range(self.options.credited), self.lives.after(*key)
         ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
         late = tuple(self.credits.late(stage, state, c) for c in credited)
-        entry = tuple(self.credits.entry(stage + operators, after, c) for c in range(self.options.channels))
+        entry = tuple(self.credits.entry(stage + operators, after, c) for c in credited)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -253,7 +253,9 @@ class Round:
             if 0 < len(rows) <= MOST_LOADS:
                 loads = batch.load_bytes[rows], batch.load_ns[rows]
                 np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
-        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns)
+        return step_matrices(
+            batch, wait, fit.far, fit.near, fit.entry_ns[: self.options.channels], fit.latest_ns
+        )
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit.
@@ -336,8 +338,7 @@ class _Search:
 
     def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
         """What a walk through what is left leaves of it."""
-        told_apart = 0 < self.options.channels == self.options.credited
-        finer = refined(now, limit_ns) if alive and told_apart else None
+        finer = refined(now, limit_ns) if alive and self.options.channels else None
         if finer is None:
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))

@@ -50,9 +50,9 @@ class Tolls:
         if self.free:
             return 0
         own = 0 if self._timed else int(self.fixed_pj(stage, option) / self._rates.per_ns)
-        return own + (self.ns_per_byte * self._written(stage, option) if self.ns_per_byte else 0)
+        return own + (self.ns_per_byte * self.written(stage, option) if self.ns_per_byte else 0)
 
-    def _written(self, stage: int, option: Option) -> int:
+    def written(self, stage: int, option: Option) -> int:
         """Bytes that an option writes, an output of the network that it leaves in SRAM included."""
         whole = (self._whole[name].bytes_written for name in self._kept_ends(stage, option))
         return option.bytes_written + sum(whole)
