@@ -366,9 +366,11 @@ class _Cases:
 
     def _chosen_of(self, run: int, is_first: bool) -> Iterator[_Choice]:
         loads, fetch = self._own_loads(run), self.fetch_ns[:, run].tolist()
+        is_all = sum(fetch[: self.movers]) == sum(load.load_ns for load in loads)
         if is_first:
-            yield self._choice(loads, (NOT_BEGUN,) * len(loads), self.none)
-        elif len(loads) > MOST_LOADS or sum(fetch[: self.movers]) != sum(load.load_ns for load in loads):
+            found = self._choice(loads, (NOT_BEGUN,) * len(loads), self.none)
+            yield found if is_all else found._replace(last_ns=self.none)  # another one may come last
+        elif len(loads) > MOST_LOADS or not is_all:
             yield _Choice(0, tuple(fetch), 0, self.none)  # whatever has begun, it is not told apart
         else:
             ways = [(NOT_BEGUN, BEGUN, OPENED) if load.open_ns else (NOT_BEGUN, BEGUN) for load in loads]
