@@ -67,7 +67,8 @@ class Tolls:
         network, behind = self.problem.network, stage + option.operators
         names = operands(network, stage, option.operators)
         kept = {name for name, residence in zip(names, option.inputs, strict=True) if residence == KEPT}
-        found = [name for name in kept if stage <= self._first_use[name] < behind]
+        loaded = kept & set(network.inputs)  # an output that is read again was counted where it was made
+        found = [name for name in loaded if stage <= self._first_use[name] < behind]
         if option.output == KEPT:
             found.append(network.ops[behind - 1].output)
         return [name for name in found if name in self._whole]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
+from ooc_solve.models.vocabulary import Network
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.options import KEPT
@@ -47,3 +48,17 @@ def test_what_only_a_plan_above_the_budget_needs_is_ruled_out() -> None:
     output = within(511)
     assert not Relaxation(output, [space_of(output)]).feasible
     assert Relaxation(within(512), [space_of(within(512))]).feasible
+
+
+def test_an_output_that_is_read_again_is_counted_once() -> None:
+    """Two kept outputs are stored whole, each once, also where an operator reads the first one."""
+    whole = zoo_network("ds_cnn")
+    first, second = whole.ops[:2]
+    tensors = {name: whole.tensors[name] for name in (*first.inputs, first.output, second.output)}
+    network = Network("two", tensors, (first, second), whole.inputs, (first.output, second.output))
+    problem = Problem(network, load_target("f746-sd"), 64 << 10, IoPlace.STORAGE, write_budget_bytes=1 << 20)
+    tolls, space = Tolls(problem), space_of(problem)
+    kept = [next(o for o in options if {*o.inputs[:1], o.output} == {KEPT}) for options in space.options]
+    assert [tolls.written(stage, option) for stage, option in enumerate(kept)] == [
+        -(-tensors[op.output].size_bytes // 512) * 512 for op in (first, second)
+    ]
