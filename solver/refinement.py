@@ -5,36 +5,45 @@ each had all free bytes. Here it is told apart which loads of a kernel have begu
 it ends, beside the stores that are outstanding then, and whether the tile of that one has been
 stored when the next one starts. Each case is a matrix; a kernel takes a vector to its images under
 all of them. Sets of matrices have no powers, so each option is walked through, which pays once few
-are left. Where the CPU opens and seals it is one more channel, a *lane*: what it opens is like loads,
-what it seals like stores. FORMULATION.md has the proof.
+are left; loops are left early, once what they do only comes again later. FORMULATION.md has the proof.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise, product
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal
+from ooc_solve.solver.maxplus import NEVER, Ints, applied, capped, minimal, pulled_back, through
 
 if TYPE_CHECKING:
     from ooc_solve.solver.credits import Fitting
     from ooc_solve.solver.relaxation import Round
-    from ooc_solve.solver.variants import Alive
+    from ooc_solve.solver.variants import Alive, Mask
 
-MOST_KERNELS = 20_000
-"""Kernels of all options together above which they are not walked through."""
+MOST_RUNS, MOST_RUNS_OF_A_PROOF = 20_000, 120_000
+"""Runs of equal kernels of all options together above which they are not walked through."""
+
+MOST_IMAGES = 100_000
+"""Kernels that are looked at before a walk is given up: some ten seconds."""
 
 MOST_VECTORS = 16
 """Vectors kept per state, and between kernels."""
 
 MOST_LOADS = 3
 """Loads of one kernel up to which it is told apart which of them have begun."""
+
+CHOICES = tuple(
+    np.array(list(product((0, 1), repeat=n)), np.int64).reshape(2**n, n).T for n in range(MOST_LOADS + 1)
+)
+"""All choices among so many loads, ``(loads, choices)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +54,29 @@ class Refined:
     value_ns: int | None
 
 
-def refined(round_: Round, limit_ns: int) -> Refined | None:
+def refined(round_: Round, limit_ns: int, most_runs: int = MOST_RUNS) -> Refined | None:
     """Walk through the options of a round, without those that no path shorter than a limit goes through.
 
-    None if there are too many kernels.
+    None if there are too many runs of kernels, or it takes too long. The round has its ``rest`` for the limit, or a
+    larger one.
     """
-    kernels = sum(fit.batch.kernels for stage in round_.fittings for fit in stage)
-    return None if kernels > MOST_KERNELS else _Walk(round_, limit_ns).run()
+    if round_.runs > most_runs:
+        return None
+    with suppress(_TooLongError):
+        return _Walk(round_, limit_ns).run()
+    return None
+
+
+class _TooLongError(Exception):
+    """More kernels than a walk may look at."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """The kernel before: bytes that it left free, time to store its tile per lane, bytes of the tile.
+    """The kernel before: bytes that it left free, time to store its tile per channel, bytes of the tile.
 
     ``near_ns`` is the same time where the next kernel is of the same stage, else 0; ``so_far_bytes`` the
-    least that kernels of the stage have left free then, all where there were none. No kernel at all has left
-    less than nothing, as nothing can have begun before it.
+    least that kernels of the stage have left free then, all where there were none.
     """
 
     free_bytes: int
@@ -68,124 +84,83 @@ class _Last:
     store_ns: tuple[int, ...]
     near_ns: tuple[int, ...]
     tile_bytes: int
-    channels: int
 
-    @property
-    def is_none(self) -> bool:
-        """Whether there was no kernel before."""
-        return self.free_bytes < 0
 
-    @property
-    def sealing_ns(self) -> int:
-        """Time in which the CPU seals the tile, as a task of its own."""
-        return self.store_ns[-1] if len(self.store_ns) > self.channels else 0
-
-    @property
-    def chain_ns(self) -> int:
-        """Least time from the end of the kernel until its tile is sealed and stored."""
-        return self.sealing_ns + max(self.store_ns[: self.channels], default=0)
-
+_Tile = tuple[int, int, int]
+"""A tile to be stored: channel, bytes, ns."""
 
 Tiles = tuple[tuple[int, int, int, int], ...]
-"""Tiles of a stage that may be outstanding: lane, bytes, ns, how many."""
+"""Tiles of a stage that may be outstanding: channel, bytes, ns, how many."""
 
 Vectors = dict[_Last, Ints]
 """Vectors (columns) by the kernel that they are behind."""
 
 
-class Loaded(NamedTuple):
-    """A load of a kernel: channel, bytes, time, and least time in which the CPU opens it."""
-
-    channel: int
-    size_bytes: int
-    load_ns: int
-    open_ns: int
-
-
-NOT_BEGUN, BEGUN, OPENED = range(3)
-"""How far a load can be when the kernel before ends. The CPU does one thing at a time, so what it opens it has
-opened by then, or not begun to open."""
-
-
-class _Choice(NamedTuple):
-    """What has begun when the kernel before ends: bytes of it, and most ns per lane that have been done of it.
-
-    The kernel waits at least ``chain_ns`` from then on, and ``last_ns[c]`` from the last load of channel c on.
-    """
-
-    size_bytes: int
-    begun_ns: tuple[int, ...]
-    chain_ns: int
-    last_ns: tuple[int, ...]
-
-
 class _Walk:
-    """One pass over all stages.
-
-    A vector has the end of the last kernel, Φ of every lane (B), the same of its stage alone (C), and what is written
-    where there is a budget (`thrift`). Those of the round have no end where the CPU is a lane, but Φ of the CPU
-    before all others.
-    """
+    """One pass over all stages."""
 
     def __init__(self, round_: Round, limit_ns: int) -> None:
         self.round, self.limit_ns = round_, limit_ns
-        self.channels, self.lanes = round_.options.channels, round_.options.credited
+        self.d, self.channels = round_.options.dimensions, round_.options.channels
+        self.images = 0
 
     def run(self) -> Refined:
         """Walk from the first stage to the last."""
-        none = (0,) * self.lanes
-        nothing = _Last(-1, 0, none, none, 0, self.channels)
+        none = (0,) * self.channels
+        arena_bytes = self.round.options.problem.arena_bytes
+        nothing = _Last(arena_bytes, arena_bytes, none, none, 0)
         arrived: list[dict[State, dict[_Last, list[Ints]]]] = [
             defaultdict(lambda: defaultdict(list)) for _ in range(self.round.stages + 1)
         ]
         for state, vectors in self.round.labels[0].items():
-            arrived[0][state][nothing].append(self._with_lanes(vectors))
+            arrived[0][state][nothing].append(vectors)
         alive: Alive = {}
         for stage, fittings in enumerate(self.round.fittings):
-            self.round.check_time()
             here = {state: _settled(found) for state, found in arrived[stage].items()}
-            for fit in fittings:
-                if fit.key[1] not in here:
-                    continue
-                end, after, cases = (
-                    stage + fit.key[3],
-                    self.round.lives.after(*fit.key),
-                    _Cases(self.round, fit),
+            for fit, (*_, matrices) in zip(fittings, self.round.matrices[stage], strict=True):
+                before = here.get(fit.key[1], {})
+                hopeful = self._hopeful(
+                    matrices, before, stage + fit.key[3], self.round.lives.after(*fit.key)
                 )
-                left = fit.mask.copy()
-                for number, place in enumerate(np.flatnonzero(fit.mask)):
-                    found = self._short(cases.walked(number, here[fit.key[1]]), end, after)
-                    left[place] = found.shape[1] > 0
-                    if left[place]:
-                        arrived[end][after][cases.last(number)].append(found)
-                if left.any():
-                    alive[fit.key] = left
+                if hopeful.any():
+                    left = self._walked(fit, hopeful, before, arrived[stage + fit.key[3]])
+                    if left.any():
+                        alive[fit.key] = left
         ends = [v.max(axis=0).min() for found in arrived[-1].values() for vs in found.values() for v in vs]
         least = int(min(ends)) if ends else None
         return Refined({} if least is None else alive, least)
 
-    def _with_lanes(self, vectors: Ints) -> Ints:
-        """Vectors before all stages: no kernel has ended then."""
-        if self.lanes == self.channels:
-            return vectors
-        n = self.channels
-        cpu, far, near, written = np.split(vectors, (1, 1 + n, 1 + 2 * n))
-        return np.concatenate((np.zeros_like(cpu), far, cpu, near, cpu, written))
+    def _hopeful(self, matrices: Ints, before: Vectors, end: int, after: State) -> Mask:
+        """Which of some options may still be on a path shorter than the limit, by their matrices."""
+        rest = self.round.rest[end].get(after)
+        if rest is None or not before:
+            return np.zeros(matrices.shape[2], bool)
+        vectors = minimal(np.hstack(list(before.values())), MOST_VECTORS)
+        return through(pulled_back(matrices, rest), vectors) < self.limit_ns
 
-    def _of_round(self, vectors: Ints) -> Ints:
-        """Vectors as the round has them."""
-        if self.lanes == self.channels:
-            return vectors
-        n = self.lanes
-        _, far, near, written = np.split(vectors, (1, 1 + n, 1 + 2 * n))
-        return np.concatenate((far[-1:], far[:-1], near[:-1], written))
+    def _walked(
+        self, fit: Fitting, hopeful: Mask, before: Vectors, arrived: dict[State, dict[_Last, list[Ints]]]
+    ) -> Mask:
+        """Walk through the hopeful options of a batch; which are left."""
+        end, after, cases = fit.key[0] + fit.key[3], self.round.lives.after(*fit.key), _Cases(self.round, fit)
+        left, places, images = np.zeros_like(fit.mask), np.flatnonzero(fit.mask), self.images
+        for number in np.flatnonzero(hopeful).tolist():
+            self.round.check_time()
+            found = self._short(cases.walked(number, before), end, after)
+            self.images = images + cases.looked_at
+            if self.images > MOST_IMAGES:
+                raise _TooLongError
+            if found.shape[1]:
+                left[places[number]] = True
+                arrived[after][cases.last(number)].append(found)
+        return left
 
     def _short(self, vectors: Ints, end: int, after: State) -> Ints:
         """Vectors from which the end may be reached before the limit."""
         rest = self.round.rest[end].get(after)
         if rest is None:
             return vectors[:, :0]
-        total = (self._of_round(vectors)[:, :, None] + rest[:, None, :]).max(axis=0).min(axis=1)
+        total = (vectors[:, :, None] + rest[:, None, :]).max(axis=0).min(axis=1)
         return vectors[:, total < self.limit_ns]
 
 
@@ -195,14 +170,71 @@ def _settled(arrived: dict[_Last, list[Ints]]) -> Vectors:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """Staircases per lane: of transfers of all stages, and of those of one."""
+    """Staircases per channel: of transfers of all stages, and of those of one."""
 
     far: list[Ints]
     near: list[Ints]
 
     def at(self, slots: int) -> tuple[list[int], list[int]]:
-        """Most time per lane in some free quanta."""
+        """Most time per channel in some free quanta."""
         return [int(f[slots]) for f in self.far], [int(f[slots]) for f in self.near]
+
+
+class _Option:
+    """A walk through the kernels of one option, which leaps where what comes again only takes that much longer.
+
+    Images of later vectors are that much later, so once the vectors are those of an earlier time but for a
+    delay, and the same tiles may be outstanding, all that came in between comes again with that delay.
+    """
+
+    def __init__(self, cases: _Cases, before: Vectors) -> None:
+        self.cases, self.before = cases, before
+        self.vectors = np.zeros((cases.d, 0), np.int64)
+        self.run = -1  # of the last kernel
+        self.tiles: dict[_Tile, int] = {}  # that kernels so far have left, no more of a kind than fit
+        self.earlier, self.now = Tiles(), Tiles()  # when the last kernel started, and behind it
+
+    def row(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Walk through a round of the outer loop: runs, and how many kernels each has."""
+        for run, many in runs:
+            self.repeat(many, partial(self._kernel, run))
+
+    def repeat(self, many: int, walk: Callable[[], None]) -> None:
+        """Walk through the same several times."""
+        seen: dict[object, tuple[int, int]] = {}
+        for left in reversed(range(many)):
+            walk()
+            if not left:
+                return
+            base = int(self.vectors[0, 0]) if self.vectors.size else 0
+            here = self.run, self.earlier, self.now, (self.vectors - base).tobytes()
+            if here in seen:
+                left_then, then = seen[here]
+                times, rest = divmod(left, left_then - left)
+                self.vectors = self.vectors + times * (base - then)
+                for _ in range(rest):
+                    walk()
+                return
+            seen[here] = left, base
+
+    def _kernel(self, run: int) -> None:
+        if self.run < 0:
+            found = [self.cases.images(run, last, (), (), vs) for last, vs in self.before.items()]
+            self.vectors = minimal(np.hstack(found), MOST_VECTORS)
+        else:
+            last = self.cases.behind(self.run, True)
+            images = self.cases.images(run, last, self.earlier, self.now, self.vectors)
+            self.vectors = minimal(images, MOST_VECTORS)
+        self.run, self.earlier = run, self.now
+        self._leave(run)
+
+    def _leave(self, run: int) -> None:
+        """Add the tiles that a kernel leaves to be stored."""
+        for tile in self.cases.left(run):
+            many, most = self.tiles.get(tile, 0), self.cases.arena_bytes // max(1, tile[1]) + 1
+            if many < most:
+                self.tiles[tile] = many + 1
+                self.now = tuple(sorted((*kind, count) for kind, count in self.tiles.items()))
 
 
 class _Cases:
@@ -210,40 +242,23 @@ class _Cases:
 
     def __init__(self, round_: Round, fit: Fitting) -> None:
         self.fit, self.batch, self.options = fit, fit.batch, round_.options
-        self.stairs = fit.stairs
-        self.channels, self.lanes = round_.options.channels, range(round_.options.credited)
-        self.movers = round_.options.costs.movers
-        self.d, self.none = 1 + 2 * len(self.lanes), (0,) * len(self.lanes)
+        self.stairs, self.d = fit.stairs, 1 + 2 * round_.options.channels
+        self.arena_bytes = round_.options.problem.arena_bytes
+        self.channels = range(round_.options.channels)
         self.operands = round_.options.operands(fit.key[0], fit.key[3])
-        self.fetch_ns, self.store_ns, self.kernel_ns = (
-            self.batch.fetch_ns,
-            self.batch.store_ns,
-            self.batch.compute_ns,
-        )
-        if len(self.lanes) > self.channels:  # the CPU's own
-            opening, _, sealing = self.batch.cipher_ns
-            self.fetch_ns, self.store_ns = (
-                np.vstack((self.fetch_ns, opening)),
-                np.vstack((self.store_ns, sealing)),
-            )
-            self.kernel_ns = self.kernel_ns - opening - sealing
+        self.looked_at = 0
         self._known: dict[tuple[int, _Last, Tiles, Tiles], Ints] = {}
         self._ahead: dict[tuple[int, ...], _Sides] = {}
         self._late: dict[tuple[int, Tiles], _Sides] = {}
-        self._chosen: dict[tuple[int, bool], list[_Choice]] = {}
 
     def walked(self, number: int, before: Vectors) -> Ints:
         """Vectors behind an option, from those before it."""
-        sequence, tiles, earlier = self.batch.sequence(number), Counter[tuple[int, int, int]](), Tiles()
-        first = sequence[0]
-        found = [self._images(first, last, (), (), vectors) for last, vectors in before.items()]
-        vectors = minimal(np.hstack(found), MOST_VECTORS)
-        for previous, run in pairwise(sequence):
-            self._leave(tiles, previous)
-            now = self._outstanding(tiles)
-            vectors = self._images(run, self._behind(previous, True), earlier, now, vectors)
-            vectors, earlier = minimal(vectors, MOST_VECTORS), now
-        vectors[1 + len(self.lanes) : self.d] = vectors[0] - self.fit.entry_ns[:, sequence[-1], None]
+        walk = _Option(self, before)
+        for row, many in self.batch.loops(number):
+            walk.repeat(many, partial(walk.row, row))
+        vectors = walk.vectors
+        vectors = vectors.copy()
+        vectors[1 + len(self.channels) : self.d] = vectors[0] - self.fit.entry_ns[:, walk.run, None]
         stage, options = self.fit.key[0], self.batch.options[number : number + 1]
         vectors[: self.d] += self.options.toll_ns(stage, options)
         if self.options.thrift is not None:
@@ -252,158 +267,97 @@ class _Cases:
 
     def last(self, number: int) -> _Last:
         """What the last kernel of an option leaves to the next stage."""
-        return self._behind(self.batch.sequence(number)[-1], False)
+        return self.behind(self.batch.last_run(number), False)
 
-    def _behind(self, run: int, same_stage: bool) -> _Last:
-        store = tuple(self.store_ns[:, run].tolist())
+    def behind(self, run: int, same_stage: bool) -> _Last:
+        store = tuple(self.batch.store_ns[:, run].tolist())
         near = store if same_stage else (0,) * len(store)
         free = int(self.fit.free_bytes[run])
-        so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.options.problem.arena_bytes
-        return _Last(free, so_far, store, near, int(self.batch.tile_bytes[run]), self.channels)
+        so_far = int(self.fit.room.so_far_bytes[run]) if same_stage else self.arena_bytes
+        return _Last(free, so_far, store, near, int(self.batch.tile_bytes[run]))
 
-    def _leave(self, tiles: Counter[tuple[int, int, int]], run: int) -> None:
-        for lane, ns in enumerate(self.store_ns[:, run].tolist()):
+    def left(self, run: int) -> Iterator[_Tile]:
+        """Tiles that a kernel leaves to be stored."""
+        for channel, ns in enumerate(self.batch.store_ns[:, run].tolist()):
             if ns:
-                tiles[lane, int(self.batch.tile_bytes[run]), ns] += 1
+                yield channel, int(self.batch.tile_bytes[run]), ns
 
-    def _outstanding(self, tiles: Counter[tuple[int, int, int]]) -> Tiles:
-        """Tiles, no more of a kind than fit."""
-        arena = self.options.problem.arena_bytes
-        return tuple(sorted((*kind, min(many, arena // max(1, kind[1]) + 1)) for kind, many in tiles.items()))
-
-    def _images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
+    def images(self, run: int, last: _Last, earlier: Tiles, now: Tiles, vectors: Ints) -> Ints:
         """All vectors that a kernel makes of some.
 
         ``earlier``: tiles of the stage that may be outstanding when the kernel before ends, its own
         aside; ``now``: when this one starts.
         """
         key = run, last, earlier, now
+        self.looked_at += 1
         if key not in self._known:
-            cases = np.stack(list(self._matrices(*key)), axis=2)
-            flat = cases.reshape(self.d * self.d, -1)  # a case that another one is below changes no minimum
-            self._known[key] = minimal(flat, flat.shape[1]).reshape(self.d, self.d, -1)
+            self._known[key] = self._matrices(*key)
         clocks = applied(self._known[key], vectors[: self.d])
         written = np.broadcast_to(vectors[self.d :, None], (len(vectors) - self.d, *clocks.shape[1:]))
         return np.concatenate((clocks, written)).reshape(len(vectors), -1)
 
-    def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Iterator[Ints]:
-        n, quantum = len(self.lanes), self.stairs.quantum
-        room, ahead, late = (
-            int(self.fit.free_bytes[run]),
-            self._loads(run),
-            self._stores(int(self.fit.room.so_far_bytes[run]), now),
-        )
+    def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Ints:
+        """The matrices of a kernel, one per case: of its own loads (along the first axis here), and of the last tile."""
+        batch, n, quantum = self.batch, len(self.channels), self.stairs.quantum
+        room, ahead = int(self.fit.free_bytes[run]), self._loads(run)
+        late = self._stores(int(self.fit.room.so_far_bytes[run]), now)
         far_late, near_late = late.at(room // quantum)
-        fetch = self.fetch_ns[:, run].tolist()
+        fetch = batch.fetch_ns[:, run].tolist()
         one = np.full((self.d, self.d), NEVER, np.int64)
-        np.fill_diagonal(one, 0)  # rows: E, B per lane, C per lane
-        for choice in self._choices(run, last.is_none):
-            if choice.size_bytes > max(0, last.free_bytes):
-                continue
-            slots = (max(0, last.free_bytes) - choice.size_bytes) // quantum
-            far, near = self._stores(last.so_far_bytes, earlier).at(slots)
-            far_ahead, near_ahead = ahead.at(slots)
-            ready, due, own = [], [], []
-            for c in self.lanes:
-                b, own_b = one[1 + c], one[1 + n + c]
-                gone = np.maximum(one[0] - choice.begun_ns[c], b - last.store_ns[c] - far[c])
-                gone = np.maximum(gone, own_b - last.near_ns[c] - near[c])
-                ready.append(gone + fetch[c])  # its own loads are there, if the channel does nothing else
-                due.append(np.maximum(b + fetch[c], ready[c] - far_ahead[c] + last.store_ns[c]))
-                own.append(np.maximum(own_b + fetch[c], ready[c] - near_ahead[c] + last.near_ns[c]))
-            at_least = [due[c] - far_late[c] for c in self.lanes]
-            at_least += [own[c] - near_late[c] for c in self.lanes]
-            at_least += [ready[c] + choice.last_ns[c] for c in self.lanes] + [one[0] + choice.chain_ns]
-            waits = np.maximum.reduce([*ready, *at_least])
-            stored = [ready[c] + last.store_ns[c] for c in self.lanes]
-            whole = one[0] + last.chain_ns  # sealed, then stored
-            yield self._matrix(run, np.maximum.reduce([waits, whole, *stored]), due, own, ahead, room)
-            if not any(last.store_ns) or last.tile_bytes > room:
-                continue
-            beside = room - last.tile_bytes
-            if last.sealing_ns:
-                yield self._matrix(run, waits, due, own, ahead, beside, last)
-                waits = np.maximum(waits, stored[-1])
-            far_ahead, near_ahead = ahead.at(beside // quantum)
-            due = [np.maximum(due[c], stored[c] - far_ahead[c]) for c in self.lanes]
-            own = [np.maximum(own[c], ready[c] + last.near_ns[c] - near_ahead[c]) for c in self.lanes]
-            yield self._matrix(run, waits, due, own, ahead, beside)
+        np.fill_diagonal(one, 0)  # rows: E, B per channel, C per channel
+        sizes, begun = self._choices(run)
+        fits = sizes <= last.free_bytes
+        slots, begun = (last.free_bytes - sizes[fits]) // quantum, begun[:, fits, None]
+        stores = self._stores(last.so_far_bytes, earlier)
+        ready, due, own = [], [], []
+        for c in self.channels:
+            b, own_b, b_tile, own_tile = one[1 + c], one[1 + n + c], last.store_ns[c], last.near_ns[c]
+            gone = np.maximum(one[0] - begun[c], b - (b_tile + stores.far[c][slots, None]))
+            gone = np.maximum(gone, own_b - (own_tile + stores.near[c][slots, None]))
+            ready.append(gone + fetch[c])  # its own loads are there, if the channel does nothing else
+            due.append(np.maximum(b + fetch[c], ready[c] + (b_tile - ahead.far[c][slots, None])))
+            own.append(np.maximum(own_b + fetch[c], ready[c] + (own_tile - ahead.near[c][slots, None])))
+        at_least = [due[c] - far_late[c] for c in self.channels]
+        at_least += [own[c] - near_late[c] for c in self.channels]
+        stored = [ready[c] + last.store_ns[c] for c in self.channels]
+        found = [self._cases(run, np.maximum.reduce([*stored, *at_least]), due, own, ahead, room)]
+        if any(last.store_ns) and last.tile_bytes <= room:
+            far_ahead, near_ahead = ahead.at((room - last.tile_bytes) // quantum)
+            due = [np.maximum(due[c], stored[c] - far_ahead[c]) for c in self.channels]
+            own = [np.maximum(own[c], ready[c] + (last.near_ns[c] - near_ahead[c])) for c in self.channels]
+            start = np.maximum.reduce([*ready, *at_least])
+            found.append(self._cases(run, start, due, own, ahead, room - last.tile_bytes))
+        return np.concatenate(found, axis=2)
 
-    def _matrix(
-        self,
-        run: int,
-        start: Ints,
-        due: Sequence[Ints],
-        own: Sequence[Ints],
-        ahead: _Sides,
-        room: int,
-        unsealed: _Last | None = None,
+    def _cases(
+        self, run: int, start: Ints, due: Sequence[Ints], own: Sequence[Ints], ahead: _Sides, room: int
     ) -> Ints:
-        """The matrix of a kernel from what it waits for, and the bytes beside it when it starts.
-
-        ``unsealed`` has left a tile that nobody has begun to seal by then.
-        """
-        quantum, store = self.stairs.quantum, self.store_ns[:, run].tolist()
-        kernel_ns = int(self.kernel_ns[run])
-        end = start + kernel_ns
-        found = [end]
+        """Matrices ``(d, d, n)`` of a kernel from what it waits for (``(n, d)``), and the bytes beside it when it starts."""
+        quantum, store = self.stairs.quantum, self.batch.store_ns[:, run].tolist()
+        end = start + self.batch.compute_ns[run]
+        found = np.empty((self.d, self.d, len(start)), np.int64)
+        found[0] = end.T
         at_start = ahead.at(room // quantum)
         at_end = ahead.at(int(self.fit.free_bytes[run]) // quantum)
-        left = (unsealed.store_ns, unsealed.near_ns) if unsealed else (self.none, self.none)
-        for work, first, last, behind in zip((due, own), at_start, at_end, left, strict=True):
-            for c in self.lanes:
-                most = np.maximum(work[c], start - first[c] + behind[c])
-                most += kernel_ns * (c >= self.channels)  # which is work of the CPU, too
-                found.append(np.maximum(most, end - last[c]) + store[c])
-        return np.stack(found)
+        place = 1
+        for work, first, last in zip((due, own), at_start, at_end, strict=True):
+            for c in self.channels:
+                most = np.maximum(work[c], np.maximum(start - first[c], end - last[c]))
+                found[place], place = (most + store[c]).T, place + 1
+        return found
 
-    def _choices(self, run: int, is_first: bool) -> list[_Choice]:
-        """What of the kernel's own loads may have begun when the one before it ends; nothing, if it is the first."""
-        key = run, is_first
-        if key not in self._chosen:
-            self._chosen[key] = list(self._chosen_of(run, is_first))
-        return self._chosen[key]
-
-    def _chosen_of(self, run: int, is_first: bool) -> Iterator[_Choice]:
-        loads, fetch = self._own_loads(run), self.fetch_ns[:, run].tolist()
-        is_all = sum(fetch[: self.movers]) == sum(load.load_ns for load in loads)
-        if is_first:
-            found = self._choice(loads, (NOT_BEGUN,) * len(loads), self.none)
-            yield found if is_all else found._replace(last_ns=self.none)  # another one may come last
-        elif len(loads) > MOST_LOADS or not is_all:
-            yield _Choice(0, tuple(fetch), 0, self.none)  # whatever has begun, it is not told apart
-        else:
-            ways = [(NOT_BEGUN, BEGUN, OPENED) if load.open_ns else (NOT_BEGUN, BEGUN) for load in loads]
-            for states in product(*ways):
-                yield self._choice(loads, states, fetch)
-
-    def _own_loads(self, run: int) -> list[Loaded]:
-        """The loads of a kernel."""
+    def _choices(self, run: int) -> tuple[Ints, Ints]:
+        """Bytes ``(n,)``, and ns ``(channels, n)``, of each choice among the kernel's own loads."""
         sizes, times = self.batch.load_bytes[:, run].tolist(), self.batch.load_ns[:, run].tolist()
-        opening = self.batch.open_ns[:, run].tolist()
-        return [
-            Loaded(channel, sizes[row], times[row], opening[row])
-            for channel, rows in enumerate(self.operands)
-            for row in rows
-            if times[row]
-        ]
-
-    def _choice(self, loads: Sequence[Loaded], states: Sequence[int], engine_ns: Sequence[int]) -> _Choice:
-        """What a state of each load means; of an engine beside the CPU it says nothing."""
-        begun, last, chain = [0] * len(self.lanes), [0] * len(self.lanes), 0
-        begun[self.movers : self.channels] = engine_ns[self.movers : self.channels]
-        states_of = list(zip(loads, states, strict=True))
-        for channel in range(self.movers):
-            own = [(load, state) for load, state in states_of if load.channel == channel]
-            begun[channel] = sum(load.load_ns for load, state in own if state != NOT_BEGUN)
-            to_come = [load for load, state in own if state == NOT_BEGUN]
-            waiting = [load for load, state in own if state == BEGUN]
-            last[channel] = min((load.open_ns for load in to_come or waiting), default=0)
-            chain = max(chain, two_stations(to_come))
-        if len(self.lanes) > self.channels:
-            begun[-1] = sum(load.open_ns for load, state in states_of if state == OPENED)
-        size = sum(load.size_bytes for load, state in states_of if state != NOT_BEGUN)
-        return _Choice(size, tuple(begun), chain, tuple(last))
+        fetch = self.batch.fetch_ns[:, run]
+        loads = [(row, channel) for channel, rows in enumerate(self.operands) for row in rows if times[row]]
+        if len(loads) > MOST_LOADS or fetch.sum() != sum(times):
+            return np.zeros(1, np.int64), fetch[:, None]  # whatever has begun, it is not told apart
+        chosen = CHOICES[len(loads)]
+        begun = np.zeros((len(fetch), len(loads)), np.int64)
+        for n, (row, channel) in enumerate(loads):
+            begun[channel, n] = times[row]
+        return np.array([sizes[row] for row, _ in loads], np.int64) @ chosen, begun @ chosen
 
     def _loads(self, run: int) -> _Sides:
         """Loads that may be done ahead of a kernel."""
@@ -421,23 +375,10 @@ class _Cases:
         key = lasting, tiles
         if key not in self._late:
             of = self.options.staircases.of
-            near = [of((size, ns, many) for at, size, ns, many in tiles if at == c) for c in self.lanes]
+            near = [of((size, ns, many) for at, size, ns, many in tiles if at == c) for c in self.channels]
             self._late[key] = _Sides(self._joined(near, self.fit.late, lasting), near)
         return self._late[key]
 
     def _joined(self, own: Sequence[Ints], others: Sequence[Ints], lasting: int) -> list[Ints]:
         """Staircases of own transfers and of others, which are there for longer and get only so many quanta."""
         return [self.stairs.joined(f, capped(g, lasting)) for f, g in zip(own, others, strict=True)]
-
-
-def two_stations(loads: Sequence[Loaded]) -> int:
-    """Least time until loads of one channel have come and are opened, one by one: Johnson's rule (1954)."""
-    quick = sorted((load.load_ns, load.open_ns) for load in loads if load.load_ns < load.open_ns)
-    slow = sorted(
-        ((load.open_ns, load.load_ns) for load in loads if load.load_ns >= load.open_ns), reverse=True
-    )
-    come = opened = 0
-    for load_ns, open_ns in (*quick, *((load_ns, open_ns) for open_ns, load_ns in slow)):
-        come += load_ns
-        opened = max(opened, come) + open_ns
-    return opened
