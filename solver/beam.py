@@ -519,7 +519,7 @@ class _Beam:
         n, none = len(states), np.zeros(len(states), np.int64)
         front = Front.start(course.profiles.channels).take(none)
         self.dimensions = 0 if vista is None else vista.guide.dimensions
-        vectors = np.zeros((self.dimensions, n), np.int64)
+        vectors = np.zeros((0, n), np.int64) if vista is None else np.repeat(vista.guide.start, n, axis=1)
         start = Crowd(front, states, np.arange(n), np.zeros(n), none, vectors, none, none, none)
         self.arrived: list[list[Crowd]] = [[] for _ in range(course.stages + 1)]
         self.arrived[0] = [start]
@@ -595,6 +595,10 @@ class _Beam:
             vectors = self.vista.carry(stage, froms, ways, which, vectors)
             hopes = self.vista.price(end, states, behind, vectors)
             hopes[hopes >= self.vista.limit_ns] = np.inf
+        if (budget := self.course.problem.most_stored_bytes) is not None:
+            own = np.array([self.course.options[stage][way.option].bytes_written for way in ways])[which]
+            rest = [self.outlook.writes[end].get(tuple(w for w, _ in state), 0) for state in states]
+            hopes[crowd.written[plans] + own + np.array(rest)[behind] > budget] = np.inf
         steps: list[Step | None] = [None] * len(ways)
         left = self._hopeful(stage, hopes, behind, options, vectors, which, ways, froms, steps)
         if not len(left):

@@ -307,8 +307,8 @@ class Fitting:
 
     @cached_property
     def entry_ns(self) -> Ints:
-        """Most time of loads of the next stage, ``(channels, runs)``."""
-        return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.fetch_ns.shape)
+        """Most time of loads of the next stage, and of what opens them on the CPU, ``(channels, runs)``."""
+        return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.own.shape)
 
     @property
     def entry_most_ns(self) -> Ints:

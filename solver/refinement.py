@@ -242,7 +242,7 @@ class _Cases:
 
     def __init__(self, round_: Round, fit: Fitting) -> None:
         self.fit, self.batch, self.options = fit, fit.batch, round_.options
-        self.stairs, self.d = fit.stairs, round_.options.dimensions
+        self.stairs, self.d = fit.stairs, 1 + 2 * round_.options.channels
         self.arena_bytes = round_.options.problem.arena_bytes
         self.channels = range(round_.options.channels)
         self.operands = round_.options.operands(fit.key[0], fit.key[3])
@@ -257,9 +257,13 @@ class _Cases:
         for row, many in self.batch.loops(number):
             walk.repeat(many, partial(walk.row, row))
         vectors = walk.vectors
-        vectors[1 + len(self.channels) :] = vectors[0] - self.fit.entry_ns[:, walk.run, None]
-        toll_ns = self.options.toll_ns(self.fit.key[0], self.batch.options[number : number + 1])
-        return vectors + toll_ns
+        vectors = vectors.copy()
+        vectors[1 + len(self.channels) : self.d] = vectors[0] - self.fit.entry_ns[:, walk.run, None]
+        stage, options = self.fit.key[0], self.batch.options[number : number + 1]
+        vectors[: self.d] += self.options.toll_ns(stage, options)
+        if self.options.thrift is not None:
+            vectors[self.d :] += self.options.written_ns(stage, options)
+        return vectors
 
     def last(self, number: int) -> _Last:
         """What the last kernel of an option leaves to the next stage."""
@@ -288,7 +292,9 @@ class _Cases:
         self.looked_at += 1
         if key not in self._known:
             self._known[key] = self._matrices(*key)
-        return applied(self._known[key], vectors).reshape(self.d, -1)
+        clocks = applied(self._known[key], vectors[: self.d])
+        written = np.broadcast_to(vectors[self.d :, None], (len(vectors) - self.d, *clocks.shape[1:]))
+        return np.concatenate((clocks, written)).reshape(len(vectors), -1)
 
     def _matrices(self, run: int, last: _Last, earlier: Tiles, now: Tiles) -> Ints:
         """The matrices of a kernel, one per case: of its own loads (along the first axis here), and of the last tile."""

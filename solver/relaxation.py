@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
+from ooc_solve.solver import cipher_cases
 from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
@@ -29,6 +30,7 @@ from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pul
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
+from ooc_solve.solver.thrift import NS_PER_UNIT
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.units import Work, by_units
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
@@ -167,7 +169,7 @@ class Round:
     def value_ns(self) -> int | None:
         """Least makespan of the relaxation, None if no path is left."""
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
-        return min(ends, default=None)
+        return min((end for end in ends if end < NS_PER_UNIT), default=None)
 
     @property
     def runs(self) -> int:
@@ -181,8 +183,7 @@ class Round:
     def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
-            start = self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
-            start[0] = self.options.head_ns
+            self.labels[0][key[1]] = self.options.start
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             self.check_time()
@@ -215,13 +216,13 @@ class Round:
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
         return [
-            (fit.key, fit.mask, self._by_units(fit, own) + self._toll_ns(fit))
+            (
+                fit.key,
+                fit.mask,
+                self.options.with_tolls(self._by_units(fit, own), fit.key[0], fit.batch.options),
+            )
             for fit, own in zip(fitting, whole, strict=True)
         ]
-
-    def _toll_ns(self, fit: Fitting) -> Ints:
-        """What the options of a batch cost beside time."""
-        return self.options.toll_ns(fit.key[0], fit.batch.options)
 
     def _by_units(self, fit: Fitting, matrices: Ints) -> Ints:
         """The matrices with a row and a column for the NPU, where it may work beside the CPU."""
@@ -264,7 +265,7 @@ class Round:
         credited, after = range(self.options.credited), self.lives.after(*key)
         ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
         late = tuple(self.credits.late(stage, state, c) for c in credited)
-        entry = tuple(self.credits.entry(stage + operators, after, c) for c in range(self.options.channels))
+        entry = tuple(self.credits.entry(stage + operators, after, c) for c in credited)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -292,7 +293,8 @@ class Round:
             if 0 < len(rows) <= MOST_LOADS:
                 loads = batch.load_bytes[rows], batch.load_ns[rows]
                 np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
-        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns, loose)
+        entry_ns = fit.entry_ns[: self.options.channels]
+        return step_matrices(batch, wait, fit.far, fit.near, entry_ns, fit.latest_ns, loose)
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit.
@@ -377,11 +379,13 @@ class _Search:
 
     def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
-        told_apart = self.options.meetings.apart and 0 < self.options.channels == self.options.credited
-        if not alive or not told_apart:
+        if not alive or not self.options.channels or not self.options.meetings.apart:
             return alive
         most = min(walked, self.most_runs)
-        finer = refined(now, limit_ns, most)
+        in_lanes = self.options.credited > self.options.channels
+        finer = cipher_cases.refined(now, limit_ns) if in_lanes else refined(now, limit_ns, most)
+        if finer is None and in_lanes:
+            return alive
         if finer is None:
             if now.runs <= most:  # it took too long, and would again
                 self.most_runs = 2 * now.runs // 3

@@ -51,7 +51,7 @@ WAITING = 3
 TILE_BYTES, TILE_NS, TILE_READY, TILE_TENSOR, TILE_ROW = range(5)
 TILE_ROWS = 5
 """What is known of a tile that waits: buffer bytes, ns of its store, when its kernel ended (ns) and an engine
-has sealed it (that the engine may be busy otherwise is not looked at), number
+or the CPU has sealed it (that the engine may be busy otherwise is not looked at), number
 of its tensor, first row (as in `profiles.PLANE`)."""
 
 
@@ -119,7 +119,7 @@ class Profiled:
 class StageTraffic:
     """Which channel moves each operand (weights last) and the tiles that are stored; tensor numbers.
 
-    ``engine`` is the channel of an engine that opens and seals beside the CPU, -1 where there is none.
+    ``engine`` is the channel of an engine that opens and seals beside the CPU, -1 where the CPU does that.
     ``joins``: both units have ended all before when the stage begins.
     """
 
@@ -185,6 +185,8 @@ class _Walk:
         front.compute_ns[:n] = np.where(npu, front.compute_ns[:n], end)
         front.npu_ns[:n] = np.where(npu, end, front.npu_ns[:n])
         self._gate(n, self.loaded[:n] + free - self._held(n))
+        if self.traffic.engine < 0:
+            front.compute_ns[:n] += table[STORE_SEAL]
         if stores:
             self._finish(n, table)
 
@@ -231,13 +233,13 @@ class _Walk:
             opens = self._after_stores(n, k, channel, figures, opens)
         end = np.maximum(done[:n], opens) + figures[LOAD_NS]
         done[:n] = np.where(loads, end, done[:n])
-        if self.traffic.engine >= 0:
-            end = self._opened(n, figures[LOAD_OPEN], end)
+        end = self._opened(n, figures[LOAD_OPEN], end)
         np.copyto(begin, np.maximum(begin, end), where=loads)
 
     def _opened(self, n: int, opening: Ints, loaded: Ints) -> Ints:
-        """When an engine has opened what was loaded by then."""
-        busy = self.front.channel_ns[self.traffic.engine]
+        """When an engine, or the CPU between kernels, has opened what was loaded by then."""
+        by_engine = self.traffic.engine >= 0
+        busy = self.front.channel_ns[self.traffic.engine] if by_engine else self.front.compute_ns
         end = np.maximum(busy[:n], loaded) + opening
         busy[:n] = np.where(opening > 0, end, busy[:n])
         found: Ints = np.where(opening > 0, end, loaded)
@@ -274,7 +276,8 @@ class _Walk:
         at = front.waiting[plans]
         front.tiles[TILE_BYTES, at, plans] = table[STORE_BYTES, plans]
         front.tiles[TILE_NS, at, plans] = table[STORE_NS, plans]
-        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans] + table[STORE_SEAL, plans]
+        sealing = table[STORE_SEAL, plans] if self.traffic.engine >= 0 else 0
+        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans] + sealing
         front.tiles[TILE_TENSOR, at, plans] = self.traffic.output
         front.tiles[TILE_ROW, at, plans] = table[STORE_ROW, plans]
         front.waiting[plans] += 1
