@@ -49,7 +49,7 @@ class Row:
     """One problem solved. ``ratio``: makespan by that of the best baseline; ``None`` where there is none.
 
     ``seconds`` is what the search took by the clock of its deadlines, ``cpu_s`` what the process used,
-    ``peak_mib`` its largest resident set.
+    ``peak_mib`` its largest resident set; both with those of a second process.
     """
 
     network: str
@@ -167,7 +167,7 @@ def _measured(network: str, target: str, size: str, sram_bytes: int, budget: Bud
         network, target, size, sram_bytes, result.status.value, result.objective, result.bound,
         result.gap, ratio, seconds,
         used.ru_utime + used.ru_stime + helpers.ru_utime + helpers.ru_stime,
-        max(used.ru_maxrss, helpers.ru_maxrss) / 1024,
+        (used.ru_maxrss + helpers.ru_maxrss) / 1024,
     )  # fmt: skip
 
 

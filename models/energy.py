@@ -128,9 +128,11 @@ def energy_nj(target: Target, compute_ns: int, makespan_ns: int, traffic: Sequen
     each request takes the CPU ``dma_setup_cycles`` at the difference of ``active_mw`` and ``io_wait_mw``; a
     cipher takes its ``nj_per_byte`` of payload.
     ``traffic`` holds one entry for each of ``target.stores``. The board does not sleep within an inference.
-    Raises ``ValueError`` when compute exceeds the makespan or ``traffic`` does not match the stores.
+    An NPU that computes takes as much more than a waiting board as the CPU does, beside it or not.
+    Raises ``ValueError`` when compute exceeds the makespan of each unit or ``traffic`` does not match the stores.
     """
-    if not 0 <= compute_ns <= makespan_ns:
+    units = 1 if target.npu is None else 2
+    if not 0 <= compute_ns <= units * makespan_ns:
         raise ValueError(f"compute time must lie within the makespan (got {compute_ns} of {makespan_ns} ns)")
     return nanojoules(Rates.of(target).picojoules(compute_ns, makespan_ns, traffic))
 

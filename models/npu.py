@@ -3,9 +3,10 @@
 An operator runs whole: its inputs and its output lie in the SRAM that NPU and CPU share, and fit the NPU's data memory
 together. Weights are either read from flash while it computes, or lie in a weight memory that is loaded once, at
 start-up. Where that memory is too small for all operators that could run there, those are offered that save most
-time of the CPU per byte, one after the other as far as they fit.
+time of the CPU per byte, one after the other as far as they fit. Also those for which the NPU is slower, as
+it may work while the CPU does something else.
 
-CPU and NPU take turns: a kernel waits for the one before it, whoever computes that.
+CPU and NPU compute beside each other where data allow it (`models.units`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _offered(target: Target, network: Network) -> frozenset[str]:
         return frozenset(op.name for op in able)
     chosen, left = set(), most
     for op in sorted(able, key=lambda op: -_saved_ns(target, network, op) / max(1, op.weight_bytes)):
-        if op.weight_bytes <= left and _saved_ns(target, network, op) > 0:
+        if op.weight_bytes <= left:
             chosen.add(op.name)
             left -= op.weight_bytes
     return frozenset(chosen)

@@ -12,6 +12,7 @@ from ooc_solve.models.limits import NO_LIMITS, Limits
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.vocabulary import (
     CRYPTO,
+    NPU_UNIT,
     BudgetError,
     InputError,
     Network,
@@ -20,6 +21,7 @@ from ooc_solve.models.vocabulary import (
     Store,
     Target,
     Tensor,
+    Tiling,
 )
 from ooc_solve.models.wear import INFERENCES_PER_DAY, is_levelled, most_stress
 
@@ -232,8 +234,12 @@ class Problem:
 
     @property
     def compute_resource(self) -> str:
-        """Name of the unit that runs the kernels."""
+        """Name of the unit that runs the kernels, those of an NPU aside."""
         return "cpu"
+
+    def unit_of(self, tiling: Tiling) -> str:
+        """Name of the unit that runs the kernels of an operator."""
+        return NPU_UNIT if tiling.npu else self.compute_resource
 
     def resource_of(self, store: Store) -> str:
         """Resource that transfers to a store occupy: its channel, or the CPU without DMA."""

@@ -866,6 +866,9 @@ class Footprint:
 CRYPTO = "crypto"
 """Name of the resource that opens and seals records beside the CPU."""
 
+NPU_UNIT = "npu"
+"""Name of the resource that computes operators beside the CPU."""
+
 
 class TaskKind(Term):
     """What a task does; the value is the name used in reports and traces."""
@@ -982,9 +985,14 @@ class Task:
         return self.transfer if self.kind in (TaskKind.LOAD, TaskKind.STORE) else None
 
     @property
+    def occupies_unit(self) -> bool:
+        """Whether the CPU or an NPU computes, or the CPU opens or seals; moving bytes is not counted."""
+        return self.moved is None and self.resource != CRYPTO
+
+    @property
     def occupies_cpu(self) -> bool:
         """Whether the CPU computes, opens or seals; moving bytes where there is no DMA is not counted."""
-        return self.moved is None and self.resource != CRYPTO
+        return self.occupies_unit and self.resource != NPU_UNIT
 
     @property
     def is_outbound(self) -> bool:
@@ -1001,10 +1009,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskGraph:
-    """All tasks of a selection of tilings, compute tasks in execution order.
+    """All tasks of a selection of tilings, compute tasks in the order in which they start.
 
-    ``resources`` names the compute unit first, then the IO channels, then the crypto engine, if it
-    works beside them. ``resident`` are the
+    ``resources`` names the CPU first, then the IO channels, then the crypto engine, if it
+    works beside them, then the NPU, if it computes something. ``resident`` are the
     tensors kept whole in SRAM with their buffers; ``weight_records`` the offset of each weight tile
     ``(stage, group, split)`` in the region that `Tiling.weights_in` of its stage says.
     """
@@ -1018,7 +1026,7 @@ class TaskGraph:
 
     @property
     def compute_tasks(self) -> tuple[Task, ...]:
-        """COMPUTE tasks in their order."""
+        """COMPUTE tasks in their order: none starts before the one before it does, or while its unit is busy."""
         return tuple(task for task in self.tasks if task.kind is TaskKind.COMPUTE)
 
 
@@ -1111,16 +1119,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a scheduler may spend. ``time_limit_s`` bounds its wall-clock time."""
+    """What a scheduler may spend. ``time_limit_s`` bounds its wall-clock time, ``workers`` its processes."""
 
     time_limit_s: float = 20.0
-    workers: int = 2
+    workers: int = 1
     seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a scheduler found. ``gap`` is ``(objective - bound) / objective``."""
+    """What a scheduler found. ``gap`` is ``(objective - bound) / objective``, ``processes`` how many worked on it."""
 
     scheduler: str
     status: Status
@@ -1129,6 +1137,7 @@ class Result:
     bound: int
     seconds: float
     reason: str = ""
+    processes: int = 1
 
     @property
     def gap(self) -> float | None:

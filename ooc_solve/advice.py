@@ -22,18 +22,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ooc_solve.layer_names import short_names
-from ooc_solve.models.cost import interruption_ns
-from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Objective, Plan, Schedule
+from ooc_solve.models.vocabulary import Budget, Objective, Plan
 from ooc_solve.receptive_field import Halo, halos
 from ooc_solve.report import amount
 from ooc_solve.solver.deadline import TimeIsUp, unhurried
-from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.heuristics import finish, in_core
+from ooc_solve.solver.heuristics import in_core
+from ooc_solve.solver.plans import carried
 from ooc_solve.solver.solve import cp_sat
-from ooc_solve.solver.streams import earliest_times
-from ooc_solve.solver.validate import validate
 from ooc_solve.what_if import AS_IS, WhatIf, what_ifs
 
 NOT_TRIED = "not tried: the time limit leaves no room"
@@ -172,23 +168,6 @@ def _ranked(base: int | None, answers: list[Answer]) -> tuple[Answer, ...]:
         for answer in answers
     ]
     return tuple(sorted(told, key=lambda answer: (answer.value is None, answer.value or 0)))
-
-
-def carried(problem: Problem, plan: Plan) -> Plan | None:
-    """A plan of another problem with the times it has in this one, None if it cannot be carried out."""
-    try:
-        there = ordered(problem, plan.selection.order)
-        graph = expand(there, plan.selection)
-    except (SelectionError, ValueError):
-        return None
-    if len(graph.tasks) != len(plan.graph.tasks) or len(graph.resources) != len(plan.graph.resources):
-        return None
-    try:
-        start = earliest_times(graph, plan.streams, interruption_ns(problem.target))
-    except ValueError:
-        return None
-    made = finish(there, plan.selection, graph, Schedule(start, plan.schedule.address), plan.scheduler)
-    return None if validate(problem, made) else made
 
 
 # ------------------------------------------------------------------------------------- terminal

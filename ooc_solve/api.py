@@ -74,6 +74,7 @@ from ooc_solve.solver import solve as solving
 from ooc_solve.solver.budgets import is_budgeted
 from ooc_solve.solver.deadline import TimeIsUp, within
 from ooc_solve.solver.plans import checked
+from ooc_solve.solver.second_process import usual_workers
 from ooc_solve.solver.shortfall import NOTHING_FOUND, sram_needed
 from ooc_solve.solver.space_bounds import lower_bound
 from ooc_solve.solver.validate import Violation, validate
@@ -363,13 +364,16 @@ class Solution:
         """Whether the plan is proven optimal."""
         return self.result.status is Status.OPTIMAL
 
-    def advise(self, time_limit: float = 20.0, workers: int = 2, seed: int = 1) -> Advice:
+    def advise(self, time_limit: float = 20.0, workers: int | None = None, seed: int = 1) -> Advice:
         """What changes to SRAM, links, storage, places, patches and kernels would bring, the best first.
 
         Each is solved again; ``time_limit`` in seconds is for all of them together.
         """
         return advising.advise(
-            self.problem, self.result.plan, Budget(time_limit, workers, seed), bound=self.result.bound
+            self.problem,
+            self.result.plan,
+            Budget(time_limit, workers or usual_workers(), seed),
+            bound=self.result.bound,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -464,7 +468,7 @@ def solve(
     throughput: bool = False,
     scheduler: str = "cp-sat",
     time_limit: float = 20.0,
-    workers: int = 2,
+    workers: int | None = None,
     seed: int = 1,
     known: Sequence[Plan] = (),
     progress: Callable[[Step], None] | None = None,
@@ -478,6 +482,7 @@ def solve(
     the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
     several inferences, and the time for each of many is what is minimised; with ``throughput`` runs may overlap
     (for the objective latency). ``time_limit`` in seconds.
+    Of two ``workers`` (as many as there are processors, at most 2) one raises the bound while the other searches.
     ``known`` are plans of this problem (for one inference), which the solver starts from: what it finds is no worse
     than those that keep to the budgets. ``progress`` is told each step of the search.
 
@@ -493,7 +498,7 @@ def solve(
     )
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
-    budget, history = Budget(time_limit, workers, seed), History(progress)
+    budget, history = Budget(time_limit, workers or usual_workers(), seed), History(progress)
 
     def planned(
         told: History, here: Problem, left: Budget, given: Sequence[vocabulary.Plan] = ()
@@ -503,7 +508,7 @@ def solve(
     given = [plan.decided for plan in known]
     seconds = 0.0
     if throughput:
-        check_throughput(problem.objective)
+        check_throughput(problem)
         budget, seconds = shared_budget(budget)
     if checked_frames(frames) == 1 and not throughput:
         return Solution(problem, tuple(planned(history, problem, budget, given)), tuple(history.steps))
@@ -532,7 +537,7 @@ def compare(
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring: int | str | None = None,
     time_limit: float = 20.0,
-    workers: int = 2,
+    workers: int | None = None,
     seed: int = 1,
     progress: Callable[[Step], None] | None = None,
 ) -> Comparison:
@@ -541,7 +546,7 @@ def compare(
         network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
     )
     history = History(progress)
-    results = solving.compare(problem, Budget(time_limit, workers, seed), history)
+    results = solving.compare(problem, Budget(time_limit, workers or usual_workers(), seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
 
 
@@ -557,7 +562,7 @@ def advise(
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring: int | str | None = None,
     time_limit: float = 20.0,
-    workers: int = 2,
+    workers: int | None = None,
     seed: int = 1,
 ) -> Advice:
     """Solve, then say what changes would bring (`Solution.advise`); options as in `solve`.

@@ -56,6 +56,7 @@ from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.pareto import Point
+from ooc_solve.solver.second_process import usual_workers
 from ooc_solve.solver.shortfall import fits_nowhere
 from ooc_solve.solver.solve import SCHEDULERS, compare
 from ooc_solve.support import show_support
@@ -106,7 +107,10 @@ def parser() -> argparse.ArgumentParser:
         help=f"who decides (cp-sat): {', '.join(SCHEDULERS)}",
     )  # fmt: skip
     made.add_argument("--time-limit", type=parse_seconds, default=20.0, metavar="S", help="seconds (20)")
-    made.add_argument("--workers", type=parse_count, default=2, metavar="N", help="solver threads (2)")
+    made.add_argument(
+        "--workers", type=parse_count, default=usual_workers(), metavar="N",
+        help="processes: a second one raises the bound during the search (one for each processor, at most 2)",
+    )  # fmt: skip
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
     made.add_argument(
         "--write-budget", type=parse_budget, metavar="SIZE", help="most bytes written per inference"
@@ -505,7 +509,7 @@ def overlapping(
     given: Sequence[Plan],
 ) -> Flight:
     """The best of runs that overlap, of runs that do not, and of one frame at a time."""
-    check_throughput(problem.objective)
+    check_throughput(problem)
     budget, seconds = shared_budget(budget)
     if options.frames == 1:
         flight = alone(problem, tuple(solve(options, problem, budget, errors, history, given)))

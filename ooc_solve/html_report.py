@@ -27,7 +27,7 @@ from ooc_solve.colours import (
 from ooc_solve.frames import Flight, frames_facts, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Objective, Plan, Result
+from ooc_solve.models.vocabulary import NPU_UNIT, Objective, Plan, Result
 from ooc_solve.progress import Step
 from ooc_solve.report import (
     amount,
@@ -274,12 +274,14 @@ def _critical(plan: Plan) -> str:
 def _idle(problem: Problem, plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
 
+    units = plan.graph.resources[0], NPU_UNIT
+
     def busy(resource: str) -> int:
         return sum(task.duration_ns for task in plan.graph.tasks if task.resource == resource)
 
     spent = [
-        (name, busy(name), CAUSE_COLOURS[Cause.IO if k else Cause.COMPUTE])
-        for k, name in enumerate(plan.graph.resources)
+        (name, busy(name), CAUSE_COLOURS[Cause.COMPUTE if name in units else Cause.IO])
+        for name in plan.graph.resources
     ]
     sealing = sum(t.duration_ns for t in plan.graph.tasks if t.occupies_cpu and t.transfer is not None)
     if sealing:

@@ -67,12 +67,13 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
     count = len(problem.network.ops)
     compute, io, waiting = [0] * count, [0] * count, [0] * count
     read, written, tiles, sram = [0] * count, [0] * count, [0] * count, [0] * count
-    cpu, previous = [0] * count, 0
-    for task in sorted((t for t in graph.tasks if t.occupies_cpu), key=lambda t: start[t.index]):
-        stage = max(task.stage, 0)
-        cpu[stage] += task.duration_ns
-        waiting[stage] += start[task.index] - previous
-        previous = start[task.index] + task.duration_ns
+    busy, spent, previous = [0] * count, [0] * count, 0
+    for task in sorted((t for t in graph.tasks if t.occupies_unit), key=lambda t: start[t.index]):
+        stage, end = max(task.stage, 0), start[task.index] + task.duration_ns
+        busy[stage] += task.duration_ns
+        waiting[stage] += max(0, start[task.index] - previous)
+        spent[stage] += max(0, end - previous)
+        previous = max(previous, end)
     for task in graph.tasks:
         stage = max(task.stage, 0)
         if task.kind is TaskKind.COMPUTE:
@@ -87,7 +88,7 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
             elif task.kind is TaskKind.STORE:
                 written[stage] += task.transfer.size_bytes
     kept = {name for name, _ in graph.resident}
-    energy, bound = _energies(problem, plan, cpu, waiting), _bounds(plan, count)
+    energy, bound = _energies(problem, plan, busy, spent), _bounds(plan, count)
     crypto = crypto_ns_of_layers(plan)
     return tuple(
         Layer(
@@ -98,19 +99,22 @@ def layers_of(problem: Problem, plan: Plan) -> tuple[Layer, ...]:
     )  # fmt: skip
 
 
-def _energies(problem: Problem, plan: Plan, cpu: list[int], waiting: list[int]) -> list[int]:
-    """What each layer adds to the energy; what follows the last kernel belongs to the last layer."""
+def _energies(problem: Problem, plan: Plan, busy: list[int], spent: list[int]) -> list[int]:
+    """What each layer adds to the energy; what follows the last kernel belongs to the last layer.
+
+    ``busy`` is for how long units compute for a layer, ``spent`` how much later it ends than those before it (ns).
+    """
     rates, tasks = Rates.of(problem.target), defaultdict[int, list[Task]](list)
     for task in plan.graph.tasks:
         tasks[max(task.stage, 0)].append(task)
     sums, spent_ns, fixed_pj = [0], 0, Fraction(0)
-    for stage in range(len(cpu)):
-        spent_ns += cpu[stage] + waiting[stage]
-        if stage == len(cpu) - 1:
+    for stage in range(len(busy)):
+        spent_ns += spent[stage]
+        if stage == len(busy) - 1:
             spent_ns = plan.figures.latency_ns
         regions = () if stage else plan.graph.regions  # the note in a ring belongs to the first layer
         traffic = traffic_of(problem, replace(plan.graph, tasks=tuple(tasks[stage]), regions=regions))
-        fixed_pj += rates.fixed_pj(cpu[stage], traffic)
+        fixed_pj += rates.fixed_pj(busy[stage], traffic)
         sums.append(nanojoules(fixed_pj + rates.per_ns * spent_ns))
     return [after - before for before, after in pairwise(sums)]
 
@@ -185,6 +189,7 @@ def _figures(result: Result) -> dict[str, Any]:
         "table_bytes": figures.table_bytes if figures else None,
         "tasks": len(result.plan.graph.tasks) if result.plan else None,
         "solve_seconds": round(result.seconds, 3),
+        "processes": result.processes,
     }
 
 
@@ -338,7 +343,8 @@ def _in_core_ns(problem: Problem, results: Sequence[Result]) -> int:
 
 def _slowness(problem: Problem, plan: Plan) -> str:
     figures = plan.figures
-    share = figures.compute_ns / figures.latency_ns if figures.latency_ns else 1.0
+    cpu_ns = sum(task.duration_ns for task in plan.graph.tasks if task.occupies_cpu)
+    share = cpu_ns / figures.latency_ns if figures.latency_ns else 1.0
     slower = slowdown(problem, plan)
     against = "" if slower is None else f", {slower:.2f} times as long as with everything in SRAM"
     return (

@@ -32,7 +32,7 @@ from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import InputError, InternalError, Objective, OocError
 from ooc_solve.report import amount_of, kibibytes
 from ooc_solve.sweep_grid import Grid, Point, Series, read_grid
-from ooc_solve.sweep_point import Known, Row, columns, solve_point
+from ooc_solve.sweep_point import Earlier, Known, Row, columns, solve_point
 from ooc_solve.whole_file import check_writable, write_whole
 
 POINTS, CSV, PARQUET, PAGE = "points", "results.csv", "results.parquet", "results.html"
@@ -154,19 +154,35 @@ class Store:
 
 @dataclass(slots=True)
 class _Turn:
-    """How far a series is: the next of its points, and the best plan up to there."""
+    """How far a series is: the next of its points, and the plans up to there."""
 
     series: Series
     next: int = 0
-    best: Known | None = None
+    found: list[Earlier] = field(default_factory=list)
+
+    @property
+    def less(self) -> Known | None:
+        """The best plan for less SRAM: that of the last point as fast as the next one."""
+        here = self.series[self.next].target
+        return next((known for point, known in reversed(self.found) if point.target == here), None)
+
+    @property
+    def slower(self) -> Earlier | None:
+        """The last point with as much SRAM: it was less fast."""
+        size = self.series[self.next].sram_bytes
+        return next((earlier for earlier in reversed(self.found) if earlier[0].sram_bytes == size), None)
+
+    def outdates(self, known: Known) -> bool:
+        """Whether a plan of an earlier point is better than what is finished of the next one."""
+        return known.outdated_by(self.less) or known.outdated_by(self.slower[1] if self.slower else None)
 
 
 @dataclass(slots=True)
 class Books:
     """Which points are finished and which come next.
 
-    Points of a series are solved one after the other, the least SRAM first, each knowing the best plan so
-    far. A finished point is solved again only if a smaller one that was added later has a better plan.
+    Points of a series are solved one after the other, the slowest and the least SRAM first, each knowing the best
+    plans so far. A finished point is solved again only if a smaller or slower one that was added later has a better plan.
     """
 
     grid: Grid
@@ -190,7 +206,7 @@ class Books:
         running: dict[Future[Known], _Turn] = {}
 
         def submit(turn: _Turn) -> None:
-            running[executor.submit(solve_point, turn.series[turn.next], turn.best)] = turn
+            running[executor.submit(solve_point, turn.series[turn.next], turn.less, turn.slower)] = turn
 
         try:
             for turn in self.waiting:
@@ -216,7 +232,7 @@ class Books:
         while turn.next < len(turn.series):
             point = turn.series[turn.next]
             known = self.store.get(point)
-            if known is None or known.outdated_by(turn.best):
+            if known is None or turn.outdates(known):
                 return True
             self._take(turn, point, known)
         return False
@@ -240,7 +256,7 @@ class Books:
         self.rows[point.key] = known.row
         turn.next += 1
         if known.plan is not None:
-            turn.best = known
+            turn.found.append((point, known))
 
 
 def _where(point: Point) -> str:

@@ -11,8 +11,9 @@ A grid is a TOML file; every combination of its lists is a point::
     objectives = ["latency"]
     schedulers = ["cp-sat"]
     seeds = [1]
+    speeds = [1]  # times what ports and parts move per second
     time_limit = 20  # seconds for each point
-    workers = 2  # threads of the solver for each point
+    workers = 1  # processes for each point
 
     # and these may be left out
     io = "storage"  # where input and output live: storage if the target's takes writes
@@ -34,13 +35,14 @@ from typing import Any, TypeVar
 
 from ooc_solve import __version__
 from ooc_solve.api import load, size_bytes, target
+from ooc_solve.models.link_speed import at_speed
 from ooc_solve.models.problem import IoPlace
 from ooc_solve.models.vocabulary import Budget, InputError, Network, Objective, OocError, Target
 from ooc_solve.solver.solve import SCHEDULERS
 
 SCHEMA = "ooc-sweep/1"
 FULL = "full"
-MOST_SECONDS, MOST_SEED = 1e6, (1 << 31) - 1
+MOST_SECONDS, MOST_SEED, MOST_SPEED = 1e6, (1 << 31) - 1, 1000
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ class Point:
 
 
 Series = tuple[Point, ...]
-"""Points that differ in SRAM only, the least first."""
+"""Points that differ in SRAM and in speed only: the slowest first, of those as fast the least SRAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class _Reader:
         objectives = self._list("objectives", self._one_of([o.value for o in Objective]), ["latency"])
         schedulers = self._list("schedulers", self._one_of(list(SCHEDULERS)), ["cp-sat"])
         seeds = self._list("seeds", self._seed, [1])
+        speeds = sorted(self._list("speeds", self._speed, [1]))
         shared = self._shared()
 
         def series() -> Iterator[Series]:
@@ -120,7 +123,8 @@ class _Reader:
                 models, targets, objectives, schedulers, seeds
             ):
                 yield tuple(
-                    Point(name, network, board, size, objective, scheduler, *shared(seed))
+                    Point(name, network, at_speed(board, speed), size, objective, scheduler, *shared(seed))
+                    for speed in speeds
                     for size in _ascending(sizes, board)
                 )
 
@@ -146,7 +150,7 @@ class _Reader:
         io = self._single("io", self._one_of([place.value for place in IoPlace]), None)
         writes = self._single("write_budget", lambda _, value: 0 if value == 0 else self._bytes(value), None)
         seconds = self._single("time_limit", self._seconds, 20.0)
-        workers = self._single("workers", lambda _, value: self._whole(value, 1, 1024), 2)
+        workers = self._single("workers", lambda _, value: self._whole(value, 1, 1024), 1)
         assert seconds is not None
         assert workers is not None
         return lambda seed: (io, writes, Budget(seconds, workers, seed))
@@ -204,6 +208,11 @@ class _Reader:
     def _seed(self, place: str, value: Any) -> int:
         return self._whole(value, 0, MOST_SEED)
 
+    def _speed(self, place: str, value: Any) -> float:
+        if type(value) not in (int, float) or not 1 / MOST_SPEED <= value <= MOST_SPEED:
+            raise ValueError(f"must be a factor from {1 / MOST_SPEED} to {MOST_SPEED} (got {value!r})")
+        return float(value)
+
     def _whole(self, value: Any, least: int, most: int) -> int:
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"must be a whole number from {least} to {most} (got {value!r})")
@@ -226,6 +235,6 @@ def _ascending(sizes: list[int | None], target: Target) -> list[int]:
 
 
 _KEYS = (
-    "schema", "models", "targets", "sram", "objectives", "schedulers", "seeds", "time_limit", "workers",
-    "io", "write_budget",
+    "schema", "models", "targets", "sram", "objectives", "schedulers", "seeds", "speeds", "time_limit",
+    "workers", "io", "write_budget",
 )  # fmt: skip

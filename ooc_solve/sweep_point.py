@@ -1,13 +1,15 @@
 """One point of a sweep: solved, as a row of the results, and as a file that keeps it.
 
-A point knows nothing of the others but the best plan for less SRAM, which it can always carry out itself:
-so no row is worse than one with less SRAM, whatever the clock did to its search.
+A point knows nothing of the others but the best plans for less SRAM and for slower transfers, which it can always
+carry out itself: so no row is worse than one with less SRAM or a slower channel, whatever the clock did to its
+search. (Where requests interrupt kernels, a plan may take longer with a faster channel; nothing is said there.)
 """
 
 from __future__ import annotations
 
 import json
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
@@ -20,8 +22,8 @@ from ooc_solve.models.vocabulary import BudgetError, InputError, Network, Plan, 
 from ooc_solve.progress import History
 from ooc_solve.solver.deadline import TimeIsUp, unhurried, within
 from ooc_solve.solver.least import least_sram
-from ooc_solve.solver.objective import value
-from ooc_solve.solver.plans import candidate_of, checked
+from ooc_solve.solver.objective import score, value
+from ooc_solve.solver.plans import candidate_of, carried, checked
 from ooc_solve.solver.plans import plan_of as settled
 from ooc_solve.solver.shortfall import NOTHING_FOUND
 from ooc_solve.solver.solve import PARTS, cp_sat
@@ -77,7 +79,7 @@ class Row:
 class Known:
     """A finished point: its row, and its plan as a plan file, if there is one.
 
-    ``given`` is the value of the plan for less SRAM that was known when it was solved.
+    ``given`` is the least value of the plans that were known when it was solved.
     """
 
     row: Row
@@ -85,7 +87,7 @@ class Known:
     given: int | None = None
 
     def outdated_by(self, less: Known | None) -> bool:
-        """Whether a plan for less SRAM that was not known then is better than what was found."""
+        """Whether a plan for less, SRAM or speed, that was not known then is better than what was found."""
         if less is None or less.row.value is None:
             return False
         return all(known is None or less.row.value < known for known in (self.given, self.row.value))
@@ -115,6 +117,10 @@ class Known:
             ) from None
 
 
+Earlier = tuple[Point, Known]
+"""A point of a sweep and what became of it."""
+
+
 def columns() -> dict[str, type]:
     """Names and types of the columns."""
     hints = get_type_hints(Row)
@@ -133,25 +139,31 @@ def _values(row: Row) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------- solving
 
 
-def solve_point(point: Point, less: Known | None = None) -> Known:
-    """Solve a point; ``less`` is the best that is known for less SRAM of the same series.
+def solve_point(point: Point, less: Known | None = None, slower: Earlier | None = None) -> Known:
+    """Solve a point; ``less`` is the best that is known for less SRAM of the same series, ``slower`` a slower point.
 
     Where there is no plan, the search and what tells the least SRAM share the time limit.
     """
     limit_s = point.budget.time_limit_s
-    given = less.row.value if less is not None else None
+    before = [(point, less)] if less is not None else []
+    before += [slower] if slower is not None else []
+    given = min((known.row.value for _, known in before if known.row.value is not None), default=None)
     try:
         problem = _problem(point, point.sram_bytes)
     except (InputError, BudgetError) as error:  # what does not go together is a row as well
         with within(limit_s):
             return Known(_row_without_plan(point, None, _none(point, str(error))), None, given)
-    plan = _plan_of(point, less)
+    plans = [
+        (plan, known) for there, known in before if (plan := _plan_of(there, known, problem)) is not None
+    ]
     with within(limit_s):
-        result = _solved(point, problem, plan)
+        result = _solved(point, problem, [plan for plan, _ in plans])
         if result.plan is None:
             return Known(_row_without_plan(point, problem, result), None, given)
-    carried = plan is not None and _same(plan, result.plan)
-    made_for = less.row.plan_sram_bytes if carried and less is not None else point.sram_bytes
+    made_for = point.sram_bytes
+    for plan, known in plans:
+        if _same(plan, result.plan):
+            made_for = known.row.plan_sram_bytes or made_for
     return Known(_row(point, problem, result, made_for), dump_plan(problem, result.plan), given)
 
 
@@ -164,33 +176,42 @@ def _problem(point: Point, sram_bytes: int) -> Problem:
     return problem_of(network, point.target, sram_bytes, point.objective, point.io, point.write_budget_bytes)
 
 
-def _plan_of(point: Point, less: Known | None) -> Plan | None:
-    if less is None or less.plan is None:
+def _plan_of(there: Point, known: Known, here: Problem) -> Plan | None:
+    """The plan of an earlier point, with the times that it has here; None if it cannot be carried out."""
+    if known.plan is None:
         return None
-    return parse_plan(_problem(point, less.row.sram_bytes), less.plan, "the plan for less SRAM")
+    plan = parse_plan(_problem(there, known.row.sram_bytes), known.plan, "the plan of an earlier point")
+    return plan if there.target == here.target else carried(here, plan)
 
 
 def _same(one: Plan, other: Plan) -> bool:
     return one.selection == other.selection and one.schedule == other.schedule
 
 
-def _solved(point: Point, problem: Problem, known: Plan | None) -> Result:
-    """What the scheduler finds, or the known plan if that is better."""
+def _solved(point: Point, problem: Problem, known: Sequence[Plan]) -> Result:
+    """What the scheduler finds, or the best known plan if that is better."""
     if point.scheduler in PARTS:
-        return cp_sat(problem, point.budget, None, [known], parts=PARTS[point.scheduler])
+        return cp_sat(problem, point.budget, None, known, parts=PARTS[point.scheduler])
     result = scheduled(problem, point.scheduler, point.budget, History())
-    if known is None:
+    if not known:
         return result
     with unhurried():
-        there = ordered(problem, known.selection.order)
-        plan = settled(there, candidate_of(problem, known), known.scheduler)
-        checked(problem, plan)
+        plan = min(
+            (_settled(problem, plan) for plan in known), key=lambda p: score(problem.objective, p.figures)
+        )
     best = value(problem.objective, plan.figures)
     if result.objective is not None and result.objective <= best:
         return result
     return replace(
         result, status=Status.FEASIBLE, plan=plan, objective=best, bound=min(result.bound, best), reason=""
     )
+
+
+def _settled(problem: Problem, known: Plan) -> Plan:
+    there = ordered(problem, known.selection.order)
+    plan = settled(there, candidate_of(problem, known), known.scheduler)
+    checked(problem, plan)
+    return plan
 
 
 def _none(point: Point, reason: str) -> Result:

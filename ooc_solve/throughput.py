@@ -22,18 +22,23 @@ PIPELINE_SHARE = 0.4
 """Share of the time limit for pipelined runs."""
 
 
-def check_throughput(objective: Objective) -> None:
-    """Refuse other objectives than latency.
+def check_throughput(problem: Problem) -> None:
+    """Refuse other objectives than latency, and targets with a second compute unit.
 
     Raises
     ------
     InputError
-        If it is another one.
+        If it is one of those.
     """
-    if objective is not Objective.LATENCY:
+    if problem.objective is not Objective.LATENCY:
         raise InputError(
-            f"The time between inferences is minimised for the objective latency (got '{objective.value}'): "
+            f"The time between inferences is minimised for the objective latency (got '{problem.objective.value}'): "
             "leave --throughput or --objective out."
+        )
+    if problem.target.npu is not None:
+        raise InputError(
+            f"Runs overlap only where one unit computes (target '{problem.target.name}' has an NPU): leave "
+            "--throughput out."
         )
 
 

@@ -108,7 +108,7 @@ def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
     day = duty(problem.target, figures.energy_nj, figures.latency_ns, runs)
     if day is None:
         return None
-    waits_ns = figures.latency_ns - figures.compute_ns
+    waits_ns = max(0, figures.latency_ns - figures.compute_ns)
     return {
         "inferences_per_day": problem.inferences_per_day,
         "asleep_share": day.asleep_share,

@@ -170,7 +170,9 @@ class _CountingLoom(Loom):
     def _room(self, first: int, last: int, held: int) -> int:
         """Bytes free during all of some steps beside ``held`` of tiles."""
         steps = {first, last, *(a for _, _, a, _ in self.fixed if first < a <= last)}
-        kept = max(sum(end - low for low, end, a, b in self.fixed if a <= step <= b) for step in steps)
+        present, newest = self._present, max(self.running, default=-1)  # what runs holds bytes all together
+        spans = [(present, newest) if present <= step <= newest else (step, step) for step in steps]
+        kept = max(sum(end - low for low, end, a, b in self.fixed if a <= to and b >= at) for at, to in spans)
         return self.arena_bytes - held - kept
 
     @property
@@ -188,7 +190,8 @@ class _CountingLoom(Loom):
         return sum(missing) <= self._room(step, step, held)
 
     def _clear(self, step: int) -> bool:
-        return self._room(step, step, self._held) >= 0
+        needed = sum(end - low for low, end, a, b in self.fixed if a <= step and b >= self._present)
+        return needed <= self.arena_bytes - self._held
 
     def _clear_for(self, buffer: int) -> bool:
         present, first = self._present, self.uses[buffer].first

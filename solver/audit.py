@@ -35,16 +35,19 @@ def _timetable(plan: Plan) -> list[tuple[Task, int]]:
 
 
 def _cpu_pj(problem: Problem, plan: Plan, end_ns: int) -> Fraction:
-    """The board's power over time: active while the CPU computes, opens, seals or moves data, else waiting."""
+    """The board's power over time: active while the CPU computes, opens, seals or moves data, else waiting.
+
+    An NPU that computes adds as much to waiting as the CPU does.
+    """
     board = problem.target.board
     changes: defaultdict[int, int] = defaultdict(int)
     for task, start in _timetable(plan):
-        if task.occupies_cpu:
+        if task.occupies_unit:
             changes[start] += 1
             changes[start + task.duration_ns] -= 1
     active_ns = running = before = 0
     for now in sorted(changes):
-        active_ns += now - before if running else 0
+        active_ns += (now - before) * running
         running, before = running + changes[now], now
     if not board.overlaps_cpu:
         active_ns = end_ns

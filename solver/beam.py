@@ -27,6 +27,7 @@ from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.profiles import MOST_KERNELS, Profile, profiles_of
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.simulation import TILE_NS, Front, Profiled, StageTraffic, advance
+from ooc_solve.solver.units import meetings_of
 
 Floats = NDArray[np.float64]
 
@@ -88,6 +89,7 @@ class Course:
         network = self.network = problem.network
         self.space, self.options = space, space.options
         self.profiles, self.price = profiles_of(problem), Price.of(problem)
+        self.meetings = meetings_of(problem.target, network)
         ops = network.ops
         number = {name: i for i, name in enumerate(network.tensors)}
         self.number = number
@@ -166,6 +168,7 @@ class Course:
             self._traffic[key] = StageTraffic(
                 self.profiles.operand_channels(names), self.profiles.channel_of[self.profiles.region_of(output)],
                 tuple(self.number[n] for n in names), self.number[output], self.profiles.engine,
+                all(self.meetings.joins[stage : stage + operators]),
             )  # fmt: skip
         return self._traffic[key]
 
@@ -354,7 +357,8 @@ class Outlook:
         course = self.course
         io = dict(option.io_ns)
         channels = [0.0] * course.profiles.channels
-        compute = float(option.compute_ns)
+        beside = option.tiling.npu and course.meetings.loose(stage)
+        compute = 0.0 if beside else float(option.compute_ns)
         if course.profiles.overlaps:
             for name, ns in io.items():
                 channels[course.profiles.names.index(name)] += ns
@@ -415,7 +419,7 @@ class Vista:
         """Vectors that are no better than the simulation behind a stage, and what it cost apart from its time."""
         found, tolls = vectors.copy(), (fixed / self.per_ns).astype(np.int64)
         np.maximum(found[0], front.compute_ns + tolls, out=found[0])
-        with_dma = front.channel_ns[: len(found) - 1]  # none where the core transfers by itself
+        with_dma = front.channel_ns[: self.guide.channels]  # none where the core transfers by itself
         for channel, busy in enumerate(with_dma):
             if channel == traffic.stores:
                 busy = busy + front.tiles[TILE_NS].sum(axis=0)
@@ -515,7 +519,7 @@ class _Beam:
         n, none = len(states), np.zeros(len(states), np.int64)
         front = Front.start(course.profiles.channels).take(none)
         self.dimensions = 0 if vista is None else vista.guide.dimensions
-        vectors = np.zeros((self.dimensions, n), np.int64)
+        vectors = np.zeros((0, n), np.int64) if vista is None else np.repeat(vista.guide.start, n, axis=1)
         start = Crowd(front, states, np.arange(n), np.zeros(n), none, vectors, none, none, none)
         self.arrived: list[list[Crowd]] = [[] for _ in range(course.stages + 1)]
         self.arrived[0] = [start]
@@ -591,6 +595,10 @@ class _Beam:
             vectors = self.vista.carry(stage, froms, ways, which, vectors)
             hopes = self.vista.price(end, states, behind, vectors)
             hopes[hopes >= self.vista.limit_ns] = np.inf
+        if (budget := self.course.problem.most_stored_bytes) is not None:
+            own = np.array([self.course.options[stage][way.option].bytes_written for way in ways])[which]
+            rest = [self.outlook.writes[end].get(tuple(w for w, _ in state), 0) for state in states]
+            hopes[crowd.written[plans] + own + np.array(rest)[behind] > budget] = np.inf
         steps: list[Step | None] = [None] * len(ways)
         left = self._hopeful(stage, hopes, behind, options, vectors, which, ways, froms, steps)
         if not len(left):

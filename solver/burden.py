@@ -35,12 +35,12 @@ def _written(problem: Problem, plan: Plan) -> list[int]:
 
 
 def _spent_ns(problem: Problem, plan: Plan) -> list[int]:
-    """Time of the kernels and of what the CPU waits for them; what follows the last one is its layer's."""
+    """By how much kernels end later than those before them; what follows the last one is its layer's."""
     spent, ended, last = [0] * len(problem.network.ops), 0, 0
     for task in plan.graph.compute_tasks:
         last, end = max(task.stage, 0), plan.schedule.start_ns[task.index] + task.duration_ns
-        spent[last] += end - ended
-        ended = end
+        spent[last] += max(0, end - ended)
+        ended = max(ended, end)
     spent[last] += plan.figures.latency_ns - ended
     return spent
 

@@ -26,10 +26,15 @@ class Rules:
 
 
 def compute_order(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -> None:
-    """Compute tasks run one after the other in graph order."""
-    computes = [v.tasks[task.index] for task in graph.compute_tasks]
+    """Compute tasks start in graph order, on one unit one after the other."""
+    computes = graph.compute_tasks
     for before, after in pairwise(computes):
-        model.add(before.end <= after.start)
+        if before.resource != after.resource:
+            model.add(v.tasks[before.index].start <= v.tasks[after.index].start)
+    for unit in dict.fromkeys(task.resource for task in computes):
+        own = [v.tasks[task.index] for task in computes if task.resource == unit]
+        for earlier, later in pairwise(own):
+            model.add(earlier.end <= later.start)
 
 
 def data_dependency(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
@@ -48,13 +49,16 @@ class _Watch(cp_model.CpSolverSolutionCallback):
 
 
 def lower_bound_ns(graph: TaskGraph) -> int:
-    """The busiest resource, or the first loads and then all compute: no schedule is shorter."""
+    """The busiest resource, or the first loads and then all compute of a unit: no schedule is shorter."""
     busy = [sum(t.duration_ns for t in graph.tasks if t.resource == r) for r in graph.resources]
     computes = graph.compute_tasks
     head = 0
     if computes and len(graph.resources) > 1:
         head = max((graph.tasks[t].duration_ns for t in computes[0].after), default=0)
-    return max([*busy, head + sum(t.duration_ns for t in computes)], default=0)
+    units = Counter[str]()
+    for task in computes:
+        units[task.resource] += task.duration_ns
+    return max([*busy, head + max(units.values(), default=0)], default=0)
 
 
 def solve_graph(

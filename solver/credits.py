@@ -307,8 +307,13 @@ class Fitting:
 
     @cached_property
     def entry_ns(self) -> Ints:
-        """Most time of loads of the next stage, ``(channels, runs)``."""
-        return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.fetch_ns.shape)
+        """Most time of loads of the next stage, and of what opens them on the CPU, ``(channels, runs)``."""
+        return np.array([own[self.slots] for own in self.entry], np.int64).reshape(self.batch.own.shape)
+
+    @property
+    def entry_most_ns(self) -> Ints:
+        """The same where nothing else takes bytes, per channel."""
+        return np.array([own[-1] for own in self.entry], np.int64)
 
     def _shared(self, rows: Ints, others: Sequence[Ints], lasting_bytes: Ints) -> Ints:
         """Most time that the option's own transfers and others take in the free quanta of each run.

@@ -27,9 +27,11 @@ from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.plans import candidate_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
-from ooc_solve.solver.search import Candidate, deepened, evaluate, first_candidates, score_of
+from ooc_solve.solver.search import PACKED_TASKS, Candidate, deepened, evaluate, first_candidates, score_of
+from ooc_solve.solver.second_process import SecondProcess, can_fork
 from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.space_bounds import lower_bound, order_bound, orders_of, relaxed_bound, united_bound
+from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 from ooc_solve.solver.windows import shortened
 
 Progress = Callable[[str, float, int | None, int], None]
@@ -48,7 +50,7 @@ EXACT_SHARE = 0.005
 """CP-SAT's deterministic time for each of them, per second of time limit; the unit is far
 longer than a second here (14 s on the machine it was measured on)."""
 
-WINDOWS_WORK = 0.02
+WINDOWS_WORK = 0.06
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
 WIDE_FROM_S = 2.0
@@ -70,11 +72,15 @@ SLOW_BOUND, LONGER_SEARCH = 0.15, 0.88
 """Share of the limit from which on a bound has been slow, so that the rest would hardly raise it; the search lasts
 so long then."""
 
-WINDOWED_TASKS = 8000
-"""Plans of more tasks gain too little by windows."""
+BESIDE_SHARE = 0.95
+"""The same where a second process takes care of the bound; the rest is for what a plan is made of in the end."""
 
-BEFORE_WINDOWS = 0.9
-"""Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
+BESIDE_FROM_S = 4.0
+"""Least seconds left for which a second process is started."""
+
+BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.8
+"""Share of that after which no other tilings are sought, only better schedules of those of the best plan; the second
+where that has more than `PACKED_TASKS` tasks, as windows gain most there."""
 
 SMALL_SHARE = 0.5
 """Share of the limit that the search for a small plan may take: in the rest all other selections are tried."""
@@ -127,10 +133,10 @@ class Descent:
         self.begun = time.monotonic()
         left_s = left_of(budget, spent_s)
         self.deadline = self.begun + left_s
-        share = SEARCH_SHARE if to_prove else 1.0
-        self.windows_end = self.begun + left_s * share
+        self.share = SEARCH_SHARE if to_prove else 1.0  # of that, for the search
         self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
+        self.second = SecondProcess()
         self.bound: int | None = None
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
@@ -156,11 +162,28 @@ class Descent:
         return None if self.leader is None else self.leader.score[0]
 
     @property
+    def windows_end(self) -> float:
+        """When the search ends, windows included."""
+        return self._after(BESIDE_SHARE if self.is_helped else self.share)
+
+    def _after(self, share: float) -> float:
+        """When a share of the time there is has passed."""
+        return self.begun + share * (self.deadline - self.begun)
+
+    @property
+    def is_helped(self) -> bool:
+        """Whether a second process is there, and at work on all rungs looked at."""
+        return self.second.covers(len(self.offered))
+
+    @property
     def search_ends(self) -> float:
         """When no other tilings are sought any more."""
-        if self.leader is not None and self.is_small(self.leader.graph):
+        before, leader = 1.0, self.leader
+        if leader is not None and self.is_small(leader.graph):
             return min(self.windows_end, self.begun + SMALL_SHARE * (self.deadline - self.begun))
-        before = BEFORE_WINDOWS if self.leader is not None and self._has_windows(self.leader) else 1.0
+        if leader is not None and self._has_windows(leader):
+            many = len(leader.graph.tasks) > PACKED_TASKS
+            before = BEFORE_MANY_WINDOWS if many else BEFORE_WINDOWS
         return self.begun + before * (self.windows_end - self.begun)
 
     def is_small(self, graph: TaskGraph) -> bool:
@@ -177,13 +200,18 @@ class Descent:
         tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
+    @property
+    def late(self) -> bool:
+        """Whether no more options are taken in: their bound takes time, too, whoever proves it."""
+        return self.over or (self.best is not None and time.monotonic() > self._after(self.share))
+
     def search(self) -> None:
         """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
         for block in blocks(self.problem):
-            if self.over:
+            if self.late:
                 break
             self._block(block)
-        if self.over:
+        if self.late:
             self._shorten()
 
     def _shorten(self) -> None:
@@ -204,9 +232,10 @@ class Descent:
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
         for size in sizes:
-            if self.over or not self._look(size).allows(self.best):
+            new = size == sizes[0] and block.high <= self.problem.sram_bytes
+            if (self.late if new else self.over) or not self._look(size).allows(self.best):
                 return
-            if size == sizes[0] and block.high <= self.problem.sram_bytes:
+            if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
 
@@ -216,6 +245,7 @@ class Descent:
         The ``floor`` holds for them in the arena of the SRAM asked for.
         """
         self.offered.append(at_size(self.problem, size))
+        self.second.include(size)
         if floor is not None:
             self.bound = floor if self.bound is None else min(self.bound, floor)
 
@@ -240,8 +270,8 @@ class Descent:
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
-        if block.top == block.low or not self.relaxed:
-            return (block.low,)
+        if min(block.top, self.problem.sram_bytes) < block.low + block.unit or not self.relaxed:
+            return (block.low,)  # no other is within the SRAM asked for
         low, high = self._look(block.low), self._look(block.top)
         if not low.feasible:
             return block.sizes(inf, high.thresholds)
@@ -256,14 +286,14 @@ class Descent:
         if size not in self.known:
             begun = time.monotonic()
             self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
-            limit_s = self.deadline - self.begun
-            if self.to_prove and time.monotonic() - begun > SLOW_BOUND * limit_s:
-                self.windows_end = self.begun + LONGER_SEARCH * limit_s
+            if self.to_prove and time.monotonic() - begun > SLOW_BOUND * (self.deadline - self.begun):
+                self.share = LONGER_SEARCH
         return self.known[size]
 
     def _rung(self, rung: Rung) -> None:
         """Find the best plan for one rung."""
         size = rung.problem.sram_bytes
+        self._prove_beside()
         self.rungs_seen += 1
         starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
@@ -330,8 +360,48 @@ class Descent:
         now = time.monotonic()
         return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
 
+    def _prove_beside(self) -> None:
+        """From now on a second process raises the bound, so that the search may go on for longer.
+
+        Only where there is one to be had, and time that is worth it. What budgets rule out it does not know of.
+        """
+        left_s, allowed = self.deadline - time.monotonic(), self.budget.workers > 1 and can_fork()
+        if self.rungs_seen or not (allowed and self.to_prove and self.relaxed) or left_s < BESIDE_FROM_S:
+            return
+        if is_budgeted(self.problem):
+            return
+        first = self._look(self.offered[0].sram_bytes)
+        known = [r for lane in first.lanes if (r := lane.relaxation) is not None and r.first_ns]
+        if len(known) < len(first.lanes) or first.problem.arena_bytes != self.problem.arena_bytes:
+            known = []
+        self.second.begin(self.problem, [o.sram_bytes for o in self.offered], known, left_s)
+
+    @property
+    def processes(self) -> int:
+        """How many work, or have worked to the end."""
+        return 1 + self.second.works
+
+    def hear(self) -> None:
+        """Take in what the second process has proven for all rungs looked at."""
+        proven = self.second.bound(len(self.offered))
+        if proven:
+            self.bound = max(proven, self.bound or 0)
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        self.second.end()
+
     def prove(self, best: int) -> None:
-        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for."""
+        """Raise the bound by the relaxation over the options of all rungs looked at, in the arena asked for.
+
+        Where the time for the search is up the second process alone does that.
+        """
+        self.hear()
+        if not self.is_helped or time.monotonic() < self.windows_end:
+            self._prove_here(best)
+        self.second.wait(len(self.offered), best, self.deadline)
+
+    def _prove_here(self, best: int) -> None:
         left_s = self.deadline - time.monotonic()
         if self.bound is None and (left_s > 0 or not self.floor):
             self.bound = lower_bound(self.problem, replace(self.budget, time_limit_s=max(1.0, left_s)), best)
@@ -357,6 +427,7 @@ class Descent:
 
     def tell(self, size: int) -> None:
         """Report the state of the search."""
+        self.hear()
         if self.progress is not None:
             name = f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
             self.progress(name, self.seconds, self.best, self.bound or self.floor)

@@ -19,7 +19,9 @@ from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, pat
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import SEAL_BYTES
 from ooc_solve.models.tiling import StageGeometry, StorageLayout, TileIndex
+from ooc_solve.models.units import UnitUses
 from ooc_solve.models.vocabulary import (
+    NPU_UNIT,
     Box,
     Buffer,
     BufferRole,
@@ -155,6 +157,7 @@ class _Expander:
         self.cipher = problem.crypto_resource
         self.pinned, self.carried = problem.pinned, dict(problem.network.carried)
         self.tasks: list[Task] = []
+        self.uses = UnitUses()
         self.buffers: list[Buffer] = []
         self.resident: dict[str, int] = {}
         self.resident_load: dict[str, int] = {}
@@ -211,6 +214,8 @@ class _Expander:
                 names.append(name)
         if self.cipher is not None and self.cipher not in names:
             names.append(self.cipher)
+        if any(tiling.npu for tiling in self.selection.tilings):
+            names.append(NPU_UNIT)
         return tuple(names)
 
     def _place_input(self, tensor: Tensor) -> None:
@@ -364,15 +369,19 @@ class _Expander:
     ) -> int:
         duration = checking_ns + compute_ns(self.problem.target, geometry.tile_work(index))
         a, b, c, d, e = operands
+        unit, kept = self.problem.unit_of(geometry.tiling), self.resident
+        sources = [kept[tensor.name] for tensor in geometry.inputs if tensor.name in kept]
+        made = kept.get(geometry.output.name, -1)
+        waits = self.uses.waits(unit, len(self.tasks), sources, made)
         return self._append(
             TaskKind.COMPUTE,
-            self.problem.compute_resource,
+            unit,
             duration,
             stage,
             geometry.number(index),
             tuple(reads),
             tuple(writes),
-            tuple(sorted(set(after))),
+            tuple(sorted({*after, *waits})),
             None,
             (a, b, c, d, e),
         )

@@ -86,8 +86,8 @@ def note_bytes(problem: Problem, graph: TaskGraph) -> int:
 
 
 def compute_ns(graph: TaskGraph) -> int:
-    """Sum of what the CPU takes for kernels and for opening and sealing between them."""
-    return sum(task.duration_ns for task in graph.tasks if task.occupies_cpu)
+    """Sum of what the CPU takes for kernels and for opening and sealing between them, and an NPU for its kernels."""
+    return sum(task.duration_ns for task in graph.tasks if task.occupies_unit)
 
 
 def programs_of(

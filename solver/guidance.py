@@ -34,6 +34,8 @@ class Guide:
 
     def __init__(self, round_: Round, options: Sequence[Sequence[Option]]) -> None:
         self.lives, self.dimensions = round_.lives, round_.options.dimensions
+        self.channels = round_.options.channels
+        self.start = round_.options.start
         numbers = [{option: n for n, option in enumerate(own)} for own in options]
         self.behind: list[dict[State, list[Way]]] = []
         for stage, batches in enumerate(round_.matrices):

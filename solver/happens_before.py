@@ -68,9 +68,10 @@ def broken_streams(graph: TaskGraph, streams: Streams) -> Iterator[tuple[str, tu
     else:
         for resource in range(len(graph.resources)):
             yield from _broken_stream(graph, streams, resource)
-        computes = [t for order in streams.order for t in order if graph.tasks[t].kind is TaskKind.COMPUTE]
-        if computes != sorted(computes):
-            yield "the stream of kernels must keep their order", ()
+        for order in streams.order:
+            computes = [t for t in order if graph.tasks[t].kind is TaskKind.COMPUTE]
+            if computes != sorted(computes):
+                yield "the stream of kernels must keep their order", ()
 
 
 def _broken_stream(

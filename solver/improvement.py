@@ -21,8 +21,18 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.search import MANY_TASKS, MERGED_TASKS, Candidate, Draft, carried_out, drafted, polish
+from ooc_solve.solver.search import (
+    MANY_TASKS,
+    MERGED_TASKS,
+    PACKED_TASKS,
+    Candidate,
+    Draft,
+    carried_out,
+    drafted,
+    polish,
+)
 from ooc_solve.solver.selection import Space
+from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
 FIRST_WIDTH = 24
 """Partial selections that the first searches keep, over a few options per stage."""
@@ -65,6 +75,9 @@ PESSIMISM = 1.05
 HOPE, MORE_HOPE = 1.01, 1.002
 """Proposals are carried out up to this many times the least simulated price of a good plan; as many times
 more whenever a search brought none."""
+
+MOST_OF_NARROW = 600
+"""Options left, for each way in which tensors may lie, up to which those are searched that the highest bound leaves."""
 
 POOL = 4
 """Plans around which windows are searched."""
@@ -200,7 +213,27 @@ class _Improvement:
                 allowed = few if width == FIRST_WIDTH else self.everything
                 outlook = Outlook(self._course(margin), allowed)
                 self._try(self._search(margin, allowed, width, outlook), TRIED)
+                if (width, margin) == (WIDTHS[0], MARGINS[0]):
+                    self._narrow()
             yield True
+
+    def _narrow(self) -> None:
+        """Search what is left where the bound is as high as it gets, once there is a plan."""
+        self._look_ahead()
+        if self.over or self.relaxation is None or self.assumed is None:
+            return
+        lowest = self.relaxation.narrowest(MOST_OF_NARROW, self.deadline)
+        if lowest is None:
+            return
+        guide, self.guide = self.guide, Guide(lowest, self.space.options)
+        allowed = self.guide.survivors()
+        for margin in MARGINS:
+            outlook = Outlook(self._course(margin), allowed)
+            self._try(self._search(margin, allowed, WIDTHS[0], outlook), TRIED)
+            if self.best is not None and PACKED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
+                self.left = 0  # windows of what is found gain more than other tilings
+                break
+        self.guide = guide
 
     def _window(self) -> None:
         """Search all options of a few stages, the other tilings unchanged."""

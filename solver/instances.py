@@ -239,8 +239,12 @@ def _times(instance: Instance, schedule: Schedule) -> Iterator[str]:
                 yield f"task {place} starts before task {other} has ended"
     kernels = [place for place, task in enumerate(tasks) if task.kind is TaskKind.COMPUTE]
     for before, after in pairwise(kernels):
-        if start[before] + tasks[before].duration_ns > start[after]:
-            yield f"compute {after} starts before compute {before} has ended"
+        if start[before] > start[after]:
+            yield f"compute {after} starts before compute {before}"
+    for unit in {tasks[kernel].resource for kernel in kernels}:
+        for before, after in pairwise(kernel for kernel in kernels if tasks[kernel].resource == unit):
+            if start[before] + tasks[before].duration_ns > start[after]:
+                yield f"compute {after} starts before compute {before} has ended"
 
 
 def _resources(instance: Instance, schedule: Schedule) -> Iterator[str]:

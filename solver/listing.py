@@ -58,7 +58,8 @@ def order_of(graph: TaskGraph, placement: Placement) -> Order:
             for other in task.after:
                 keys[task.index] = max(keys[task.index], (*keys[other][:2], task.index))
     sequence = sorted(range(len(graph.tasks)), key=lambda t: keys[t])
-    lane = [0 if t.kind is TaskKind.COMPUTE else t.index + 1 for t in graph.tasks]
+    unit = {name: -1 - number for number, name in enumerate(graph.resources)}
+    lane = [unit[t.resource] if t.kind is TaskKind.COMPUTE else t.index for t in graph.tasks]
     before = [
         frozenset(found | set(graph.tasks[t].after))
         for t, found in enumerate(ordered_conflicts(graph, placement.address, sequence, lane))
@@ -102,7 +103,7 @@ def run(
 ) -> list[int]:
     """Start times (ns) when each resource takes the first ready task by priority.
 
-    Compute tasks run in graph order. ``gate`` names for a transfer the number of compute
+    Compute tasks start in graph order, each on its unit. ``gate`` names for a transfer the number of compute
     steps that must have finished before it may start (0: none). ``request_ns`` is as in `clock.Clock`.
     """
     tasks = order.graph.tasks
@@ -123,8 +124,7 @@ def run(
     start = [-1] * len(tasks)
     free_at = dict.fromkeys(order.graph.resources, True)
     clock = Clock(order.graph, request_ns)
-    unit = order.graph.resources[0]
-    done_steps = 0
+    started_steps = done_steps = 0
     now = 0
 
     def release(task: int) -> None:
@@ -137,20 +137,25 @@ def run(
             heapq.heappush(ready[first.resource], (priority(order, first.index), first.index))
     while True:
         keep_time()
-        for resource in order.graph.resources:
-            if not free_at[resource]:
-                continue
-            step = computes[done_steps] if resource == unit and done_steps < len(computes) else -1
-            queue = ready[resource]
-            chosen = -1
-            if step >= 0 and waiting[step] == 0 and not (queue and queue[0][0][0] < 0):
-                chosen = step
-            elif queue:
-                chosen = heapq.heappop(queue)[1]
-            if chosen >= 0:
-                start[chosen] = now
-                free_at[resource] = False
-                clock.start(chosen, now)
+        waits = False
+        while not waits:  # a kernel that starts lets the next one start on another unit
+            waits = True
+            for resource in order.graph.resources:
+                if not free_at[resource]:
+                    continue
+                step = computes[started_steps] if started_steps < len(computes) else -1
+                queue = ready[resource]
+                chosen = -1
+                own = step >= 0 and tasks[step].resource == resource
+                if own and waiting[step] == 0 and not (queue and queue[0][0][0] < 0):
+                    chosen, waits = step, False
+                    started_steps += 1
+                elif queue:
+                    chosen = heapq.heappop(queue)[1]
+                if chosen >= 0:
+                    start[chosen] = now
+                    free_at[resource] = False
+                    clock.start(chosen, now)
         ended = clock.end()
         if ended is None:
             break

@@ -64,6 +64,8 @@ class Merger:
         self.problem, self.graph, self.labels = problem, graph, 0
         self.queues = _queues(graph)
         self.resources = [graph.resources.index(graph.tasks[q[0]].resource) for q in self.queues]
+        if graph.compute_tasks:
+            self.resources[0] = 0  # one kernel after the other, whichever unit's; settling pulls them apart
         self.place = {t: (q, n + 1) for q, queue in enumerate(self.queues) for n, t in enumerate(queue)}
         self.duration = [[0, *(graph.tasks[t].duration_ns for t in queue)] for queue in self.queues]
         self.left = [[*accumulate(own[:0:-1], initial=0)][::-1] for own in self.duration]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import InternalError, Plan
-from ooc_solve.solver.expansion import expand
+from ooc_solve.models.vocabulary import InternalError, Plan, Schedule
+from ooc_solve.solver.expansion import SelectionError, expand
 from ooc_solve.solver.heuristics import finish
 from ooc_solve.solver.listing import settle
 from ooc_solve.solver.search import Candidate, score_of
+from ooc_solve.solver.streams import earliest_times
 from ooc_solve.solver.validate import validate
 
 
@@ -18,6 +19,23 @@ def candidate_of(problem: Problem, plan: Plan) -> Candidate:
     problem = ordered(problem, plan.selection.order)
     graph = expand(problem, plan.selection) if interruption_ns(problem.target) else plan.graph
     return Candidate(plan.selection, graph, plan.schedule, score_of(problem, graph, plan.figures.latency_ns))
+
+
+def carried(problem: Problem, plan: Plan) -> Plan | None:
+    """A plan of another problem with the times it has in this one, None if it cannot be carried out."""
+    try:
+        there = ordered(problem, plan.selection.order)
+        graph = expand(there, plan.selection)
+    except (SelectionError, ValueError):
+        return None
+    if len(graph.tasks) != len(plan.graph.tasks) or len(graph.resources) != len(plan.graph.resources):
+        return None
+    try:
+        start = earliest_times(graph, plan.streams, interruption_ns(problem.target))
+    except ValueError:
+        return None
+    made = finish(there, plan.selection, graph, Schedule(start, plan.schedule.address), plan.scheduler)
+    return None if validate(problem, made) else made
 
 
 def plan_of(problem: Problem, candidate: Candidate, name: str) -> Plan:

@@ -17,7 +17,6 @@ from ooc_solve.models.cost import (
     align_up,
     compute_ns,
     crypto_ns,
-    on_engine,
     opening_ns,
     read_ns,
     write_ns,
@@ -40,7 +39,7 @@ Ints = NDArray[np.int64]
 COMPUTE, NEED, STORE_BYTES, STORE_NS, STORE_ROW, STORE_SEAL = range(6)
 LOADS = 6
 """Rows of a profile's table: ns of the kernel, bytes of its tile buffers, and of the tile that it leaves
-to be stored buffer bytes, ns, first row and ns in which an engine seals it; from `LOADS` on `LOAD_ROWS` for each
+to be stored buffer bytes, ns, first row and ns of the task that seals it; from `LOADS` on `LOAD_ROWS` for each
 operand, the weights last."""
 
 PLANE = 1 << 20
@@ -49,7 +48,7 @@ PLANE = 1 << 20
 LOAD_BYTES, LOAD_NS, LOAD_REACH, LOAD_OPEN = range(4)
 LOAD_ROWS = 4
 """Rows per operand: buffer bytes and ns of what is loaded for a kernel (0: nothing), the end of the
-rows that it reads, and ns in which an engine opens it."""
+rows that it reads, and ns of the task that opens it (what is only checked is part of the kernel)."""
 
 MOST_KERNELS = 700
 """Options with more kernels are not simulated."""
@@ -59,7 +58,8 @@ MOST_KERNELS = 700
 class Profile:
     """One option with known layouts: ``table`` is ``(rows, kernels)``, one column per kernel in its order.
 
-    ``peak_bytes`` is the largest need, ``read_bytes`` and ``written_bytes`` are what moves, by store.
+    ``peak_bytes`` is the largest need, ``read_bytes`` and ``written_bytes`` are what moves, by store. ``npu``: the
+    NPU computes it.
     """
 
     table: Ints
@@ -68,6 +68,7 @@ class Profile:
     io_ns: int
     read_bytes: tuple[int, ...]
     written_bytes: tuple[int, ...]
+    npu: bool = False
 
     @property
     def kernels(self) -> int:
@@ -97,6 +98,7 @@ class Profiles:
         self.engine = -1 if problem.target.engine is None else len(channels)
         self.names = channels if problem.target.engine is None else (*channels, CRYPTO)
         self.channels = len(self.names) if self.overlaps else 1
+        self.by_task = problem.target.crypto is not None
         self.channel_of = {
             region: channels.index(stores[problem.store_index(region)].channel) if self.overlaps else 0
             for region in problem.regions
@@ -111,6 +113,11 @@ class Profiles:
             for name in op.inputs:
                 first.setdefault(name, stage)
         self._first_use = first
+
+    def cpu_ns(self, table: Ints) -> int:
+        """What the CPU does of a profile's table: kernels, and what it opens and seals."""
+        crypto = (STORE_SEAL, *range(LOADS + LOAD_OPEN, len(table), LOAD_ROWS)) if self.engine < 0 else ()
+        return int(table[[COMPUTE, *crypto]].sum())
 
     def region_of(self, name: str) -> RegionName:
         """Where a tensor lies in storage."""
@@ -244,9 +251,10 @@ class _Walk:
             self._weights()
         self._kernels()
         self._output()
-        compute, peak = int(self.table[COMPUTE].sum()), int(self.table[NEED].max())
+        compute, peak = self.known.cpu_ns(self.table), int(self.table[NEED].max())
         table = self.table if self.known.overlaps else self._serial(compute, peak)
-        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written))
+        on_npu = self.option.tiling.npu
+        return Profile(table, peak, compute, self.io_ns, tuple(self.read), tuple(self.written), on_npu)
 
     def _serial(self, compute: int, peak: int) -> Ints:
         """One kernel for all, where the CPU moves the data itself and never waits."""
@@ -295,18 +303,16 @@ class _Walk:
         key = (plane * len(rows) + at_row) * len(columns) + at_column
         distinct, first, which = np.unique(key, return_index=True, return_inverse=True)
         figures = np.empty((LOAD_ROWS, len(distinct)), np.int64)
-        moved, opening = np.empty(len(distinct), np.int64), np.empty(len(distinct), np.int64)
+        moved = np.empty(len(distinct), np.int64)
         for i, kernel in enumerate(first):
             box = rows[at_row[kernel]], columns[at_column[kernel]]
-            figures[0, i], figures[1, i], moved[i], opening[i] = self.known.fetched(
+            figures[LOAD_BYTES, i], figures[LOAD_NS, i], moved[i], figures[LOAD_OPEN, i] = self.known.fetched(
                 tensor, residence, self.records[k], int(plane[kernel]), *box
             )
-            figures[2, i] = int(plane[kernel]) * PLANE + box[0][1]
-            figures[3, i] = on_engine(self.problem.target, int(opening[i]))
+            figures[LOAD_REACH, i] = int(plane[kernel]) * PLANE + box[0][1]
         region = self.known.region_of(tensor.name)
         which = which.reshape(-1)
-        starts = self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs)
-        self.table[COMPUTE, starts] += opening[which[starts]] - figures[3, which[starts]]
+        self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs)
 
     def _kept_input(self, k: int) -> None:
         name = self.geometry.inputs[k].name
@@ -329,12 +335,12 @@ class _Walk:
         records = [weight_record(self.problem, geometry, (0, 0, g, s)) for g in groups_at for s in splits_at]
         sizes = [record.size_bytes for record in records]
         checks = np.array([record.check_ns for record in records], np.int64)
-        opening = checks if self.known.engine >= 0 else np.zeros_like(checks)
+        opening = checks if self.known.by_task else np.zeros_like(checks)
         figures = np.array(
             [(r.room_bytes, self.known.read_ns(region, r.size_bytes), 0, 0) for r in records],
             np.int64,
         ).T
-        figures[3] = opening
+        figures[LOAD_OPEN] = opening
         moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
         starts = self._load(operand, region, figures[:, like], moved, which, hold)
         self.table[COMPUTE, starts] += (checks - opening)[like[which[starts]]]
@@ -393,8 +399,7 @@ class _Walk:
             sealing = crypto_ns(target, rows, payload) if seal else 0
             figures[:, i] = room, self.known.write_ns(region, size, segments), size, sealing
         at = which[tiles]
-        row = COMPUTE if self.known.engine < 0 else STORE_SEAL
-        self.table[row, tiles] += figures[3, at]
+        self.table[STORE_SEAL, tiles] += figures[3, at]
         self.table[NEED, tiles] += figures[0, at]
         self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = figures[0, at], figures[1, at]
         self.table[STORE_ROW, tiles] = self.group[tiles] * PLANE + self.row[tiles] * tiling.rows
@@ -465,7 +470,7 @@ class _FusedWalk:
                 self._load(fetch.operand, region, fetch.kernel, (room, ns, moved), fetch.rows[1])
         self._kept_inputs()
         self._output()
-        compute, peak = int(table[COMPUTE].sum()), int(table[NEED].max())
+        compute, peak = self.known.cpu_ns(table), int(table[NEED].max())
         if not self.known.overlaps:
             table = np.zeros((len(table), 1), np.int64)
             table[COMPUTE], table[NEED] = compute + self.io_ns, peak
@@ -473,8 +478,8 @@ class _FusedWalk:
 
     def _open(self, operand: int, kernel: int, opening: int) -> None:
         """Have what is loaded for a kernel checked or opened."""
-        engine_row = LOADS + LOAD_ROWS * operand + LOAD_OPEN
-        self.table[COMPUTE if self.known.engine < 0 else engine_row, kernel] += opening
+        opened = LOADS + LOAD_ROWS * operand + LOAD_OPEN
+        self.table[opened if self.known.by_task else COMPUTE, kernel] += opening
 
     def _load(
         self, operand: int, region: RegionName, kernel: int, figures: tuple[int, int, int], reach: int
@@ -506,8 +511,7 @@ class _FusedWalk:
         for kernel, (rows, columns, channels), row in self.work.stored:
             payload = rows * columns * channels * element
             dense = payload + rows * seal
-            sealed = COMPUTE if self.known.engine < 0 else STORE_SEAL
-            self.table[sealed, kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
+            self.table[STORE_SEAL, kernel] += crypto_ns(problem.target, rows, payload) if seal else 0
             narrow = columns < out.width
             size = dense if narrow else align_up(dense, granule)
             room = problem.buffer_bytes(align_up(dense, granule))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -22,13 +22,17 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
+from ooc_solve.solver import cipher_cases
+from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back
+from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
 from ooc_solve.solver.options import KEPT, Option
-from ooc_solve.solver.refinement import refined
+from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
+from ooc_solve.solver.thrift import NS_PER_UNIT
 from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.units import Work, by_units
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
 
 MOST_LABELS = 24
@@ -42,6 +46,12 @@ TIGHT = 0.001
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
 """How far above the best bound so far a makespan is assumed, one after the other."""
+
+BRANCHED = (0.003, 0.001)
+"""How far above the best bound a makespan is refuted option by option: the next share where that fails."""
+
+FARTHEST = 0.015
+"""The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -60,7 +70,13 @@ class Bound:
 
 
 def step_matrices(
-    batch: Batch, wait_ns: Ints, far: Credit, near: Credit, entry_ns: Ints, latest_ns: Ints
+    batch: Batch,
+    wait_ns: Ints,
+    far: Credit,
+    near: Credit,
+    entry_ns: Ints,
+    latest_ns: Ints,
+    loose: bool = False,
 ) -> Ints:
     """Matrices of single kernels on (E, B per channel, C per channel).
 
@@ -73,7 +89,8 @@ def step_matrices(
         B'[c] = max(B[c] + w[c], E' - h[c]) + s[c]
         C'[c] = max(C[c] + w[c], E' - h'[c]) + s[c]     or behind the last kernel  E' - entry[c]
 
-    where ``entry`` is what may be there of the next stage's loads. Where the CPU opens and seals by tasks of their
+    where ``entry`` is what may be there of the next stage's loads. Beside a kernel of another unit (``loose``) only
+    what a kernel finds when it starts is certain: S takes the place of E' in the last two. Where the CPU opens and seals by tasks of their
     own, E' is less by what may be opened ahead and more by what may be left to be sealed than the end of the kernel
     (`_ends`); FORMULATION.md has the proof.
     """
@@ -82,6 +99,7 @@ def step_matrices(
     late = np.concatenate((far.late_ns[:channels], near.late_ns[:channels]))
     fetched = np.concatenate((batch.fetch_ns, batch.fetch_ns)) - late
     found[0], end = _ends(batch, wait_ns, fetched, far, latest_ns, channels)
+    end = end - batch.compute_ns if loose else end
     found[1 : channels + 1] = end + (batch.store_ns - far.ahead_ns[:channels])[:, None, :]
     behind = np.where(batch.last, -entry_ns, batch.store_ns - near.ahead_ns[:channels])
     found[channels + 1 :] = end + behind[:, None, :]
@@ -151,7 +169,12 @@ class Round:
     def value_ns(self) -> int | None:
         """Least makespan of the relaxation, None if no path is left."""
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
-        return min(ends, default=None)
+        return min((end for end in ends if end < NS_PER_UNIT), default=None)
+
+    @property
+    def runs(self) -> int:
+        """Runs of equal kernels of all options together."""
+        return sum(len(fit.batch.count) for stage in self.fittings for fit in stage)
 
     def check_time(self) -> None:
         """Raise `TimeUpError` after the deadline."""
@@ -160,8 +183,7 @@ class Round:
     def _forward(self, by_stage: list[list[tuple[Key, Room]]]) -> None:
         d = self.options.dimensions
         for key, _ in by_stage[0]:
-            start = self.labels[0][key[1]] = np.zeros((d, 1), np.int64)
-            start[0] = self.options.head_ns
+            self.labels[0][key[1]] = self.options.start
         arrived: list[dict[State, list[Ints]]] = [defaultdict(list) for _ in range(self.stages + 1)]
         for stage, batches in enumerate(by_stage):
             self.check_time()
@@ -194,9 +216,26 @@ class Round:
         ends = np.cumsum([len(batch.rows) for batch in parts])
         whole = np.split(chains(rounds, rows), ends[:-1], axis=2)
         return [
-            (fit.key, fit.mask, own + self.options.toll_ns(fit.key[0], fit.batch.options))
+            (
+                fit.key,
+                fit.mask,
+                self.options.with_tolls(self._by_units(fit, own), fit.key[0], fit.batch.options),
+            )
             for fit, own in zip(fitting, whole, strict=True)
         ]
+
+    def _by_units(self, fit: Fitting, matrices: Ints) -> Ints:
+        """The matrices with a row and a column for the NPU, where it may work beside the CPU."""
+        (stage, _, _, operators), options, batch = fit.key, self.options, fit.batch
+        if options.meetings.apart:
+            return matrices
+        there = [options.options[stage][number] for number in batch.options]
+        npu = np.array([o.tiling.npu for o in there], bool)
+        own = np.array([o.compute_ns for o in there], np.int64) * npu
+        ends = np.flatnonzero(batch.last)
+        moved = batch.fetch_ns[:, ends] + batch.store_ns[:, ends]
+        work = Work(npu, own, batch.compute_ns[ends], moved, fit.entry_most_ns)
+        return by_units(matrices, options.meetings, stage, operators, work)
 
     def _room(self, key: Key, mask: Mask) -> Room | None:
         """Options of a batch that fit, None if none do."""
@@ -226,7 +265,7 @@ class Round:
         credited, after = range(self.options.credited), self.lives.after(*key)
         ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
         late = tuple(self.credits.late(stage, state, c) for c in credited)
-        entry = tuple(self.credits.entry(stage + operators, after, c) for c in range(self.options.channels))
+        entry = tuple(self.credits.entry(stage + operators, after, c) for c in credited)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -249,11 +288,13 @@ class Round:
         """Matrices of the single kernels of a batch."""
         batch = fit.batch
         wait = np.zeros(len(batch.count), np.int64)
-        for rows in self.options.operands(fit.key[0], fit.key[3]):
+        loose = self.options.meetings.loose(fit.key[0], fit.key[3])
+        for rows in () if loose else self.options.operands(fit.key[0], fit.key[3]):
             if 0 < len(rows) <= MOST_LOADS:
                 loads = batch.load_bytes[rows], batch.load_ns[rows]
                 np.maximum(wait, unstarted_ns(*loads, fit.room.free_before_bytes), out=wait)
-        return step_matrices(batch, wait, fit.far, fit.near, fit.entry_ns, fit.latest_ns)
+        entry_ns = fit.entry_ns[: self.options.channels]
+        return step_matrices(batch, wait, fit.far, fit.near, entry_ns, fit.latest_ns, loose)
 
     def below(self, limit_ns: int | None) -> Alive:
         """The options through which there is a path shorter than a limit.
@@ -273,7 +314,7 @@ class Round:
                     continue
                 from_here = pulled_back(matrices, rest)
                 if limit_ns is not None:
-                    short = _through(from_here, self.labels[stage][key[1]]) < limit_ns
+                    short = through(from_here, self.labels[stage][key[1]]) < limit_ns
                     if not short.any():
                         continue
                     left = mask.copy()
@@ -285,15 +326,6 @@ class Round:
         return found
 
 
-def _through(functions: Ints, labels: Ints) -> Ints:
-    """Least value of any label under any function of each option: ``(d, n, q)`` and ``(d, m)`` to ``(n,)``."""
-    total = functions[0, :, :, None] + labels[0]
-    for i in range(1, len(labels)):
-        np.maximum(total, functions[i, :, :, None] + labels[i], out=total)
-    found: Ints = total.min(axis=(1, 2))
-    return found
-
-
 class _Search:
     """Assumes makespans and refutes them; what is proven so far is in ``proven_ns``."""
 
@@ -301,44 +333,62 @@ class _Search:
         self.options, self.deadline = options, deadline
         self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
+        self.most_runs = MOST_RUNS_OF_A_PROOF
         self.last: Round | None = None  # with something left, and without layouts
+        self.lowest: Alive = {}  # what is left where the least makespan that is not refuted is assumed
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
         """Rule out options, first without and then with layouts; nothing is left where the limit is refuted.
 
         Raises `TimeUpError` at the deadline.
         """
-        alive = self.sweep(self.options, alive, limit_ns)
+        alive = self.sweep(self.options, alive, limit_ns, MOST_RUNS_OF_A_PROOF)
         if not alive or not self.layouts_matter:
             return alive
         fine = self.options.refined(alive, self.deadline)
         if fine is None:
             return alive
-        left = self.sweep(fine, fine.everywhere(), limit_ns)
+        left = self.sweep(fine, fine.everywhere(), limit_ns, MOST_RUNS_OF_A_PROOF)
         return self.options.among(alive, fine.named(left)) if left else {}
 
-    def sweep(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
-        """Rule out options until that changes little."""
+    def sweep(self, options: Options, alive: Alive, limit_ns: int, walked: int = MOST_RUNS) -> Alive:
+        """Rule out options until that changes little; up to so many runs of kernels are walked through."""
         for _ in range(SWEEPS):
-            now = Round(options, alive, self.deadline)
-            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
-            self.proven_ns = max(self.proven_ns, value)
-            if value == limit_ns:
-                return {}
-            if options is self.options:
-                self.last = now
-            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns)
+            now, alive = self._coarser(options, alive, limit_ns)
+            before, alive = _number(alive), self._finer(now, alive, limit_ns, walked)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
 
-    def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
+    def _coarser(self, options: Options, alive: Alive, limit_ns: int) -> tuple[Round, Alive]:
+        """Rule out options by their matrices until that changes little; the last round, and what is left."""
+        for _ in range(SWEEPS):
+            now = Round(options, alive, self.deadline)
+            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
+            self.proven_ns = max(self.proven_ns, value)
+            if value == limit_ns:
+                return now, {}
+            if options is self.options:
+                self.last = now
+            before, alive = _number(alive), now.below(limit_ns)
+            if _number(alive) > 0.98 * before:
+                break
+        return now, alive
+
+    def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
-        told_apart = 0 < self.options.channels == self.options.credited
-        finer = refined(now, limit_ns) if alive and told_apart else None
+        if not alive or not self.options.channels or not self.options.meetings.apart:
+            return alive
+        most = min(walked, self.most_runs)
+        in_lanes = self.options.credited > self.options.channels
+        finer = cipher_cases.refined(now, limit_ns) if in_lanes else refined(now, limit_ns, most)
+        if finer is None and in_lanes:
+            return alive
         if finer is None:
+            if now.runs <= most:  # it took too long, and would again
+                self.most_runs = 2 * now.runs // 3
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))
         return finer.alive
@@ -349,21 +399,39 @@ class _Search:
         self.proven_ns = now.value_ns or 0
         return now.below(None)
 
-    def climb(self, alive: Alive, limit_ns: int | None) -> None:
-        """Refute longer and longer makespans, then halve the distance to what cannot be refuted."""
+    def climb(self, alive: Alive, limit_ns: int | None) -> Iterator[None]:
+        """Refute longer and longer makespans, then halve the distance to what cannot be refuted; step by step."""
         for growth in GROWTH:
             step = self.proven_ns + 1 + int(growth * self.proven_ns)
             if limit_ns is not None and step >= limit_ns:
                 break
             left = self.settle(alive, step)
+            yield
             if left:
                 limit_ns, alive = step, left
+                self.lowest = left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
-            middle = (self.proven_ns + limit_ns) // 2
+            middle = min((self.proven_ns + limit_ns) // 2, int((1 + FARTHEST) * self.proven_ns) + 1)
             left = self.settle(alive, middle)
+            yield
             if left:
                 limit_ns, alive = middle, left
+                self.lowest = left
+
+    def branch(self, alive: Alive, limit_ns: float) -> Iterator[None]:
+        """Refute longer and longer makespans option by option, a step at a time."""
+        for growth in BRANCHED:
+            while self.proven_ns < limit_ns:
+                step = int(min(limit_ns, self.proven_ns + 1 + int(growth * self.proven_ns)))
+                options, left = self.options, self.sweep(self.options, alive, step)
+                if left and self.layouts_matter and (fine := options.refined(left, self.deadline)):
+                    options, left = fine, fine.everywhere()
+                parts = _Search(options, self.deadline)  # what it proves holds for parts only
+                if left and not refuted(parts.sweep, options, left, step):
+                    break
+                self.proven_ns = max(self.proven_ns, step)
+                yield
 
 
 def _number(alive: Alive) -> int:
@@ -425,6 +493,20 @@ class Relaxation:
         """The last pass that left something."""
         return self._search.last if self._search is not None and self._alive else None
 
+    def narrowest(self, most: int, deadline: float = math.inf) -> Round | None:
+        """A pass over what the least makespan that is not refuted leaves; None if time does not suffice, or
+        there are more than ``most`` options left before.
+        """
+        if self._search is None or not 0 < _number(self._alive) <= most:
+            return None
+        self.climb(deadline)
+        try:
+            found = Round(self._search.options, self._search.lowest or self._alive, deadline)
+            found.below(None)
+        except TimeUpError:
+            return None
+        return found if found.value_ns is not None else None
+
     def assume(self, makespan_ns: int, deadline: float = math.inf) -> None:
         """Rule out what cannot be part of a plan shorter than one that is known."""
         if self._search is None or not self._alive:
@@ -450,12 +532,34 @@ class Relaxation:
             self._search.last = last
 
     def climb(self, deadline: float = math.inf) -> None:
-        """Raise the bound as far as it goes."""
+        """Raise the bound as far as it goes without branching."""
+        for _ in self._climbing(deadline):
+            pass
+
+    def climbing(self, deadline: float = math.inf) -> Iterator[None]:
+        """`climb` and then `branch`, step by step, for those who raise several by turns."""
+        yield from self._climbing(deadline)
+        yield from self._branching(deadline)
+
+    def _climbing(self, deadline: float) -> Iterator[None]:
         if self._search is None or not self._alive:
             return
         self._search.deadline = deadline
         with suppress(TimeUpError):
-            self._search.climb(self._alive, self._assumed)
+            yield from self._search.climb(self._alive, self._assumed)
+
+    def branch(self, deadline: float = math.inf) -> None:
+        """Raise it further option by option, up to the makespan that is assumed if one is (see `branching`)."""
+        for _ in self._branching(deadline):
+            pass
+
+    def _branching(self, deadline: float) -> Iterator[None]:
+        if self._search is None or not self._alive:
+            return
+        self._search.deadline = deadline
+        limit_ns = math.inf if self._assumed is None else self._assumed
+        with suppress(TimeUpError):
+            yield from self._search.branch(self._alive, limit_ns)
 
 
 def latency_bound(
@@ -474,6 +578,7 @@ def latency_bound(
     if incumbent_ns is not None:
         relaxation.assume(incumbent_ns, deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return Bound(relaxation.bound_ns, relaxation.survivors)
 
 
@@ -489,4 +594,5 @@ def raised(relaxation: Relaxation, incumbent: int, deadline: float) -> int:
     """The bound of a relaxation in terms of its problem's objective, as high as it gets; at most the incumbent's value."""
     relaxation.assume(relaxation.tolls.limit(incumbent), deadline)
     relaxation.climb(deadline)
+    relaxation.branch(deadline)
     return min(incumbent, relaxation.bound)

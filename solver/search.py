@@ -38,6 +38,7 @@ from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
+from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
 Score = tuple[int, int, int, int, Fraction, int]
 """Lexicographic value of a schedule under the problem's objective; less is better."""
@@ -231,6 +232,8 @@ def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float)
 def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
     graph, takes = candidate.graph, candidate.score[1]
+    if len(graph.tasks) <= WINDOWED_TASKS:
+        return candidate  # windows gain more in the same time
     times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)]
     if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - WORTH_LONG) * takes:
         return candidate

@@ -27,6 +27,7 @@ from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import fused_options, operands, spans
 from ooc_solve.solver.options import KEPT, Option, costs_of, residences, stored_bytes
 from ooc_solve.solver.solving import solved_in_time
+from ooc_solve.solver.units import Meetings, meetings_of
 
 
 class Aim(Enum):
@@ -148,17 +149,41 @@ def unfused(space: Space) -> Space:
 
 
 def least_compute_ns(space: Space) -> int | None:
-    """Least time that the kernels of any selection take, None if some operator has no option."""
-    least: list[int | None] = [0, *([None] * len(space.options))]
+    """Least time that the kernels of any selection take, None if some operator has no option.
+
+    What may run beside kernels of another unit counts by half: the busier unit has at least half of it. Nor do
+    operators that need each other ever take less than the longest way through them.
+    """
+    meetings = meetings_of(space.problem.target, space.problem.network)
+    least: list[int | None] = [0, *([None] * len(space.options))]  # twice the time
     for stage, options in enumerate(space.options):
         begun = least[stage]
         if begun is None:
             continue
         for option in options:
-            end, total = stage + option.operators, begun + option.compute_ns
+            share = 1 if meetings.loose(stage, option.operators) else 2
+            end, total = stage + option.operators, begun + share * option.compute_ns
             known = least[end]
             least[end] = total if known is None else min(known, total)
-    return least[-1]
+    if least[-1] is None or meetings.apart:
+        return None if least[-1] is None else least[-1] // 2
+    return max(-(-least[-1] // 2), _longest_way_ns(space))
+
+
+def _longest_way_ns(space: Space) -> int:
+    """Longest way through the operators of a network, each in its least time; those that may be fused take none."""
+    fused = {
+        stage + place
+        for stage, options in enumerate(space.options)
+        for option in options
+        if option.operators > 1
+        for place in range(option.operators)
+    }
+    ends: dict[str, int] = {}
+    for stage, (op, options) in enumerate(zip(space.problem.network.ops, space.options, strict=True)):
+        own = 0 if stage in fused else min(option.compute_ns for option in options)
+        ends[op.output] = own + max((ends.get(name, 0) for name in op.inputs), default=0)
+    return max(ends.values(), default=0)
 
 
 def outputs_written(space: Space) -> int:
@@ -505,23 +530,39 @@ class SelectionModel:
 
     @cached_property
     def makespan(self) -> Expression:
-        """A variable at least as large as the work of every resource, and as first fetch + kernels + last store."""
+        """A variable at least as large as the work of every resource, and as first fetch + kernels + last store.
+
+        Kernels of one unit follow each other and those that run alone, whoever computes these.
+        """
         model, ops = self.model, self.problem.network.ops
+        meetings = meetings_of(self.problem.target, self.problem.network)
         makespan = model.new_int_var(0, self._horizon_ns(), "makespan")
-        compute = self._total(lambda o: o.compute_ns)
-        kernels = self._total(lambda o: o.kernels_ns)
-        last = self._stage_total(-1, lambda o: o.last_ns)
+        compute = self._total(lambda o: 0 if o.tiling.npu else o.compute_ns)
+        last: Expression = self._stage_total(-1, lambda o: o.last_ns)
         last += self._whole_total(lambda w: w.ns if w.bytes_written and w.tensor == ops[-1].output else 0)
-        model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + kernels + last)
+        last = last if meetings.parts[-1] and meetings.joins[-1] else _weighted([])
         model.add(makespan >= compute)
-        for name in ops[0].inputs:
-            load = self._whole_total(partial(_loading_ns, name))
-            model.add(makespan >= load + kernels + last)
+        for npu in (False,) if meetings.apart else (False, True):
+            kernels = self._kernels_of(npu, meetings)
+            model.add(makespan >= self._stage_total(0, lambda o: o.first_ns) + kernels + last)
+            for name in ops[0].inputs:
+                load = self._whole_total(partial(_loading_ns, name))
+                model.add(makespan >= load + kernels + last)
         for resource in self._transfer_resources():
             busy = self._total(partial(_tiles_ns, resource)) + self._whole_total(partial(_whole_ns, resource))
             own_unit = resource == self.problem.compute_resource
             model.add(makespan >= (busy + compute if own_unit else busy))
         return makespan
+
+    def _kernels_of(self, npu: bool, meetings: Meetings) -> Expression:
+        """Kernels of a unit, and those of the other one that run alone."""
+        pairs = [
+            (x, option.kernels_ns)
+            for stage, (options, variables) in enumerate(zip(self.space.options, self.choice, strict=True))
+            for option, x in zip(options, variables, strict=True)
+            if option.tiling.npu == npu or not meetings.loose(stage, option.operators)
+        ]
+        return _weighted(pairs)
 
     def _transfer_resources(self) -> set[str]:
         used = {name for options in self.space.options for o in options for name, _ in o.io_ns}

@@ -51,7 +51,7 @@ WAITING = 3
 TILE_BYTES, TILE_NS, TILE_READY, TILE_TENSOR, TILE_ROW = range(5)
 TILE_ROWS = 5
 """What is known of a tile that waits: buffer bytes, ns of its store, when its kernel ended (ns) and an engine
-has sealed it (that the engine may be busy otherwise is not looked at), number
+or the CPU has sealed it (that the engine may be busy otherwise is not looked at), number
 of its tensor, first row (as in `profiles.PLANE`)."""
 
 
@@ -61,7 +61,7 @@ class Front:
 
     ``compute_ns`` and ``channel_ns`` (``(channels, plans)``): when the kernels and transfers so far
     are done. ``gate_bytes`` and ``gate_ns`` (``(GATES, plans)``), the newest at ``newest``;
-    ``floor_ns``: no load starts earlier. ``waiting`` tiles are still to be stored; ``tiles``
+    ``floor_ns``: no load starts earlier. ``npu_ns``: when the NPU is done, which else has no part. ``waiting`` tiles are still to be stored; ``tiles``
     (``(TILE_ROWS, WAITING, plans)``) says what they are, the oldest first.
     """
 
@@ -73,6 +73,7 @@ class Front:
     floor_ns: Ints
     waiting: Ints
     tiles: Ints
+    npu_ns: Ints
 
     @classmethod
     def start(cls, channels: int) -> Front:
@@ -81,7 +82,7 @@ class Front:
         gates = np.full((GATES, 1), OPEN, np.int64)
         tiles = np.zeros((TILE_ROWS, WAITING, 1), np.int64)
         return cls(one, np.zeros((channels, 1), np.int64), gates, np.zeros((GATES, 1), np.int64), one, one, one,
-                   tiles)  # fmt: skip
+                   tiles, one)  # fmt: skip
 
     def take(self, which: Ints) -> Front:
         """A copy of some of the plans, in the order given."""
@@ -101,7 +102,7 @@ class Front:
             ready, ns = self.tiles[TILE_READY, tile], self.tiles[TILE_NS, tile]
             stored = np.where(ns > 0, np.maximum(stored, ready) + ns, stored)
         ends: Ints = np.maximum(np.maximum(self.compute_ns, self.channel_ns.max(axis=0)), stored)
-        return ends
+        return np.maximum(ends, self.npu_ns)
 
 
 class Profiled:
@@ -110,6 +111,7 @@ class Profiled:
     def __init__(self, profiles: Sequence[Profile]) -> None:
         self.table = np.concatenate([p.table for p in profiles], axis=1)
         self.kernels = np.array([p.kernels for p in profiles], np.int64)
+        self.npu = np.array([p.npu for p in profiles], bool)
         self.begins = np.cumsum(self.kernels) - self.kernels
 
 
@@ -117,7 +119,8 @@ class Profiled:
 class StageTraffic:
     """Which channel moves each operand (weights last) and the tiles that are stored; tensor numbers.
 
-    ``engine`` is the channel of an engine that opens and seals beside the CPU, -1 where there is none.
+    ``engine`` is the channel of an engine that opens and seals beside the CPU, -1 where the CPU does that.
+    ``joins``: both units have ended all before when the stage begins.
     """
 
     operands: tuple[int, ...]
@@ -125,6 +128,7 @@ class StageTraffic:
     inputs: tuple[int, ...]
     output: int
     engine: int = -1
+    joins: bool = True
 
 
 def advance(front: Front, profiled: Profiled, which: Ints, room_bytes: Ints, traffic: StageTraffic) -> Front:
@@ -147,6 +151,7 @@ class _Walk:
     ) -> None:
         self.front, self.profiled, self.traffic, self.room = front, profiled, traffic, room
         self.begins, self.kernels = profiled.begins[which], profiled.kernels[which]
+        self.npu = profiled.npu[which]
         self.loaded = np.zeros(len(which), np.int64)
         self.everyone = np.arange(len(which))
         self.stores = bool(front.waiting.any())
@@ -166,7 +171,7 @@ class _Walk:
         front = self.front
         table = self.profiled.table[:, self.begins[:n] + kernel]
         free = self.room[:n] - table[NEED]
-        begin = front.compute_ns[:n].copy()
+        begin = self._unit_free_ns(n)
         stores = table[STORE_NS].any()
         if self.stores:
             self._make_room(n, free + table[STORE_BYTES], begin)
@@ -176,10 +181,19 @@ class _Walk:
                 self._load(n, k, channel, table[start : start + LOAD_ROWS], begin)
         if self.stores and stores:
             self._make_room(n, free, begin)
-        front.compute_ns[:n] = begin + table[COMPUTE]
+        end, npu = begin + table[COMPUTE], self.npu[:n]
+        front.compute_ns[:n] = np.where(npu, front.compute_ns[:n], end)
+        front.npu_ns[:n] = np.where(npu, end, front.npu_ns[:n])
         self._gate(n, self.loaded[:n] + free - self._held(n))
+        if self.traffic.engine < 0:
+            front.compute_ns[:n] += table[STORE_SEAL]
         if stores:
             self._finish(n, table)
+
+    def _unit_free_ns(self, n: int) -> Ints:
+        """When the unit of the next kernel has nothing more to do, or both where they meet."""
+        cpu, npu = self.front.compute_ns[:n], self.front.npu_ns[:n]
+        return np.maximum(cpu, npu) if self.traffic.joins else np.where(self.npu[:n], npu, cpu)
 
     def _held(self, n: int) -> Ints:
         """Bytes of tiles that wait to be stored."""
@@ -219,13 +233,13 @@ class _Walk:
             opens = self._after_stores(n, k, channel, figures, opens)
         end = np.maximum(done[:n], opens) + figures[LOAD_NS]
         done[:n] = np.where(loads, end, done[:n])
-        if self.traffic.engine >= 0:
-            end = self._opened(n, figures[LOAD_OPEN], end)
+        end = self._opened(n, figures[LOAD_OPEN], end)
         np.copyto(begin, np.maximum(begin, end), where=loads)
 
     def _opened(self, n: int, opening: Ints, loaded: Ints) -> Ints:
-        """When an engine has opened what was loaded by then."""
-        busy = self.front.channel_ns[self.traffic.engine]
+        """When an engine, or the CPU between kernels, has opened what was loaded by then."""
+        by_engine = self.traffic.engine >= 0
+        busy = self.front.channel_ns[self.traffic.engine] if by_engine else self.front.compute_ns
         end = np.maximum(busy[:n], loaded) + opening
         busy[:n] = np.where(opening > 0, end, busy[:n])
         found: Ints = np.where(opening > 0, end, loaded)
@@ -262,7 +276,8 @@ class _Walk:
         at = front.waiting[plans]
         front.tiles[TILE_BYTES, at, plans] = table[STORE_BYTES, plans]
         front.tiles[TILE_NS, at, plans] = table[STORE_NS, plans]
-        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans] + table[STORE_SEAL, plans]
+        sealing = table[STORE_SEAL, plans] if self.traffic.engine >= 0 else 0
+        front.tiles[TILE_READY, at, plans] = front.compute_ns[plans] + sealing
         front.tiles[TILE_TENSOR, at, plans] = self.traffic.output
         front.tiles[TILE_ROW, at, plans] = table[STORE_ROW, plans]
         front.waiting[plans] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from ooc_solve.models.limits import NO_LIMITS
@@ -77,13 +78,14 @@ def _solved(
     if problem.objective is Objective.WEAR:
         return _spared(problem, budget, progress, known, spent_s, parts)
     descent, interrupted = Descent(problem, budget, progress, spent_s, parts, to_prove, known), False
-    try:
-        descent.search()
-    except TimeIsUp:
-        pass
-    except KeyboardInterrupt:
-        interrupted = True
-    return _concluded(descent, interrupted)
+    with closing(descent):
+        try:
+            descent.search()
+        except TimeIsUp:
+            pass
+        except KeyboardInterrupt:
+            interrupted = True
+        return _concluded(descent, interrupted)
 
 
 def _spared(
@@ -173,10 +175,11 @@ def _concluded(descent: Descent, interrupted: bool) -> Result:
             with unhurried():
                 plan = _best_plan(problem, [*descent.given, *descent.found]) or plan
             objective = value(problem.objective, plan.figures)
+    descent.hear()
     bound = min(objective, descent.bound or descent.floor or _simple_floor(problem))
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
-    return Result("cp-sat", status, plan, objective, bound, descent.seconds, note)
+    return Result("cp-sat", status, plan, objective, bound, descent.seconds, note, descent.processes)
 
 
 def _simple_floor(problem: Problem) -> int:

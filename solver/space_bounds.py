@@ -15,6 +15,7 @@ from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import raised
 from ooc_solve.solver.selection import SelectionModel
+from ooc_solve.solver.unit_order import unit_order
 
 
 def rung_bound(here: Problem, seconds: float, below: int | None = None) -> int | None:
@@ -24,9 +25,10 @@ def rung_bound(here: Problem, seconds: float, below: int | None = None) -> int |
 
 
 def orders_of(problem: Problem) -> tuple[Problem, ...]:
-    """The problem with its operators in each of the orders that are looked at."""
-    order = least_peak(problem.network, problem.io).order
-    return tuple(dict.fromkeys((problem, ordered(problem, order))))
+    """The problem with its operators in each of the orders that are looked at, the most promising first."""
+    both, least = unit_order(problem.target, problem.network), least_peak(problem.network, problem.io).order
+    orders = (both, problem.network.order, least)
+    return tuple(dict.fromkeys(ordered(problem, order) for order in orders if order is not None))
 
 
 @lru_cache(maxsize=1024)

@@ -72,7 +72,7 @@ class Steps:
     seals its tile. ``previous`` holds ``need_bytes``, ``before_output``,
     ``instant`` and ``released`` of the kernel before (of the stage; 0 for the first), and
     ``load_bytes`` and ``load_ns`` (``(operands, runs)``, inputs first, then what `StepCosts.homes` has)
-    what is loaded for this one.
+    what is loaded for this one; ``open_ns``, alike, is the least time in which the CPU opens that by a task.
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
     ``stores`` are the tiles that the stage stores, ``sealed`` the same with the ns of the tasks that seal them.
@@ -88,6 +88,7 @@ class Steps:
     previous: Ints
     load_bytes: Ints
     load_ns: Ints
+    open_ns: Ints
     place: Ints
     first: NDArray[np.bool_]
     count: Ints
@@ -287,6 +288,7 @@ class _Stage:
         operands = len(option.inputs) + len(costs.homes)
         self.load_bytes = np.zeros((operands, self.n), np.int64)
         self.load_ns = np.zeros((operands, self.n), np.int64)
+        self.open_ns = np.zeros((operands, self.n), np.int64)
         self.instant = np.zeros(self.n, np.int64)
         self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
         self.stores: tuple[Item, ...] = ()
@@ -379,11 +381,12 @@ class _Stage:
 
     # ------------------------------------------------------------------------- loads
 
-    def _open(self, kernels: Ints, opening: Ints) -> None:
-        """Have records checked or opened before kernels."""
+    def _open(self, operand: int, kernels: Ints, opening: Ints) -> None:
+        """Have records of an operand checked or opened before kernels."""
         if self.costs.engine < 0:
             self.compute[kernels] += opening
             if self.costs.cipher >= 0:
+                self.open_ns[self.costs.row_of(operand, len(self.option.inputs)), kernels] = opening
                 self.cipher[OPENING, kernels] += opening
                 self.cipher[LEAST_OPENING, kernels] = np.minimum(self.cipher[LEAST_OPENING, kernels], opening)
         else:
@@ -417,9 +420,8 @@ class _Stage:
         if self.costs.cipher >= 0:
             plane_heights, widths_now = heights[at_row], widths[plane]
             sizes = zip(plane_heights[starts].tolist(), widths_now[starts].tolist(), strict=True)
-            self._open(
-                starts, np.array([self.costs.opening_ns(region, tensor, *size) for size in sizes], np.int64)
-            )
+            opening = [self.costs.opening_ns(region, tensor, *size) for size in sizes]
+            self._open(k, starts, np.array(opening, np.int64))
 
     def _weights(self) -> None:
         a, geometry, operand = self.axes, self.geometry, weights_of(self.geometry)
@@ -438,7 +440,7 @@ class _Stage:
         shared = geometry.weight_key((0, 0, 1, 1)) == (0, 0)
         key = np.zeros(self.n, np.int64) if shared else a.group * len(self.splits) + a.split
         starts = self._fetch(HOMES[operand], key, which, figures, self.option.tiling.hold_weights)
-        self._open(starts, np.array(checks, np.int64)[which[starts]])
+        self._open(operand, starts, np.array(checks, np.int64)[which[starts]])
 
     def _fetch(
         self, region: RegionName, key: Ints, which: Ints, figures: list[tuple[int, int, Load]], hold: bool
@@ -503,6 +505,7 @@ class _Stage:
             self.store,
             self.load_bytes,
             self.load_ns,
+            self.open_ns,
             self.cipher,
         )
         table = np.vstack(parts)
@@ -514,11 +517,13 @@ class _Stage:
         begins[::inner] = True
         runs = np.flatnonzero(begins)
         ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns, cipher = np.split(flat[:, runs], ends)
+        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = np.split(
+            flat[:, runs], ends
+        )
         following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, open_ns=opening, place=place[0],
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
@@ -539,6 +544,7 @@ class _FusedStage:
         self.fetch, self.store = np.zeros((channels, n), np.int64), np.zeros((channels, n), np.int64)
         operands = len(option.inputs) + len(costs.homes)
         self.load_bytes, self.load_ns = np.zeros((operands, n), np.int64), np.zeros((operands, n), np.int64)
+        self.open_ns = np.zeros((operands, n), np.int64)
         self.need = self.work.need_bytes
         self.loads: list[tuple[int, Load]] = []
         self.rooms: Counter[tuple[int, int]] = Counter()
@@ -555,7 +561,7 @@ class _FusedStage:
                 operand = weights_of(self.layers[fetch.place])
                 ns = self.costs.read_ns(HOMES[operand], fetch.record.size_bytes)
                 self._enter(fetch.kernel, operand, HOMES[operand], (room, ns))
-                self._open(fetch.kernel, opening)
+                self._open(fetch.kernel, operand, opening)
                 opened = by_task(self.problem.target, opening)
                 self.loads.append((fetch.kernel, (operand - fetch.place, room, ns, 0, 0, 0, opened)))
             else:
@@ -564,7 +570,8 @@ class _FusedStage:
                 region = self.costs.region_of(tensor.name)
                 self._enter(fetch.kernel, fetch.operand, region, (room, ns))
                 high = fetch.rows[1] - fetch.rows[0]
-                self._open(fetch.kernel, self.costs.opening_ns(region, tensor, high, tensor.channels))
+                opening = self.costs.opening_ns(region, tensor, high, tensor.channels)
+                self._open(fetch.kernel, fetch.operand, opening)
                 self.loads.append((fetch.kernel, load))
         self._results()
         return self._folded(instant)
@@ -581,11 +588,12 @@ class _FusedStage:
         high, wide = rows[1] - rows[0], columns[1] - columns[0]
         return self.costs.fetched(operand, region, tensor, high, wide, tensor.channels)
 
-    def _open(self, kernel: int, opening: int) -> None:
-        """Have records checked or opened before a kernel."""
+    def _open(self, kernel: int, operand: int, opening: int) -> None:
+        """Have records of an operand checked or opened before a kernel."""
         if self.costs.engine < 0:
             self.compute[kernel] += opening
             if self.costs.cipher >= 0:
+                self.open_ns[self.costs.row_of(operand, len(self.option.inputs)), kernel] = opening
                 self.cipher[OPENING, kernel] += opening
                 self.cipher[LEAST_OPENING, kernel] = min(self.cipher[LEAST_OPENING, kernel], opening)
         else:
@@ -661,6 +669,7 @@ class _FusedStage:
             self.store,
             self.load_bytes,
             self.load_ns,
+            self.open_ns,
             self.cipher,
         )
         table = np.vstack(parts)
@@ -680,11 +689,13 @@ class _FusedStage:
         begins[row_begins] = True
         runs = np.flatnonzero(begins)
         ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns, cipher = np.split(flat[:, runs], ends)
+        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = np.split(
+            flat[:, runs], ends
+        )
         following, in_last = self._loads_from(1), self._loads_from(max(1, last_row + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, place=place[0],
+            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, open_ns=opening, place=place[0],
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
             ahead=(following, in_last, {}, self._loads_from(0)),

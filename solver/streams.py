@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -103,6 +104,8 @@ def synchronize(graph: TaskGraph, schedule: Schedule) -> Streams:
     lane = [resource[task.resource] for task in graph.tasks]
     sequence = sorted(range(len(graph.tasks)), key=lambda t: (schedule.start_ns[t], t))
     conflicts = ordered_conflicts(graph, schedule.address, sequence, lane)
+    for task, others in zip(graph.tasks, conflicts, strict=True):
+        others.update(task.after)  # an operator waits for all of another unit's, whichever part it reads
     return _streams(graph, lane, sequence, conflicts)
 
 
@@ -143,7 +146,7 @@ def _streams(
 
 
 def earliest_times(graph: TaskGraph, streams: Streams, request_ns: int = 0) -> tuple[int, ...]:
-    """Start of each task (ns) when every command starts as soon as its waits allow.
+    """Start of each task (ns) when every command starts as soon as its waits allow, and kernels in their order.
 
     ``request_ns`` is as in `clock.Clock`.
 
@@ -155,16 +158,30 @@ def earliest_times(graph: TaskGraph, streams: Streams, request_ns: int = 0) -> t
     clock, done = Clock(graph, request_ns), [0] * len(streams.order)
     busy, start = [False] * len(streams.order), [-1] * len(graph.tasks)
     lane = {task: own for own, order in enumerate(streams.order) for task in order}
+    computes = deque(task.index for task in graph.compute_tasks)
+    kernels = frozenset(computes)
     now = 0
-    while True:
+
+    def start_some() -> bool:
+        """Start what may start now; whether a kernel did, which may let one of another unit start."""
+        left = len(computes)
         for own, order in enumerate(streams.order):
             if busy[own] or done[own] == len(order):
                 continue
             task = order[done[own]]
             need = streams.required[task]
+            if task in kernels and task != computes[0]:
+                continue
             if all(count <= done[r] for r, count in enumerate(need) if r != own):
                 busy[own], start[task] = True, now
                 clock.start(task, now)
+                if task in kernels:
+                    computes.popleft()
+        return len(computes) < left
+
+    while True:
+        while start_some():
+            pass
         ended = clock.end()
         if ended is None:
             break

@@ -14,13 +14,18 @@ from ooc_solve.solver.violations import Case, Rule, Violation, task_name
 
 
 def precedence(case: Case) -> Iterator[Violation]:
-    """Nothing starts before what it needs has ended; kernels run in graph order."""
+    """Nothing starts before what it needs has ended; kernels start in graph order, those of a unit one by one."""
     for task in case.graph.tasks:
         for other in task.after:
             yield from _too_early(case, task, other, "whose result it needs")
     computes = case.graph.compute_tasks
     for earlier, later in pairwise(computes):
-        yield from _too_early(case, later, earlier.index, "the kernel before it")
+        if (early := case.start(earlier) - case.start(later)) > 0:
+            message = f"{task_name(later)} starts {early} ns before kernel {earlier.index}, which comes first"
+            yield Violation(Rule.PRECEDENCE, message, (later.index, earlier.index), at_ns=case.start(later))
+    for unit in dict.fromkeys(task.resource for task in computes):
+        for earlier, later in pairwise(task for task in computes if task.resource == unit):
+            yield from _too_early(case, later, earlier.index, "the kernel before it")
 
 
 def _too_early(case: Case, task: Task, other: int, reason: str) -> Iterator[Violation]:
@@ -36,6 +41,8 @@ def resources(case: Case) -> Iterator[Violation]:
         due = due_of[task.moved.region if task.moved else None]
         if task.transfer is not None and task.moved is None:
             due = case.problem.crypto_resource or due
+        if task.transfer is None and case.geometry[task.stage].tiling.npu:
+            due = "npu"
         if task.resource != due:
             message = f"{task_name(task)} must run on '{due}' (got '{task.resource}')"
             yield Violation(Rule.RESOURCE, message, (task.index,))

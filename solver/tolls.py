@@ -50,9 +50,9 @@ class Tolls:
         if self.free:
             return 0
         own = 0 if self._timed else int(self.fixed_pj(stage, option) / self._rates.per_ns)
-        return own + (self.ns_per_byte * self._written(stage, option) if self.ns_per_byte else 0)
+        return own + (self.ns_per_byte * self.written(stage, option) if self.ns_per_byte else 0)
 
-    def _written(self, stage: int, option: Option) -> int:
+    def written(self, stage: int, option: Option) -> int:
         """Bytes that an option writes, an output of the network that it leaves in SRAM included."""
         whole = (self._whole[name].bytes_written for name in self._kept_ends(stage, option))
         return option.bytes_written + sum(whole)
@@ -67,7 +67,8 @@ class Tolls:
         network, behind = self.problem.network, stage + option.operators
         names = operands(network, stage, option.operators)
         kept = {name for name, residence in zip(names, option.inputs, strict=True) if residence == KEPT}
-        found = [name for name in kept if stage <= self._first_use[name] < behind]
+        loaded = kept & set(network.inputs)  # an output that is read again was counted where it was made
+        found = [name for name in loaded if stage <= self._first_use[name] < behind]
         if option.output == KEPT:
             found.append(network.ops[behind - 1].output)
         return [name for name in found if name in self._whole]

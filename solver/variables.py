@@ -103,7 +103,7 @@ def addresses_of(problem: Problem) -> Callable[[Buffer], cp_model.Domain]:
 def touchers(graph: TaskGraph) -> list[tuple[list[int], list[int]]]:
     """For each buffer the tasks that may touch it first, and those that may touch it last.
 
-    Compute tasks keep their order, so of those only the first and the last count; a load
+    Compute tasks start in their order, so of those only the first counts, and the last of each unit; a load
     comes before all of them, a store after the one it waits for. What is opened or sealed is so between.
     """
     computes: list[list[int]] = [[] for _ in graph.buffers]
@@ -126,8 +126,8 @@ def touchers(graph: TaskGraph) -> list[tuple[list[int], list[int]]]:
         first = loads[buffer] or computes[buffer][:1]
         last = list(stores[buffer])
         waits = max((graph.tasks[t].after[-1] for t in stores[buffer]), default=-1)
-        if computes[buffer] and computes[buffer][-1] > waits:
-            last.append(computes[buffer][-1])
+        latest = {graph.tasks[t].resource: t for t in computes[buffer]}
+        last += [t for t in latest.values() if t > waits]
         found.append((first, last or sealed[buffer] or opened[buffer] or loads[buffer]))
     return found
 

@@ -18,11 +18,23 @@ from ooc_solve.models.vocabulary import RegionName
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.lives import Lives, State
-from ooc_solve.solver.maxplus import Ints, Item, Stairs
+from ooc_solve.solver.maxplus import NEVER, Ints, Item, Stairs
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
 from ooc_solve.solver.selection import Space
-from ooc_solve.solver.steps import ALL, ANNEX, HOMES, LAST, LEAST_OPENING, WEIGHTS, StepCosts, Steps
+from ooc_solve.solver.steps import (
+    ALL,
+    ANNEX,
+    HOMES,
+    LAST,
+    LEAST_OPENING,
+    OPENING,
+    WEIGHTS,
+    StepCosts,
+    Steps,
+)
+from ooc_solve.solver.thrift import thrift_of
 from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.units import meetings_of
 
 Mask = NDArray[np.bool_]
 
@@ -38,8 +50,8 @@ SLOTS = 256
 WIDTH_BITS = 20
 """Bits of a code that hold the channels per plane; rows per record are above them."""
 
-MOST_VARIANTS = 12_000
-"""Options with the layouts of their inputs are not looked at if there are more of them."""
+MOST_VARIANTS = 8_000
+"""Options with the layouts of their inputs are not looked at if there are more of them, in all states together."""
 
 MOST_KEYS = 60_000
 """Networks with more combinations of residences are not looked at."""
@@ -87,6 +99,7 @@ class Batch:
     previous: Ints
     load_bytes: Ints
     load_ns: Ints
+    open_ns: Ints
     cipher_ns: Ints
     first: Mask
     last: Mask
@@ -106,7 +119,7 @@ class Batch:
         rows = np.repeat(mask, self.rows)
         runs = np.repeat(rows, self.row_runs)
         by_run = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
-                  "load_bytes", "load_ns", "cipher_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
+                  "load_bytes", "load_ns", "open_ns", "cipher_ns", "first", "last", "count", "ahead", "own", "tile_bytes")  # fmt: skip
         return replace(
             self,
             options=tuple(o for o, there in zip(self.options, mask, strict=True) if there),
@@ -114,21 +127,18 @@ class Batch:
             **{name: getattr(self, name)[..., runs] for name in by_run},
         )  # fmt: skip
 
-    @property
-    def kernels(self) -> int:
-        """Kernels of all options together."""
-        rows = np.add.reduceat(self.count, np.cumsum(self.row_runs) - self.row_runs)
-        return int((rows * self.row_count).sum())
-
-    def sequence(self, number: int) -> list[int]:
-        """The run of each kernel of one option."""
+    def loops(self, number: int) -> Iterator[tuple[list[tuple[int, int]], int]]:
+        """Rows of one option, and how often each comes: its runs, and how many kernels each has."""
         first_row = int(self.rows[:number].sum())
-        run, found = int(self.row_runs[:first_row].sum()), list[int]()
+        run = int(self.row_runs[:first_row].sum())
         for row in range(first_row, first_row + int(self.rows[number])):
             runs = range(run, run + int(self.row_runs[row]))
-            found += [r for r in runs for _ in range(int(self.count[r]))] * int(self.row_count[row])
+            yield [(r, int(self.count[r])) for r in runs], int(self.row_count[row])
             run += len(runs)
-        return found
+
+    def last_run(self, number: int) -> int:
+        """The run of the last kernel of one option."""
+        return int(self.row_runs[: int(self.rows[: number + 1].sum())].sum()) - 1
 
 
 def _batch(
@@ -140,7 +150,7 @@ def _batch(
     tables: Ints,
 ) -> Batch:
     names = ("compute_ns", "fetch_ns", "store_ns", "need_bytes", "before_output", "instant", "released", "previous",
-             "load_bytes", "load_ns", "cipher_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
+             "load_bytes", "load_ns", "open_ns", "cipher_ns", "first", "count", "row_runs", "row_count")  # fmt: skip
     joined = {name: np.concatenate([getattr(s, name) for s in steps], axis=-1) for name in names}
     return Batch(
         options=tuple(numbers), last=np.concatenate([s.place == LAST for s in steps]),
@@ -215,7 +225,9 @@ class Options:
         self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
-        self.dimensions = 2 * self.channels + 1
+        self.thrift = thrift_of(self.problem, self.tolls)
+        self.meetings = meetings_of(self.problem.target, self.problem.network)
+        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 3) + (self.thrift is not None)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []
@@ -231,15 +243,34 @@ class Options:
 
     @cached_property
     def head_ns(self) -> int:
-        """Least time before the CPU has anything to do where it opens records: one of them must have come.
+        """Least time that the CPU has nothing to do before its second task where it opens records.
 
-        Or all that the first kernel waits for. 0 where kernels alone know what they wait for.
+        Before the first one a record must have come, or all that the first kernel waits for, where that needs no
+        opening; before the second one another record, or all that the first kernel waits for. 0 where kernels alone
+        know what they wait for.
         """
         if not 0 < self.channels < self.credited:
             return 0
-        first = [int(steps.fetch_ns[:, 0].max()) for steps in self.steps[0]]
-        loads = (load for stage in self.steps for steps in stage for load in steps.ahead[ALL])
-        return min((*first, *(ns for _, _, ns, _, _, _, opening in loads if opening)), default=0)
+        batches = self.batches[0].values()
+        first = np.concatenate([batch.fetch_ns[:, batch.first].max(axis=0) for batch in batches])
+        plain = np.concatenate([batch.cipher_ns[OPENING, batch.first] == 0 for batch in batches])
+        idle, kernel_ns = list[int](first[plain].tolist()), int(first.min())
+        records = self._records()
+        least = {c: min(ns for at, ns, _ in records if at == c) for c, _, _ in records}
+        for channel, ns, opening in records:
+            second = min(kernel_ns, *(own + ns * (c == channel) for c, own in least.items()))
+            idle.append(max(ns, second - opening))
+        return min(idle, default=0)
+
+    def _records(self) -> set[tuple[int, int, int]]:
+        """Channel, least time of the load and most time of the opening of what the CPU opens, of all options."""
+        return {
+            (self._channel(self.names(stage, option), k), ns, opening)
+            for stage, (options, steps) in enumerate(zip(self.options, self.steps, strict=True))
+            for option, own in zip(options, steps, strict=True)
+            for k, _, ns, _, _, _, opening in own.ahead[ALL]
+            if opening
+        }
 
     def _add(self, stage: int) -> None:
         """Add the variants of a stage; those of its inputs' producers are there."""
@@ -304,10 +335,10 @@ class Options:
         left = [
             Stage(options, stage.alike) for options, stage in zip(self.named(alive), self.stages, strict=True)
         ]
-        return None if self._many(left) else Options(self.stock, left, True, deadline)
+        return None if self._many(left, alive) else Options(self.stock, left, True, deadline)
 
-    def _many(self, stages: Sequence[Stage]) -> bool:
-        """Whether variants with layouts would be too many."""
+    def _many(self, stages: Sequence[Stage], alive: Alive) -> bool:
+        """Whether variants with layouts would be too many, as each is looked at in as many states as its option."""
         rows: dict[tuple[str, int], set[int]] = defaultdict(set)
         total = 0
         for number, stage in enumerate(stages):
@@ -319,7 +350,8 @@ class Options:
                     rows[made, option.output].add(
                         self.costs.record_rows(made, option.output, option.tiling.rows)
                     )
-        return total > MOST_VARIANTS
+        states = sum(int(mask.sum()) for mask in alive.values()) / max(1, sum(len(s.options) for s in stages))
+        return total * max(1.0, states) > MOST_VARIANTS
 
     @property
     def layouts_matter(self) -> bool:
@@ -393,6 +425,29 @@ class Options:
         if self.tolls.free:
             return np.zeros(len(numbers), np.int64)
         return np.array([self.tolls.of(stage, self.options[stage][n]) for n in numbers], np.int64)
+
+    @cached_property
+    def start(self) -> Ints:
+        """The vector before all stages, ``(d, 1)``."""
+        found = np.zeros((self.dimensions, 1), np.int64)
+        if self.thrift is not None:
+            found[-1] = self.thrift.start_ns
+        found[0] = self.head_ns
+        return found
+
+    def written_ns(self, stage: int, numbers: Sequence[int]) -> Ints:
+        """What options of a stage add to the bytes written, in ns (see `thrift`)."""
+        assert self.thrift is not None
+        return np.array([self.thrift.of(stage, self.options[stage][n]) for n in numbers], np.int64)
+
+    def with_tolls(self, matrices: Ints, stage: int, numbers: Sequence[int]) -> Ints:
+        """Matrices ``(d, d, n)`` of options of a stage with their tolls, and what they write."""
+        own = matrices + self.toll_ns(stage, numbers)
+        if self.thrift is None:
+            return own
+        found = np.full((self.dimensions, self.dimensions, len(numbers)), NEVER, np.int64)
+        found[:-1, :-1], found[-1, -1] = own, self.written_ns(stage, numbers)
+        return found
 
     def batch(self, stage: int, state: State, output: int, operators: int) -> Batch:
         """The options of a stage that fit a state before it and a residence of its output."""

@@ -52,6 +52,7 @@ class Loom:
         self.graph, self.uses, self.policy, self.kept = graph, uses, policy, kept
         self.tasks = graph.tasks
         self.steps = [task.index for task in graph.tasks if task.kind is TaskKind.COMPUTE]
+        self.running: list[int] = []  # steps whose kernel runs, one on each unit at most
         self.walls = [0]
         for _, size in problem.banks:
             self.walls.append(self.walls[-1] + size)
@@ -139,7 +140,8 @@ class Loom:
             return False
         placed: list[int] = []
         for buffer in self.makes[self.step]:
-            corners = self._corners(self.graph.buffers[buffer].size_bytes, self.step, self.uses[buffer].last)
+            size, last = self.graph.buffers[buffer].size_bytes, self.uses[buffer].last
+            corners = self._corners(size, self._present, last)
             if not corners:
                 for other in placed:
                     self._release(other)
@@ -148,6 +150,7 @@ class Loom:
             self._occupy(buffer, corners[-1])
             placed.append(buffer)
         self._begin(task)
+        self.running.append(self.step)
         self.step += 1
         return True
 
@@ -193,14 +196,13 @@ class Loom:
 
     @property
     def _present(self) -> int:
-        """The step that is running, else the next."""
-        return self.step - 1 if self._computes else self.step
+        """The first step that is running, else the next."""
+        return min(self.running, default=self.step)
 
     @property
     def _computes(self) -> bool:
         """Whether a kernel is running."""
-        running = self.busy[self.graph.resources[0]]
-        return running >= 0 and self.tasks[running].kind is TaskKind.COMPUTE
+        return bool(self.running)
 
     # ------------------------------------------------------------------------- bytes
 
@@ -249,9 +251,15 @@ class Loom:
         return True
 
     def _clear(self, step: int) -> bool:
-        """Whether no tile lies where a kept tensor begins in this step."""
+        """Whether nothing lies where a kept tensor begins in this step: no tile, nor what a running step still needs."""
         starting = [(low, end) for low, end, first, _ in self.fixed if first == step]
-        return not any(a < end and low < b for low, end in starting for a, b, _ in self.live)
+        there = [(low, end) for low, end, _ in self.live]
+        there += [
+            (low, end)
+            for low, end, first, last in self.fixed
+            if first <= last < step and last >= self._present
+        ]
+        return not any(a < end and low < b for low, end in starting for a, b in there)
 
     def _clear_for(self, buffer: int) -> bool:
         """Whether the bytes of a kept tensor are free now and until its first use."""
@@ -286,9 +294,11 @@ class Loom:
         self.done[task] = True
         self.busy[done.resource] = -1
         if done.kind is TaskKind.COMPUTE:
-            for buffer in self.frees[self.step - 1]:
+            step = next(step for step in self.running if self.steps[step] == task)
+            self.running.remove(step)
+            for buffer in self.frees[step]:
                 self._release(buffer)
-            for output, store in self.leaves[self.step - 1]:
+            for output, store in self.leaves[step]:
                 if not self.done[store]:  # its bytes are taken until then
                     at = self.address[output]
                     insort(self.live, (at, at + self.graph.buffers[output].size_bytes, output))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import interruption_ns
@@ -20,9 +21,13 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Schedule, Streams, TaskGraph, TaskKind
 from ooc_solve.solver.deadline import TimeIsUp, keep_time
 from ooc_solve.solver.listing import makespan_ns
+from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.streams import earliest_times, synchronize
 from ooc_solve.solver.variables import addresses_of, touchers
+
+MOST_TASKS = 14_000
+"""Plans of more tasks gain too little by windows for the time that they take."""
 
 PASSES = ((25, 0.05), (50, 0.1), (100, 0.3))
 """Tasks in a window and CP-SAT's deterministic time for it. Short windows gain most for their time; long
@@ -73,7 +78,11 @@ class Timetable:
 def _latest(graph: TaskGraph, streams: Streams, sequence: Sequence[int], end_ns: int) -> tuple[int, ...]:
     """Latest start of each task (ns) if all have ended by some time, and each waits for what it does now."""
     ends = [end_ns] * len(graph.tasks)
+    kernel_before = {later.index: earlier for earlier, later in pairwise(graph.compute_tasks)}
     for task in reversed(sequence):
+        if (kernel := kernel_before.get(task)) is not None:  # which starts no later
+            latest = ends[task] - graph.tasks[task].duration_ns + kernel.duration_ns
+            ends[kernel.index] = min(ends[kernel.index], latest)
         for order, count in zip(streams.order, streams.required[task], strict=True):
             if count:
                 before = order[count - 1]
@@ -126,8 +135,9 @@ class _Shortening:
     def __init__(self, problem: Problem, graph: TaskGraph, schedule: Schedule, work: float) -> None:
         self.problem, self.graph, self.left = problem, graph, work
         self.request_ns = interruption_ns(problem.target)
-        self.touchers = touchers(graph)
+        self.touching = Touching(graph)
         self.table = Timetable.of(graph, schedule, self.request_ns)
+        self.times = self.touching.times(self.table)
 
     def run(self) -> None:
         """Pass over all windows in each way as long as that is of use."""
@@ -155,12 +165,67 @@ class _Shortening:
 
     def _solve(self, window: _Window, work: float) -> None:
         """Take what a window becomes, if the schedule gets shorter."""
-        model = _Model(self.problem, window, self.touchers)
+        model = _Model(self.problem, window, self.touching, self.times)
         found = model.solve(work)
         self.left -= OVERHEAD + model.work
         if found is not None:
             table = Timetable.of(self.graph, found, self.request_ns)
-            self.table = min(self.table, table, key=lambda t: t.makespan_ns)
+            if table.makespan_ns < self.table.makespan_ns:
+                self.table, self.times = table, self.touching.times(table)
+
+
+class Touching:
+    """What touches what in a graph: buffers first and last, and the tasks that wait for each task."""
+
+    def __init__(self, graph: TaskGraph) -> None:
+        self.graph, self.touchers = graph, touchers(graph)
+        self.waiting: list[list[int]] = [[] for _ in graph.tasks]
+        for task in graph.tasks:
+            for other in task.after:
+                self.waiting[other].append(task.index)
+        pairs = [(n, *found) for n, found in enumerate(self.touchers) if found[0]]
+        self.touched = np.array([n for n, _, _ in pairs], np.int64)
+        self.first, self.first_at = _joined([first for _, first, _ in pairs])
+        self.last, self.last_at = _joined([last for _, _, last in pairs])
+        self.pinned = [b.index for b in graph.buffers if b.pinned]
+        self.duration_ns = np.array([task.duration_ns for task in graph.tasks], np.int64)
+
+    def times(self, table: Timetable) -> BufferTimes:
+        """When the touched buffers begin and end."""
+        place = np.array(table.place, np.int64)
+        ends, latest = np.array(table.earliest_ns, np.int64) + self.duration_ns, np.array(table.latest_ns)
+        return BufferTimes(
+            np.minimum.reduceat(place[self.first], self.first_at),
+            np.minimum.reduceat(latest[self.first], self.first_at),
+            np.maximum.reduceat(place[self.last], self.last_at),
+            np.maximum.reduceat(ends[self.last], self.last_at),
+        )
+
+    def beside(self, window: _Window, times: BufferTimes) -> list[int]:
+        """Pinned buffers, and those not gone when a window begins that do not come when it is over."""
+        begin_ns, end_ns = min(window.free.values()), max(window.taken.values())
+        over = (times.last_place < window.first) & (times.ends_ns <= begin_ns)
+        later = (times.first_place >= window.end) & (times.latest_ns >= end_ns)
+        return sorted({*self.pinned, *self.touched[~(over | later)].tolist()})
+
+
+@dataclass(frozen=True, slots=True)
+class BufferTimes:
+    """Of each buffer that is touched: where its first and last tasks are in the sequence, and when they are.
+
+    ``latest_ns`` is the latest start of a first task, ``ends_ns`` when the last ones have ended at the earliest.
+    """
+
+    first_place: Ints
+    latest_ns: Ints
+    last_place: Ints
+    ends_ns: Ints
+
+
+def _joined(lists: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    """Lists end to end, and where each begins."""
+    lengths = np.array([len(own) for own in lists], np.int64)
+    return np.array([t for own in lists for t in own], np.int64), np.cumsum(lengths) - lengths
 
 
 class _Window:
@@ -195,9 +260,7 @@ class _Window:
 class _Model:
     """The CP-SAT model of a window: starts, addresses, and how much earlier all that follows may begin."""
 
-    def __init__(
-        self, problem: Problem, window: _Window, touching: list[tuple[list[int], list[int]]]
-    ) -> None:
+    def __init__(self, problem: Problem, window: _Window, touching: Touching, times: BufferTimes) -> None:
         self.problem, self.window, self.work = problem, window, 0.0
         self.graph, self.table = window.graph, window.table
         self.model = cp_model.CpModel()
@@ -208,8 +271,8 @@ class _Model:
             for t in window.inside
         }
         self.address: dict[int, cp_model.IntVar] = {}
-        self._order()
-        self._pack(touching)
+        self._order(touching.waiting)
+        self._pack(touching, touching.beside(window, times))
         self.model.maximize(self.earlier)
         self._hint()
 
@@ -231,16 +294,21 @@ class _Model:
         """End of any task."""
         return self.begins(task) + self.graph.tasks[task].duration_ns
 
-    def _order(self) -> None:
+    def _order(self, waiting: Sequence[Sequence[int]]) -> None:
         """Data, kernels in their order, each resource used by one at a time."""
         model, tasks, window = self.model, self.graph.tasks, self.window
-        for task in tasks:
-            for other in task.after:
-                if task.index in self.start or other in self.start:
-                    model.add(self.ends(other) <= self.begins(task.index))
+        for task in sorted({*self.start, *(t for other in self.start for t in waiting[other])}):
+            for other in tasks[task].after:
+                if task in self.start or other in self.start:
+                    model.add(self.ends(other) <= self.begins(task))
         kernels = sorted(t for t in self.start if tasks[t].kind is TaskKind.COMPUTE)
-        for first, second in pairwise(kernels):
-            model.add(self.ends(first) <= self.begins(second))
+        order = [task.index for task in self.graph.compute_tasks]
+        for first, second in pairwise(order) if kernels else ():
+            if first in self.start or second in self.start:
+                model.add(self.begins(first) <= self.begins(second))
+        for unit in dict.fromkeys(tasks[t].resource for t in kernels):
+            for first, second in pairwise(t for t in kernels if tasks[t].resource == unit):
+                model.add(self.ends(first) <= self.begins(second))
         for name in self.graph.resources:
             own = [t for t in self.start if tasks[t].resource == name]
             for t in own:
@@ -249,17 +317,12 @@ class _Model:
                 [model.new_fixed_size_interval_var(self.start[t], tasks[t].duration_ns, "") for t in own]
             )
 
-    def _pack(self, touching: list[tuple[list[int], list[int]]]) -> None:
+    def _pack(self, touching: Touching, beside: Sequence[int]) -> None:
         """Buffers that live at the same time have no byte in common; those that lie across an edge stay."""
-        first_ns = min(self.window.free.values())
-        last_ns = max(self.window.taken.values())
         unit, lives, extents, sizes = self.problem.unit_bytes, [], [], []
         domain_of = addresses_of(self.problem)
-        for buffer, (first, last) in zip(self.graph.buffers, touching, strict=True):
-            if not first and not buffer.pinned:
-                continue
-            if not buffer.pinned and (self._is_over(last, first_ns) or self._is_later(first, last_ns)):
-                continue
+        for buffer in map(self.graph.buffers.__getitem__, beside):
+            first, last = touching.touchers[buffer.index]
             at: cp_model.LinearExprT = self.table.address[buffer.index] // unit
             if not buffer.pinned and all(t in self.start for t in (*first, *last)):
                 self.address[buffer.index] = self.model.new_int_var_from_domain(domain_of(buffer), "")
@@ -270,14 +333,6 @@ class _Model:
             sizes.append(size)
         self.model.add_no_overlap_2d(lives, extents)
         self.model.add_cumulative(lives, sizes, self.problem.arena_bytes // unit)
-
-    def _is_over(self, last: Sequence[int], at_ns: int) -> bool:
-        """Whether a buffer is gone before the window begins."""
-        return all(self.window.is_before(t) and self.ends(t) <= at_ns for t in last)
-
-    def _is_later(self, first: Sequence[int], at_ns: int) -> bool:
-        """Whether a buffer begins when the window is over, however much earlier that is."""
-        return all(self.window.is_after(t) and self.table.latest_ns[t] >= at_ns for t in first)
 
     def _life(self, first: Sequence[int], last: Sequence[int], pinned: bool) -> cp_model.IntervalVar:
         model = self.model
@@ -302,11 +357,17 @@ class _Model:
         self.work = solver.response_proto.deterministic_time
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE) or not solver.value(self.earlier):
             return None
-        start = tuple(int(solver.value(self.begins(t))) for t in range(len(self.graph.tasks)))
+        table, earlier = self.table, int(solver.value(self.earlier))
+        start = [
+            table.earliest_ns[t] if self.window.is_before(t) else table.latest_ns[t] - earlier
+            for t in range(len(self.graph.tasks))
+        ]
+        for t, var in self.start.items():
+            start[t] = int(solver.value(var))
         address = list(self.table.address)
         for buffer, var in self.address.items():
             address[buffer] = solver.value(var) * self.problem.unit_bytes
-        return Schedule(start, tuple(address))
+        return Schedule(tuple(start), tuple(address))
 
 
 def window_solver(work: float) -> cp_model.CpSolver:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from ooc_solve.models.vocabulary import (
     Window,
 )
 from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver import descent
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.figures import figures_of
 from ooc_solve.solver.streams import earliest_times, synchronize
@@ -57,6 +59,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Folders are tested by as many processes as there are processors; files called by name by this one, at once."""
     by_name = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     return 0 if by_name else min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process_for_each_search() -> Iterator[None]:
+    """Tests run side by side already, one for each processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descent, "BESIDE_FROM_S", inf)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,7 +18,6 @@ from ooc_solve.advice import (
     _answer,
     _restricts,
     advise,
-    carried,
     remarks,
     rows,
 )
@@ -28,6 +27,7 @@ from ooc_solve.cli import main
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.vocabulary import Budget, Plan, Selection
 from ooc_solve.receptive_field import Halo
+from ooc_solve.solver.plans import carried
 from ooc_solve.solver.validate import validate
 from ooc_solve.what_if import AS_IS, WhatIf, what_ifs
 

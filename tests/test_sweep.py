@@ -17,7 +17,7 @@ import pytest
 
 from ooc_solve.sweep import Books, Store, csv_text, main, write_results
 from ooc_solve.sweep_grid import Point, read_grid
-from ooc_solve.sweep_point import Known, columns, solve_point
+from ooc_solve.sweep_point import Earlier, Known, columns, solve_point
 
 GRID = """schema = "ooc-sweep/1"
 models = ["zoo:autoencoder"]
@@ -85,6 +85,51 @@ def test_more_sram_is_never_worse(swept: Path) -> None:
         ]
         assert len(values) == 3
         assert values == sorted(values, reverse=True)
+
+
+def test_a_faster_channel_is_never_worse(tmp_path: Path) -> None:
+    """Along the speed of the channels no value rises, though that of a rule by itself does."""
+    file = tmp_path / "grid.toml"
+    text = GRID.format(sizes='"12KiB"').replace("autoencoder", "ds_cnn").replace('"serial", ', "")
+    file.write_text(text.replace("0.2", "5") + "speeds = [4, 3]\n")
+    books = worked(file, tmp_path / "out")
+    slow, fast = books.table()
+    assert (slow.target, fast.target) == ("f746-sd@3x", "f746-sd@4x")
+    alone = solve_point(books.grid.points[1]).row
+    assert alone.value is not None
+    assert slow.value is not None
+    assert fast.value is not None
+    assert alone.value > slow.value > fast.value
+    again = Books(books.grid, books.store)
+    again.start()
+    assert not again.waiting
+
+
+def test_less_and_slower_are_known(tmp_path: Path) -> None:
+    """A point knows the last one that is as fast, and the last one with as much SRAM, which was slower."""
+    file = grid_file(tmp_path, '"12KiB", "24KiB"')
+    file.write_text(file.read_text() + "speeds = [1, 2]\n")
+    asked: dict[tuple[str, int], tuple[object, object]] = {}
+
+    class Recorder(ThreadPoolExecutor):
+        def submit(self, work, point, less, slower):  # type: ignore[no-untyped-def, override]
+            named = None if slower is None else (slower[0].target.name, slower[0].sram_bytes)
+            asked[point.target.name, point.sram_bytes] = (
+                None if less is None else less.row.sram_bytes,
+                named,
+            )
+            return super().submit(work, point, less, slower)
+
+    books = Books(read_grid(file), Store.at(tmp_path / "out"))
+    books.start()
+    with Recorder(1) as executor:
+        books.work(executor, lambda row: None)
+    assert asked == {
+        ("f746-sd", 12288): (None, None),
+        ("f746-sd", 24576): (12288, None),
+        ("f746-sd@2x", 12288): (None, ("f746-sd", 12288)),
+        ("f746-sd@2x", 24576): (12288, ("f746-sd", 24576)),
+    }
 
 
 def test_again_solves_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,10 +213,10 @@ def test_an_unfinished_file_is_no_point(tmp_path: Path) -> None:
 def test_a_failing_point_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A point that fails is told and has no row; the rest of the grid is solved."""
 
-    def failing(point: Point, less: Known | None = None) -> Known:
+    def failing(point: Point, less: Known | None = None, slower: Earlier | None = None) -> Known:
         if point.scheduler == "serial" and point.sram_bytes == 8192:
             raise RuntimeError("broken")
-        return solve_point(point, less)
+        return solve_point(point, less, slower)
 
     monkeypatch.setattr("ooc_solve.sweep.solve_point", failing)
     books = worked(grid_file(tmp_path), tmp_path / "out")

@@ -49,7 +49,7 @@ def test_key_tells_work_apart(tmp_path: Path) -> None:
     """Points that ask for something else have other names, and the same point always has the same."""
     names = {
         read_grid(grid_file(tmp_path, LEAST + more)).points[0].key
-        for more in ("", "seeds = [2]", "time_limit = 3", 'io = "sram"', "workers = 1", "write_budget = 0")
+        for more in ("", "seeds = [2]", "time_limit = 3", 'io = "sram"', "workers = 2", "write_budget = 0")
     }
     assert len(names) == 6
     point = read_grid(grid_file(tmp_path, LEAST)).points[0]
@@ -106,4 +106,4 @@ def test_the_documented_grid_is_one(tmp_path: Path) -> None:
     """The example of SWEEPS.md is read once its two files of the user are replaced."""
     text = (Path(__file__).parents[1] / "SWEEPS.md").read_text().split("```toml\n")[1].split("```")[0]
     text = text.replace(', "model.onnx"', "").replace(', "my-board.toml"', "")
-    assert len(read_grid(grid_file(tmp_path, text)).points) == 3 * 2 * 2
+    assert len(read_grid(grid_file(tmp_path, text)).points) == 3 * 2 * 2 * 2

@@ -31,7 +31,7 @@ from ooc_solve.solver.pipelining import pipelined_plan
 from ooc_solve.solver.streams import synchronize
 from ooc_solve.solver.validate import Rule, validate
 from ooc_solve.solver.workload import least_work_ns
-from ooc_solve.throughput import overlapped
+from ooc_solve.throughput import check_throughput, overlapped
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -158,6 +158,8 @@ def test_only_times_overlap(capsys: pytest.CaptureFixture[str]) -> None:
     """Other objectives, fronts and advice are refused in one line."""
     assert main(["zoo:autoencoder", "--throughput", "--objective", "wear", "--time-limit", "1"]) == 1
     assert "leave --throughput or --objective out" in capsys.readouterr().err
+    with pytest.raises(InputError, match="has an NPU"):
+        check_throughput(problem_of(small_network(), target("max78000-cnn")))
     assert main(["zoo:autoencoder", "--throughput", "--pareto"]) == 2
     assert "goes without" in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import (
     CRYPTO,
+    NPU_UNIT,
     POINT,
     Bank,
     Budget,
@@ -132,10 +133,16 @@ class Sketch:
         return self._task(TaskKind.LOAD, resource, ns, (), (buffer,), after, transfer)
 
     def compute(
-        self, ns: int, reads: tuple[int, ...] = (), writes: tuple[int, ...] = (), after: tuple[int, ...] = ()
+        self,
+        ns: int,
+        reads: tuple[int, ...] = (),
+        writes: tuple[int, ...] = (),
+        after: tuple[int, ...] = (),
+        npu: bool = False,
     ) -> int:
         """Run a kernel."""
-        return self._task(TaskKind.COMPUTE, self.resources[0], ns, reads, writes, after)
+        unit = NPU_UNIT if npu else self.resources[0]
+        return self._task(TaskKind.COMPUTE, unit, ns, reads, writes, after)
 
     def store(self, buffer: int, ns: int, after: int, resource: str = "io") -> int:
         """Write a buffer to storage."""
@@ -158,11 +165,13 @@ class Sketch:
 
 @st.composite
 def _task_graphs(draw: DrawFn) -> Case:
-    """One to four compute tasks with at most five transfers and crypto tasks, and six buffers."""
+    """One to four compute tasks, perhaps on two units, with at most five transfers and crypto tasks, and six buffers."""
     channels: tuple[str, ...] = draw(st.sampled_from([("io",), ("io", "io2"), ()]))
     ciphers = [CRYPTO, "cpu", ""] if channels else ["cpu", ""]
     cipher = draw(st.sampled_from(ciphers))
-    sketch = Sketch(("cpu", *channels, *([CRYPTO] if cipher == CRYPTO else [])))
+    two_units = not cipher and draw(st.booleans())
+    engines = [CRYPTO] if cipher == CRYPTO else [NPU_UNIT] if two_units else []
+    sketch = Sketch(("cpu", *channels, *engines))
     ns, units = st.integers(1, 9), st.integers(1, 3)
 
     def channel() -> str:
@@ -179,6 +188,7 @@ def _task_graphs(draw: DrawFn) -> Case:
         return sketch.engage(kind, buffer, draw(ns), after)
 
     loaded: dict[int, int] = {}  # buffer to its load
+    made: dict[int, int] = {}  # kept buffer to the kernel that fills it
     kept: list[int] = []
     stored: list[int] = []
     if draw(st.booleans()):
@@ -206,14 +216,18 @@ def _task_graphs(draw: DrawFn) -> Case:
         if output != "none":
             role = BufferRole.TENSOR if output == "kept" else BufferRole.OUTPUT
             writes = (sketch.buffer(draw(units), role, pinned=output == "kept" and draw(st.booleans())),)
-        after = tuple({loaded[b] for b in reads if b in loaded})
-        step = sketch.compute(draw(ns), tuple(sorted(reads)), writes, after)
+        after = tuple({done[b] for done in (loaded, made) for b in reads if b in done})
+        step = sketch.compute(
+            draw(ns), tuple(sorted(reads)), writes, after, two_units and draw(st.booleans())
+        )
         if output == "store":
             done = engaged(TaskKind.ENCRYPT, writes[0], step)
             stored.append(sketch.store(writes[0], draw(ns), done, channel()))
         elif output == "kept":
             kept.append(writes[0])
-    target = draw(st.sampled_from(["u585-octal", "f746-sd", "rp2350-psram"]))
+            made[writes[0]] = step
+    targets = ["n6-neural-art"] if two_units else ["u585-octal", "f746-sd", "rp2350-psram"]
+    target = draw(st.sampled_from(targets))
     return arena_problem(_banks(draw, sketch), target=target), sketch.graph()
 
 

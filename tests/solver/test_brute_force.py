@@ -125,8 +125,8 @@ class Timetables:
             return known[ends]
 
         def earliest(ends: tuple[int, ...], t: int) -> int | None:
-            needed = [*tasks[t].after, *([before[t]] if t in before else [])]
-            if any(ends[other] < 0 for other in needed):
+            needed = [*tasks[t].after]
+            if any(ends[other] < 0 for other in (*needed, *([before[t]] if t in before else []))):
                 return None
             for others in rivals[t]:  # whoever shares bytes has finished, or has not begun
                 if any(ends[other] >= 0 for other in others):
@@ -134,7 +134,8 @@ class Timetables:
                         return None
                     needed += others
             needed += [u.index for u in tasks if u.resource == tasks[t].resource and ends[u.index] >= 0]
-            return max((ends[other] for other in needed), default=0)
+            issued = ends[before[t]] - tasks[before[t]].duration_ns if t in before else 0
+            return max((issued, *(ends[other] for other in needed)))
 
         return outcomes((-1,) * len(tasks))
 
@@ -151,8 +152,8 @@ def all_makespans(problem: Problem, graph: TaskGraph) -> frozenset[int]:
 
 
 def cpu_ns(graph: TaskGraph) -> int:
-    """What the CPU does: kernels, and crypto tasks that no engine has."""
-    return sum(t.duration_ns for t in graph.tasks if t.resource == "cpu" and t.moved is None)
+    """What the CPU does, kernels and crypto tasks that no engine has, and an NPU."""
+    return sum(t.duration_ns for t in graph.tasks if t.resource in ("cpu", "npu") and t.moved is None)
 
 
 def check(problem: Problem, graph: TaskGraph) -> None:

@@ -403,8 +403,11 @@ def test_no_selection_of_a_space_beats_its_bound() -> None:
 
 
 def test_no_selection_beats_its_bound_where_records_are_sealed() -> None:
-    """Openings on the CPU that come before a load has ended, or sealing that is put off, are not below the bound."""
-    seen = sum((check_selections(seed, 3, sealed=True) for seed in range(14)), Counter())
+    """Openings on the CPU that come before a load has ended, or sealing that is put off, are not below the bound.
+
+    In 5005 an input that is kept comes behind the only record of the first kernel.
+    """
+    seen = sum((check_selections(seed, 3, sealed=True) for seed in (*range(14), 5005)), Counter())
     assert seen["tight"] + seen["near"] > seen["far"]
     assert seen["tight"] >= 3
 

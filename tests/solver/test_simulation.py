@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import BufferRole, RegionName, TaskGraph, TaskKind
+from ooc_solve.models.vocabulary import BufferRole, RegionName, TaskKind
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.beam import COVERED, Course, State, Step
 from ooc_solve.solver.expansion import SelectionError, expand
@@ -112,32 +112,19 @@ def test_profiles_of_fused_stages_are_what_expansion_makes(name: str, target: st
     assert found >= 3
 
 
-def crypto_of_kernels(graph: TaskGraph) -> dict[int, int]:
-    """What the CPU opens for kernels that are the first to wait for it, and seals of what they make, by kernel."""
-    found: dict[int, int] = {}
-    opened: set[int] = set()
-    for kernel in graph.compute_tasks:
-        own = set(kernel.after) - opened
-        opened |= own
-        made = [graph.tasks[t] for t in own]
-        made += [t for t in graph.tasks if t.kind is TaskKind.ENCRYPT and kernel.index in t.after]
-        found[kernel.index] = sum(t.duration_ns for t in made if t.occupies_cpu and t.transfer is not None)
-    return found
-
-
 def compare(problem: Problem, course: Course, path: Sequence[Step]) -> None:
     """Compare the profiles of a path with the task graph that it means."""
     try:
         graph = expand(problem, course.selection(numbers(path)))
     except SelectionError:
         return
-    uses, kernel, on_cpu = buffer_uses(graph), 0, crypto_of_kernels(graph)
+    uses, kernel = buffer_uses(graph), 0
     tiles = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
     for stage, step in zip(begins(path), path, strict=True):
         table = step.profile.table
         tasks = [t for t in graph.tasks if stage <= t.stage < stage + step.operators]
         if course.profiles.overlaps:
-            compute = [t.duration_ns + on_cpu.get(t.index, 0) for t in tasks if t.kind is TaskKind.COMPUTE]
+            compute = [t.duration_ns for t in tasks if t.kind is TaskKind.COMPUTE]
             assert table[COMPUTE].tolist() == compute
             stores = [t.duration_ns for t in tasks if t.kind is TaskKind.STORE]
             assert table[STORE_NS][table[STORE_NS] > 0].tolist() == stores
@@ -150,9 +137,9 @@ def compare(problem: Problem, course: Course, path: Sequence[Step]) -> None:
             ]
             assert sorted(rows[rows > 0].tolist()) == sorted(loads + kept)
             opened = table[LOADS + LOAD_OPEN :: LOAD_ROWS]
-            engine = [opened[opened > 0].tolist(), table[STORE_SEAL][table[STORE_SEAL] > 0].tolist()]
-            for found, kind in zip(engine, (TaskKind.DECRYPT, TaskKind.ENCRYPT), strict=True):
-                own = [t.duration_ns for t in tasks if t.kind is kind and not t.occupies_cpu]
+            crypto = [opened[opened > 0].tolist(), table[STORE_SEAL][table[STORE_SEAL] > 0].tolist()]
+            for found, kind in zip(crypto, (TaskKind.DECRYPT, TaskKind.ENCRYPT), strict=True):
+                own = [t.duration_ns for t in tasks if t.kind is kind]
                 assert sorted(found) == sorted(own)
             held = [
                 sum(b.size_bytes for b in tiles if uses[b.index].first <= k <= uses[b.index].last)
