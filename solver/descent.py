@@ -12,11 +12,12 @@ from math import inf, log
 from ooc_solve.models.cost import align_up, interruption_ns
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Plan, Schedule, Selection, Status
+from ooc_solve.models.vocabulary import Budget, Plan, Schedule, Selection, Status, TaskGraph
 from ooc_solve.solver.allowance import complaints
 from ooc_solve.solver.budgets import is_budgeted, limited_aims, most_value, narrowed
 from ooc_solve.solver.cpsat import solve_graph
 from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried
+from ooc_solve.solver.exhaustion import Exhaustion
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.improvement import improve
@@ -74,6 +75,12 @@ WINDOWED_TASKS = 8000
 
 BEFORE_WINDOWS = 0.9
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan."""
+
+SMALL_SHARE = 0.5
+"""Share of the limit that the search for a small plan may take: in the rest all other selections are tried."""
+
+EXHAUSTION_SHARE = 0.8
+"""Share of what is left of the limit that trying them may take; where that is not enough the relaxation goes on."""
 
 RUNG_BOUND_S = 5.0
 """Seconds for the selection bound of a rung, where the relaxation is of no use."""
@@ -151,8 +158,14 @@ class Descent:
     @property
     def search_ends(self) -> float:
         """When no other tilings are sought any more."""
+        if self.leader is not None and self.is_small(self.leader.graph):
+            return min(self.windows_end, self.begun + SMALL_SHARE * (self.deadline - self.begun))
         before = BEFORE_WINDOWS if self.leader is not None and self._has_windows(self.leader) else 1.0
         return self.begun + before * (self.windows_end - self.begun)
+
+    def is_small(self, graph: TaskGraph) -> bool:
+        """Whether a plan has so few tasks that all selections that may be better can be tried."""
+        return self.parts.relaxation and len(graph.tasks) <= self.parts.exact
 
     def _has_windows(self, candidate: Candidate) -> bool:
         """Whether windows of a plan are solved again: not of those that are solved whole, nor of very long ones."""
@@ -330,6 +343,17 @@ class Descent:
             self.bound = max(self.bound, united_bound(self.problem, self.offered, seconds) or 0)
         proven = relaxed_bound(self.problem, self.offered, best, self.deadline)
         self.bound = max(self.bound, proven)
+
+    def exhaust(self, best: int) -> None:
+        """Try all selections that may be better than the best plan (see `exhaustion`)."""
+        offered, orders, floors = self.offered or [self.problem], orders_of(self.problem), [best]
+        for left, there in zip(range(len(orders), 0, -1), orders, strict=True):
+            spaces = [space_of(ordered(here, there.network.order)) for here in offered]
+            until = time.monotonic() + EXHAUSTION_SHARE * (self.deadline - time.monotonic()) / left
+            exhaustion = Exhaustion(there, spaces, min(floors), until, self.found)
+            floors.append(exhaustion.bound())
+        self.bound = max(self.bound or 0, min(floors))
+        self.tell(self.problem.sram_bytes)
 
     def tell(self, size: int) -> None:
         """Report the state of the search."""

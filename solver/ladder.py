@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
 
 RISE = 0.006
@@ -26,20 +27,25 @@ MOST_PARTS = 256
 def rungs(problem: Problem) -> tuple[int, ...]:
     """Coarse rungs up to a problem's SRAM, downwards: four to the octave, and the board's full size.
 
+    Below the first of them that leaves an arena it is the arena that has four to the octave.
+
     They do not depend on the SRAM that is asked for. What is found on a rung does not depend on
     the others, so the plans considered for some SRAM are always among those considered for more.
     """
     return tuple(
         size
-        for size in _coarse(problem.target.board.usable_bytes, problem.reserved_bytes)
+        for size in _coarse(problem.target.board.usable_bytes, problem.reserved_bytes, problem.unit_bytes)
         if size <= problem.sram_bytes
     )
 
 
 @lru_cache(maxsize=64)
-def _coarse(full: int, reserved: int) -> tuple[int, ...]:
-    steps = {quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)} | {full}
-    return tuple(sorted((s for s in steps if reserved < s <= full), reverse=True))
+def _coarse(full: int, reserved: int, unit: int) -> tuple[int, ...]:
+    steps = [quarter << octave for octave in range(8, 22) for quarter in (4, 5, 6, 7)]
+    first = min((size for size in steps if size > reserved), default=full)
+    arenas = (quarter << octave for octave in range(22) for quarter in (4, 5, 6, 7))
+    tiny = {align_up(reserved + arena, unit) for arena in arenas if reserved + arena < first}
+    return tuple(sorted((s for s in {*steps, *tiny, full} if reserved < s <= full), reverse=True))
 
 
 @lru_cache(maxsize=1024)
@@ -89,6 +95,6 @@ def blocks(problem: Problem) -> tuple[Block, ...]:
     """The blocks that hold sizes up to a problem's SRAM, downwards."""
     full, unit = problem.target.board.usable_bytes, problem.unit_bytes
     known = rungs(problem)
-    above = [size for size in _coarse(full, problem.reserved_bytes) if size > problem.sram_bytes]
+    above = [size for size in _coarse(full, problem.reserved_bytes, unit) if size > problem.sram_bytes]
     highs = [above[-1] if above else full + 1, *known]
     return tuple(Block(low, high, unit) for low, high in zip(known, highs, strict=False))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ooc_solve.models.limits import NO_LIMITS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status
+from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status, TaskGraph
 from ooc_solve.solver.allowance import complaints
 from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried, within
 from ooc_solve.solver.descent import ALL_PARTS, Descent, Parts, Progress, least_candidates, left_of
@@ -167,7 +167,12 @@ def _concluded(descent: Descent, interrupted: bool) -> Result:
         return Result("cp-sat", Status.INFEASIBLE, None, None, descent.bound or 0, descent.seconds)
     objective = value(problem.objective, plan.figures)
     if not interrupted and descent.to_prove:
-        interrupted = _proven(descent, objective)
+        known = len(descent.found)
+        interrupted = _proven(descent, objective, plan.graph)
+        if len(descent.found) > known:  # a small problem was solved to the end
+            with unhurried():
+                plan = _best_plan(problem, [*descent.given, *descent.found]) or plan
+            objective = value(problem.objective, plan.figures)
     bound = min(objective, descent.bound or descent.floor or _simple_floor(problem))
     status = Status.OPTIMAL if objective == bound else Status.FEASIBLE
     note = "interrupted: this is the best plan and the bound so far" if interrupted else ""
@@ -180,10 +185,15 @@ def _simple_floor(problem: Problem) -> int:
         return floor_of(problem)
 
 
-def _proven(descent: Descent, objective: int) -> bool:
-    """Raise the bound of a search as far as its time goes; whether Ctrl-C ended that."""
+def _proven(descent: Descent, objective: int, graph: TaskGraph) -> bool:
+    """Raise the bound of a search as far as its time goes; whether Ctrl-C ended that.
+
+    Where the best plan has so few tasks as its ``graph`` all selections that may be better are tried first.
+    """
     try:
-        descent.prove(objective)
+        if descent.is_small(graph) and (descent.bound or 0) < objective:
+            descent.exhaust(objective)
+        descent.prove(min([objective, *(c.score[0] for c in descent.found)]))
     except TimeIsUp:
         pass
     except KeyboardInterrupt:
