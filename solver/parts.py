@@ -102,9 +102,9 @@ def _aligned(height: int, quarter: int) -> int:
 
 def _firsts(problem: Problem, name: str, kept: int) -> Iterator[int]:
     """First rows that may be stored if so many are kept: the highest, and one for larger tiles of the consumers."""
-    lows = [low for low in _lows(problem, name, kept) if low]
-    if lows and all(lows):
-        highest, lower = (min(by_consumer[k] for by_consumer in lows) for k in (0, 1))
+    lows = list(_lows(problem, name, kept))
+    if lows:
+        highest, lower = (min(kept, *(by_consumer[k] for by_consumer in lows)) for k in (0, 1))
         yield from (first for first in dict.fromkeys((highest, lower)) if first > 0)
 
 
