@@ -12,7 +12,7 @@ from ooc_solve.models.vocabulary import Objective, Op, RegionName
 from ooc_solve.solver.tile_sizes import sizes
 
 USUAL: tuple[int, ...] = ()
-FRUGAL: tuple[int, ...] = (1, 2, 3)
+FRUGAL: tuple[int, ...] = (2,)
 """Rows that may be kept of a tensor, in quarters of all: usually, and where what may be written is limited."""
 
 SMALL = 5
