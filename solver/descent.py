@@ -240,8 +240,8 @@ class Descent:
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
-        if block.top == block.low or not self.relaxed:
-            return (block.low,)
+        if min(block.top, self.problem.sram_bytes) < block.low + block.unit or not self.relaxed:
+            return (block.low,)  # no other is within the SRAM asked for
         low, high = self._look(block.low), self._look(block.top)
         if not low.feasible:
             return block.sizes(inf, high.thresholds)

@@ -98,6 +98,15 @@ def pulled_back(matrices: Ints, functions: Ints) -> Ints:
     return applied(matrices.transpose(1, 0, 2), functions)
 
 
+def through(functions: Ints, labels: Ints) -> Ints:
+    """Least value of any label under any function of each option: ``(d, n, q)`` and ``(d, m)`` to ``(n,)``."""
+    total = functions[0, :, :, None] + labels[0]
+    for i in range(1, len(labels)):
+        np.maximum(total, functions[i, :, :, None] + labels[i], out=total)
+    found: Ints = total.min(axis=(1, 2))
+    return found
+
+
 def minimal(vectors: Ints, most: int) -> Ints:
     """The vectors (columns of ``(d, n)``) that no other one is below everywhere.
 

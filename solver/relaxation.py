@@ -24,9 +24,9 @@ import numpy as np
 from ooc_solve.models.problem import Problem
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back
+from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
 from ooc_solve.solver.options import Option
-from ooc_solve.solver.refinement import refined
+from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
@@ -42,6 +42,9 @@ TIGHT = 0.001
 
 GROWTH = (0.002, 0.01, 0.03, 0.1, 0.3)
 """How far above the best bound so far a makespan is assumed, one after the other."""
+
+FARTHEST = 0.015
+"""The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -152,6 +155,11 @@ class Round:
         """Least makespan of the relaxation, None if no path is left."""
         ends = [int(labels.max(axis=0).min()) for labels in self.labels[-1].values()]
         return min(ends, default=None)
+
+    @property
+    def runs(self) -> int:
+        """Runs of equal kernels of all options together."""
+        return sum(len(fit.batch.count) for stage in self.fittings for fit in stage)
 
     def check_time(self) -> None:
         """Raise `TimeUpError` after the deadline."""
@@ -273,7 +281,7 @@ class Round:
                     continue
                 from_here = pulled_back(matrices, rest)
                 if limit_ns is not None:
-                    short = _through(from_here, self.labels[stage][key[1]]) < limit_ns
+                    short = through(from_here, self.labels[stage][key[1]]) < limit_ns
                     if not short.any():
                         continue
                     left = mask.copy()
@@ -285,15 +293,6 @@ class Round:
         return found
 
 
-def _through(functions: Ints, labels: Ints) -> Ints:
-    """Least value of any label under any function of each option: ``(d, n, q)`` and ``(d, m)`` to ``(n,)``."""
-    total = functions[0, :, :, None] + labels[0]
-    for i in range(1, len(labels)):
-        np.maximum(total, functions[i, :, :, None] + labels[i], out=total)
-    found: Ints = total.min(axis=(1, 2))
-    return found
-
-
 class _Search:
     """Assumes makespans and refutes them; what is proven so far is in ``proven_ns``."""
 
@@ -301,6 +300,7 @@ class _Search:
         self.options, self.deadline = options, deadline
         self.layouts_matter = options.layouts_matter
         self.proven_ns = 0
+        self.most_runs = MOST_RUNS_OF_A_PROOF
         self.last: Round | None = None  # with something left, and without layouts
 
     def settle(self, alive: Alive, limit_ns: int) -> Alive:
@@ -308,37 +308,51 @@ class _Search:
 
         Raises `TimeUpError` at the deadline.
         """
-        alive = self.sweep(self.options, alive, limit_ns)
+        alive = self.sweep(self.options, alive, limit_ns, MOST_RUNS_OF_A_PROOF)
         if not alive or not self.layouts_matter:
             return alive
         fine = self.options.refined(alive, self.deadline)
         if fine is None:
             return alive
-        left = self.sweep(fine, fine.everywhere(), limit_ns)
+        left = self.sweep(fine, fine.everywhere(), limit_ns, MOST_RUNS_OF_A_PROOF)
         return self.options.among(alive, fine.named(left)) if left else {}
 
-    def sweep(self, options: Options, alive: Alive, limit_ns: int) -> Alive:
-        """Rule out options until that changes little."""
+    def sweep(self, options: Options, alive: Alive, limit_ns: int, walked: int = MOST_RUNS) -> Alive:
+        """Rule out options until that changes little; up to so many runs of kernels are walked through."""
         for _ in range(SWEEPS):
-            now = Round(options, alive, self.deadline)
-            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
-            self.proven_ns = max(self.proven_ns, value)
-            if value == limit_ns:
-                return {}
-            if options is self.options:
-                self.last = now
-            before, alive = _number(alive), self._finer(now, now.below(limit_ns), limit_ns)
+            now, alive = self._coarser(options, alive, limit_ns)
+            before, alive = _number(alive), self._finer(now, alive, limit_ns, walked)
             if not alive:
                 self.proven_ns = max(self.proven_ns, limit_ns)
             if not alive or _number(alive) > 0.98 * before:
                 break
         return alive
 
-    def _finer(self, now: Round, alive: Alive, limit_ns: int) -> Alive:
+    def _coarser(self, options: Options, alive: Alive, limit_ns: int) -> tuple[Round, Alive]:
+        """Rule out options by their matrices until that changes little; the last round, and what is left."""
+        for _ in range(SWEEPS):
+            now = Round(options, alive, self.deadline)
+            value = limit_ns if now.value_ns is None else min(now.value_ns, limit_ns)
+            self.proven_ns = max(self.proven_ns, value)
+            if value == limit_ns:
+                return now, {}
+            if options is self.options:
+                self.last = now
+            before, alive = _number(alive), now.below(limit_ns)
+            if _number(alive) > 0.98 * before:
+                break
+        return now, alive
+
+    def _finer(self, now: Round, alive: Alive, limit_ns: int, walked: int) -> Alive:
         """What a walk through what is left leaves of it."""
         told_apart = 0 < self.options.channels == self.options.credited
-        finer = refined(now, limit_ns) if alive and told_apart else None
+        if not alive or not told_apart:
+            return alive
+        most = min(walked, self.most_runs)
+        finer = refined(now, limit_ns, most)
         if finer is None:
+            if now.runs <= most:  # it took too long, and would again
+                self.most_runs = 2 * now.runs // 3
             return alive
         self.proven_ns = max(self.proven_ns, min(limit_ns, finer.value_ns or 0))
         return finer.alive
@@ -360,7 +374,7 @@ class _Search:
                 limit_ns, alive = step, left
                 break
         while limit_ns is not None and limit_ns - self.proven_ns > max(1, TIGHT * limit_ns):
-            middle = (self.proven_ns + limit_ns) // 2
+            middle = min((self.proven_ns + limit_ns) // 2, int((1 + FARTHEST) * self.proven_ns) + 1)
             left = self.settle(alive, middle)
             if left:
                 limit_ns, alive = middle, left

@@ -37,8 +37,8 @@ SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
 
-MOST_VARIANTS = 12_000
-"""Options with the layouts of their inputs are not looked at if there are more of them."""
+MOST_VARIANTS = 8_000
+"""Options with the layouts of their inputs are not looked at if there are more of them, in all states together."""
 
 MOST_KEYS = 60_000
 """Networks with more combinations of residences are not looked at."""
@@ -113,21 +113,18 @@ class Batch:
             **{name: getattr(self, name)[..., runs] for name in by_run},
         )  # fmt: skip
 
-    @property
-    def kernels(self) -> int:
-        """Kernels of all options together."""
-        rows = np.add.reduceat(self.count, np.cumsum(self.row_runs) - self.row_runs)
-        return int((rows * self.row_count).sum())
-
-    def sequence(self, number: int) -> list[int]:
-        """The run of each kernel of one option."""
+    def loops(self, number: int) -> Iterator[tuple[list[tuple[int, int]], int]]:
+        """Rows of one option, and how often each comes: its runs, and how many kernels each has."""
         first_row = int(self.rows[:number].sum())
-        run, found = int(self.row_runs[:first_row].sum()), list[int]()
+        run = int(self.row_runs[:first_row].sum())
         for row in range(first_row, first_row + int(self.rows[number])):
             runs = range(run, run + int(self.row_runs[row]))
-            found += [r for r in runs for _ in range(int(self.count[r]))] * int(self.row_count[row])
+            yield [(r, int(self.count[r])) for r in runs], int(self.row_count[row])
             run += len(runs)
-        return found
+
+    def last_run(self, number: int) -> int:
+        """The run of the last kernel of one option."""
+        return int(self.row_runs[: int(self.rows[: number + 1].sum())].sum()) - 1
 
 
 def _batch(
@@ -303,10 +300,10 @@ class Options:
         left = [
             Stage(options, stage.alike) for options, stage in zip(self.named(alive), self.stages, strict=True)
         ]
-        return None if self._many(left) else Options(self.stock, left, True, deadline)
+        return None if self._many(left, alive) else Options(self.stock, left, True, deadline)
 
-    def _many(self, stages: Sequence[Stage]) -> bool:
-        """Whether variants with layouts would be too many."""
+    def _many(self, stages: Sequence[Stage], alive: Alive) -> bool:
+        """Whether variants with layouts would be too many, as each is looked at in as many states as its option."""
         rows: dict[tuple[str, int], set[int]] = defaultdict(set)
         total = 0
         for number, stage in enumerate(stages):
@@ -318,7 +315,8 @@ class Options:
                     rows[made, option.output].add(
                         self.costs.record_rows(made, option.output, option.tiling.rows)
                     )
-        return total > MOST_VARIANTS
+        states = sum(int(mask.sum()) for mask in alive.values()) / max(1, sum(len(s.options) for s in stages))
+        return total * max(1.0, states) > MOST_VARIANTS
 
     @property
     def layouts_matter(self) -> bool:
