@@ -584,15 +584,16 @@ class _Builder:
         bank = self._bank_of(address)
         return sum(self.bank_bytes[:bank]) + address - self.walls[bank][0]
 
-    def _units(self, buffer: int) -> int:
-        """Address field of a buffer, NOWHERE for -1."""
+    def _units(self, buffer: int, offset: int = 0) -> int:
+        """Address field of what begins some bytes into a buffer, NOWHERE for -1."""
         if buffer < 0:
             return NOWHERE
-        units, rest = divmod(self._address(buffer), self.problem.unit_bytes)
+        address = self._address(buffer) + offset
+        units, rest = divmod(address, self.problem.unit_bytes)
         if rest:
             raise InternalError(
-                f"Buffer '{self.graph.buffers[buffer].label}' must start on a unit of "
-                f"{self.problem.unit_bytes} bytes (got address {self._address(buffer)})."
+                f"What lies in buffer '{self.graph.buffers[buffer].label}' must start on a unit of "
+                f"{self.problem.unit_bytes} bytes (got address {address})."
             )
         label = f"Buffer '{self.graph.buffers[buffer].label}'"
         return _fit(units, MAX_UNITS, "the address in units", label, "use less SRAM")
@@ -859,7 +860,7 @@ class _Builder:
             raise InternalError(f"{where}: required counts must never fall along a stream.")
         a, b, c = (_fit(r, UINT16, "the commands waited for at once", where, FEWER_TILES) for r in rise)
         if task.kind is TaskKind.COMPUTE:
-            x0, x1, weights, out, sums = (self._units(buffer) for buffer in task.operands)
+            x0, x1, weights, out, sums = map(self._units, task.operands, task.offsets)
             return CommandRow((a, b, c), task.stage, (task.tile, x0, x1, weights, out, sums))
         stage = CRYPTO_WORK if task.occupies_cpu else TRANSFER
         return CommandRow((a, b, c), stage, self._transfer_words(task, where))
@@ -871,11 +872,9 @@ class _Builder:
         store = task.is_outbound
         offset = _fit(transfer.offset, UINT32, "the storage offset", where, "use a smaller network")
         touch = task.reads[0] if store else task.writes[0]
-        if touch.footprint.start:
-            raise InternalError(f"{where}: a transfer must start at the start of its buffer.")
         flags = (FLAG_STORE if store else 0) | (FLAG_CHECKED if transfer.checked else 0)
         return (
-            self._units(touch.buffer),
+            self._units(touch.buffer, touch.footprint.start),
             self._shape(transfer_shape(transfer), where),
             REGIONS.index(transfer.region),
             flags,

@@ -817,6 +817,8 @@ class Tiling:
     ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs whole on `Target.npu`, which has
     the weights or reads them itself (`models.npu`).
     ``in_place``: the output takes the bytes of the first kept input that is not read any more (`models.in_place`).
+    ``kept_rows``: the first rows of the output stay in SRAM until their last consumer has read them, 0 where it is
+    kept or spilled whole; rows from ``stored_from`` on, which is not above it, are spilled (`models.parts`).
     """
 
     rows: int
@@ -831,10 +833,14 @@ class Tiling:
     annex: bool = False
     npu: bool = False
     in_place: bool = False
+    kept_rows: int = 0
+    stored_from: int = 0
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:
             raise ValueError("tile sizes must be at least 1")
+        if not 0 <= self.stored_from <= self.kept_rows:
+            raise ValueError("rows must be stored from one of those on that are kept, or from the next one")
 
     @property
     def weights_in(self) -> RegionName:
@@ -883,7 +889,7 @@ class TaskKind(Term):
 class BufferRole(Term):
     """What a buffer in SRAM holds."""
 
-    TENSOR = "tensor"  # a whole activation, kept from its producer to its last consumer
+    TENSOR = "tensor"  # an activation, or its first rows, kept from its producer to its last consumer
     INPUT = "input"  # a tile of an activation fetched from storage
     WEIGHTS = "weights"
     OUTPUT = "output"  # a tile of an activation on its way to storage
@@ -964,7 +970,8 @@ class Task:
     the STORE behind it takes, both in place. Their ``transfer`` is that of the LOAD or STORE; they move nothing
     themselves. They run on an engine beside the CPU (`CRYPTO`), otherwise on the CPU between kernels.
     ``after`` lists the tasks whose results it needs. ``operands`` of a COMPUTE task are
-    buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused.
+    buffer indices: input 0, input 1, weights, output, accumulator; -1 where unused. ``offsets`` say how many bytes
+    into its buffer each begins.
     """
 
     index: int
@@ -978,6 +985,7 @@ class Task:
     after: tuple[int, ...] = ()
     transfer: Transfer | None = None
     operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
+    offsets: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
     @property
     def moved(self) -> Transfer | None:
@@ -1071,8 +1079,9 @@ class Status(Enum):
 class Selection:
     """Level-one decisions: the order of the operators, a tiling for each, and the tensors kept whole in SRAM.
 
-    A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers; or its
-    tiling has a `Patch`, and it is produced and consumed within a fused stage.
+    A tensor that is not kept is spilled: stored tile by tile, fetched by its consumers, but for the first rows
+    of those of which its tiling keeps some; or its tiling has a `Patch`, and it is produced and consumed within a
+    fused stage.
     ``order`` is that of the network it was made for (`Network.order`), as are the tilings.
     ``turns`` say whose kernels run next, where stages alternate: number of the stage and how many kernels, again and
     again until all have run; empty: one stage after the other.

@@ -24,6 +24,7 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide, carried, least_ns
 from ooc_solve.solver.maxplus import Ints, minimal
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.parts import PLANE_BITS, part_bytes
 from ooc_solve.solver.profiles import MOST_KERNELS, Profile, profiles_of
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.simulation import TILE_NS, Front, Profiled, StageTraffic, advance
@@ -181,8 +182,10 @@ class Course:
         option = self.options[stage][number]
         output, end = self.output(stage, option.operators), stage + option.operators
         places = dict(zip(self.alive[stage], state, strict=True))
-        room = self.room_bytes(end - 1, {name: width for name, (width, _) in places.items()})
-        room -= self.own_bytes(output) if option.output == KEPT else 0
+        room = self.room_bytes(end - 1, {name: w | rows << PLANE_BITS for name, (w, rows) in places.items()})
+        room -= self.taken_bytes(
+            output, option.output | option.tiling.rows << PLANE_BITS if option.output else KEPT
+        )
         if option.need_bytes > room or self.kernels(stage, option) > MOST_KERNELS:
             return None
         places[output] = (option.output, option.tiling.rows if option.output != KEPT else 0)
@@ -203,13 +206,14 @@ class Course:
         taken = sum(self.size[name] for name in self.pinned)
         for name, width in residence.items():
             late = name in self.network.inputs and self.first_use[name] > stage
-            if width == KEPT and name not in self.pinned and not late:
-                taken += self.size[name]
+            taken += 0 if late else self.taken_bytes(name, width)
         return self.problem.arena_bytes - self.margin_bytes - taken
 
-    def own_bytes(self, name: str) -> int:
-        """What a kept output of a stage takes beside `room_bytes`."""
-        return 0 if name in self.pinned else self.size[name]
+    def taken_bytes(self, name: str, residence: int) -> int:
+        """What is kept of a tensor takes, that of a stage's output beside `room_bytes`."""
+        if name in self.pinned:
+            return 0
+        return self.size[name] if residence == KEPT else part_bytes(self.problem, name, residence)
 
     def kernels(self, stage: int, option: Option) -> int:
         """How many kernels an option has."""
@@ -340,7 +344,7 @@ class Outlook:
                 if after is None or after not in self.vectors[end]:
                     continue
                 made = course.output(stage, operators)
-                room = course.room_bytes(end - 1, given) - (course.own_bytes(made) if output == KEPT else 0)
+                room = course.room_bytes(end - 1, given) - course.taken_bytes(made, output)
                 fits = need <= room
                 if not fits.any():
                     continue

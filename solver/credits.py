@@ -15,6 +15,7 @@ from ooc_solve.solver.fused import operands, outer_operand
 from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, Stairs, capped
 from ooc_solve.solver.options import KEPT, stored_bytes
+from ooc_solve.solver.parts import rows_kept
 from ooc_solve.solver.variants import Batch, Key, Mask, Options
 
 Doing = tuple[int, int, int]
@@ -48,7 +49,7 @@ class Credits:
                 rest.append(self.stairs.joined(capped(rest[-1], self.through[stage]), by_stage[stage]))
             self.following.append(rest[::-1])
         self._fetched: dict[tuple[int, str, int, int], Ints] = {}
-        self._stored: dict[tuple[int, int | None, int], Ints] = {}
+        self._stored: dict[tuple[int, int | None, int, bool], Ints] = {}
         self._ahead: dict[tuple[int, State, int], Ints] = {}
         self._late: dict[tuple[int, State, int], Ints] = {}
         self._entry: dict[tuple[int, State, int], Ints] = {}
@@ -180,18 +181,20 @@ class Credits:
                         found = self.stairs.joined(found, self._stores(producer, where[name], channel))
                 elif not self.lives.consumers[name] or not self.lives.read_in_full(name):
                     found = self.stairs.joined(found, self._stores(producer, None, channel))
+                else:  # of what is kept in part, nobody may read some of the rows that are stored as well
+                    found = self.stairs.joined(found, self._stores(producer, None, channel, parted=True))
                 whole += self._stored_whole(producer, channel)
             self._late[key] = found + whole
         return self._late[key]
 
-    def _stores(self, stage: int, width: int | None, channel: int) -> Ints:
-        """Most that a stage leaves to be stored, for a residence of its output or for any."""
-        key = stage, width, channel
+    def _stores(self, stage: int, width: int | None, channel: int, parted: bool = False) -> Ints:
+        """Most that a stage leaves to be stored, for a residence of its output or for any, or any in part."""
+        key = stage, width, channel, parted
         if key not in self._stored:
             found = [self.stairs.flat()]
             for first, number, place in self.doing[stage]:
                 option = self.options.options[first][number]
-                is_last = place == option.operators - 1
+                is_last = place == option.operators - 1 and (not parted or rows_kept(option.output) > 0)
                 if is_last and width in (None, self.options.contexts[first][number][2]):
                     steps = self.options.steps[first][number]
                     found.append(self.options.store_stairs(first, option, steps, channel))

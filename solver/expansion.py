@@ -15,6 +15,7 @@ from ooc_solve.models.cost import (
 )
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
+from ooc_solve.models.parts import is_kept, makes_part, part_layout, reads_part
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import SEAL_BYTES
@@ -118,19 +119,30 @@ def resident_footprint(tensor: Tensor, box: Box) -> Footprint:
 
 @dataclass(slots=True)
 class _Spilled:
-    """Where a spilled tensor lies, and who wrote which bytes of it."""
+    """Where a spilled tensor lies, and who wrote which bytes of it.
+
+    With ``kept`` its first rows stay in a ``buffer``, and those from ``stored_from`` on are spilled.
+    """
 
     region: RegionName
     layout: StorageLayout
     stores: list[tuple[int, int, int]] = field(default_factory=list)  # first byte, end, task
+    kept: StorageLayout | None = None
+    buffer: int = -1
+    stored_from: int = 0
+
+    def keeps(self, rows: tuple[int, int]) -> bool:
+        """Whether all of some rows stay."""
+        return self.kept is not None and is_kept(rows, self.kept.tensor.height)
 
 
 @dataclass(slots=True)
 class _Fetched:
-    """A tile in SRAM that was loaded: its key, buffer and load task."""
+    """A tile in SRAM: its buffer, where it begins there, and the task that loaded it (-1: it was kept)."""
 
     buffer: int
     task: int
+    offset: int = 0
 
 
 @dataclass(slots=True)
@@ -318,13 +330,14 @@ class _Expander:
         stage, geometry = layer.stage, layer.geometry
         self.begun.append((self.present, len(self.tasks)))
         loaded: list[int] = []
-        operands = [-1, -1, -1, -1, -1]
+        operands, offsets = [-1, -1, -1, -1, -1], [0, 0, 0, 0, 0]
         reads: list[Touch] = []
         known = len(self.tasks)
         for k in range(len(geometry.inputs)):
-            operands[k], touches, task = self._input(layer, k, index)
+            found, touches = self._input(layer, k, index)
+            operands[k], offsets[k] = found.buffer, found.offset
             reads += touches
-            loaded += [task] if task >= 0 else []
+            loaded += [found.task] if found.task >= 0 else []
         if geometry.loads_weights:
             fetched = self._weights(stage, geometry, index, layer.weights)
             operands[2] = fetched.buffer
@@ -345,11 +358,11 @@ class _Expander:
             operands[4] = layer.accumulator
         if index[3] == splits - 1:
             output, touched = self._output(stage, geometry, index, box)
-            operands[3] = output
+            operands[3], offsets[3] = output.buffer, output.offset
             writes += touched
-        compute = self._compute(stage, geometry, index, reads, writes, loaded, operands, checking)
+        compute = self._compute(stage, geometry, index, reads, writes, loaded, (operands, offsets), checking)
         if index[3] == splits - 1:
-            self._store_tile(stage, geometry, index, operands[3], compute)
+            self._store_tile(stage, geometry, index, output, compute)
 
     def _checking_ns(self, loads: list[Task]) -> int:
         """The CPU's time to check what was loaded; what is sealed is opened by tasks of its own."""
@@ -364,11 +377,11 @@ class _Expander:
         reads: list[Touch],
         writes: list[Touch],
         after: list[int],
-        operands: list[int],
+        operands: tuple[list[int], list[int]],
         checking_ns: int,
     ) -> int:
         duration = checking_ns + compute_ns(self.problem.target, geometry.tile_work(index))
-        a, b, c, d, e = operands
+        (a, b, c, d, e), (f, g, h, i, j) = operands
         unit, kept = self.problem.unit_of(geometry.tiling), self.resident
         sources = [kept[tensor.name] for tensor in geometry.inputs if tensor.name in kept]
         made = kept.get(geometry.output.name, -1)
@@ -384,12 +397,13 @@ class _Expander:
             tuple(sorted({*after, *waits})),
             None,
             (a, b, c, d, e),
+            (f, g, h, i, j),
         )
 
     # -------------------------------------------------------------------- operands
 
-    def _input(self, layer: _Layer, operand: int, index: TileIndex) -> tuple[int, list[Touch], int]:
-        """Buffer, bytes read and load task (-1: resident) of an input of a tile."""
+    def _input(self, layer: _Layer, operand: int, index: TileIndex) -> tuple[_Fetched, list[Touch]]:
+        """Where an input of a tile is, and the bytes read."""
         geometry, cache = layer.geometry, layer.inputs[operand]
         tensor = geometry.inputs[operand]
         box = geometry.input_box(operand, index)
@@ -398,25 +412,45 @@ class _Expander:
         if tensor.name in self.resident:
             buffer = self.resident[tensor.name]
             touch = Touch(buffer, resident_footprint(tensor, box))
-            return buffer, [touch], self.resident_load.get(tensor.name, -1)
+            return _Fetched(buffer, self.resident_load.get(tensor.name, -1)), [touch]
         spilled = self.spilled[tensor.name]
         plane = self._plane(geometry, spilled, box)
         low, width = spilled.layout.plane_channels * plane, spilled.layout.plane_width(plane)
         box = Box(box.rows, box.columns, (low, low + width))
         key = (plane, box)
-        if key not in cache:
-            if not geometry.tiling.hold_inputs:
-                cache.clear()
-            cache[key] = self._fetch(layer.stage, spilled, plane, box)
-        fetched = cache[key]
+        if key not in cache and not geometry.tiling.hold_inputs:
+            cache.clear()  # what comes after a tile that is kept is fetched again
+        layout = spilled.layout
+        if spilled.kept is not None and spilled.keeps(box.rows):
+            layout = spilled.kept
+            fetched = self._kept_tile(spilled, layout, plane, box.rows)
+        else:
+            if key not in cache:
+                cache[key] = self._fetch(layer.stage, spilled, plane, box)
+            fetched = cache[key]
         exact = geometry.input_box(operand, index)
-        touches = streamed_footprints(spilled.layout, plane, box, exact)
-        return fetched.buffer, [Touch(fetched.buffer, f) for f in touches], fetched.task
+        touches = streamed_footprints(layout, plane, box, exact)
+        return fetched, [Touch(fetched.buffer, moved(f, fetched.offset)) for f in touches]
 
-    def _patch_input(self, tensor: Tensor, index: TileIndex, box: Box) -> tuple[int, list[Touch], int]:
+    def _kept_tile(
+        self, spilled: _Spilled, layout: StorageLayout, plane: int, rows: tuple[int, int]
+    ) -> _Fetched:
+        """Where rows that are kept begin in their buffer, as a load of them would.
+
+        Raises
+        ------
+        SelectionError
+            If no address begins there.
+        """
+        offset = align_down(layout.offset(plane, rows[0]), layout.granule_bytes)
+        if offset % self.problem.unit_bytes:
+            raise SelectionError(f"rows kept of '{layout.tensor.name}' do not start on units of SRAM")
+        return _Fetched(spilled.buffer, -1, offset)
+
+    def _patch_input(self, tensor: Tensor, index: TileIndex, box: Box) -> tuple[_Fetched, list[Touch]]:
         buffer, patch = self.patches[tensor.name], self.patch_of[tensor.name]
         parts = patch_footprints(patch, tensor, (index[0], index[1]), box)
-        return buffer, [Touch(buffer, part) for part in parts], -1
+        return _Fetched(buffer, -1), [Touch(buffer, part) for part in parts]
 
     def _plane(self, geometry: StageGeometry, spilled: _Spilled, box: Box) -> int:
         if geometry.op.needs_whole_tensors:
@@ -506,37 +540,63 @@ class _Expander:
             raise SelectionError(f"'{geometry.op.name}': column blocks do not start on storage granules")
         self.region_bytes[region] += layout.size_bytes
         self.spilled[tensor.name] = _Spilled(region, layout)
+        if tiling.kept_rows:
+            self._place_part(stage, geometry, self.spilled[tensor.name])
+
+    def _place_part(self, stage: int, geometry: StageGeometry, spilled: _Spilled) -> None:
+        """A buffer for the first rows of a tensor, which stay."""
+        tensor, tiling = geometry.output, geometry.tiling
+        if not makes_part(geometry) or spilled.region is not RegionName.SCRATCH or spilled.layout.seal_bytes:
+            raise SelectionError(f"'{tensor.name}' cannot be kept in part")
+        for consumer in (k for k, op in enumerate(self.network.ops) if tensor.name in op.inputs):
+            reader = self._geometry(consumer)
+            for operand, name in enumerate(reader.op.inputs):
+                fits = reads_part(reader, operand, tiling.kept_rows, tiling.stored_from)
+                if name == tensor.name and not fits:
+                    raise SelectionError(
+                        f"'{reader.op.name}' reads rows of '{name}' across those that are kept"
+                    )
+        spilled.kept = part_layout(spilled.layout, tiling.kept_rows)
+        spilled.stored_from = tiling.stored_from
+        label = f"{tensor.name} rows 0:{tiling.kept_rows}"
+        spilled.buffer = self._buffer(BufferRole.TENSOR, stage, label, spilled.kept.size_bytes)
 
     def _output(
         self, stage: int, geometry: StageGeometry, index: TileIndex, box: Box
-    ) -> tuple[int, list[Touch]]:
+    ) -> tuple[_Fetched, list[Touch]]:
         tensor, patch = geometry.output, geometry.tiling.patch
         if patch is not None:
             buffer = self.patches[tensor.name]
             parts = patch_footprints(patch, tensor, (index[0], index[1]), box)
-            return buffer, [Touch(buffer, part) for part in parts]
+            return _Fetched(buffer, -1), [Touch(buffer, part) for part in parts]
         if tensor.name in self.resident:
             buffer = self.resident[tensor.name]
-            return buffer, [Touch(buffer, resident_footprint(tensor, box))]
-        layout = self.spilled[tensor.name].layout
+            return _Fetched(buffer, -1), [Touch(buffer, resident_footprint(tensor, box))]
+        spilled = self.spilled[tensor.name]
+        layout = spilled.layout
         size = box.elements * tensor.dtype.size_bytes + box.shape[0] * layout.seal_bytes
+        if spilled.kept is not None and spilled.keeps(box.rows):
+            tile = self._kept_tile(spilled, spilled.kept, index[2], box.rows)
+            return tile, [Touch(tile.buffer, Footprint(tile.offset, size))]
         granule = layout.granule_bytes
         buffer = self._buffer(
             BufferRole.OUTPUT, stage, f"{tensor.name} rows {box.rows[0]}:{box.rows[1]}",
             align_up(size, granule),
         )  # fmt: skip
-        return buffer, [Touch(buffer, Footprint(0, size))]
+        return _Fetched(buffer, -1), [Touch(buffer, Footprint(0, size))]
 
     def _store_tile(
-        self, stage: int, geometry: StageGeometry, index: TileIndex, buffer: int, compute: int
+        self, stage: int, geometry: StageGeometry, index: TileIndex, tile: _Fetched, compute: int
     ) -> None:
         tensor = geometry.output
         if tensor.name not in self.spilled or tensor.name in self.resident:
             return
         spilled = self.spilled[tensor.name]
+        if is_kept(geometry.output_box(index).rows, spilled.stored_from):
+            return  # nobody fetches it
         transfer = output_transfer(spilled.region, spilled.layout, geometry, index)
-        sealed = self._crypto(TaskKind.ENCRYPT, stage, buffer, transfer, compute)
-        task = self._store(stage, buffer, transfer, (sealed,))
+        sealed = self._crypto(TaskKind.ENCRYPT, stage, tile.buffer, transfer, compute)
+        task = self._store(stage, tile.buffer, transfer, (sealed,), tile.offset)
         low, high = transfer.footprint.span
         spilled.stores.append((low, high, task))
 
@@ -573,10 +633,12 @@ class _Expander:
         duration = cost_ns(self.problem.target, transfer)
         return self._append(kind, self.cipher, duration, stage, -1, touch, touch, (after,), transfer)
 
-    def _store(self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...]) -> int:
+    def _store(
+        self, stage: int, buffer: int, transfer: Transfer, after: tuple[int, ...], offset: int = 0
+    ) -> int:
         store = self.problem.target.stores[self.problem.store_index(transfer.region)]
         duration = write_ns(self.problem.target, store, transfer.size_bytes, transfer.segments)
-        touch = Touch(buffer, Footprint(0, transfer.size_bytes))
+        touch = Touch(buffer, Footprint(offset, transfer.size_bytes))
         return self._append(
             TaskKind.STORE,
             self.problem.resource_of(store),
@@ -601,11 +663,25 @@ class _Expander:
         after: tuple[int, ...],
         transfer: Transfer | None,
         operands: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1),
+        offsets: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0),
     ) -> int:
         keep_time()
         index = len(self.tasks)
         self.tasks.append(
-            Task(index, kind, resource, duration, stage, tile, reads, writes, after, transfer, operands)
+            Task(
+                index,
+                kind,
+                resource,
+                duration,
+                stage,
+                tile,
+                reads,
+                writes,
+                after,
+                transfer,
+                operands,
+                offsets,
+            )
         )
         return index
 
@@ -651,6 +727,11 @@ def output_transfer(
     if columns * channels * element % granule:
         raise SelectionError(f"'{geometry.op.name}': a column block ends inside a storage granule")
     return Transfer(region, start, columns * channels * element, rows, layout.row_bytes(index[2]))
+
+
+def moved(footprint: Footprint, offset: int) -> Footprint:
+    """A footprint so many bytes further on."""
+    return replace(footprint, start=footprint.start + offset) if offset else footprint
 
 
 def _extent_bytes(transfer: Transfer) -> int:

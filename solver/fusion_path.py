@@ -16,6 +16,7 @@ from ooc_solve.models.vocabulary import Selection
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.parts import part_bytes
 from ooc_solve.solver.selection import Space, whole_transfers
 
 State = tuple[int, ...]
@@ -52,7 +53,7 @@ class Paths:
         self.problem, self.network = space.problem, space.problem.network
         ends = (*self.network.inputs, *self.network.outputs)
         self.pinned = {name for name in ends if self.problem.io is IoPlace.SRAM}
-        self.pinned_bytes = sum(self._bytes(name) for name in self.pinned)
+        self.pinned_bytes = sum(map(self._whole_bytes, self.pinned))
         self.whole_ns = {whole.tensor: whole.ns for whole in whole_transfers(self.problem)}
         made = dict.fromkeys(self.network.inputs, 0)
         made |= {op.output: k + 1 for k, op in enumerate(self.network.ops)}
@@ -105,12 +106,11 @@ class Paths:
     def _steps(self, boundary: int, state: State, way: _Way, arena: int) -> Iterator[tuple[int, State, _Way]]:
         """Boundaries and states that one stage leads to."""
         places = dict(zip(self.alive[boundary], state, strict=True))
-        held = [name for name, width in places.items() if width == KEPT and name not in self.pinned]
-        room = arena - self.pinned_bytes - sum(map(self._bytes, held))
+        room = arena - self.pinned_bytes - sum(self._bytes(name, width) for name, width in places.items())
         for edge in self.edges[boundary]:
             inputs, output = tuple(places[name] for name in edge.names), self.network.ops[edge.end - 1].output
             for width in self.space.residences[output]:
-                own = 0 if width != KEPT or output in self.pinned else self._bytes(output)
+                own = self._bytes(output, width)
                 fitting = (o for o in edge.options.get((inputs, width), ()) if o.firm_bytes + own <= room)
                 option = next(fitting, None)
                 if option is not None:
@@ -131,7 +131,15 @@ class Paths:
         tilings = tuple(tiling for option in reversed(options) for tiling in option.tilings)
         return Selection(tilings, frozenset(kept), self.network.order)
 
-    def _bytes(self, name: str) -> int:
+    def _bytes(self, name: str, residence: int) -> int:
+        """What is kept of a tensor that is not pinned."""
+        if name in self.pinned:
+            return 0
+        if residence == KEPT:
+            return self._whole_bytes(name)
+        return part_bytes(self.problem, name, residence)
+
+    def _whole_bytes(self, name: str) -> int:
         return self.problem.buffer_bytes(stored_bytes(self.problem, name))
 
 

@@ -20,6 +20,7 @@ from ooc_solve.solver.beam import COVERED, Allowed, Course, Outlook, Proposal, V
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.parts import parted
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.search import (
     MANY_TASKS,
@@ -362,7 +363,7 @@ def numbers_of(space: Space, selection: Selection) -> tuple[int, ...] | None:
     width = {n: KEPT if n in selection.kept else t.channels for n, t in network.tensors.items()}
     for op, tiling in zip(network.ops, selection.tilings, strict=True):
         if width[op.output] != KEPT:
-            width[op.output] = tiling.channels
+            width[op.output] = parted(tiling.channels, tiling.kept_rows, tiling.stored_from)
     numbers = [COVERED] * len(network.ops)
     for stage in selection.stages:
         tilings = selection.tilings[stage[0] : stage[-1] + 1]

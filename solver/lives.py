@@ -9,6 +9,7 @@ from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Op, Tiling
 from ooc_solve.solver.fused import operands
 from ooc_solve.solver.options import KEPT, stored_bytes
+from ooc_solve.solver.parts import part_bytes
 from ooc_solve.solver.workspace import Ranges, input_ranges
 
 State = tuple[int, ...]
@@ -45,30 +46,30 @@ class Lives:
     def kept_bytes(self, stage: int, state: State) -> int:
         """SRAM of tensors that are kept over a stage, its output aside."""
         alive = zip(self.alive[stage], state, strict=True)
-        return self.pinned_bytes + sum(
-            self.size[n] for n, w in alive if w == KEPT and self.occupies(n, stage)
-        )
+        return self.pinned_bytes + sum(self.taken_bytes(n, w) for n, w in alive if self.occupies(n, stage))
+
+    def taken_bytes(self, name: str, residence: int) -> int:
+        """SRAM of a tensor between its stages, where it is kept in part at least."""
+        if name in self.pinned:
+            return 0  # counted as such
+        return self.size[name] if residence == KEPT else part_bytes(self.problem, name, residence)
 
     def occupies(self, name: str, stage: int) -> bool:
         """Whether a kept tensor is in SRAM for sure: a network input may come as late as its first use."""
         return name in self.producer or self.consumers[name][0] <= stage
-
-    def output_bytes(self, name: str) -> int:
-        """SRAM of a kept output, 0 where it is counted as pinned."""
-        return 0 if name in self.pinned else self.size[name]
 
     def residence(self, stage: int, state: State, name: str) -> int:
         """Where an input of a stage lives."""
         return KEPT if name in self.pinned else state[self.alive[stage].index(name)]
 
     def dying(self, stage: int, state: State, operators: int) -> list[tuple[int, int]]:
-        """Kept tensors that nothing reads after a stage: its operands that are one, as bits, and the bytes."""
+        """What is kept of tensors that nothing reads after a stage: its operands that are one, as bits, and the bytes."""
         names = operands(self.network, stage, operators)
         found = []
         for name in dict.fromkeys(names):
-            kept = name not in self.pinned and self.residence(stage, state, name) == KEPT
-            if kept and self.consumers[name][-1] < stage + operators and self.occupies(name, stage):
-                found.append((sum(1 << k for k, other in enumerate(names) if other == name), self.size[name]))
+            size = self.taken_bytes(name, self.residence(stage, state, name))
+            if size and self.consumers[name][-1] < stage + operators and self.occupies(name, stage):
+                found.append((sum(1 << k for k, other in enumerate(names) if other == name), size))
         return found
 
     def after(self, stage: int, state: State, output: int, operators: int = 1) -> State:

@@ -28,6 +28,7 @@ from ooc_solve.models.energy import Rates, erased_bytes
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.npu import offered as offered_npu
 from ooc_solve.models.npu import whole_tiling
+from ooc_solve.models.parts import is_kept, makes_part, reads_part
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
 from ooc_solve.models.vocabulary import (
@@ -44,10 +45,12 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.weight_records import WeightRecord, weight_record
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
+from ooc_solve.solver.parts import offered_parts, part_bytes, rows_kept, stored_from, width_of
+from ooc_solve.solver.tile_sizes import sizes, spread
 from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 
 KEPT = 0
-"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage."""
+"""Residence of a tensor that stays in SRAM; any other value is its plane width in storage, or one of `parts`."""
 
 MAX_WIDTHS = 4
 """Plane widths offered for one tensor."""
@@ -62,7 +65,7 @@ class Option:
 
     ``tilings`` has one tiling per operator: a stage that begins with some operator may be fused with
     the next ones. ``inputs`` has a residence per operand made outside of the stage (`fused.operands`).
-    ``inputs`` and ``output`` are residences: `KEPT` or channels per plane in storage.
+    ``inputs`` and ``output`` are residences: `KEPT`, channels per plane in storage, or one of `parts`.
     ``need_bytes`` is the workspace beside kept tensors when nothing overlaps, less an output that lies
     where a kept input did, so that both are kept and take their bytes once; ``firm_bytes``
     the largest tiles of all kinds together when every fetched stripe starts and ends
@@ -132,18 +135,6 @@ def costs_of(problem: Problem) -> OptionCosts:
     return _costs_of(replace(problem.bare, sram_bytes=usable))
 
 
-def sizes(total: int, limit: int = 9) -> list[int]:
-    """Tile sizes worth trying: the total, its halves, thirds and so on down to one."""
-    found: list[int] = []
-    parts = 1
-    while parts < 2 * total:
-        size = -(-total // parts)
-        if not found or size != found[-1]:
-            found.append(size)
-        parts = parts + 1 if parts < 4 else parts * 3 // 2 if parts % 2 == 0 else parts + 1
-    return _spread(found, limit)
-
-
 def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
     """Residences that each tensor may have; `KEPT` always comes first.
 
@@ -163,19 +154,12 @@ def residences(problem: Problem, arena: int) -> dict[str, tuple[int, ...]]:
             continue
         widths = _plane_widths(problem, op, arena)
         if not op.mixes_channels:
-            widths |= {w for n in op.inputs for w in found[n] if w != KEPT}
+            widths |= {w for n in op.inputs for w in map(width_of, found[n]) if w != KEPT}
         row = network.tensors[name].width * network.tensors[name].dtype.size_bytes
         fitting = sorted({w for w in widths if row * w <= arena // 2} or {min(widths)}, reverse=True)
-        found[name] = (KEPT, *_spread(fitting, MAX_WIDTHS))
+        offered = spread(fitting, MAX_WIDTHS)
+        found[name] = (KEPT, *offered, *offered_parts(problem, op, offered, arena))
     return found
-
-
-def _spread(values: list[int], limit: int) -> list[int]:
-    """At most ``limit`` of the values, evenly spread, the ends included."""
-    if len(values) <= limit:
-        return values
-    keep = {round(i * (len(values) - 1) / (limit - 1)) for i in range(limit)}
-    return [value for i, value in enumerate(values) if i in keep]
 
 
 def _plane_widths(problem: Problem, op: Op, arena: int) -> set[int]:
@@ -283,7 +267,7 @@ class OptionCosts:
         found = []
         number = self._number[op.name]
         in_place = self.is_in_place(range(number, number + 1), op.inputs, inputs, output)
-        tilings = self._tilings(op, inputs, output, arena if offered is None else offered)
+        tilings = self._parted(op, inputs, output, arena if offered is None else offered)
         for (tiling,) in self.homes((op,), ((tiling,) for tiling in tilings)):
             tiling = replace(tiling, in_place=True) if in_place and not tiling.npu else tiling
             if self._least_need(op, tiling, inputs, output) > arena:
@@ -321,10 +305,10 @@ class OptionCosts:
         geometry = StageGeometry.of(self.problem.network, op, tiling)
         need = geometry.weight_bytes((0, 0, 0, 0))
         box = geometry.output_box((0, 0, 0, 0))
-        if output != KEPT:
+        if output != KEPT and not rows_kept(output):
             need += box.elements * geometry.output.dtype.size_bytes
         for k, residence in enumerate(inputs):
-            if residence != KEPT:
+            if residence != KEPT and not rows_kept(residence):
                 tensor = geometry.inputs[k]
                 rows, columns, _ = geometry.input_box(k, (0, 0, 0, 0)).shape
                 need += rows * columns * min(residence, tensor.channels) * tensor.dtype.size_bytes
@@ -334,8 +318,40 @@ class OptionCosts:
         """Whether some bank takes the largest buffer."""
         return option.largest_bytes <= self._largest_bank
 
+    def _parted(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
+        """Tilings that go with what is kept in part."""
+        kept, first = rows_kept(output), stored_from(output)
+        parts = [(k, rows_kept(w), stored_from(w)) for k, w in enumerate(inputs) if rows_kept(w)]
+        if not kept and not parts:
+            yield from self._tilings(op, inputs, output, arena)
+            return
+        for tiling in self._tilings(op, inputs, output, arena):
+            tiling = replace(tiling, kept_rows=kept, stored_from=first)
+            geometry = StageGeometry.of(self.problem.network, op, tiling)
+            if kept and not makes_part(geometry):
+                continue
+            if all(self._reads_part(geometry, *part) for part in parts):
+                yield tiling
+
+    def _reads_part(self, geometry: StageGeometry, operand: int, kept_rows: int, first: int) -> bool:
+        """`reads_part`, which does not depend on channels and loops."""
+        key = (
+            "part",
+            geometry.op.name,
+            geometry.tiling.rows,
+            geometry.tiling.columns,
+            operand,
+            kept_rows,
+            first,
+        )
+        if key not in self.shared:
+            self.shared[key] = reads_part(geometry, operand, kept_rows, first)
+        found: bool = self.shared[key]
+        return found
+
     def _tilings(self, op: Op, inputs: tuple[int, ...], output: int, arena: int) -> Iterator[Tiling]:
         network = self.problem.network
+        inputs, parted_rows, output = tuple(map(width_of, inputs)), rows_kept(output), width_of(output)
         out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
         if not streamed_at_all(inputs, output) and op.name in offered_npu(self.problem.target, network):
             yield whole_tiling(network, op)
@@ -367,6 +383,8 @@ class OptionCosts:
         rows = sizes(out.height) if streamed else [out.height]
         if len(splits) > 1 or splits[0] < first.channels:
             rows = sizes(out.height)  # accumulators are smaller in stripes
+        if parted_rows:
+            rows = [row for row in sizes(parted_rows) if parted_rows % row == 0]
         columns = [out.width]
         smallest_rows = set(rows[-2:])
         if streamed and 2 * first.width * first.channels * op.window.reach[0] > arena:
@@ -455,6 +473,7 @@ class OptionCosts:
         workspace = Workspace(
             self.problem.unit_bytes, geometry, inputs, output, granules, held_inputs, held_weights,
             tuple(map(self.problem.seal_bytes, regions[:-1])), self.record,
+            tuple(part_bytes(self.problem, name, w) for name, w in zip(op.inputs, inputs, strict=True)),
         )  # fmt: skip
         need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
         checks = on_cpu(self.problem.target, checking + crypto)
@@ -525,11 +544,15 @@ class OptionCosts:
             slot = self.problem.buffer_bytes(size)
             return slot, ns, ns, size, 1, 0, slot, 0
         _, column_ranges = input_ranges(geometry, k)
+        kept_rows, residence = rows_kept(residence), width_of(residence)
         narrow = any(high - low < tensor.width for low, high in column_ranges)
         if narrow and (seal or (tensor.width * residence * element) % granule):
             return None
         row_ranges, column_ranges = self._fetched(geometry, k, residence)
+        row_ranges = tuple(rows for rows in row_ranges if not is_kept(rows, kept_rows))
         spans = Counter(high - low for low, high in row_ranges)
+        if not row_ranges:
+            return None  # nothing of what is stored is read
         rounds = self._rounds(geometry, k, residence)
         slot = total_ns = size = count = held = opening = 0
         first_ns = None
@@ -585,7 +608,7 @@ class OptionCosts:
     @staticmethod
     def _own_planes(geometry: StageGeometry, k: int, residence: int) -> bool:
         """Whether every group of output channels has a plane of the input to itself."""
-        return not geometry.op.mixes_channels and residence < geometry.inputs[k].channels
+        return not geometry.op.mixes_channels and width_of(residence) < geometry.inputs[k].channels
 
     def _rounds(self, geometry: StageGeometry, k: int, residence: int) -> int:
         """How often each input tile is fetched."""
@@ -675,7 +698,9 @@ class OptionCosts:
             return None
         slot = total_ns = size = count = sealing = 0
         last_ns = None
-        for height, nr in _tile_sizes(tensor.height, tiling.rows).items():
+        unstored = tiling.stored_from // tiling.rows * tiling.rows
+        with_slots = _tile_sizes(tensor.height - tiling.kept_rows, tiling.rows)
+        for height, nr in _tile_sizes(tensor.height - unstored, tiling.rows).items():
             for width, nc in _tile_sizes(tensor.width, tiling.columns).items():
                 for depth, ng in _tile_sizes(tensor.channels, tiling.channels).items():
                     dense = height * (width * depth * element + seal)
@@ -684,7 +709,7 @@ class OptionCosts:
                     ns, times = self.write_ns(region, moved, segments), nr * nc * ng
                     if seal:
                         sealing += times * crypto_ns(self.problem.target, height, dense - height * seal)
-                    slot = max(slot, moved)
+                    slot = max(slot, moved if height in with_slots else 0)
                     total_ns, size, count = total_ns + ns * times, size + moved * times, count + times
                     last_ns = ns if last_ns is None else min(last_ns, ns)
         return self.problem.buffer_bytes(slot), total_ns, last_ns or 0, size, count, sealing

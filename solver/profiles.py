@@ -21,6 +21,7 @@ from ooc_solve.models.cost import (
     read_ns,
     write_ns,
 )
+from ooc_solve.models.parts import is_kept
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, StorageLayout
 from ooc_solve.models.vocabulary import CRYPTO, Box, LoopOrder, Op, OpKind, RegionName, Tensor
@@ -31,10 +32,12 @@ from ooc_solve.solver.expansion import (
     input_transfer,
 )
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.parts import PLANE_BITS, part_bytes, rows_kept, width_of
 from ooc_solve.solver.patchwork import Patchwork
 from ooc_solve.solver.workspace import input_ranges
 
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 COMPUTE, NEED, STORE_BYTES, STORE_NS, STORE_ROW, STORE_SEAL = range(6)
 LOADS = 6
@@ -291,6 +294,7 @@ class _Walk:
 
     def _input(self, k: int, residence: int) -> None:
         tensor, op = self.geometry.inputs[k], self.geometry.op
+        kept_rows, residence = rows_kept(residence), width_of(residence)
         planes = -(-tensor.channels // residence)
         plane = np.zeros(self.n, np.int64)
         if planes > 1:
@@ -301,6 +305,7 @@ class _Walk:
         else:
             at_row, at_column = _numbers(rows)[self.row], _numbers(columns)[self.column]
         key = (plane * len(rows) + at_row) * len(columns) + at_column
+        kept = np.array([is_kept(range_, kept_rows) for range_ in rows])[at_row]
         distinct, first, which = np.unique(key, return_index=True, return_inverse=True)
         figures = np.empty((LOAD_ROWS, len(distinct)), np.int64)
         moved = np.empty(len(distinct), np.int64)
@@ -312,7 +317,7 @@ class _Walk:
             figures[LOAD_REACH, i] = int(plane[kernel]) * PLANE + box[0][1]
         region = self.known.region_of(tensor.name)
         which = which.reshape(-1)
-        self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs)
+        self._load(k, region, figures, moved, which, self.option.tiling.hold_inputs, kept)
 
     def _kept_input(self, k: int) -> None:
         name = self.geometry.inputs[k].name
@@ -342,27 +347,34 @@ class _Walk:
         ).T
         figures[LOAD_OPEN] = opening
         moved, hold = np.array(sizes, np.int64)[like], self.option.tiling.hold_weights
-        starts = self._load(operand, region, figures[:, like], moved, which, hold)
+        nothing = np.zeros(self.n, bool)
+        starts = self._load(operand, region, figures[:, like], moved, which, hold, nothing)
         self.table[COMPUTE, starts] += (checks - opening)[like[which[starts]]]
 
     def _rows(self, k: int) -> slice:
         start = LOADS + LOAD_ROWS * k
         return slice(start, start + LOAD_ROWS)
 
-    def _load(self, k: int, region: RegionName, figures: Ints, moved: Ints, which: Ints, hold: bool) -> Ints:
-        """Enter the loads of an operand: tile ``which`` of each kernel; return where it is new, so loaded."""
-        room = figures[0]
+    def _load(
+        self, k: int, region: RegionName, figures: Ints, moved: Ints, which: Ints, hold: bool, kept: Mask
+    ) -> Ints:
+        """Enter the loads of an operand: tile ``which`` of each kernel; return where it is new, so loaded.
+
+        What is ``kept`` is not loaded, and what was loaded before it is loaded again after it, unless it is held.
+        """
+        room, key = np.where(kept, 0, figures[0][which]), np.where(kept, -1, which)
         if hold:
-            _, starts = np.unique(which, return_index=True)
-            _, back = np.unique(which[::-1], return_index=True)
+            _, starts = np.unique(key, return_index=True)
+            _, back = np.unique(key[::-1], return_index=True)
             change = np.zeros(self.n + 1, np.int64)
-            np.add.at(change, starts, room[which[starts]])
-            np.add.at(change, self.n - back, -room[which[starts]])
+            np.add.at(change, starts, room[starts])
+            np.add.at(change, self.n - back, -room[starts])
             self.table[NEED] += np.cumsum(change)[:-1]
             starts = np.sort(starts)
         else:
-            starts = np.flatnonzero(np.concatenate(([True], which[1:] != which[:-1])))
-            self.table[NEED] += room[which]
+            starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+            self.table[NEED] += room
+        starts = starts[key[starts] >= 0]
         self.table[self._rows(k), starts] = figures[:, which[starts]]
         self.read[self.problem.store_index(region)] += int(moved[which[starts]].sum())
         self.io_ns += int(figures[1, which[starts]].sum())
@@ -388,20 +400,25 @@ class _Walk:
             return
         region = self.known.region_of(out.name)
         granule, narrow = self.problem.granule_bytes(region), tiling.columns < out.width
-        tiles = np.flatnonzero(self.split == splits - 1)
+        ends = np.minimum((self.row + 1) * tiling.rows, out.height)
+        tiles = np.flatnonzero((self.split == splits - 1) & (ends > tiling.stored_from))
         figures = np.empty((4, len(kinds)), np.int64)
         seal, target = self.problem.seal_bytes(region), self.problem.target
         for i, (rows, columns, channels) in enumerate(kinds):
             payload = rows * columns * channels * out.dtype.size_bytes
             dense = payload + rows * seal
             size, segments = (dense, rows) if narrow else (align_up(dense, granule), 1)
-            room = self.problem.buffer_bytes(align_up(dense, granule))
+            size_there = self.problem.buffer_bytes(align_up(dense, granule))
             sealing = crypto_ns(target, rows, payload) if seal else 0
-            figures[:, i] = room, self.known.write_ns(region, size, segments), size, sealing
+            figures[:, i] = size_there, self.known.write_ns(region, size, segments), size, sealing
         at = which[tiles]
         self.table[STORE_SEAL, tiles] += figures[3, at]
-        self.table[NEED, tiles] += figures[0, at]
-        self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = figures[0, at], figures[1, at]
+        room = np.where(ends[tiles] <= tiling.kept_rows, 0, figures[0, at])
+        self.table[NEED, tiles] += room
+        self.table[STORE_BYTES, tiles], self.table[STORE_NS, tiles] = room, figures[1, at]
+        # the rows kept are not there during the first partial sums
+        own = self.option.output | tiling.rows << PLANE_BITS
+        self.table[NEED, : splits - 1] -= part_bytes(self.problem, out.name, own)
         self.table[STORE_ROW, tiles] = self.group[tiles] * PLANE + self.row[tiles] * tiling.rows
         self._wrote(region, int(figures[2, at].sum()), int(figures[1, at].sum()))
 

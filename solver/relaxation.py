@@ -27,7 +27,7 @@ from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, applied, chains, minimal, powers, pulled_back, through
-from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.options import Option
 from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.thrift import NS_PER_UNIT
@@ -242,7 +242,7 @@ class Round:
         stage, state, output, operators = key
         batch = self.options.batch(*key).take(mask)
         made = self.lives.ops[stage + operators - 1].output
-        own_bytes = self.lives.output_bytes(made) if output == KEPT else 0
+        own_bytes = self.lives.taken_bytes(made, output)
         arena_bytes = self.options.problem.arena_bytes
         room = arena_bytes - self.lives.kept_bytes(stage, state) - own_bytes
         now = batch.need_bytes, batch.before_output, batch.instant, batch.released

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.vocabulary import Budget, Op, Selection
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.parts import rows_kept
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 
 
@@ -47,7 +48,7 @@ def _fits(space: Space, kept: set[str], stage: int, op: Op, arena: int) -> bool:
 
     def suits(option: Option) -> bool:
         places = zip((*op.inputs, op.output), (*option.inputs, option.output), strict=True)
-        return all((place == KEPT) == (name in kept) for name, place in places)
+        return all((place == KEPT) == (name in kept) and not rows_kept(place) for name, place in places)
 
     single = (option for option in space.options[stage] if option.operators == 1)
     least = min((option.need_bytes for option in single if suits(option)), default=arena + 1)

@@ -26,6 +26,7 @@ from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selectio
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.fused import fused_options, operands, spans
 from ooc_solve.solver.options import KEPT, Option, costs_of, residences, stored_bytes
+from ooc_solve.solver.parts import part_bytes, rows_kept, width_of
 from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.units import Meetings, meetings_of
 
@@ -254,6 +255,7 @@ def _shape_of(problem: Problem, op: Op, where: dict[str, tuple[int, ...]]) -> ob
 
 
 def _compatible(tensors: dict[str, Tensor], op: Op, inputs: tuple[int, ...], output: int) -> bool:
+    inputs, output = tuple(map(width_of, inputs)), width_of(output)
     planes = {w for w, name in zip(inputs, op.inputs, strict=True) if w not in (KEPT, tensors[name].channels)}
     if op.needs_whole_tensors:
         return not planes and output in (KEPT, tensors[op.output].channels)
@@ -368,11 +370,11 @@ class SelectionModel:
 
         for stage, covers in enumerate(self.covers):
             keep_time()
-            kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in self._alive(stage)]
+            kept = [pair for name in self._alive(stage) for pair in self._taken(name)]
             self.model.add(_weighted(kept + [(c.chosen, need(c.option)) for c in covers]) <= self.peak)
         for first, last, pairs in self._fused():
             names = {name for stage in range(first, last + 1) for name in self._alive(stage)}
-            kept = [(self.resides[name][KEPT], self._kept_bytes(name)) for name in sorted(names)]
+            kept = [pair for name in sorted(names) for pair in self._taken(name)]
             most = sum(size for _, size in kept)
             used = sum(x for _, x in pairs)  # whatever is alive in some operator is alive in all of them
             needed = _weighted([(x, need(option)) for option, x in pairs])
@@ -453,6 +455,14 @@ class SelectionModel:
     def _alive(self, stage: int) -> list[str]:
         """Tensors that occupy SRAM during a stage if they are kept."""
         return [name for name, (first, last) in self.space.lives.items() if first <= stage <= last]
+
+    def _taken(self, name: str) -> list[tuple[cp_model.IntVar, int]]:
+        """Where a tensor may live, if it is kept there in part at least, with the SRAM that takes."""
+        by_width = self.resides[name]
+        parts = [
+            (x, part_bytes(self.problem, name, w)) for w, x in by_width.items() if w > 0 and rows_kept(w)
+        ]
+        return [(by_width[KEPT], self._kept_bytes(name)), *parts]
 
     def _kept_bytes(self, name: str) -> int:
         """SRAM that a kept tensor takes."""

@@ -26,6 +26,7 @@ from ooc_solve.models.cost import (
     read_ns,
     write_ns,
 )
+from ooc_solve.models.parts import is_kept
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import CRYPTO, LoopOrder, Op, OpKind, RegionName, Tensor
@@ -33,6 +34,7 @@ from ooc_solve.models.weight_records import weight_record
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
 from ooc_solve.solver.maxplus import Ints, Item
 from ooc_solve.solver.options import KEPT, Option
+from ooc_solve.solver.parts import rows_kept, width_of
 from ooc_solve.solver.patchwork import Patchwork
 from ooc_solve.solver.workspace import input_ranges
 
@@ -103,6 +105,9 @@ class Steps:
 OPENING, LEAST_OPENING, SEALING = range(3)
 """Rows of ``Steps.cipher_ns``."""
 
+NOT_FETCHED = -1
+"""In place of the number of a tile that a kernel reads where it is kept."""
+
 NOTHING_LOADED = 1 << 56
 """In `LEAST_OPENING` as long as no load is known."""
 
@@ -170,7 +175,7 @@ class StepCosts:
         ``width`` and ``rows`` are channels per plane and the rows of its producer's tiles. Where
         rows are whole granules, every box starts and ends on one; network inputs are one record.
         """
-        tensor = self.problem.network.tensors[name]
+        tensor, width = self.problem.network.tensors[name], width_of(width)
         region = self.region_of(name)
         granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
         row = tensor.width * width * tensor.dtype.size_bytes + seal
@@ -290,6 +295,7 @@ class _Stage:
         self.load_ns = np.zeros((operands, self.n), np.int64)
         self.open_ns = np.zeros((operands, self.n), np.int64)
         self.instant = np.zeros(self.n, np.int64)
+        self.released = np.zeros(self.n, np.int64)
         self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
         self.stores: tuple[Item, ...] = ()
         self.sealed: tuple[Item, ...] = ()
@@ -358,7 +364,11 @@ class _Stage:
                     region, size if narrow else align_up(size, granule), rows if narrow else 1
                 )
             )
-        tiles = np.flatnonzero(complete)
+        ends, tiling = (a.row + 1) * self.option.tiling.rows, self.option.tiling
+        kinds_kept = ends <= tiling.kept_rows  # these are no buffers of their own
+        which, room = which + len(kinds) * kinds_kept, [*room, *(0 for _ in kinds)]
+        moved, sealing = 2 * moved, 2 * sealing
+        tiles = np.flatnonzero(complete & (np.minimum(ends, tensor.height) > tiling.stored_from))
         self.need[tiles] += np.array(room, np.int64)[which[tiles]]
         sealed = np.array(sealing, np.int64)[which[tiles]]
         if self.costs.engine < 0:
@@ -367,7 +377,7 @@ class _Stage:
         else:
             self.store[self.costs.engine, tiles] += sealed
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
-        many = np.bincount(which[tiles], minlength=len(kinds))
+        many = np.bincount(which[tiles], minlength=len(room))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
         if self.costs.cipher >= 0:
             self.sealed = tuple((r, s, int(n)) for r, s, n in zip(room, sealing, many, strict=True) if n)
@@ -394,6 +404,7 @@ class _Stage:
 
     def _input(self, k: int, residence: int) -> None:
         a, tensor = self.axes, self.geometry.inputs[k]
+        kept_rows, residence = rows_kept(residence), width_of(residence)
         row_ranges, column_ranges = input_ranges(self.geometry, k)
         planes = 1 if residence >= tensor.channels else -(-tensor.channels // residence)
         plane = np.zeros(self.n, np.int64)
@@ -406,6 +417,10 @@ class _Stage:
         whole = self.op.needs_whole_tensors
         at_row, at_column = (np.zeros(self.n, np.int64),) * 2 if whole else (a.row, a.column)
         key = (plane * len(row_ranges) + row_id[at_row]) * len(column_ranges) + column_id[at_column]
+        kept = np.array([is_kept(rows, kept_rows) for rows in row_ranges])[at_row]
+        key = np.where(kept, NOT_FETCHED, key)
+        if kept.any():
+            self.released[np.flatnonzero(kept)[-1] + 1 :] |= 1 << k
         region = self.costs.region_of(tensor.name)
         rows = tensor.height if tensor.name in self.problem.network.inputs else 0
         rows = self.records[k] if self.records and not rows else rows
@@ -446,7 +461,7 @@ class _Stage:
         self, region: RegionName, key: Ints, which: Ints, figures: list[tuple[int, int, Load]], hold: bool
     ) -> Ints:
         """Account for the tiles of one operand; return where they are loaded: where the key is new."""
-        room = np.array([figure[0] for figure in figures], np.int64)[which]
+        room = np.where(key == NOT_FETCHED, 0, np.array([figure[0] for figure in figures], np.int64)[which])
         if hold:
             _, starts = np.unique(key, return_index=True)
             _, back = np.unique(key[::-1], return_index=True)
@@ -458,6 +473,7 @@ class _Stage:
         else:
             starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
             self.need += room
+        starts = np.compress(key[starts] != NOT_FETCHED, starts)
         ns = np.array([figure[1] for figure in figures], np.int64)[which[starts]]
         channel = self.costs.channel_of(region)
         if channel < 0:
@@ -491,9 +507,9 @@ class _Stage:
         first = np.zeros(n, np.int64)
         first[0] = 1
         absent = np.zeros(n, np.int64)
-        if self.option.output == KEPT:
+        if self.option.output == KEPT or rows_kept(self.option.output):
             absent[: len(self.splits) - 1] = 1  # during the first partial sums
-        now = np.vstack((self.need, absent, self.instant, np.zeros(n, np.int64)))  # all operands are read
+        now = np.vstack((self.need, absent, self.instant, self.released))
         previous = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
         parts = (
             self.compute,

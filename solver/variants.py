@@ -20,6 +20,7 @@ from ooc_solve.solver.ladder import at_size
 from ooc_solve.solver.lives import Lives, State
 from ooc_solve.solver.maxplus import NEVER, Ints, Item, Stairs
 from ooc_solve.solver.options import KEPT, Option, stored_bytes
+from ooc_solve.solver.parts import PLANE_BITS, record_of
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.steps import (
     ALL,
@@ -47,8 +48,6 @@ Key = tuple[int, State, int, int]
 SLOTS = 256
 """Quanta into which the arena is divided where storage has no larger granules."""
 
-WIDTH_BITS = 20
-"""Bits of a code that hold the channels per plane; rows per record are above them."""
 
 MOST_VARIANTS = 8_000
 """Options with the layouts of their inputs are not looked at if there are more of them, in all states together."""
@@ -282,7 +281,7 @@ class Options:
             output = self._code(made, option.output, option.tiling.rows)
             self._codes[made][option.output].add(output)
             for codes in self._inputs(stage, option):
-                records = tuple(code >> WIDTH_BITS for code in codes) if self.laid_out else ()
+                records = tuple(map(record_of, codes)) if self.laid_out else ()
                 options.append(option)
                 contexts.append((option.operators, codes, output))
                 steps.append(self._steps(stage, option, records))
@@ -305,10 +304,10 @@ class Options:
         return self._names[key]
 
     def _code(self, name: str, residence: int, rows: int) -> int:
-        """Where a tensor lives: channels per plane, and where it matters rows per record."""
+        """Where a tensor lives: its residence, and where it matters rows per record."""
         if residence == KEPT or not self.laid_out:
             return residence
-        return residence | self.costs.record_rows(name, residence, rows) << WIDTH_BITS
+        return residence | self.costs.record_rows(name, residence, rows) << PLANE_BITS
 
     def _inputs(self, stage: int, option: Option) -> list[tuple[int, ...]]:
         """Codes of the inputs that an option may find."""
@@ -318,7 +317,7 @@ class Options:
             known = self._codes[name][residence] if name in self.lives.producer else {residence}
             whole = op.needs_whole_tensors and self.laid_out
             height = self.problem.network.tensors[name].height
-            choices[name] = [c for c in sorted(known) if not whole or not 0 < c >> WIDTH_BITS < height]
+            choices[name] = [c for c in sorted(known) if not whole or not 0 < record_of(c) < height]
         found = (dict(zip(choices, codes, strict=True)) for codes in product(*choices.values()))
         return [tuple(codes[name] for name in names) for codes in found]
 

@@ -152,7 +152,7 @@ class Workload:
     ) -> None:  # fmt: skip
         """Go on with the best option of a group that fits."""
         made, end = self.lives.ops[stage + group.operators - 1].output, stage + group.operators
-        own = self.lives.output_bytes(made) if group.output == KEPT else 0
+        own = self.lives.taken_bytes(made, group.output)
         fits = np.flatnonzero(group.need <= self.room(stage) - held - own)
         if not fits.size:
             return

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ooc_solve.models.cost import align_up
+from ooc_solve.models.parts import is_kept
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count, tile_range
 from ooc_solve.models.vocabulary import LoopOrder, Reading
 from ooc_solve.models.weight_records import WeightRecord
 from ooc_solve.solver.expansion import ACCUMULATOR_BYTES
+from ooc_solve.solver.parts import rows_kept, width_of
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -55,7 +57,8 @@ class Workspace:
     """Tile buffers of a stage for given residences of its tensors.
 
     SRAM is given out in units of ``unit_bytes``.
-    ``inputs`` and ``output`` are channels per plane in storage, 0 for what stays in SRAM.
+    ``inputs`` and ``output`` are residences: channels per plane in storage, 0 for what stays in SRAM, or those of
+    `parts`; ``part_bytes`` is what the rows kept of each input take.
     ``granules`` are the storage granules of each input's region, of the output's and of the
     image, ``seals`` what lies behind the rows of each input and of the output. ``held_inputs`` and
     ``held_weights`` are the bytes of all tiles that are held for the stage, 0 where they are not.
@@ -71,6 +74,7 @@ class Workspace:
     held_weights: int
     seals: tuple[int, ...]
     record: Callable[[StageGeometry, TileIndex], WeightRecord]
+    part_bytes: tuple[int, ...] = ()
     ranges: list[tuple[Ranges, Ranges]] = field(init=False)  # of each input
     grid: TileIndex = field(init=False)
     known: dict[tuple[int, ...], int] = field(
@@ -101,21 +105,33 @@ class Workspace:
                     for split in some_splits:
                         first = (row, column, group) == (0, 0, 0)
                         # during the first partial sums, a kept output does not exist yet
-                        if not (first and split < splits - 1 and not self.output):
+                        stays = not self.output or rows_kept(self.output) > 0
+                        if not (first and split < splits - 1 and stays):
                             yield row, column, group, split
 
     def _at(self, index: TileIndex) -> int:
         """Bytes of the buffers that are needed during one tile."""
         fetched = 0
-        for k, width in enumerate(self.inputs):
-            if width:
+        for k, residence in enumerate(self.inputs):
+            if residence and not is_kept(self.ranges[k][0][index[0]], rows_kept(residence)):
                 fetched += self._input(k, index)
         if self.held_inputs and self._inputs_all_held(index):
             fetched = self.held_inputs
         weights = self.record(self.geometry, index).room_bytes if self.geometry.loads_weights else 0
         if self.held_weights and self._weights_all_held(index):
             weights = self.held_weights
-        return fetched + weights + self._results(index)
+        return fetched + weights + self._results(index) - self._released(index)
+
+    def _released(self, index: TileIndex) -> int:
+        """Bytes of rows kept of inputs that neither this tile nor a later one reads: they may be gone."""
+        total, (_, columns, groups, splits) = 0, self.grid
+        for residence, size, (rows, _) in zip(self.inputs, self.part_bytes, self.ranges, strict=False):
+            kept = [row for row, range_ in enumerate(rows) if is_kept(range_, rows_kept(residence))]
+            if kept and self._position((kept[-1], columns - 1, groups - 1, splits - 1)) < self._position(
+                index
+            ):
+                total += size
+        return total
 
     def _input(self, k: int, index: TileIndex) -> int:
         """Bytes of what a tile fetches of an input."""
@@ -136,7 +152,7 @@ class Workspace:
 
     def _plane_width(self, k: int, plane: int) -> int:
         """Channels of an input that are fetched together."""
-        channels, width = self.geometry.inputs[k].channels, self.inputs[k]
+        channels, width = self.geometry.inputs[k].channels, width_of(self.inputs[k])
         return channels if width == channels else min(width, channels - plane * width)
 
     def _buffer(self, size_bytes: int) -> int:
@@ -150,7 +166,8 @@ class Workspace:
         channels = min(tiling.channels, out.channels - index[2] * tiling.channels)
         elements = rows * columns * channels
         total = self._buffer(elements * ACCUMULATOR_BYTES) if splits > 1 else 0
-        if self.output and index[3] == splits - 1:
+        kept = is_kept((0, index[0] * tiling.rows + rows), rows_kept(self.output))
+        if self.output and not kept and index[3] == splits - 1:
             size = elements * out.dtype.size_bytes + rows * self.seals[-1]
             total += self._buffer(align_up(size, self.granules[-2]))
         return total

@@ -32,8 +32,9 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
-from ooc_solve.solver.options import KEPT, Option, pareto, sizes, stored_bytes
+from ooc_solve.solver.options import KEPT, Option, pareto, stored_bytes
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, unfused
+from ooc_solve.solver.tile_sizes import sizes
 
 Problems = Callable[..., SearchStrategy[Problem]]
 BusiestStep = Callable[[TaskGraph, int], int]
