@@ -26,10 +26,13 @@ WAYS = st.tuples(st.integers(0, 6), st.integers(0, 3))
 
 
 def check(graph: TaskGraph, start: list[int] | tuple[int, ...], address: tuple[int, ...]) -> None:
-    """Order of kernels, precedence, resources, and buffers apart in time or in space."""
+    """Order of kernels on each unit and of their starts, precedence, resources, and buffers apart in time or in space."""
     ends = [begin + task.duration_ns for begin, task in zip(start, graph.tasks, strict=True)]
     steps = [task.index for task in graph.compute_tasks]
-    assert all(ends[a] <= start[b] for a, b in pairwise(steps))
+    assert all(start[a] <= start[b] for a, b in pairwise(steps))
+    units = {graph.tasks[step].resource for step in steps}
+    alone = [[step for step in steps if graph.tasks[step].resource == unit] for unit in units]
+    assert all(ends[a] <= start[b] for own in alone for a, b in pairwise(own))
     assert all(ends[other] <= start[t.index] for t in graph.tasks for other in t.after)
     for a, b in combinations(graph.tasks, 2):
         if a.resource == b.resource:
