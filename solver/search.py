@@ -89,6 +89,9 @@ MERGED_TASKS = 2500
 WORTH_LONG = 0.005
 """The same share for merges of graphs that have more tasks."""
 
+FAR_OFF, SOON_MERGED_TASKS = 0.03, 8000
+"""The same share for merges of graphs that windows serve, too, and how many tasks these may have."""
+
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
 
@@ -232,10 +235,11 @@ def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float)
 def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
     graph, takes = candidate.graph, candidate.score[1]
-    if len(graph.tasks) <= WINDOWED_TASKS:
-        return candidate  # windows gain more in the same time
-    times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)]
-    if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - WORTH_LONG) * takes:
+    least = WORTH_LONG
+    if len(graph.tasks) <= WINDOWED_TASKS:  # windows gain more in the same time, where little is to be gained
+        least = FAR_OFF if len(graph.tasks) <= SOON_MERGED_TASKS else 1.0
+    times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)] if least < 1.0 else []
+    if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - least) * takes:
         return candidate
     with suppress(TimeIsUp):
         schedule = placed_merge(problem, graph, LEAN, takes, deadline)
