@@ -142,6 +142,7 @@ class Descent:
         self.found: list[Candidate] = []
         self.given = given_candidates(problem, known)
         self.rungs_seen = 0
+        self.rung_begun = inf  # the last one; none has
         self.offered: list[Problem] = []  # with the options of all rungs looked at
         self.known: dict[int, Rung] = {}
         self.proven: set[Selection] = set()  # those whose best schedule is known on a larger rung
@@ -202,8 +203,13 @@ class Descent:
 
     @property
     def late(self) -> bool:
-        """Whether no more options are taken in: their bound takes time, too, whoever proves it."""
-        return self.over or (self.best is not None and time.monotonic() > self._after(self.share))
+        """Whether no more options are taken in: their bound takes time, too, whoever proves it.
+
+        A rung for which there is less time than the one before took would be given up, and its bound be low.
+        """
+        now = time.monotonic()
+        too_late = now > self._after(self.share) or now - self.rung_begun > self.deadline - now
+        return self.over or (self.best is not None and too_late)
 
     def search(self) -> None:
         """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
@@ -251,9 +257,11 @@ class Descent:
 
     def _begin(self, low: int, top: int) -> None:
         """Have a plan and a bound soon, whatever time is left for better ones."""
+        spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
+        if not any(space.options[0] for space in spaces):
+            return  # no option for the first operator fits
         self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
         self.found += self._by_rules(lambda ends: rule_plans(at_size(self.problem, low), ends))
-        spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         self.floor = min(map(least_value, spaces))
         self.tell(low)
 
@@ -294,7 +302,7 @@ class Descent:
         """Find the best plan for one rung."""
         size = rung.problem.sram_bytes
         self._prove_beside()
-        self.rungs_seen += 1
+        self.rungs_seen, self.rung_begun = self.rungs_seen + 1, time.monotonic()
         starts = self._by_rules(lambda ends: _first_plans(rung, ends))
         self.found += starts
         self.tell(size)
