@@ -41,7 +41,7 @@ async function look() {{
   for (const share of {shares}) {{
     painted = 0;
     time.setv({{start: whole * (1 - share) / 2, end: whole * (1 + share) / 2}});
-    for (let tries = 0; painted === 0 && tries < 50; tries++) {{ await wait(100); }}
+    for (let tries = 0; painted === 0 && tries < 100; tries++) {{ await wait(100); }}
     const boxes = figures()[0].renderers.filter((one) => one.view.filter.type === "IndexFilter");
     const seen = boxes.flatMap((one) => one.view.filter.indices.map((i) => one.data_source.data.name?.[i]));
     told.push({{start: time.start, end: time.end, width: figures()[0].inner_width, painted, seen}});
@@ -87,7 +87,7 @@ def looked_at(page: Path, folder: Path) -> list[dict[str, Any]]:
     command = [
         *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"),
         *(f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"),
-        *("--virtual-time-budget=60000", "--dump-dom", probe.as_uri()),
+        *("--virtual-time-budget=120000", "--dump-dom", probe.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     told = re.search(r'<pre id="told">(.+?)</pre>', done.stdout, re.DOTALL)
