@@ -134,6 +134,7 @@ class Descent:
         left_s = left_of(budget, spent_s)
         self.deadline = self.begun + left_s
         self.share = SEARCH_SHARE if to_prove else 1.0  # of that, for the search
+        self.is_slow = False  # the bound, on some rung
         self.rules_end = self.begun + left_s * RULES_SHARE
         self.relaxed_until = self.begun + left_s * RELAXED_SHARE
         self.second = SecondProcess()
@@ -205,10 +206,12 @@ class Descent:
     def late(self) -> bool:
         """Whether no more options are taken in: their bound takes time, too, whoever proves it.
 
-        A rung for which there is less time than the one before took would be given up, and its bound be low.
+        Where bounds are slow, a rung for which there is less time than the one before took would be given up, and its
+        bound be low.
         """
         now = time.monotonic()
-        too_late = now > self._after(self.share) or now - self.rung_begun > self.deadline - now
+        given_up = self.is_slow and now - self.rung_begun > self.deadline - now
+        too_late = now > self._after(self.share) or given_up
         return self.over or (self.best is not None and too_late)
 
     def search(self) -> None:
@@ -295,7 +298,7 @@ class Descent:
             begun = time.monotonic()
             self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
             if self.to_prove and time.monotonic() - begun > SLOW_BOUND * (self.deadline - self.begun):
-                self.share = LONGER_SEARCH
+                self.is_slow, self.share = True, LONGER_SEARCH
         return self.known[size]
 
     def _rung(self, rung: Rung) -> None:
