@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ooc_solve.arguments import parse_count, parse_seconds, parse_size
+from ooc_solve.arguments import parse_count, parse_processes, parse_seconds, parse_size
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import BudgetError, InputError
 from ooc_solve.solver.allocation import (
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         help="bytes there are, e.g. 1MiB (as few as can be found)",
     )
     made.add_argument("--time-limit", type=parse_seconds, default=60.0, metavar="S", help="seconds (60)")
-    made.add_argument("--workers", type=parse_count, default=2, metavar="N", help="processes (2)")
+    made.add_argument("--workers", type=parse_processes, default=2, metavar="N", help="processes (2)")
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
     made.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"write {','.join(OUTPUT)}")
     return made

@@ -372,7 +372,7 @@ class Solution:
         return advising.advise(
             self.problem,
             self.result.plan,
-            Budget(time_limit, workers or usual_workers(), seed),
+            _budget(time_limit, workers, seed),
             bound=self.result.bound,
         )
 
@@ -453,6 +453,14 @@ def _where(problem: Problem) -> str:
 # -------------------------------------------------------------------------------------- solving
 
 
+def _budget(time_limit: float, workers: int | None, seed: int) -> Budget:
+    """What a search may spend; as many processes as are usual where none are named."""
+    processes = usual_workers() if workers is None else workers
+    if processes < 1:
+        raise InputError(f"A search needs at least one process (got workers={processes}).")
+    return Budget(time_limit, processes, seed)
+
+
 def solve(
     network: Network | str,
     target: Target | str,
@@ -498,7 +506,7 @@ def solve(
     )
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
-    budget, history = Budget(time_limit, workers or usual_workers(), seed), History(progress)
+    budget, history = _budget(time_limit, workers, seed), History(progress)
 
     def planned(
         told: History, here: Problem, left: Budget, given: Sequence[vocabulary.Plan] = ()
@@ -546,7 +554,7 @@ def compare(
         network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
     )
     history = History(progress)
-    results = solving.compare(problem, Budget(time_limit, workers or usual_workers(), seed), history)
+    results = solving.compare(problem, _budget(time_limit, workers, seed), history)
     return Comparison(problem, tuple(results), tuple(history.steps))
 
 

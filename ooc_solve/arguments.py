@@ -64,3 +64,10 @@ def parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) >= 1 << 31:
         raise argparse.ArgumentTypeError(f"a whole number from 0 to 2147483647 is needed (got '{text}')")
     return int(text)
+
+
+def parse_processes(text: str) -> int:
+    """A whole number from 1 to 1024."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to 1024 is needed (got '{text}')")
+    return int(text)

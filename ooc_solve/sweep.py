@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ooc_solve.arguments import parse_count
+from ooc_solve.arguments import parse_processes
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.vocabulary import InputError, InternalError, Objective, OocError
 from ooc_solve.report import amount_of, kibibytes
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("grid", type=Path, metavar="GRID.toml", help="models, targets, SRAM and options")
     made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where results go")
     made.add_argument(
-        "--jobs", type=parse_count, metavar="N", help="processes (as many as leave each its workers)"
+        "--jobs", type=parse_processes, metavar="N", help="processes (as many as leave each its workers)"
     )
     made.add_argument("--cluster", metavar="ADDRESS", help="let a Dask cluster work, e.g. tcp://host:8786")
     return made

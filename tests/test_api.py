@@ -146,9 +146,10 @@ def test_plots(comparison: Comparison, tmp_path: Path) -> None:
         ({"objective": "speed"}, "'speed'"),
         ({"io": "air"}, "'air'"),
         ({"scheduler": "luck"}, "'luck'"),
+        ({"workers": 0}, "at least one process"),
     ],
 )
-def test_bad_options(arguments: dict[str, str], words: str) -> None:
+def test_bad_options(arguments: dict[str, str | int], words: str) -> None:
     """Options that are none are refused in one sentence."""
     network, board = api.load("zoo:autoencoder"), api.target("f746-sd")
     with pytest.raises(InputError, match=words):

@@ -186,6 +186,7 @@ def test_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("zoo:ds_cnn", "--objective", "speed"), 2, "invalid choice"),
         (("zoo:ds_cnn", "--time-limit", "0"), 2, "seconds"),
         (("zoo:ds_cnn", "--workers", "-3"), 2, "whole number"),
+        (("zoo:ds_cnn", "--workers", "0"), 2, "from 1 to"),
     ],
 )
 def test_bad_input(
