@@ -21,6 +21,7 @@ from ooc_solve.api import identifier, load, problem_of, scheduled, target
 from ooc_solve.arguments import (
     parse_budget,
     parse_count,
+    parse_processes,
     parse_rate,
     parse_seconds,
     parse_size,
@@ -108,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--time-limit", type=parse_seconds, default=20.0, metavar="S", help="seconds (20)")
     made.add_argument(
-        "--workers", type=parse_count, default=usual_workers(), metavar="N",
+        "--workers", type=parse_processes, default=usual_workers(), metavar="N",
         help="processes: a second one raises the bound during the search (one for each processor, at most 2)",
     )  # fmt: skip
     made.add_argument("--seed", type=parse_count, default=1, metavar="N", help="random seed (1)")
@@ -274,7 +275,7 @@ class Answers:
 def answers(options: argparse.Namespace, problem: Problem, errors: Console, history: History) -> Answers:
     """Solve for all that is asked, each in its turn within the time limit."""
     factor = options.max_latency is not None and options.max_latency.factor is not None
-    budget = Budget(options.time_limit, max(1, options.workers), options.seed)
+    budget = Budget(options.time_limit, options.workers, options.seed)
     turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
     reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
     if options.max_latency is not None:
@@ -283,16 +284,12 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     given = () if reference is None or reference.plan is None else (reference.plan,)
     flight = None
     results: Sequence[Result]
-    if options.throughput:
-        flight = overlapping(options, problem, turns.next(), errors, history, given)
-        problem, results = flight.problem, flight.results
-        reference = reference if problem.network.frames > 1 else None
-    elif options.frames == 1:
-        results = solve(options, problem, turns.next(), errors, history, given)
-    else:
+    if options.throughput or options.frames > 1:
         flight = flown(options, problem, turns.next(), errors, history, given)
         problem, results = flight.problem, flight.results
         reference = reference if problem.network.frames > 1 else None  # it is that of a run
+    else:
+        results = solve(options, problem, turns.next(), errors, history, given)
     plan = results[-1].plan
     points = walk_front(problem, turns.next(), results) if options.pareto and plan is not None else ()
     if plan is not None:
@@ -489,32 +486,24 @@ def flown(
     history: History,
     given: Sequence[Plan],
 ) -> Flight:
-    """The better of a run of several frames, for which plans are ``given``, and one frame at a time."""
+    """The best of one frame at a time, of a run of several, for which plans are ``given``, and of runs that overlap."""
+    seconds = 0.0
+    if options.throughput:
+        check_throughput(problem)
+        budget, seconds = shared_budget(budget)
 
-    def alone(problem: Problem, budget: Budget, _: Sequence[Plan]) -> list[Result]:
+    def single(problem: Problem, budget: Budget, _: Sequence[Plan]) -> list[Result]:
         return [scheduled(problem, options.scheduler, budget, History())]
 
     def together(run: Problem, budget: Budget, known: Sequence[Plan]) -> list[Result]:
         return solve(options, run, budget, errors, history, (*given, *known))
 
-    return fly(problem, options.frames, budget, alone, together)
-
-
-def overlapping(
-    options: argparse.Namespace,
-    problem: Problem,
-    budget: Budget,
-    errors: Console,
-    history: History,
-    given: Sequence[Plan],
-) -> Flight:
-    """The best of runs that overlap, of runs that do not, and of one frame at a time."""
-    check_throughput(problem)
-    budget, seconds = shared_budget(budget)
     if options.frames == 1:
         flight = alone(problem, tuple(solve(options, problem, budget, errors, history, given)))
     else:
-        flight = flown(options, problem, budget, errors, history, given)
+        flight = fly(problem, options.frames, budget, single, together)
+    if not options.throughput:
+        return flight
     with errors.status("letting runs overlap"):
         return overlapped(flight, seconds)
 
