@@ -1013,6 +1013,11 @@ class Task:
         return self.occupies_unit and self.resource != NPU_UNIT
 
     @property
+    def is_inbound(self) -> bool:
+        """Whether it brings a tile from storage."""
+        return self.kind in (TaskKind.LOAD, TaskKind.DECRYPT)
+
+    @property
     def is_outbound(self) -> bool:
         """Whether it takes a tile towards storage."""
         return self.kind in (TaskKind.STORE, TaskKind.ENCRYPT)
