@@ -29,7 +29,7 @@ from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.lives import Lives
 from ooc_solve.solver.options import Option
 from ooc_solve.solver.plans import checked, settled
-from ooc_solve.solver.search import MANY_TASKS, Candidate, polish, score_of
+from ooc_solve.solver.search import MANY_TASKS, NEARLY, Candidate, polish, score_of
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.two_parts import Halves, Placed
 from ooc_solve.solver.workload import SCALE, Way, Workload
@@ -195,7 +195,7 @@ def _schedules(problem: Problem, selection: Selection, deadline: float) -> Itera
         if placed is None:
             continue
         found = _played(problem, selection, placed)
-        if found is not None and found.score[1] <= allowed:
+        if found is not None and found.score[1] <= NEARLY * allowed:  # polishing may shorten it
             yield found
         if time.monotonic() > deadline or len(graph.tasks) > MANY_TASKS:
             return
