@@ -22,7 +22,7 @@ from ooc_solve.solver.workload import least_period
 PIPELINE_SHARE = 0.4
 """Share of the time limit for pipelined runs."""
 
-FLOOR_SHARE = 0.4
+FLOOR_SHARE = 0.25
 """Share of that for the bound."""
 
 
