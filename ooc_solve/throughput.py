@@ -12,7 +12,7 @@ from dataclasses import replace
 from ooc_solve.frames import Flight, run_of
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
-from ooc_solve.solver.deadline import LEAST_WORK_S, TimeIsUp, ends_at
+from ooc_solve.solver.deadline import TimeIsUp
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.objective import value
 from ooc_solve.solver.pipelining import pipelined_plan
@@ -22,8 +22,8 @@ from ooc_solve.solver.workload import least_period
 PIPELINE_SHARE = 0.4
 """Share of the time limit for pipelined runs."""
 
-FLOOR_SHARE = 0.25
-"""Share of that for the bound."""
+FLOOR_SHARE = 0.4
+"""Share of that for the bound, which ends with the whole command at the latest."""
 
 
 def check_throughput(problem: Problem) -> None:
@@ -62,8 +62,7 @@ def overlapped(flight: Flight, seconds: float) -> Flight:
     begun = time.monotonic()
     run = replace(run_of(flight.alone, flight.frames), fine_groups=True)
     found = _pipelined(run, flight.alone, begun + (1 - FLOOR_SHARE) * seconds)
-    with ends_at(begun + seconds, LEAST_WORK_S):
-        floor = _floor_of_all(flight, run)
+    floor = _floor_of_all(flight, run)
     known = _bounded(flight, floor)
     known = replace(known, apart=known)
     present, times = known.results[-1], flight.frames // known.problem.network.frames

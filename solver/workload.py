@@ -203,7 +203,7 @@ class Workload:
 
     def _bisected(self, rounds: int) -> Iterator[Way]:
         """Of two resources the weight of one says all: the one with less to do gets less of it."""
-        low, high, weight = 0, SCALE, SCALE
+        low, high, weight = 0, SCALE, SCALE // 2
         for _ in range(rounds):
             way = self.best((SCALE - weight, weight))
             if way is None:
