@@ -53,6 +53,9 @@ BRANCHED = (0.003, 0.001)
 FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
+FAR = 1.5
+"""No walk rules out options where the makespan assumed is more times what is proven: it takes long, in vain."""
+
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
 
@@ -381,6 +384,8 @@ class _Search:
         """What a walk through what is left leaves of it."""
         if not alive or not self.options.channels or not self.options.meetings.apart:
             return alive
+        if limit_ns > FAR * self.proven_ns:
+            return alive  # hardly anything would be ruled out
         most = min(walked, self.most_runs)
         in_lanes = self.options.credited > self.options.channels
         finer = cipher_cases.refined(now, limit_ns) if in_lanes else refined(now, limit_ns, most)
