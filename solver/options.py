@@ -52,7 +52,7 @@ from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 KEPT = 0
 """Residence of a tensor that stays in SRAM; any other value is its plane width in storage, or one of `parts`."""
 
-MAX_WIDTHS = 4
+MAX_WIDTHS = 5
 """Plane widths offered for one tensor."""
 
 MAX_TILES = 6000
