@@ -228,6 +228,8 @@ class Descent:
                 if self.over or (self.late and not self._is_offered(block)):
                     break
                 self._block(block)
+            if self.best is None:
+                return
         if self.late:
             self._shorten()
 
@@ -265,7 +267,7 @@ class Descent:
         """Whether a rung cannot give a plan that is wanted now: by itself, or as no higher one of its block can."""
         if self.wanted is not None:
             above = [rung.bound for at, rung in self.known.items() if size < at < block.high]
-            above += [self.bound] if self._is_offered(block) else []
+            above += [self.bound] if self.bound is not None and self._is_offered(block) else []
             if any(bound is None or bound >= self.wanted for bound in above):
                 return True
         return not self._look(size).allows(self.wanted)

@@ -93,6 +93,20 @@ def test_first_plans_in_tight_memory_get_better(name: str, target: str, kib: int
     assert (again.selection, again.schedule) == (short.selection, short.schedule)
 
 
+def test_what_was_enough_is_no_end() -> None:
+    """A search that ends with a good enough plan goes on when asked again, to what it would have found at once."""
+    problem = problem_of("ds_cnn", "l4r5-sdspi", 8)
+    start = start_of(problem)
+    whole, search_in_parts = (Improvement(space_of(problem), start, 3_000, 1) for _ in range(2))
+    first = search_in_parts.run(soon(), lambda _: True)
+    assert first is not None
+    at_once, then = whole.run(soon()), search_in_parts.run(soon())
+    assert at_once is not None
+    assert then is not None
+    assert then.score < first.score
+    assert (then.selection, then.schedule) == (at_once.selection, at_once.schedule)
+
+
 @pytest.mark.parametrize("effort", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("objective", [Objective.ENERGY, Objective.WEAR])
 def test_other_objectives(objective: Objective, effort: int) -> None:
