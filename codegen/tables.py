@@ -409,13 +409,16 @@ def _plain(value: object) -> object:
 
 
 def _network_digest(network: Network) -> bytes:
-    """The digest of the reader, or one of the parameters where there is none."""
-    if network.digest:
-        return network.digest.encode()
-    state = hashlib.sha256()
+    """SHA-256 over the digest of the reader and all parameters.
+
+    A file names its external data, but does not hold them; and readers change. What a sealed image holds must be the same
+    wherever its digest is, for nonces are made of it.
+    """
+    state = hashlib.sha256(network.digest.encode())
     for op in network.ops:
         for array in (op.weights, op.bias, op.multiplier):
-            state.update(b"-" if array is None else array.tobytes())
+            state.update(b"-" if array is None else f"{array.dtype.str}{array.shape}".encode())
+            state.update(b"" if array is None else np.ascontiguousarray(array).data)
     return state.hexdigest().encode()
 
 

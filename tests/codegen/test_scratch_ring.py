@@ -236,6 +236,14 @@ def test_power_may_fail_at_every_write(device: Callable[[str], Levelled], target
 
 @needs_tools
 @pytest.mark.parametrize("target", ["f746-sd", "sf2-nor-qemu"])
+def test_notes_that_cannot_be_read_are_lost(device: Callable[[str], Levelled], target: str) -> None:
+    """Where the part refuses to read the note of any one place, after any number of runs, the next run is right."""
+    ((wrong,),) = device(target).device("refuse")
+    assert wrong == 0
+
+
+@needs_tools
+@pytest.mark.parametrize("target", ["f746-sd", "sf2-nor-qemu"])
 def test_turns_are_kept_over_a_life_of_cuts(device: Callable[[str], Levelled], target: str) -> None:
     """Of hundreds of runs, half of them cut anywhere, each that left its note was at the place behind the one before."""
     (cuts,), (wrong,), (astray,) = device(target).device("life", "400", "5")

@@ -225,8 +225,11 @@ def test_layouts_fill_the_regions(problem: Problem, plan: Plan) -> None:
     assert deep.base == first.base + first.size_bytes
 
 
-def test_digest_ties_tables_to_weights_and_rows(problem: Problem, plan: Plan, tables: Tables) -> None:
-    """The same plan has the same digest; another weight or another address has another."""
+@pytest.mark.parametrize("name", ["", "a file that names external data"])
+def test_digest_ties_tables_to_weights_and_rows(problem: Problem, plan: Plan, name: str) -> None:
+    """The same plan has the same digest; another weight or address has another, whatever the reader says of the file."""
+    problem = replace(problem, network=replace(problem.network, digest=name))
+    tables = build_tables(problem, plan)
     assert build_tables(problem, plan) == tables
     op = problem.network.ops[0]
     assert op.weights is not None
