@@ -446,7 +446,11 @@ def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--encrypt", "aes-128-gcm", "-o", "out"), 2, "--encrypt with -o needs --key-file; make one with: head -c 16"),
+        (
+            ("--encrypt", "aes-128-gcm", "-o", "out"),
+            2,
+            "--encrypt with -o needs --key-file; make one with: head -c 16",
+        ),
         (("--key-file", "key.bin"), 2, "--key-file goes with --encrypt and a cipher"),
         (("--encrypt", "inline"), 1, "weights must lie behind an inline engine"),
         (("--encrypt", "chacha20-poly1305", "--key-file", "key.bin"), 1, "must hold the 32 bytes"),
