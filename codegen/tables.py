@@ -622,6 +622,9 @@ class _Builder:
             BindingRow(self._streamed(layout), layout.base, layout.tensor.size_bytes)
             for _, layout in self._spilled()
         )
+        images = sum(regions[REGIONS.index(home)].bytes for home in self._homes())
+        target = f"Target '{self.problem.target.name}'"
+        _fit(images, UINT32, "the bytes of sealed image and annex", target, "use a smaller network")
         store = self.problem.store_index(RegionName.SCRATCH)
         alignment = self.problem.block_bytes(RegionName.SCRATCH)
         end = align_up(max(r.base + r.bytes for r in regions if r.store == store), alignment)

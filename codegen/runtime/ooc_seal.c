@@ -420,6 +420,10 @@ int ooc_seal_check(const struct ooc *o) {
         sound = sealed_is_sound(o, &model->sealed[k], after);
         after = model->sealed[k].offset;
     }
+    for (k = model->inputs; k < (unsigned)model->inputs + model->outputs && sound; k++) { /* ooc_seal_blank */
+        const struct ooc_operand *output = &model->bindings[k].operand;
+        sound = output->place != (uint8_t)OOC_STREAMED || output->plane_pitch > 0u;
+    }
     return sound && model->journal.store <= 1u && (model->sealed_count == 0u || journal_is_sound(o));
 }
 

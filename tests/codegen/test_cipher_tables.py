@@ -14,7 +14,7 @@ from ooc_solve.codegen.packing import CommandRow, pack, unpack
 from ooc_solve.codegen.tables import FLAG_STORE, StreamRow, Tables, build_tables
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Plan, TaskKind
+from ooc_solve.models.vocabulary import InputError, Plan, RegionName, TaskKind
 
 
 def made(workshop: Any, name: str = "f746-sd") -> tuple[Tables, Plan]:
@@ -124,6 +124,20 @@ def test_blanking_is_a_write(workshop: Any) -> None:
                 assert move.sram < low < high <= move.sram + move.size_bytes
                 blanked += high - low
     assert blanked > 0
+
+
+def test_nonces_count_image_and_annex_together(workshop: Any) -> None:
+    """Image and annex of more than 4 GiB together are refused: places in the annex count on behind the image."""
+    problem = workshop.problem(encrypted(load_target("h747-qspi-sd"), "chacha20-poly1305"))
+    weighted = [k for k, op in enumerate(problem.network.ops) if op.weights is not None]
+    tilings = [replace(t, annex=k == weighted[0]) for k, t in enumerate(workshop.selection.tilings)]
+    plan = workshop.plan(problem, replace(workshop.selection, tilings=tuple(tilings)))
+    homes = (RegionName.IMAGE, RegionName.ANNEX)
+    large = [replace(r, size_bytes=3 << 30) if r.name in homes else r for r in plan.graph.regions]
+    with pytest.raises(
+        InputError, match=r"sealed image and annex must be at most 4294967295 .*\(got 6442450944\)"
+    ):
+        build_tables(problem, replace(plan, graph=replace(plan.graph, regions=tuple(large))))
 
 
 def test_only_sealed_tables_open_and_only_the_cpu(workshop: Any) -> None:
