@@ -24,7 +24,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
+from ooc_solve.models.onnx_handlers import HANDLERS, INSTEAD
 from ooc_solve.models.target import target_tables
 from ooc_solve.models.toml_writer import toml_text
 from ooc_solve.models.zoo import zoo_network
