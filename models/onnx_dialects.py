@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models import onnx_composites as composites
+from ooc_solve.models import onnx_convolutions as convolutions
 from ooc_solve.models import onnx_floats as floats
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
@@ -241,14 +242,14 @@ def conv(given: Operands, node: Node) -> Value:
     """Read Conv."""
     view, scale = given.dequantized(node)
     weights, bias = given.weights(node, 1, scale), given.bias(node, 2)
-    return operators.convolution(given.draft, node, view, scale, weights, bias)
+    return convolutions.convolution(given.draft, node, view, scale, weights, bias)
 
 
 def conv_transpose(given: Operands, node: Node) -> Value:
     """Read ConvTranspose."""
     view, scale = given.dequantized(node)
     weights, bias = given.weights(node, 1, scale), given.bias(node, 2)
-    return operators.transposed_convolution(given.draft, node, view, scale, weights, bias)
+    return convolutions.transposed_convolution(given.draft, node, view, scale, weights, bias)
 
 
 def batch_normalization(given: Operands, node: Node) -> Value:
@@ -289,7 +290,7 @@ def gemm(given: Operands, node: Node) -> Value:
     weights = gemm_weights(node, found)
     if node.attributes.get("beta", 1.0) != 1.0:
         raise InputError(f"{node}: beta must be 1 (got {node.attributes['beta']}).")
-    return operators.fully_connected(given.draft, node, view, scale, weights, given.bias(node, 2))
+    return convolutions.fully_connected(given.draft, node, view, scale, weights, given.bias(node, 2))
 
 
 def gemm_weights(node: Node, weights: QuantizedConstant) -> QuantizedConstant:
@@ -309,7 +310,7 @@ def matmul(given: Operands, node: Node) -> Value:
             else _product_of_two(given, node)
         )
     view, scale = given.dequantized(node)
-    return operators.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
+    return convolutions.fully_connected(given.draft, node, view, scale, given.weights(node, 1, scale), None)
 
 
 def _product_of_two(given: Operands, node: Node) -> Value:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ooc_solve.models import onnx_composites as composites
+from ooc_solve.models import onnx_convolutions as convolutions
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models.layout import View
@@ -24,7 +25,7 @@ def conv(given: Operands, node: Node) -> Value:
     """Read QLinearConv."""
     view, scale = given.activation(node, 0)
     weights, output = given.constant(node, 3, 0), given.scale(node, 6)
-    pending = operators.convolution(
+    pending = convolutions.convolution(
         given.draft, node, view, scale, weights, _integer_bias(given, node, 8, scale, weights)
     )
     return given.round_to(pending, output, node.outputs[0])
@@ -48,7 +49,7 @@ def matmul(given: Operands, node: Node) -> Value:
         return composites.read(given, node, composites.quantized_product)
     view, scale = given.activation(node, 0)
     weights, output = given.constant(node, 3, 1), given.scale(node, 6)
-    pending = operators.fully_connected(given.draft, node, view, scale, weights, None)
+    pending = convolutions.fully_connected(given.draft, node, view, scale, weights, None)
     return given.round_to(pending, output, node.outputs[0])
 
 
@@ -58,7 +59,7 @@ def gemm(given: Operands, node: Node) -> Value:
     constant = given.constant(node, 3, 0 if node.attributes.get("transB") else 1)
     weights, output = gemm_weights(node, constant), given.scale(node, 7, bytes_of(view))
     bias = _integer_bias(given, node, 6, scale, weights)
-    pending = operators.fully_connected(given.draft, node, view, scale, weights, bias)
+    pending = convolutions.fully_connected(given.draft, node, view, scale, weights, bias)
     return given.round_to(pending, output, node.outputs[0])
 
 

@@ -12,7 +12,8 @@ import pytest
 from ooc_solve.codegen.check import Position, Rule, Violation, check_tables, required_counts
 from ooc_solve.codegen.decode import SRAM, Access, accesses
 from ooc_solve.codegen.packing import NOWHERE, CommandRow
-from ooc_solve.codegen.tables import StreamRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import StreamRow, Tables
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Plan

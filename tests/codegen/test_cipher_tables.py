@@ -11,7 +11,8 @@ import pytest
 from ooc_solve.codegen.check import SCRATCH, Rule, _Checker, check_tables
 from ooc_solve.codegen.decode import move_of
 from ooc_solve.codegen.packing import CommandRow, pack, unpack
-from ooc_solve.codegen.tables import FLAG_STORE, StreamRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import FLAG_STORE, StreamRow, Tables
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import InputError, Plan, RegionName, TaskKind

@@ -17,7 +17,8 @@ import pytest
 
 from ooc_solve.codegen.check import Rule, check_tables
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import REGIONS, RingRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS, RingRow, Tables
 from ooc_solve.models.levelling import Ring
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import run

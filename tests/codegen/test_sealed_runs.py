@@ -19,7 +19,8 @@ import pytest
 from ooc_solve.codegen.check import OUTPUT, SCRATCH
 from ooc_solve.codegen.decode import stored_tensor
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import STREAMED, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import STREAMED, Tables
 from ooc_solve.models.cost import opening_ns, sealing_ns
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run

@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.packing import NOWHERE, TRANSFER, pack
-from ooc_solve.codegen.tables import (
-    FLAG_CHECKED,
-    FLAG_STORE,
-    KINDS,
-    REGIONS,
-    StreamRow,
-    Tables,
-    build_tables,
-    storage_layouts,
-    table_bytes,
-)
+from ooc_solve.codegen.table_builder import build_tables, storage_layouts
+from ooc_solve.codegen.tables import FLAG_CHECKED, FLAG_STORE, KINDS, REGIONS, StreamRow, Tables, table_bytes
 from ooc_solve.models.footprint import command_bytes, count_table_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
@@ -95,7 +86,7 @@ def test_tables_beyond_the_count_are_refused(
     problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tables larger than what the plan promised are an internal error."""
-    monkeypatch.setattr("ooc_solve.codegen.tables.count_table_bytes", lambda *_: 300)
+    monkeypatch.setattr("ooc_solve.codegen.table_builder.count_table_bytes", lambda *_: 300)
     with pytest.raises(InternalError, match="Tables must fit the 300 bytes"):
         build_tables(problem, plan)
 
