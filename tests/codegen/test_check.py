@@ -18,8 +18,6 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Plan
 
-Word = tuple[int, int, int, int, int, int]
-
 
 @pytest.fixture
 def tables(problem: Problem, plan: Plan) -> Tables:
@@ -251,10 +249,6 @@ def test_overlapping_regions_are_found(tables: Tables) -> None:
 
 
 # ---------------------------------------------------------------------------- data
-
-
-def is_activation_load(command: CommandRow) -> bool:
-    return is_load(command) and command.word[2] == 3
 
 
 def test_load_before_its_store_is_found(tables: Tables) -> None:
