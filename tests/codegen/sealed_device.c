@@ -3,6 +3,8 @@
  *     prog attack IMAGE INPUT KEY OUTPUT COUNT SEED   a line per attack: kind, result, stream, command
  *     prog cut IMAGE INPUT KEY                        cuts power at every write; prints what nonces came twice
  *     prog journal IMAGE INPUT KEY                    loses slots of the journal; a line per case: name, result
+ *     prog noise IMAGE INPUT KEY COUNT SEED           bytes anywhere but in inputs and outputs change at any read;
+ *                                                     prints how many runs told it or were right
  *     prog dump IMAGE INPUT KEY FOLDER                one run; leaves the stores in FOLDER/storeK.bin
  *
  * Compile with -DOOC_SEAL, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c; with -DOOC_ENGINE an engine opens and
@@ -318,6 +320,63 @@ static void journal(void) {
     opened("provisioned");
 }
 
+/* ------------------------------------------------------------------------- noise */
+
+static int is_plain(uint8_t store, uint32_t address) {
+    unsigned k;
+    for (k = OOC_REGION_INPUT; k <= OOC_REGION_OUTPUT; k++) {
+        const struct ooc_region *region = &OOC_MODEL.region[k];
+        if (region->store == store && address >= region->base && address - region->base < region->bytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void make_noise(void) {
+    uint8_t store = (uint8_t)device_drawn(&device, DEVICE_STORES);
+    uint32_t bytes = 1u + device_drawn(&device, 64), k, at;
+    if (device.size[store] == 0) {
+        return;
+    }
+    at = device_drawn(&device, device.size[store]);
+    for (k = at; k < at + bytes && k < device.size[store]; k++) {
+        if (!is_plain(store, k)) {
+            device.store[store][k] = (uint8_t)device_drawn(&device, 256);
+        }
+    }
+}
+
+/* Journal and image are looked at once, so each time starts with ooc_open; what was there before is put back. */
+static void noise(const uint8_t *input, uint32_t count) {
+    uint8_t *wanted = device_memory(1u << 20), *output = device_memory(1u << 20);
+    uint32_t told = 0, right = 0, bytes = 0, i, k;
+    read_count = 0;
+    if (live(input) != OOC_DONE || device_read_outputs(&state, wanted, &bytes) != OOC_DONE) {
+        exit(4);
+    }
+    for (k = read_count, i = 0; i < count; i++) {
+        unsigned j;
+        for (j = 0; j < DEVICE_STORES; j++) {
+            memcpy(pristine[j], device.store[j], device.size[j]);
+        }
+        attack = make_noise;
+        attack_read = 1u + device_drawn(&device, k);
+        read_count = 0;
+        if (live(input) != OOC_DONE) {
+            told++;
+        } else {
+            attack = NULL;
+            right += device_read_outputs(&state, output, &bytes) == OOC_DONE && memcmp(output, wanted, bytes) == 0;
+        }
+        attack = NULL;
+        for (j = 0; j < DEVICE_STORES; j++) {
+            memcpy(device.store[j], pristine[j], device.size[j]);
+        }
+    }
+    printf("told %lu\nright %lu\n", (unsigned long)told, (unsigned long)right);
+}
+
 /* -------------------------------------------------------------------------- dump */
 
 /* The arena is full of something before, so that whatever is not written by the run is seen. */
@@ -353,6 +412,9 @@ int main(int argc, char *argv[]) {
         attacks(input, argv[5], (uint32_t)strtoul(argv[6], NULL, 10));
     } else if (strcmp(argv[1], "cut") == 0) {
         cuts(input);
+    } else if (strcmp(argv[1], "noise") == 0 && argc == 7) {
+        device.seed = strtoull(argv[6], NULL, 10);
+        noise(input, (uint32_t)strtoul(argv[5], NULL, 10));
     } else if (strcmp(argv[1], "dump") == 0 && argc == 6) {
         dump(input, argv[5]);
     } else {

@@ -18,6 +18,7 @@ import pytest
 
 from ooc_solve.codegen.check import OUTPUT, SCRATCH
 from ooc_solve.codegen.decode import stored_tensor
+from ooc_solve.codegen.image import weight_payload
 from ooc_solve.codegen.project import write_project
 from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.codegen.tables import STREAMED, Tables
@@ -26,6 +27,7 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run
 from ooc_solve.models.sealing import CIPHERS, SEAL_BYTES, encrypted
 from ooc_solve.models.target import load_target
+from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import (
     CRYPTO,
     Budget,
@@ -238,6 +240,25 @@ def test_tables_and_runtime_agree_on_sealing(workshop: Any, tmp_path: Path) -> N
     assert "net.c has sealed records: define OOC_SEAL" in complaints[False]
 
 
+def test_what_is_emitted_tells_neither_key_nor_weights(workshop: Any, tmp_path: Path) -> None:
+    """No file of a sealed project holds the key, or a record of weights as kernels read it; of a plain one the image does."""
+    plain = workshop.problem(load_target("f746-sd"))
+    told: dict[bool, int] = {}
+    for problem in (plain, replace(plain, target=encrypted(plain.target, "aes-128-gcm"))):
+        plan, folder = workshop.plan(problem, workshop.selection), tmp_path / f"out{len(told)}"
+        write_project(problem, plan, folder, "net", key_of("aes-128-gcm"))
+        content = b"\n".join(path.read_bytes() for path in folder.iterdir())
+        assert key_of("aes-128-gcm") not in content
+        payloads = []
+        for (stage, group, split), _ in plan.graph.weight_records:
+            op, tiling = problem.network.ops[stage], plan.selection.tilings[stage]
+            payloads.append(weight_payload(StageGeometry.of(problem.network, op, tiling), group, split))
+        told[problem.target.crypto is None] = sum(payload in content for payload in payloads)
+        assert len(payloads) > 1
+        assert min(map(len, payloads)) > 16
+    assert told == {True: len(payloads), False: 0}
+
+
 def test_sealed_tables_need_a_key(workshop: Any, tmp_path: Path) -> None:
     """Nothing is written without a key."""
     problem = workshop.problem(encrypted(load_target("f746-sd"), "aes-128-gcm"))
@@ -302,6 +323,17 @@ def test_attacks_are_told(device: Callable[[str, str], Sealed], target: str, cip
         assert task.transfer.sealed_records > 0
         assert kind != "replay" or task.transfer.region is RegionName.SCRATCH
     assert project.output == project.expected
+
+
+@needs_mbedtls
+@pytest.mark.parametrize("count", [200, pytest.param(20 * MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("target", ["f746-sd", f"f746-qspi-sdram{ENGINE}"])
+def test_no_run_is_wrong(device: Callable[[str, str], Sealed], target: str, count: int) -> None:
+    """Whatever bytes of image, spilled rows, padding and journal change whenever, a run tells it or is right."""
+    project = device(target, "aes-128-gcm")
+    told = {name: int(value) for name, value in exposed(project, "noise", str(count), "3")}
+    assert told["told"] + told["right"] == count
+    assert min(told.values()) > count // 20
 
 
 @needs_mbedtls
