@@ -108,8 +108,8 @@ class Problem:
                 f"A scratch ring must lie where activations may be spilled (target '{self.target.name}' has no storage "
                 "that takes writes); leave --scratch-ring out."
             )
-        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
-        check_ring(self.scratch_ring_bytes, self.activation_store.storage, granule, block)
+        block = self.block_bytes(RegionName.SCRATCH)
+        check_ring(self.scratch_ring_bytes, self.activation_store.storage, block)
 
     @property
     def bare(self) -> Problem:

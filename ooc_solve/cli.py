@@ -29,7 +29,7 @@ from ooc_solve.arguments import (
     read_by,
 )
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.codegen.seal import check_library, key_recipe, read_key
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
@@ -389,7 +389,8 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
         network = problem.network
         names = set(network.inputs) - {name for _, name in network.carried}
         size = sum(network.tensors[name].size_bytes for name in names)
-        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        key = "" if options.key_file is None else f" KEY={options.key_file}"
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin{key}"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
         if options.quantize is not None:
             model = model_beside(folder)
@@ -411,7 +412,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
         return None
     if options.key_file is None:
         if options.output is not None:
-            raise UsageError("--encrypt with -o needs --key-file")
+            raise UsageError(f"--encrypt with -o needs --key-file; make one with: {key_recipe(crypto)}")
         return None
     check_library()
     return read_key(options.key_file, crypto)

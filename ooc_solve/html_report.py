@@ -71,7 +71,7 @@ def page(
         (
             section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
-            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
+            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(plan)),
             section("Frames in flight", escape(frames_words(flight)), _frames(problem, facts["frames"]))
             if flight
             else "",
@@ -87,7 +87,7 @@ def page(
         )
     )
     heads = f"{facts['model']} on {facts['target']}", _subtitle(problem, facts)
-    return document(*heads, f'<div class="cards">{_cards(problem, chosen, facts)}</div>{sections}', script)
+    return document(*heads, f'<div class="cards">{_cards(problem, facts)}</div>{sections}', script)
 
 
 def document(title: str, subtitle: str, content: str, script: str) -> str:
@@ -141,7 +141,7 @@ def _subtitle(problem: Problem, facts: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------- first screen
 
 
-def _cards(problem: Problem, chosen: Result, facts: dict[str, Any]) -> str:
+def _cards(problem: Problem, facts: dict[str, Any]) -> str:
     return "".join(
         (
             _card("Does it fit?", "Yes", *_fit_words(facts)),
@@ -271,7 +271,7 @@ def _critical(plan: Plan) -> str:
     return table(("critical path", "ms", "share", ""), rows, "small")
 
 
-def _idle(problem: Problem, plan: Plan) -> str:
+def _idle(plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
 
     units = plan.graph.resources[0], NPU_UNIT

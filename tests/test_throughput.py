@@ -17,7 +17,7 @@ from ooc_solve.api import problem_of, target
 from ooc_solve.cli import main
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import build_tables
+from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.frames import Flight, frames_facts, frames_words, run_of
 from ooc_solve.models import reference
 from ooc_solve.models.plan_json import dump_plan, parse_plan

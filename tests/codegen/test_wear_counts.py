@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import REGIONS, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Plan
