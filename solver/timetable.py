@@ -46,6 +46,8 @@ class Uses:
         self.kernel_before, self.kernel_behind = [-1] * len(self.lane), [-1] * len(self.lane)
         for earlier, later in pairwise(task.index for task in graph.compute_tasks):
             self.kernel_before[later], self.kernel_behind[earlier] = earlier, later
+        lasts = self.duration_ns.tolist()
+        self.shorter_ns = [lasts[kernel] - lasts[task] for task, kernel in enumerate(self.kernel_behind)]
         self.touched = np.array([b for b, own in enumerate(self.touchers) if own], np.int64)
         self.every = np.array([t for own in self.touchers for t in own], np.int64)
         lengths = np.array([len(own) for own in self.touchers if own], np.int64)
@@ -121,14 +123,15 @@ class _Bytes:
 class Timetable:
     """A schedule: tasks in the order in which they start, for each the earliest and the latest start in that order.
 
-    ``place`` says where a task is in ``sequence``. ``order`` is that of each resource, ``touchers`` that of
-    each buffer, ``over`` the buffers whose bytes it gets. Tasks wait until those ``before`` them have ended.
+    ``place`` says where a task is in ``sequence``. ``order`` is that of each resource, with the task ``ahead``
+    of each or -1, ``touchers`` that of each buffer, ``over`` the buffers whose bytes it gets. Tasks wait until those ``before`` them have ended.
     """
 
     uses: Uses
     stored: Waits
     address: tuple[int, ...]
     order: list[list[int]]
+    ahead: list[int]
     touchers: list[list[int]]
     within: list[dict[int, set[int]]]
     over: list[list[int]]
@@ -154,31 +157,35 @@ class Timetable:
         touchers = [sorted(own, key=rank.__getitem__) for own in uses.touchers]
         within = [uses.within(b, own) for b, own in enumerate(touchers)]
         over = [there.before(b) if own else [] for b, own in enumerate(touchers)]
-        under: list[set[int]] = [set() for _ in over]
-        for buffer, others in enumerate(over):
-            for other in others:
-                under[other].add(buffer)
         order: list[list[int]] = [[] for _ in graph.resources]
         for task in sequence.tolist():
             order[uses.lane[task]].append(task)
-        waits = _Waits(uses, stored, order, touchers, within, over)
+        ahead = [-1] * len(graph.tasks)
+        for earlier, later in (pair for own in order for pair in pairwise(own)):
+            ahead[later] = earlier
+        waits = _Waits(uses, stored, ahead, touchers, within, over)
         before = [waits.of(task) for task in range(len(graph.tasks))]
-        behind: list[set[int]] = [set() for _ in before]
-        for task, others in enumerate(before):
-            for other in others:
-                behind[other].add(task)
-        after = [frozenset(own) for own in behind]
+        behind = _turned(before)
         none = np.zeros(len(before), np.int64)
         earliest = _forward(uses, before, none).all(sequence.tolist())
         if request_ns:
             streams = synchronize(graph, schedule)
             earliest = np.array(earliest_times(graph, streams, request_ns), np.int64)
         end_ns = makespan_ns(graph, earliest.tolist())
-        last = _backward(uses, after, none).all(sequence[::-1].tolist())
+        last = _backward(uses, behind, none).all(sequence[::-1].tolist())
         latest = end_ns - last - uses.duration_ns
-        below = [frozenset(own) for own in under]
-        parts = (uses, stored, tuple(schedule.address), order, touchers, within, over, below, before, after)
-        return cls(*parts, *_timed(uses, earliest, latest, end_ns))
+        places = (
+            tuple(schedule.address),
+            order,
+            ahead,
+            touchers,
+            within,
+            over,
+            _turned(over),
+            before,
+            behind,
+        )
+        return cls(uses, stored, *places, *_timed(uses, earliest, latest, end_ns))
 
     @property
     def schedule(self) -> Schedule:
@@ -208,19 +215,19 @@ class _Waits:
         self,
         uses: Uses,
         stored: Waits,
-        order: Sequence[Sequence[int]],
+        ahead: Sequence[int],
         touchers: Sequence[Sequence[int]],
         within: Sequence[Mapping[int, set[int]]],
         over: Sequence[Sequence[int]],
     ) -> None:
         self.uses, self.stored, self.touchers, self.within, self.over = uses, stored, touchers, within, over
-        self.ahead = {later: earlier for own in order for earlier, later in pairwise(own)}
+        self.ahead = ahead
         self.gone: dict[int, set[int]] = {}
 
     def of(self, task: int) -> frozenset[int]:
         """Tasks that must have ended before one begins."""
         found = set(self.stored[task])
-        if task in self.ahead:
+        if self.ahead[task] >= 0:
             found.add(self.ahead[task])
         for buffer in self.uses.reads[task] | self.uses.writes[task]:
             found |= self.within[buffer][task]
@@ -248,10 +255,10 @@ class _Move:
         """The new timetable."""
         table, uses = self.table, self.uses
         changed = set(self.tasks)
-        order = self._order(changed)
+        order, ahead = self._order(changed)
         touchers, within = self._touchers(changed)
         over, under = self._over(touchers, changed)
-        waits = _Waits(uses, table.stored, order, touchers, within, over)
+        waits = _Waits(uses, table.stored, ahead, touchers, within, over)
         before, behind = [*table.before], [*table.behind]
         others = set(self.tasks)  # whose followers change
         for task in changed:
@@ -265,19 +272,24 @@ class _Move:
         earliest = self._earliest(before, changed)
         end_ns = int((earliest + uses.duration_ns).max())
         latest = self._latest(behind, others, end_ns)
-        parts = (uses, table.stored, tuple(self.schedule.address), order, touchers, within, over, under)
-        return Timetable(*parts, before, behind, *_timed(uses, earliest, latest, end_ns))
+        places = (tuple(self.schedule.address), order, ahead, touchers, within, over, under, before, behind)
+        return Timetable(uses, table.stored, *places, *_timed(uses, earliest, latest, end_ns))
 
-    def _order(self, changed: set[int]) -> list[list[int]]:
-        """The order of each resource; what comes next on it is changed, too."""
-        found = [*self.table.order]
+    def _order(self, changed: set[int]) -> tuple[list[list[int]], list[int]]:
+        """The order of each resource, and who is ahead of each; what comes next on it is changed, too."""
+        found, ahead = [*self.table.order], [*self.table.ahead]
         for lane, order in enumerate(found):
             own = sorted((t for t in self.tasks if self.uses.lane[t] == lane), key=self.rank.__getitem__)
             if own:
-                at = min(order.index(t) for t in own)
+                at = min(map(order.index, own))
+                behind = order[at + len(own) : at + len(own) + 1]
+                for earlier, later in pairwise((*order[max(0, at - 1) : at], *own, *behind)):
+                    ahead[later] = earlier
+                if not at:
+                    ahead[own[0]] = -1
                 found[lane] = [*order[:at], *own, *order[at + len(own) :]]
-                changed.update(order[at + len(own) : at + len(own) + 1])
-        return found
+                changed.update(behind)
+        return found, ahead
 
     def _touchers(self, changed: set[int]) -> tuple[list[list[int]], list[dict[int, set[int]]]]:
         """The order in which tasks touch each buffer, and who waits for whom therefore."""
@@ -299,8 +311,10 @@ class _Move:
                 found.update(self.there.behind(buffer))
         for buffer in found:
             others = self.there.before(buffer)
-            for other in {*over[buffer], *others}:
-                under[other] = under[other] | {buffer} if other in others else under[other] - {buffer}
+            for other in over[buffer]:
+                under[other] -= {buffer}
+            for other in others:
+                under[other] |= {buffer}
             over[buffer] = others
             changed.update((touchers[buffer][0], self.table.touchers[buffer][0]))
         return over, under
@@ -406,9 +420,17 @@ def _forward(uses: Uses, before: Waits, start_ns: Ints) -> _Counting:
 
 def _backward(uses: Uses, behind: Waits, start_ns: Ints) -> _Counting:
     """The same seen from the end, where starts are ends: no kernel starts later than the one behind it."""
-    lasts = uses.duration_ns.tolist()
-    later = [lasts[kernel] - lasts[task] for task, kernel in enumerate(uses.kernel_behind)]
-    return _Counting(uses.duration_ns, behind, uses.kernel_behind, later, start_ns)
+    return _Counting(uses.duration_ns, behind, uses.kernel_behind, uses.shorter_ns, start_ns)
+
+
+def _turned(others: Iterable[Iterable[int]]) -> Waits:
+    """For each who names it."""
+    known = [*others]
+    found: list[set[int]] = [set() for _ in known]
+    for one, own in enumerate(known):
+        for other in own:
+            found[other].add(one)
+    return [frozenset(own) for own in found]
 
 
 def _sorted(start_ns: Sequence[int] | Ints) -> tuple[Ints, Ints]:

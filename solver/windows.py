@@ -26,14 +26,14 @@ from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.timetable import Timetable
 from ooc_solve.solver.variables import addresses_of, touchers
 
-MOST_TASKS = 14_000
+MOST_TASKS = 40_000
 """Plans of more tasks gain too little by windows for the time that they take."""
 
 PASSES = ((12, 0.02), (25, 0.05), (50, 0.1), (100, 0.3))
 """Tasks in a window and CP-SAT's deterministic time for it. Short windows gain most for their time; long
 ones see what those do not."""
 
-OVERHEAD = 0.005
+OVERHEAD = 0.002
 """What a window counts for besides."""
 
 LEAST_GAIN = 1e-5
@@ -262,9 +262,11 @@ class _Model:
                 if task in self.start or other in self.start:
                     model.add(self.ends(other) <= self.begins(task))
         kernels = sorted(t for t in self.start if tasks[t].kind is TaskKind.COMPUTE)
-        order = [task.index for task in self.graph.compute_tasks]
-        for first, second in pairwise(order) if kernels else ():
-            if first in self.start or second in self.start:
+        uses = self.table.uses
+        for first, second in sorted(
+            {(uses.kernel_before[t], t) for t in kernels} | {(t, uses.kernel_behind[t]) for t in kernels}
+        ):
+            if first >= 0 and second >= 0:
                 model.add(self.begins(first) <= self.begins(second))
         for unit in dict.fromkeys(tasks[t].resource for t in kernels):
             for first, second in pairwise(t for t in kernels if tasks[t].resource == unit):
