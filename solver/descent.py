@@ -53,6 +53,9 @@ longer than a second here (14 s on the machine it was measured on)."""
 WINDOWS_WORK = 0.06
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
+TASKS_OF_WINDOWS = 5000
+"""Plans of more tasks get as many times more, as they have more windows."""
+
 WIDE_FROM_S = 2.0
 """Least time limit with which the best plan of a rung gets a wide search for a merge, which takes seconds."""
 
@@ -642,7 +645,7 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
 
 def windowed(problem: Problem, candidate: Candidate, budget: Budget, deadline: float) -> Candidate:
     """A plan of many tasks after windows of it were solved again, within deterministic time."""
-    work = WINDOWS_WORK * budget.time_limit_s
+    work = WINDOWS_WORK * budget.time_limit_s * max(1.0, len(candidate.graph.tasks) / TASKS_OF_WINDOWS)
     try:
         with ends_at(deadline):
             schedule = shortened(problem, candidate.graph, candidate.schedule, work)

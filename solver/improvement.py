@@ -26,6 +26,7 @@ from ooc_solve.solver.search import (
     MANY_TASKS,
     MERGED_TASKS,
     PACKED_TASKS,
+    SOON_MERGED_TASKS,
     Candidate,
     Draft,
     carried_out,
@@ -154,7 +155,7 @@ class Improvement:
             self._take_up(self.best)
         self._look_ahead()
         while not self.over:
-            if not next(self._rounds, False) and not self.pool:
+            if (not next(self._rounds, False) and not self.pool) or self.over:
                 break
             self._look_ahead()
             for _ in range(2 * len(self.space.options) if self.pool else 0):
@@ -221,7 +222,10 @@ class Improvement:
             yield True
 
     def _narrow(self) -> None:
-        """Search what is left where the bound is as high as it gets, once there is a plan."""
+        """Search what is left where the bound is as high as it gets, once there is a plan of not too many tasks."""
+        if self.best is not None and SOON_MERGED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
+            self.left = 0  # windows gain more, as early as they may
+            return
         self._look_ahead()
         if self.over or self.relaxation is None or self.assumed is None:
             return
