@@ -72,6 +72,7 @@ from ooc_solve.trade import (
     show_front,
     trade_facts,
     walk_front,
+    without_reference,
 )
 from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
@@ -278,6 +279,9 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     budget = Budget(options.time_limit, options.workers, options.seed)
     turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
     reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
+    if reference is not None and reference.plan is None:
+        none = without_reference(options.max_latency, reference)
+        return Answers(problem, reference, [none], None, (), None)
     if options.max_latency is not None:
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))

@@ -81,6 +81,10 @@ def test_infeasible_names_the_least(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["status"] == "infeasible"
     assert str(found["min_sram_bytes"]) in err
     assert "layer '" in err
+    code, _, referring = run(capsys, *little, "--objective", "wear", "--max-latency", "1.1x")
+    assert code == 3  # a factor that refers to no plan is not left out
+    assert "no plan to which the 1.1x of --max-latency could refer" in referring
+    assert str(found["min_sram_bytes"]) in referring
     enough = ("zoo:autoencoder", "--sram", str(found["min_sram_bytes"]), "--scheduler", "serial")
     assert run(capsys, *enough, "--time-limit", "120")[0] == 0  # a rule ends when it is done
 
