@@ -246,8 +246,8 @@ class _Cases:
         vectors[1 + len(self.lanes) : self.d] = vectors[0] - self.fit.entry_ns[:, sequence[-1], None]
         stage, options = self.fit.key[0], self.batch.options[number : number + 1]
         vectors[: self.d] += self.options.toll_ns(stage, options)
-        if self.options.thrift is not None:
-            vectors[self.d :] += self.options.written_ns(stage, options)
+        if self.options.counters:
+            vectors[self.d :] = applied(self.options.counted(stage, options), vectors[self.d :])[:, 0]
         return vectors
 
     def last(self, number: int) -> _Last:

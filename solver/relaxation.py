@@ -31,7 +31,7 @@ from ooc_solve.solver.options import Option
 from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.thrift import NS_PER_UNIT
-from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.tolls import NO_PRICES, Prices, Tolls
 from ooc_solve.solver.units import Work, by_units
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
 
@@ -443,7 +443,7 @@ class Relaxation:
 
     ``bound_ns``: no plan is shorter. ``round``: the last pass over the options that are left, None where
     time did not suffice for one, or nothing fits. ``first_ns``: the bound when nothing was assumed
-    yet. A ``deadline`` is a time of `time.monotonic`, ``ns_per_byte`` a price of bytes written (`tolls`).
+    yet. A ``deadline`` is a time of `time.monotonic`, ``prices`` are those of bytes (`tolls`).
     """
 
     def __init__(
@@ -451,11 +451,11 @@ class Relaxation:
         problem: Problem,
         spaces: Sequence[Space] | None = None,
         deadline: float = math.inf,
-        ns_per_byte: int = 0,
+        prices: Prices = NO_PRICES,
     ) -> None:
         stages = stages_of((build_space(problem),) if spaces is None else spaces)
         self.survivors = tuple(stage.options for stage in stages)
-        self.tolls = Tolls(problem, ns_per_byte)
+        self.tolls = Tolls(problem, prices)
         self._search: _Search | None = None
         self._alive: Alive = {}
         self._assumed: int | None = None
