@@ -504,7 +504,7 @@ class _Expander:
             label, room = f"weights {key[0]}.{key[1]}", max(size, geometry.weight_bytes(index))
             if geometry.tiling.npu:
                 transfer = Transfer(home, self.records[record], size)
-                cache[key] = self._held(stage, label, room, transfer)
+                cache[key] = self._held(stage, f"{label} for the NPU", room, transfer)
                 return cache[key]
             buffer = self._buffer(BufferRole.WEIGHTS, stage, label, room)
             transfer = self._record_transfer(home, self.records[record], size, geometry.packed(index))

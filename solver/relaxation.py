@@ -227,13 +227,13 @@ class Round:
     def _by_units(self, fit: Fitting, matrices: Ints) -> Ints:
         """The matrices with a row and a column for the NPU, where it may work beside the CPU."""
         (stage, _, _, operators), options, batch = fit.key, self.options, fit.batch
-        if options.meetings.apart:
+        if options.in_one_chain:
             return matrices
         there = [options.options[stage][number] for number in batch.options]
         npu = np.array([o.tiling.npu for o in there], bool)
         own = np.array([o.compute_ns for o in there], np.int64) * npu
-        ends = np.flatnonzero(batch.last)
-        moved = batch.fetch_ns[:, ends] + batch.store_ns[:, ends]
+        ends, often = np.flatnonzero(batch.last), batch.count * np.repeat(batch.row_count, batch.row_runs)
+        moved = np.add.reduceat((batch.fetch_ns + batch.store_ns) * often, fit.room.begins, axis=1)
         work = Work(npu, own, batch.compute_ns[ends], moved, fit.entry_most_ns)
         return by_units(matrices, options.meetings, stage, operators, work)
 
@@ -394,10 +394,12 @@ class _Search:
         return finer.alive
 
     def begin(self, alive: Alive) -> Alive:
-        """The bound without any assumption, and the options that a plan can be made of."""
+        """The bound without any assumption, and the options that a plan can be made of: none where each path takes
+        more than there is of something that is counted.
+        """
         now = self.last = Round(self.options, alive, self.deadline)
         self.proven_ns = now.value_ns or 0
-        return now.below(None)
+        return {} if now.value_ns is None else now.below(None)
 
     def climb(self, alive: Alive, limit_ns: int | None) -> Iterator[None]:
         """Refute longer and longer makespans, then halve the distance to what cannot be refuted; step by step."""

@@ -226,7 +226,9 @@ class Options:
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
         self.counters = counters_of(self.problem, self.tolls)
         self.meetings = meetings_of(self.problem.target, self.problem.network)
-        self.clocks = 2 * self.channels + (1 if self.meetings.apart else 3)
+        # without DMA the CPU moves bytes while the NPU computes, even if kernels always take turns
+        self.in_one_chain = self.meetings.apart and (self.channels > 0 or self.problem.target.npu is None)
+        self.clocks = 2 * self.channels + (1 if self.in_one_chain else 3)
         self.dimensions = self.clocks + sum(counter.size for counter in self.counters)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []

@@ -121,7 +121,7 @@ def check_priced_bounds(space: Space, found: list[Figures]) -> None:
         least = min(getattr(figures, figure) for figures in found if not excesses(judged, figures))
         for relaxation in (
             Relaxation(judged, [space]),
-            Relaxation(judged, [space], math.inf, 30),
+            Relaxation(judged, [space], math.inf, Prices(30)),
             priced(judged, [space]),
         ):
             assert relaxation.bound <= least
