@@ -245,6 +245,11 @@ class Problem:
         return sum(size for _, size in self.banks)
 
     @property
+    def weight_memory_bytes(self) -> int:
+        """Bytes of the NPU's own memory for weights, 0 where there is none."""
+        return 0 if self.target.npu is None else self.target.npu.weight_mem_bytes or 0
+
+    @property
     def compute_resource(self) -> str:
         """Name of the unit that runs the kernels, those of an NPU aside."""
         return "cpu"

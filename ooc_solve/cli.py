@@ -52,7 +52,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
-from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict
+from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict, show_weight_memory
 from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -371,6 +371,7 @@ def show_answers(console: Console, found: Answers, plan: Plan) -> None:
     console.print()
     show_layers(console, problem, plan)
     console.print()
+    show_weight_memory(console, problem, plan)
     show_verdict(console, problem, found.results)
     if found.flight is not None:
         console.print(Text(frames_words(found.flight)))

@@ -20,7 +20,7 @@ import numpy as np
 
 from ooc_solve.solver.cases import SETS, Cases, Last, Tile, Tiles
 from ooc_solve.solver.lives import State
-from ooc_solve.solver.maxplus import Ints, minimal, pulled_back, through
+from ooc_solve.solver.maxplus import Ints, applied, minimal, pulled_back, through
 
 if TYPE_CHECKING:
     from ooc_solve.solver.credits import Fitting
@@ -178,8 +178,8 @@ class _Option:
         vectors = cases.entered(self.vectors, self.run)
         stage, options = cases.fit.key[0], cases.batch.options[number : number + 1]
         vectors[: cases.d] += cases.options.toll_ns(stage, options)
-        if cases.options.thrift is not None:
-            vectors[cases.d :] += cases.options.written_ns(stage, options)
+        if cases.options.counters:
+            vectors[cases.d :] = applied(cases.options.counted(stage, options), vectors[cases.d :])[:, 0]
         return vectors
 
     def row(self, runs: Sequence[tuple[int, int]]) -> None:

@@ -35,7 +35,7 @@ from ooc_solve.solver.steps import (
     StepCosts,
     Steps,
 )
-from ooc_solve.solver.thrift import thrift_of
+from ooc_solve.solver.thrift import counters_of
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.units import meetings_of
 
@@ -232,9 +232,12 @@ class Options:
         self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
-        self.thrift = thrift_of(self.problem, self.tolls)
+        self.counters = counters_of(self.problem, self.tolls)
         self.meetings = meetings_of(self.problem.target, self.problem.network)
-        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 3) + (self.thrift is not None)
+        # without DMA the CPU moves bytes while the NPU computes, even if kernels always take turns
+        self.in_one_chain = self.meetings.apart and (self.channels > 0 or self.problem.target.npu is None)
+        self.clocks = 2 * self.channels + (1 if self.in_one_chain else 3)
+        self.dimensions = self.clocks + sum(counter.size for counter in self.counters)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []
@@ -437,23 +440,33 @@ class Options:
     def start(self) -> Ints:
         """The vector before all stages, ``(d, 1)``."""
         found = np.zeros((self.dimensions, 1), np.int64)
-        if self.thrift is not None:
-            found[-1] = self.thrift.start_ns
+        begun = [ns for counter in self.counters for ns in counter.start_ns]
+        found[self.clocks :, 0] = begun
         found[0] = self.head_ns
         return found
 
-    def written_ns(self, stage: int, numbers: Sequence[int]) -> Ints:
-        """What options of a stage add to the bytes written, in ns (see `thrift`)."""
-        assert self.thrift is not None
-        return np.array([self.thrift.of(stage, self.options[stage][n]) for n in numbers], np.int64)
+    def counted(self, stage: int, numbers: Sequence[int]) -> Ints:
+        """What options of a stage make of what is counted, ``(d, d, n)`` (see `thrift`)."""
+        size = self.dimensions - self.clocks
+        found = np.full((size, size, len(numbers)), NEVER, np.int64)
+        low = 0
+        for counter in self.counters:
+            high = low + counter.size
+            own = [counter.of(stage, self.options[stage][n]) for n in numbers]
+            found[low:high, low:high] = (
+                np.array(own, np.int64).reshape(-1, counter.size, counter.size).transpose(1, 2, 0)
+            )
+            low = high
+        return found
 
     def with_tolls(self, matrices: Ints, stage: int, numbers: Sequence[int]) -> Ints:
-        """Matrices ``(d, d, n)`` of options of a stage with their tolls, and what they write."""
+        """Matrices ``(d, d, n)`` of options of a stage with their tolls, and what they count."""
         own = matrices + self.toll_ns(stage, numbers)
-        if self.thrift is None:
+        if not self.counters:
             return own
         found = np.full((self.dimensions, self.dimensions, len(numbers)), NEVER, np.int64)
-        found[:-1, :-1], found[-1, -1] = own, self.written_ns(stage, numbers)
+        found[: self.clocks, : self.clocks] = own
+        found[self.clocks :, self.clocks :] = self.counted(stage, numbers)
         return found
 
     def batch(self, stage: int, state: State, output: int, operators: int) -> Batch:

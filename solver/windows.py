@@ -284,6 +284,8 @@ class _Model:
         unit, lives, extents, sizes = self.problem.unit_bytes, [], [], []
         domain_of = addresses_of(self.problem)
         for buffer in map(self.graph.buffers.__getitem__, beside):
+            if buffer.held is not None:
+                continue
             first, last = touching.touchers[buffer.index]
             at: cp_model.LinearExprT = self.table.address[buffer.index] // unit
             if not buffer.pinned and all(t in self.start for t in (*first, *last)):

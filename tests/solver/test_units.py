@@ -57,6 +57,7 @@ from tests.solver.test_relaxation import (
     check_samples,
     choices,
     optimum_ns,
+    random_problem,
     random_store,
     selection_of,
     weighted,
@@ -304,6 +305,20 @@ def test_no_selection_beats_its_bound() -> None:
     seen = check_bounds(range(16), 3)
     assert seen["tight"] > 10
     assert seen["near"] > seen["far"]
+
+
+def test_the_cpu_loads_while_the_npu_computes() -> None:
+    """Without DMA too, in a chain of operators of which no two ever run at once: 196 and 216 do that."""
+    seen = Counter[str]()
+    for seed in (166, 194, 196, 216):
+        problem = random_problem(seed, 4, 4, 12)
+        target, npu = problem.target, problem.target.npu
+        if npu is None:
+            continue
+        board = replace(target.board, overlaps_cpu=False)
+        slow = replace(target, board=board, npu=replace(npu, macs_per_s=20_000_000))
+        seen += check_samples(kept_space(build_space(replace(problem, target=slow))), seed, 3)
+    assert seen.total() > 5
 
 
 def test_no_selection_of_a_space_beats_its_bound() -> None:
