@@ -69,11 +69,6 @@ def write_project(
     if problem.target.crypto is not None and key is None:
         raise InputError("Sealed records need a key (there is none); name its file with --key-file.")
     check_emitted(problem.target, plan.selection.tilings)
-    if problem.network.carried and problem.target.board.emulator is not None:
-        raise InputError(
-            f"Target '{problem.target.name}': runs that overlap are emitted for boards without an emulator; "
-            "leave --throughput out, or 'emulator' out of the board."
-        )
     tables = build_tables(problem, plan)
     if has_annex(tables) and problem.target.board.emulator is not None:
         raise InputError(

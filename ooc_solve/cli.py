@@ -392,8 +392,7 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
     folder = options.output
     if folder is not None:
         network = problem.network
-        names = set(network.inputs) - {name for _, name in network.carried}
-        size = sum(network.tensors[name].size_bytes for name in names)
+        size = sum(network.tensors[name].size_bytes for name in network.given)
         key = "" if options.key_file is None else f" KEY={options.key_file}"
         run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin{key}"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
