@@ -222,9 +222,8 @@ class Improvement:
             yield True
 
     def _narrow(self) -> None:
-        """Search what is left where the bound is as high as it gets, once there is a plan of not too many tasks."""
-        if self.best is not None and SOON_MERGED_TASKS < len(self.best.graph.tasks) <= WINDOWED_TASKS:
-            self.left = 0  # windows gain more, as early as they may
+        """Search what is left where the bound is as high as it gets, once there is a plan."""
+        if self.over:
             return
         self._look_ahead()
         if self.over or self.relaxation is None or self.assumed is None:
@@ -289,6 +288,8 @@ class Improvement:
                 self.pool.append((candidate, proposal))
                 if best is None or candidate.score < best.score:
                     best = candidate
+                    if SOON_MERGED_TASKS < tasks <= WINDOWED_TASKS:
+                        self.left = 0  # windows gain more, the earlier they begin
         self.drafts = nsmallest(MOST_DRAFTS, [*self.drafts, *drafts[most:]])  # sorted, which is a heap
         self.pool.sort(key=lambda pair: pair[0].score)
         del self.pool[POOL:]
