@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -154,9 +155,7 @@ class Cases:
         key = run, last, earlier, now
         self.looked_at += 1
         if key not in self._known:
-            cases = self._matrices(*key).reshape(self.d * self.d, -1)
-            cases = minimal(cases, cases.shape[1])  # one that another is below changes no minimum
-            self._known[key] = cases.reshape(self.d, self.d, -1)
+            self._known[key] = self._matrices(*key)
         clocks = applied(self._known[key], vectors[: self.d])
         written = np.broadcast_to(vectors[self.d :, None], (len(vectors) - self.d, *clocks.shape[1:]))
         return np.concatenate((clocks, written)).reshape(len(vectors), -1)
@@ -191,7 +190,12 @@ class Cases:
                 waits = np.maximum(waits, stored[-1])
             due = np.maximum(due, there - ahead[:, beside // quantum, None, None])
             found.append(self._started(run, waits, due, ahead, beside))
-        return np.concatenate(found, axis=2)
+        if len(self.lanes) == self.channels:
+            return np.concatenate(found, axis=2)
+        cases = np.concatenate(found, axis=2).reshape(self.d * self.d, -1)  # there are many of them
+        return minimal(cases, cases.shape[1]).reshape(
+            self.d, self.d, -1
+        )  # one above another changes no minimum
 
     def _started(
         self, run: int, start: Ints, due: Ints, ahead: Ints, room: int, unsealed: Last | None = None
@@ -218,24 +222,12 @@ class Cases:
         """What of a kernel's own loads may have begun when the one before it ends; nothing, if there was none."""
         key = run, last.is_none
         if key not in self._chosen:
-            self._chosen[key] = self._chosen_of(run, last.is_none)
+            fetch = tuple(self.fetch_ns[:, run].tolist())
+            loads = tuple(self._own_loads(run))
+            self._chosen[key] = choices(loads, fetch, self.movers, self.channels, last.is_none)
         found = self._chosen[key]
         fits = found.size_bytes <= max(0, last.free_bytes)
         return found if fits.all() else Choices(*(figures[..., fits] for figures in found))
-
-    def _chosen_of(self, run: int, is_first: bool) -> Choices:
-        loads, fetch = self._own_loads(run), self.fetch_ns[:, run]
-        is_all = fetch[: self.movers].sum() == sum(load.load_ns for load in loads)
-        nothing = np.zeros((len(self.lanes), 1), np.int64)
-        if is_first:
-            found = self._choice(loads, (NOT_BEGUN,) * len(loads), fetch)
-            found = found._replace(begun_ns=nothing)
-            return found if is_all else found._replace(last_ns=nothing)  # another one may come last
-        if len(loads) > MOST_LOADS or not is_all:  # whatever has begun, it is not told apart
-            return Choices(nothing[0], fetch[:, None], nothing[0], nothing)
-        ways = [(NOT_BEGUN, BEGUN, OPENED) if load.open_ns else (NOT_BEGUN, BEGUN) for load in loads]
-        chosen = [self._choice(loads, states, fetch) for states in product(*ways)]
-        return Choices(*(np.concatenate(figures, axis=-1) for figures in zip(*chosen, strict=True)))
 
     def _own_loads(self, run: int) -> list[Loaded]:
         """The loads of a kernel."""
@@ -247,24 +239,6 @@ class Cases:
             for row in rows
             if times[row]
         ]
-
-    def _choice(self, loads: Sequence[Loaded], states: Sequence[int], fetch_ns: Ints) -> Choices:
-        """What a state of each load means; of an engine beside the CPU it says nothing."""
-        begun, last, chain = [0] * len(self.lanes), [0] * len(self.lanes), 0
-        begun[self.movers : self.channels] = fetch_ns[self.movers : self.channels].tolist()
-        states_of = list(zip(loads, states, strict=True))
-        for channel in range(self.movers):
-            own = [(load, state) for load, state in states_of if load.channel == channel]
-            begun[channel] = sum(load.load_ns for load, state in own if state != NOT_BEGUN)
-            to_come = [load for load, state in own if state == NOT_BEGUN]
-            waiting = [load for load, state in own if state == BEGUN]
-            last[channel] = min((load.open_ns for load in to_come or waiting), default=0)
-            chain = max(chain, two_stations(to_come))
-        if len(self.lanes) > self.channels:
-            begun[-1] = sum(load.open_ns for load, state in states_of if state == OPENED)
-        size = sum(load.size_bytes for load, state in states_of if state != NOT_BEGUN)
-        columns = (np.array(figures, np.int64)[..., None] for figures in (size, begun, chain, last))
-        return Choices(*columns)
 
     # ------------------------------------------------------------- what lies beside a kernel
 
@@ -306,3 +280,46 @@ def two_stations(loads: Sequence[Loaded]) -> int:
         come += load_ns
         opened = max(opened, come) + open_ns
     return opened
+
+
+@lru_cache(maxsize=1 << 14)
+def choices(
+    loads: tuple[Loaded, ...], fetch_ns: tuple[int, ...], movers: int, channels: int, is_first: bool
+) -> Choices:
+    """What of a kernel's loads, and of all that each lane does before it, may have begun; nothing, if it is the first.
+
+    ``movers`` of the lanes move something, behind the ``channels`` comes what the CPU opens. Of an engine beside the
+    CPU nothing is said.
+    """
+    is_all = sum(fetch_ns[:movers]) == sum(load.load_ns for load in loads)
+    nothing = np.zeros((len(fetch_ns), 1), np.int64)
+    if is_first:
+        found = _choice(loads, (NOT_BEGUN,) * len(loads), fetch_ns, movers, channels)
+        found = found._replace(begun_ns=nothing)
+        return found if is_all else found._replace(last_ns=nothing)  # another one may come last
+    if len(loads) > MOST_LOADS or not is_all:  # whatever has begun, it is not told apart
+        return Choices(nothing[0], np.array(fetch_ns, np.int64)[:, None], nothing[0], nothing)
+    ways = [(NOT_BEGUN, BEGUN, OPENED) if load.open_ns else (NOT_BEGUN, BEGUN) for load in loads]
+    chosen = [_choice(loads, states, fetch_ns, movers, channels) for states in product(*ways)]
+    return Choices(*(np.concatenate(figures, axis=-1) for figures in zip(*chosen, strict=True)))
+
+
+def _choice(
+    loads: Sequence[Loaded], states: Sequence[int], fetch_ns: Sequence[int], movers: int, channels: int
+) -> Choices:
+    """What a state of each load means."""
+    begun, last, chain = [0] * len(fetch_ns), [0] * len(fetch_ns), 0
+    begun[movers:channels] = fetch_ns[movers:channels]
+    states_of = list(zip(loads, states, strict=True))
+    for channel in range(movers):
+        own = [(load, state) for load, state in states_of if load.channel == channel]
+        begun[channel] = sum(load.load_ns for load, state in own if state != NOT_BEGUN)
+        to_come = [load for load, state in own if state == NOT_BEGUN]
+        waiting = [load for load, state in own if state == BEGUN]
+        last[channel] = min((load.open_ns for load in to_come or waiting), default=0)
+        chain = max(chain, two_stations(to_come))
+    if len(fetch_ns) > channels:
+        begun[-1] = sum(load.open_ns for load, state in states_of if state == OPENED)
+    size = sum(load.size_bytes for load, state in states_of if state != NOT_BEGUN)
+    columns = (np.array(figures, np.int64)[..., None] for figures in (size, begun, chain, last))
+    return Choices(*columns)
