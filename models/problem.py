@@ -65,7 +65,8 @@ class Problem:
     other figures. A run is one inference, or as many as the network has frames. Lifetimes are those
     at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
-    which plans are right. 1: none are fused.
+    which plans are right. 1: none are fused. ``fine_groups``: groups of few output channels are offered, too, where
+    the weights of all do not fit into the arena; runs that overlap need tiles whose loads fit between those of others.
     In the ``scratch_ring_bytes`` of the activation store the scratch region takes turns (see `levelling`), None: it
     stays where it is.
     """
@@ -79,6 +80,7 @@ class Problem:
     limits: Limits = NO_LIMITS
     inferences_per_day: float = INFERENCES_PER_DAY
     patch_depth: int = PATCH_DEPTH
+    fine_groups: bool = False
     scratch_ring_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -108,8 +110,8 @@ class Problem:
                 f"A scratch ring must lie where activations may be spilled (target '{self.target.name}' has no storage "
                 "that takes writes); leave --scratch-ring out."
             )
-        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
-        check_ring(self.scratch_ring_bytes, self.activation_store.storage, granule, block)
+        block = self.block_bytes(RegionName.SCRATCH)
+        check_ring(self.scratch_ring_bytes, self.activation_store.storage, block)
 
     @property
     def bare(self) -> Problem:
@@ -172,6 +174,18 @@ class Problem:
             outputs = [self.network.tensors[n] for n in self.network.outputs if n not in self.pinned]
             allowed.append(scratch + sum(t.size_bytes + t.height * t.channels * granule for t in outputs))
         return min((size for size in allowed if size is not None), default=None)
+
+    @property
+    def spares_writes(self) -> bool:
+        """Whether few bytes are to be written: they are limited, to be the fewest, or blocks are erased for them."""
+        erase = self.activation_store.storage.erase
+        limited = self.most_stored_bytes is not None or self.most_programs is not None
+        return limited or self.objective is Objective.WEAR or (erase is not None and erase.required)
+
+    @property
+    def plainest(self) -> Problem:
+        """The problem without budgets and limits that has the same options."""
+        return replace(self.bare, objective=Objective.WEAR) if self.spares_writes else self.bare
 
     @property
     def note_bytes(self) -> int:

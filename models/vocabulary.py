@@ -449,6 +449,16 @@ class Network:
         if self.carried != ends:
             raise ValueError("what is carried over must be the last outputs and the last inputs")
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The inputs that the caller writes before a run: all but those that the run before leaves."""
+        return self.inputs[: len(self.inputs) - len(self.carried)]
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The outputs that the caller reads after a run."""
+        return self.outputs[: len(self.outputs) - len(self.carried)]
+
     def __repr__(self) -> str:
         """One line for people, without weights."""
         macs, weights = sum(map(self.macs, self.ops)), sum(op.weight_bytes for op in self.ops)
@@ -1009,6 +1019,11 @@ class Task:
     def occupies_cpu(self) -> bool:
         """Whether the CPU computes, opens or seals; moving bytes where there is no DMA is not counted."""
         return self.occupies_unit and self.resource != NPU_UNIT
+
+    @property
+    def is_inbound(self) -> bool:
+        """Whether it brings a tile from storage."""
+        return self.kind in (TaskKind.LOAD, TaskKind.DECRYPT)
 
     @property
     def is_outbound(self) -> bool:

@@ -29,7 +29,7 @@ from ooc_solve.arguments import (
     read_by,
 )
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.codegen.seal import check_library, key_recipe, read_key
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
@@ -72,6 +72,7 @@ from ooc_solve.trade import (
     show_front,
     trade_facts,
     walk_front,
+    without_reference,
 )
 from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
@@ -278,6 +279,9 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     budget = Budget(options.time_limit, options.workers, options.seed)
     turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
     reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
+    if reference is not None and reference.plan is None:
+        none = without_reference(options.max_latency, reference)
+        return Answers(problem, reference, [none], None, (), None)
     if options.max_latency is not None:
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
@@ -388,9 +392,9 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
     folder = options.output
     if folder is not None:
         network = problem.network
-        names = set(network.inputs) - {name for _, name in network.carried}
-        size = sum(network.tensors[name].size_bytes for name in names)
-        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        size = sum(network.tensors[name].size_bytes for name in network.given)
+        key = "" if options.key_file is None else f" KEY={options.key_file}"
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin{key}"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
         if options.quantize is not None:
             model = model_beside(folder)
@@ -412,7 +416,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
         return None
     if options.key_file is None:
         if options.output is not None:
-            raise UsageError("--encrypt with -o needs --key-file")
+            raise UsageError(f"--encrypt with -o needs --key-file; make one with: {key_recipe(crypto)}")
         return None
     check_library()
     return read_key(options.key_file, crypto)

@@ -75,7 +75,7 @@ def page(
             section("The NPU's own memory", _WEIGHT_MEMORY_WORDS, places["weight memory"])
             if "weight memory" in places
             else "",
-            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
+            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(plan)),
             section("Frames in flight", escape(frames_words(flight)), _frames(problem, facts["frames"]))
             if flight
             else "",
@@ -91,7 +91,7 @@ def page(
         )
     )
     heads = f"{facts['model']} on {facts['target']}", _subtitle(problem, facts)
-    return document(*heads, f'<div class="cards">{_cards(problem, chosen, facts)}</div>{sections}', script)
+    return document(*heads, f'<div class="cards">{_cards(problem, facts)}</div>{sections}', script)
 
 
 def document(title: str, subtitle: str, content: str, script: str) -> str:
@@ -147,7 +147,7 @@ def _subtitle(problem: Problem, facts: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------- first screen
 
 
-def _cards(problem: Problem, chosen: Result, facts: dict[str, Any]) -> str:
+def _cards(problem: Problem, facts: dict[str, Any]) -> str:
     return "".join(
         (
             _card("Does it fit?", "Yes", *_fit_words(facts)),
@@ -277,9 +277,8 @@ def _critical(plan: Plan) -> str:
     return table(("critical path", "ms", "share", ""), rows, "small")
 
 
-def _idle(problem: Problem, plan: Plan) -> str:
+def _idle(plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
-
     units = plan.graph.resources[0], NPU_UNIT
 
     def busy(resource: str) -> int:

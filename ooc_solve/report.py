@@ -224,16 +224,17 @@ def show_comparison(console: Console, problem: Problem, results: Sequence[Result
     table.add_column("scheduler", no_wrap=True)
     for name in ("ms", "vs bound", "mJ", "KiB read", "written", "SRAM", "years"):
         table.add_column(name, justify="right", no_wrap=True)
+    left_out = [result for result in results if _is_left_out(result)]
+    all_are = len(left_out) == len(results) - 1
     for result in results:
-        chosen = result is results[-1]
-        table.add_row(*_row(result, bound), style="bold" if chosen else "")
+        if not (all_are and _is_left_out(result)):
+            table.add_row(*_row(result, bound), style="bold" if result is results[-1] else "")
     console.print(table)
     for result in results[:-1]:
         if result.plan is not None and result.reason:
             console.print(Text(f"{result.scheduler}: {result.reason}."))
-    left_out = [result for result in results if _is_left_out(result)]
     if left_out:
-        names = ", ".join(result.scheduler for result in left_out)
+        names = "all rules" if all_are else ", ".join(result.scheduler for result in left_out)
         console.print(Text(f"{names}: {left_out[0].reason}; allow more with --time-limit."))
 
 

@@ -51,7 +51,7 @@ from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 KEPT = 0
 """Residence of a tensor that stays in SRAM; any other value is its plane width in storage, or one of `parts`."""
 
-MAX_WIDTHS = 4
+MAX_WIDTHS = 5
 """Plane widths offered for one tensor."""
 
 MAX_TILES = 6000
@@ -364,7 +364,7 @@ class OptionCosts:
             yield Tiling(out.height, out.width, out.channels, first.channels)
             return
         streamed = streamed_at_all(inputs, output)
-        channels = [out.channels] if op.takes_whole_pixels else sizes(out.channels)
+        channels = [out.channels] if op.takes_whole_pixels else self._group_sizes(op, out.channels, arena)
         splits = [first.channels]
         planes = {width for width, name in zip(inputs, op.inputs, strict=True)
                   if width not in (KEPT, network.tensors[name].channels)}  # fmt: skip
@@ -377,12 +377,9 @@ class OptionCosts:
                 [output] if not planes or op.mixes_channels else []
             )
         if op.kind is OpKind.CONV and op.groups == 1 and inputs[0] == KEPT:
-            smallest = StageGeometry.of(network, op, Tiling(1, 1, 1, first.channels)).weight_bytes(
-                (0, 0, 0, 0)
-            )
             splits = (
                 [s for s in sizes(first.channels) if s * 8 >= first.channels]
-                if 4 * smallest > arena
+                if 4 * self._channel_bytes(op) > arena
                 else splits
             )
         rows = sizes(out.height) if streamed else [out.height]
@@ -401,6 +398,21 @@ class OptionCosts:
                 for split in splits:
                     for column in columns if row in smallest_rows else columns[:1]:
                         yield from self._loops(op, out, first, row, column, channel, split)
+
+    def _group_sizes(self, op: Op, count: int, arena: int) -> list[int]:
+        """How many output channels a tile may have; the weights of fine groups fit into the arena."""
+        found = sizes(count)
+        if not self.problem.fine_groups or op.kind is not OpKind.CONV or op.groups > 1:
+            return found
+        most = arena // self._channel_bytes(op)
+        fine = sizes(most) if 0 < most < count else []
+        return sorted({*found, *fine}, reverse=True)
+
+    def _channel_bytes(self, op: Op) -> int:
+        """What the weights of one output channel take."""
+        first = self.problem.network.tensors[op.inputs[0]]
+        geometry = StageGeometry.of(self.problem.network, op, Tiling(1, 1, 1, first.channels))
+        return geometry.weight_bytes((0, 0, 0, 0))
 
     def _loops(
         self, op: Op, out: Tensor, first: Tensor, row: int, column: int, channel: int, split: int

@@ -22,7 +22,6 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.solver import cipher_cases
 from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
@@ -52,6 +51,9 @@ BRANCHED = (0.003, 0.001)
 
 FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
+
+FAR = 1.5
+"""No walk rules out options where the makespan assumed is more times what is proven: it takes long, in vain."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -263,9 +265,10 @@ class Round:
         """The same with what may be done beside them."""
         stage, state, _, operators = key
         credited, after = range(self.options.credited), self.lives.after(*key)
-        ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
+        end, fresh = stage + operators, self.credits.fresh(key, room.batch.options)
+        ahead = tuple(self.credits.ahead(end, after, c, fresh) for c in credited)
         late = tuple(self.credits.late(stage, state, c) for c in credited)
-        entry = tuple(self.credits.entry(stage + operators, after, c) for c in credited)
+        entry = tuple(self.credits.entry(end, after, c, fresh) for c in credited)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -381,11 +384,10 @@ class _Search:
         """What a walk through what is left leaves of it."""
         if not alive or not self.options.channels or not self.options.meetings.apart:
             return alive
+        if limit_ns > FAR * self.proven_ns:
+            return alive  # hardly anything would be ruled out
         most = min(walked, self.most_runs)
-        in_lanes = self.options.credited > self.options.channels
-        finer = cipher_cases.refined(now, limit_ns) if in_lanes else refined(now, limit_ns, most)
-        if finer is None and in_lanes:
-            return alive
+        finer = refined(now, limit_ns, most)
         if finer is None:
             if now.runs <= most:  # it took too long, and would again
                 self.most_runs = 2 * now.runs // 3

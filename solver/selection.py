@@ -227,8 +227,9 @@ def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes:
                         found += costs.options(op, inputs, output, arena, offered)
             known[shape] = tuple(found)
         stages.append(known[shape])
-    for span in spans(network, offered, problem.patch_depth):
-        stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered))
+    frugal = problem.spares_writes
+    for span in spans(network, offered, problem.patch_depth, frugal):
+        stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered, frugal))
     return Space(problem, tuple(stages), where, _lives(problem))
 
 

@@ -71,9 +71,13 @@ def _placed(graph: TaskGraph, touch: Touch, address: Sequence[int]) -> Span:
 
 
 def ordered_conflicts(
-    graph: TaskGraph, address: Sequence[int], sequence: Iterable[int], lane: Sequence[int]
+    graph: TaskGraph,
+    address: Sequence[int],
+    sequence: Iterable[int],
+    lane: Sequence[int],
+    spaces: frozenset[str] | None = None,
 ) -> list[set[int]]:
-    """For each task the earlier ones of ``sequence`` that it conflicts with.
+    """For each task the earlier ones of ``sequence`` that it conflicts with, in some spaces or in all.
 
     Two tasks conflict when they touch a common byte and one of them writes it. Of several
     readers in one lane only the last is named: tasks of a lane run in sequence anyway.
@@ -83,6 +87,8 @@ def ordered_conflicts(
     for index in sequence:
         keep_time()
         reads, writes = accesses(graph, graph.tasks[index], address)
+        if spaces is not None:
+            reads, writes = ([s for s in spans if s[0] in spaces] for spans in (reads, writes))
         for space, low, high in reads:
             for piece in history.setdefault(space, _History()).between(low, high):
                 found[index].add(piece.writer)

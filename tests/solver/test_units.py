@@ -38,7 +38,7 @@ from ooc_solve.solver.audit import audited_energy_nj
 from ooc_solve.solver.cpsat import lower_bound_ns, solve_graph
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.heuristics import finish
-from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.improvement import Improvement
 from ooc_solve.solver.listing import by_due_date, makespan_ns, order_of, run, settle
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.placed_merging import placed_merge
@@ -134,7 +134,7 @@ def resources_of(graph: TaskGraph) -> set[str]:
 def improved(problem: Problem, effort: int) -> Plan:
     """The plan of a guided search of so much work."""
     space = build_space(problem)
-    found = improve(space, None, effort, 1, math.inf, Relaxation(problem, [space]))
+    found = Improvement(space, None, effort, 1, Relaxation(problem, [space])).run(math.inf)
     assert found is not None
     return finish(problem, found.selection, found.graph, found.schedule, "improved")
 
