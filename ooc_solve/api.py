@@ -489,7 +489,7 @@ def solve(
     energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``scratch_ring``: storage in which
     the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
     several inferences, and the time for each of many is what is minimised; with ``throughput`` runs may overlap
-    (for the objective latency). ``time_limit`` in seconds.
+    (for the objectives latency and energy). ``time_limit`` in seconds.
     Of two ``workers`` (as many as there are processors, at most 2) one raises the bound while the other searches.
     ``known`` are plans of this problem (for one inference), which the solver starts from: what it finds is no worse
     than those that keep to the budgets. ``progress`` is told each step of the search.

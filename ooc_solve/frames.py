@@ -216,12 +216,13 @@ def _overlap_facts(flight: Flight) -> dict[str, Any]:
             "output_latency_ns": 2 * chosen.plan.figures.latency_ns,
             "table_bytes": chosen.plan.figures.table_bytes,
         }
-    apart = flight.apart
+    apart, total = flight.apart, flight.apart.results[-1].objective
     return {
         "overlap": facts,
         "without_overlap": {
             "per_run": apart.problem.network.frames,
             "period_ns": period_ns(apart.problem, apart.results[-1]),
+            "value": None if total is None else total / apart.problem.network.frames,
         },
     }
 
@@ -237,27 +238,34 @@ def overlap_words(flight: Flight) -> str:
     each = period_ns(problem, chosen)
     if each is None or chosen.plan is None or chosen.gap is None or apart is None:
         return "There is no plan."
-    frames = problem.network.frames
-    bound = (
-        f"none in the option space below {milliseconds(chosen.bound // frames)} ms, a gap of {chosen.gap:.2%}"
-    )
+    frames, objective = problem.network.frames, chosen.objective
+    at = "" if objective is None else _at(problem, objective // frames)
+    least = amount(problem, chosen.bound // frames)
+    bound = f"none in the option space below {least}, a gap of {chosen.gap:.2%}"
+    resource, busy = busiest_ns(problem, chosen.plan)
     if not problem.network.carried:
         return (
-            f"No runs that overlap are known to be better: there is an inference every {milliseconds(each)} ms "
-            f"({bound}, however runs overlap)."
+            f"No runs that overlap are known to be better: there is an inference every {milliseconds(each)} ms{at} "
+            f"({bound}, however runs overlap), of which '{resource}' works {milliseconds(busy)} ms, "
+            f"{busy / each:.0%}: all that overlap could save is the rest."
         )
-    other = period_ns(apart.problem, apart.results[-1])
-    rest = "no plan is known without overlap"
-    if other is not None:
-        rest = f"without overlap every {milliseconds(other)} ms, {other / each:.2f} times as long"
-    resource, busy = busiest_ns(problem, chosen.plan)
+    result = apart.results[-1]
+    other, rest = period_ns(apart.problem, result), "no plan is known without overlap"
+    if other is not None and result.objective is not None:
+        more = _at(apart.problem, result.objective // apart.problem.network.frames)
+        rest = f"without overlap every {milliseconds(other)} ms{more}, {other / each:.2f} times as long"
     names = ", ".join(f"'{name}'" for name, _ in problem.network.carried)
     return (
-        f"Runs of {frames} frame{'s' if frames > 1 else ''} overlap: there is an inference every {milliseconds(each)} ms "
-        f"({bound}), of which '{resource}' works {milliseconds(busy)} ms; {rest}. An output is ready at most "
+        f"Runs of {frames} frame{'s' if frames > 1 else ''} overlap: there is an inference every "
+        f"{milliseconds(each)} ms{at} ({bound}), of which '{resource}' works {milliseconds(busy)} ms; {rest}. An output is ready at most "
         f"{milliseconds(2 * chosen.plan.figures.latency_ns)} ms after its run began, at the end of the next run. "
         f"SRAM keeps {names} ({_carried_bytes(problem):,} bytes) from one run to the next."
     )
+
+
+def _at(problem: Problem, each: int) -> str:
+    """What an inference costs besides its time, if the objective is another one."""
+    return "" if problem.objective is Objective.LATENCY else f", at {amount(problem, each)} each"
 
 
 def frames_words(flight: Flight) -> str:
@@ -270,8 +278,7 @@ def frames_words(flight: Flight) -> str:
         return "There is no plan."
     if frames == 1:
         return f"No run of {flight.frames} frames is known to be better than one frame at a time."
-    best, bound = (amount(problem, number // frames) for number in (chosen.objective, chosen.bound))
-    at = "" if problem.objective is Objective.LATENCY else f", at {best} each"
+    bound, at = amount(problem, chosen.bound // frames), _at(problem, chosen.objective // frames)
     words = (
         f"With {frames} frames in flight there is an inference every {milliseconds(each)} ms{at} (none in the "
         f"option space below {bound}, a gap of {chosen.gap:.2%})"

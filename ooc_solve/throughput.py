@@ -1,7 +1,7 @@
-"""The time between inferences when runs may overlap: pipelined runs beside runs that follow one another.
+"""Time or energy of an inference when runs may overlap: pipelined runs beside runs that follow one another.
 
 A pipelined run computes the first layers of its frames and the last layers of those of the run before
-(`models.pipelines`). It is taken where its period is shorter; the bound holds for all ways.
+(`models.pipelines`). It is taken where it is better; the bound holds for all ways.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
 from ooc_solve.solver.deadline import LEAST_WORK_S, TimeIsUp, ends_at
 from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.objective import value
 from ooc_solve.solver.pipelining import pipelined_plan
 from ooc_solve.solver.space_bounds import orders_of
-from ooc_solve.solver.workload import least_work_ns
+from ooc_solve.solver.workload import least_period
 
 PIPELINE_SHARE = 0.4
 """Share of the time limit for pipelined runs."""
@@ -26,17 +27,17 @@ FLOOR_SHARE = 0.4
 
 
 def check_throughput(problem: Problem) -> None:
-    """Refuse other objectives than latency, and targets with a second compute unit.
+    """Refuse the objective wear, as overlapping runs write no less, and targets with a second compute unit.
 
     Raises
     ------
     InputError
         If it is one of those.
     """
-    if problem.objective is not Objective.LATENCY:
+    if problem.objective is Objective.WEAR:
         raise InputError(
-            f"The time between inferences is minimised for the objective latency (got '{problem.objective.value}'): "
-            "leave --throughput or --objective out."
+            "Runs that overlap write no less than others, so they do nothing for the objective wear: leave "
+            "--throughput or --objective out."
         )
     if problem.target.npu is not None:
         raise InputError(
@@ -69,7 +70,7 @@ def overlapped(flight: Flight, seconds: float) -> Flight:
     if found is None:
         return known
     problem, plan = found
-    objective = plan.figures.latency_ns
+    objective = value(problem.objective, plan.figures)
     if present.objective is not None and objective >= times * present.objective:
         return known
     bound = min(objective, floor)
@@ -98,12 +99,12 @@ def _floor_of_all(flight: Flight, run: Problem) -> int:
 
 
 def _floor(problem: Problem) -> int:
-    """What the busiest resource has to do in a run at least; 0 if time is up."""
+    """What a run costs at least, however runs overlap; 0 if time is up."""
     try:
-        found = [least_work_ns(space_of(here)) for here in orders_of(problem)]
+        found = [least_period(space_of(here)) for here in orders_of(problem)]
     except TimeIsUp:
         return 0
-    return min((work for work in found if work is not None), default=0)
+    return min((least for least in found if least is not None), default=0)
 
 
 def _bounded(flight: Flight, floor: int) -> Flight:

@@ -1,9 +1,9 @@
-"""Plans for pipelined runs: the kernels of a front and of a back alternate, each in its own share of the SRAM.
+"""Plans for pipelined runs: the kernels of a front and of a back alternate, each with tilings for a share of the SRAM.
 
-One selection model gives both parts their tilings and their shares, so that the busiest resource has as little to do as
-possible. Each part then gets addresses in its share, which says what its tasks wait for; a clock runs the tasks of
-both, each part's kernels in their order. Whose kernels come next is read off that, and the plan is one of the whole
-network, with turns. What is found is settled and improved as any other plan.
+One selection model gives both parts their tilings, so that the busiest resource has as little to do as possible. Then
+both get addresses (`two_parts`), and a clock runs the tasks of both, each part's kernels in their order (`duet`). Whose
+kernels come next is read off that, and the plan is one of the whole network, with turns. What is found is settled and
+improved as any other plan.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.lives import Lives
 from ooc_solve.solver.options import Option
 from ooc_solve.solver.plans import checked, settled
-from ooc_solve.solver.search import MANY_TASKS, Candidate, polish, score_of
+from ooc_solve.solver.search import MANY_TASKS, NEARLY, Candidate, polish, score_of
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.two_parts import Halves, Placed
 from ooc_solve.solver.workload import SCALE, Way, Workload
@@ -83,14 +83,18 @@ def pipelined_plan(run: Problem, base: Network, deadline: float) -> tuple[Proble
 
 
 def _promising(run: Problem, base: Network) -> list[Cut]:
-    """The cuts whose parts differ most in which resource they keep busy, as far as little is carried."""
+    """The cuts whose parts differ most in which resource they keep busy, as far as little is carried.
+
+    Of cuts that differ by less than a hundredth that with the fewest tensors comes first: the others put them together
+    behind the cut, where there should be room for loads.
+    """
     way = Workload(space_of(run)).balanced()
     if way is None:
         return []
     ops, excess = run.network.ops, dict.fromkeys((op.output for op in run.network.ops), 0)
     for stage, option in way.options:
         excess[ops[stage + option.operators - 1].output] = option.total_io_ns - option.compute_ns
-    total = sum(excess.values())
+    total, step = sum(excess.values()), max(1, sum(map(abs, excess.values())) // 100)
 
     def contrast(cut: Cut) -> int:
         front = sum(excess[name] for name in cut.front)
@@ -99,7 +103,9 @@ def _promising(run: Problem, base: Network) -> list[Cut]:
     fitting = [
         c for c in cuts(run.network, base) if c.size_bytes(run.network) <= run.arena_bytes * MOST_CARRIED
     ]
-    return sorted(fitting, key=lambda c: (-contrast(c), c.size_bytes(run.network)))[:CUTS]
+    return sorted(fitting, key=lambda c: (-contrast(c) // step, len(c.carried), c.size_bytes(run.network)))[
+        :CUTS
+    ]
 
 
 def pipelined_candidates(problem: Problem, deadline: float) -> Iterator[Candidate]:
@@ -195,7 +201,7 @@ def _schedules(problem: Problem, selection: Selection, deadline: float) -> Itera
         if placed is None:
             continue
         found = _played(problem, selection, placed)
-        if found is not None and found.score[1] <= allowed:
+        if found is not None and found.score[1] <= NEARLY * allowed:  # polishing may shorten it
             yield found
         if time.monotonic() > deadline or len(graph.tasks) > MANY_TASKS:
             return

@@ -1,4 +1,4 @@
-"""The two parts of a pipelined run, each with addresses in its own share of the SRAM."""
+"""The two parts of a pipelined run: which one loads more, and addresses for what does not move."""
 
 from __future__ import annotations
 
@@ -117,13 +117,17 @@ class Halves:
             return None
         made, top, unit = _Draft.of(self.graph), self.problem.arena_bytes, self.problem.unit_bytes
         for buffer in sorted(self.carried):
-            top = made.address[buffer] = self._below(top, self.graph.buffers[buffer].size_bytes)
-        tries = [int(more * self.spare_bytes) for more in (0.0, 0.5, 1.0)]
+            size, pieces = self.graph.buffers[buffer].size_bytes, pieces_of(self.problem, 0, top)
+            ends = [high for low, high in pieces if high - low >= size]
+            if not ends:
+                return None
+            top = made.address[buffer] = ends[-1] - size
+        tries = [max(unit, int(more * self.spare_bytes)) for more in (0.0, 0.5, 1.0)]
         lows = (align_down(max(0, top - self.steady.need_bytes - more), unit) for more in tries)
         low = next((low for low in lows if self._place(self.steady, low, top, made)), None)
         if low is None:
             return None
-        tries = [int(more * self.spare_bytes) for more in (share, (1 + share) / 2, 1.0)]
+        tries = [max(unit, int(more * self.spare_bytes)) for more in (share, (1 + share) / 2, 1.0)]
         highs = (min(low, align_up(self.other.need_bytes + more, unit)) for more in tries)
         if not any(self._place(self.other, 0, high, made) for high in highs):
             return None
@@ -139,11 +143,6 @@ class Halves:
             self.loading,
             self.moving,
         )
-
-    def _below(self, top: int, size: int) -> int:
-        """The highest address below another one at which so many bytes lie in one bank, 0 if there is none."""
-        pieces = pieces_of(self.problem, 0, top)
-        return next((high - size for low, high in reversed(pieces) if high - low >= size), 0)
 
     def _place(self, part: Part, low: int, high: int, made: _Draft) -> bool:
         """Place the buffers of a part between two addresses; False if that fails."""
@@ -174,13 +173,14 @@ class Halves:
 
     def _carry(self, made: _Draft) -> None:
         """What is carried is not made before the tensor that is there is read."""
+        readers: dict[int, set[int]] = {buffer: set() for buffer in self.carried}
         for task in self.graph.tasks:
-            over = {touch.buffer for touch in task.writes} & self.carried
-            made.before[task.index].update(
-                other.index
-                for other in self.graph.tasks
-                if over and self.part[other.index] and any(touch.buffer in over for touch in other.reads)
-            )
+            for buffer in {touch.buffer for touch in task.reads} & self.carried:
+                if self.part[task.index]:
+                    readers[buffer].add(task.index)
+        for task in self.graph.tasks:
+            for buffer in {touch.buffer for touch in task.writes} & self.carried:
+                made.before[task.index] |= readers[buffer]
 
 
 @dataclass(frozen=True, slots=True)

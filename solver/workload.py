@@ -24,6 +24,7 @@ from ooc_solve.solver.deadline import TimeIsUp, keep_time
 from ooc_solve.solver.lives import Lives, State
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import Space, whole_transfers
+from ooc_solve.solver.tolls import Tolls
 
 SCALE = 1 << 20
 """Sum of the weights, which are whole numbers so that sums are exact."""
@@ -229,14 +230,17 @@ class Workload:
             shares /= shares.sum()
 
 
-def least_work_ns(space: Space, rounds: int = ROUNDS) -> int | None:
-    """What the busiest resource does at least in a run of any selection; None if nothing fits.
+def least_period(space: Space, rounds: int = ROUNDS) -> int | None:
+    """What no run of any selection is below in the problem's objective, however runs overlap; None if nothing fits.
 
-    What was proven until the deadline counts; raises `TimeIsUp` if that is nothing.
+    Energy is a period with tolls (`tolls`). What was proven until the deadline counts; raises `TimeIsUp` if that is
+    nothing.
     """
-    ways, found = Workload(space).ways(rounds), list[int]()
+    tolls = Tolls(space.problem)
+    load = Workload(space, extra=lambda stage, option: tolls.of(stage, option) * SCALE)
+    ways, found = load.ways(rounds), list[int]()
     try:
-        found += (-(-way.weighted // SCALE) for way in ways)
+        found += (tolls.value(-(-way.weighted // SCALE)) for way in ways)
     except TimeIsUp:
         if not found:
             raise

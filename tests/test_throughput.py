@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,19 @@ from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.frames import Flight, frames_facts, frames_words, run_of
 from ooc_solve.measurement import measure
 from ooc_solve.models import reference
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.plan_json import dump_plan, parse_plan
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.vocabulary import InputError, Network, Plan, Quantization, Result, Status, TaskKind
 from ooc_solve.models.zoo_builder import Sketch, materialise
+from ooc_solve.solver.allowance import excesses
 from ooc_solve.solver.expansion import expand
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.pipelining import pipelined_plan
 from ooc_solve.solver.streams import synchronize
 from ooc_solve.solver.validate import Rule, validate
-from ooc_solve.solver.workload import least_work_ns
+from ooc_solve.solver.workload import least_period
 from ooc_solve.throughput import check_throughput, overlapped
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -51,15 +54,17 @@ def small_network() -> Network:
     return materialise(sketch.blueprint())
 
 
-def small_problem(board: str = "f746-sd", io: str = "storage") -> Problem:
+def small_problem(board: str = "f746-sd", io: str = "storage", objective: str = "latency") -> Problem:
     """That network in 24 KiB."""
-    return problem_of(small_network(), target(board), 24 * 1024, io=io)
+    return problem_of(small_network(), target(board), 24 * 1024, objective, io)
 
 
 @cache
-def pipelined_run(frames: int, board: str = "f746-sd", io: str = "storage") -> tuple[Problem, Plan]:
+def pipelined_run(
+    frames: int, board: str = "f746-sd", io: str = "storage", objective: str = "latency"
+) -> tuple[Problem, Plan]:
     """The pipelined run of so many frames: no clock ends the search."""
-    problem = small_problem(board, io)
+    problem = small_problem(board, io, objective)
     found = pipelined_plan(run_of(problem, frames), problem.network, FOREVER)
     assert found is not None
     return found
@@ -90,7 +95,7 @@ def test_kernels_of_both_parts_alternate(found: tuple[Problem, Plan]) -> None:
 
 def test_no_period_is_below_the_bound(found: tuple[Problem, Plan]) -> None:
     """The bound of the network that is not cut holds for the plans of all cuts."""
-    bound = least_work_ns(space_of(run_of(small_problem(), 2)))
+    bound = least_period(space_of(run_of(small_problem(), 2)))
     assert bound is not None
     assert bound <= found[1].figures.latency_ns < 1.5 * bound
 
@@ -114,6 +119,31 @@ def test_a_plan_file_keeps_turns(found: tuple[Problem, Plan]) -> None:
     """A plan with turns is the same after it was written and read."""
     problem, plan = found
     assert parse_plan(problem, dump_plan(problem, plan), "plan") == plan
+
+
+def test_a_write_budget_is_for_each_inference(found: tuple[Problem, Plan]) -> None:
+    """Two frames may write twice what one may, every time a run begins; the outputs alone are too much for less."""
+    _, plan = found
+    assert plan.figures.bytes_written == 2 * 512  # a granule for each output
+    assert not excesses(run_of(replace(small_problem(), write_budget_bytes=512), 2), plan.figures)
+    too_little = replace(small_problem(), write_budget_bytes=511)
+    assert pipelined_plan(run_of(too_little, 2), too_little.network, FOREVER) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1.01, 0.5])
+def test_other_budgets_hold_for_each_inference(found: tuple[Problem, Plan], share: float) -> None:
+    """Energy counts the storage and the waiting CPU for one period, a lifetime all that a run writes for its frames."""
+    figures, base = found[1].figures, small_problem()
+    assert figures.lifetime_years is not None
+    for limits in (
+        Limits(None, int(share * figures.energy_nj / 2), None),
+        Limits(None, None, figures.lifetime_years / share),
+    ):
+        run = run_of(replace(base, limits=limits), 2)
+        other = pipelined_plan(run, base.network, FOREVER)
+        assert (other is None) is (share < 1)
+        assert other is None or not excesses(run, other[1].figures)
 
 
 # ------------------------------------------------------------------------- the better way
@@ -142,8 +172,26 @@ def test_overlap_where_it_is_shorter() -> None:
     assert best.problem.network.carried
     assert facts["bound"] <= facts["period_ns"] < 10**9
     assert facts["overlap"]["output_latency_ns"] == 2 * facts["period_ns"]
-    assert facts["without_overlap"] == {"per_run": 1, "period_ns": 10**9}
+    assert facts["without_overlap"] == {"per_run": 1, "period_ns": 10**9, "value": 10**9}
     assert "overlap" in frames_words(best)
+
+
+@pytest.mark.slow
+def test_energy_of_overlapping_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for less costs less: value and bound are energy, of an inference in the steady state."""
+    problem, plan = pipelined_run(1, objective="energy")
+    assert validate(problem, plan) == ()
+    bound = least_period(space_of(replace(small_problem(objective="energy"), fine_groups=True)))
+    assert bound is not None
+    assert bound <= plan.figures.energy_nj < 1.5 * bound
+    monkeypatch.setattr("ooc_solve.throughput.pipelined_plan", lambda *_: (problem, plan))
+    alone = small_problem(objective="energy")
+    known = Result("cp-sat", Status.FEASIBLE, plan, 2 * plan.figures.energy_nj, 1, 0.1)
+    best = overlapped(Flight(1, alone, known, alone, (known,)), FOREVER)
+    assert best.results[-1].objective == plan.figures.energy_nj
+    assert frames_facts(best)["bound"] == bound
+    assert frames_facts(best)["without_overlap"]["value"] == 2 * plan.figures.energy_nj
+    assert "mJ each" in frames_words(best)
 
 
 @pytest.mark.usefixtures("one_search")
@@ -154,10 +202,11 @@ def test_no_overlap_where_it_is_not() -> None:
     assert best.results[-1].bound == 1000
     assert frames_facts(best)["overlap"] is None
     assert "No runs that overlap" in frames_words(best)
+    assert "all that overlap could save is the rest" in frames_words(best)
 
 
 def test_only_times_overlap(capsys: pytest.CaptureFixture[str]) -> None:
-    """Other objectives, fronts and advice are refused in one line."""
+    """The objective wear, fronts and advice are refused in one line."""
     assert main(["zoo:autoencoder", "--throughput", "--objective", "wear", "--time-limit", "1"]) == 1
     assert "leave --throughput or --objective out" in capsys.readouterr().err
     with pytest.raises(InputError, match="has an NPU"):
@@ -169,14 +218,14 @@ def test_only_times_overlap(capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_and_python(tmp_path: Path) -> None:
     """The command writes report, page and facts; the interface of Python gives the same ones."""
     facts, page = tmp_path / "f.json", tmp_path / "p.html"
-    options = ["--sram", "24KiB", "--throughput", "--time-limit", "2", "--scheduler", "demand-layering"]
+    options = ["--sram", "24KiB", "--throughput", "--time-limit", "1", "--scheduler", "demand-layering"]
     assert main(["zoo:autoencoder", *options, "--json", str(facts), "--report", str(page)]) == 0
     told = json.loads(facts.read_text())["frames"]
     assert told["bound"] <= told["period_ns"]
     assert "overlap" in told
     assert page.read_text()
     solved = api.solve(
-        "zoo:autoencoder", "f746-sd", "24KiB", throughput=True, scheduler="demand-layering", time_limit=2
+        "zoo:autoencoder", "f746-sd", "24KiB", throughput=True, scheduler="demand-layering", time_limit=1
     )
     assert solved.flight is not None
     assert "overlap" in solved.to_dict()["frames"]
@@ -266,9 +315,13 @@ def need_machine(board: str) -> None:
 
 
 @needs_make
-@pytest.mark.parametrize("io", ["storage", "sram"])
 @pytest.mark.parametrize(
-    "board", ["lm3s-qemu", *(pytest.param(name, marks=pytest.mark.slow) for name in EMULATED)]
+    ("board", "io"),
+    [
+        ("lm3s-qemu", "storage"),
+        pytest.param("lm3s-qemu", "sram", marks=pytest.mark.slow),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in product(EMULATED, ("storage", "sram"))),
+    ],
 )
 def test_emulated_machines_give_the_same_bytes(board: str, io: str, tmp_path: Path) -> None:
     """Three runs of two frames and one more, inputs and outputs by the machine's own driver or in its SRAM."""
