@@ -9,6 +9,9 @@ from ooc_solve.codegen.tables import Tables, computes_in_floats, has_annex, has_
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import StorageAccess, Store
 
+REGION_PIECE_BYTES = 512
+"""What an emulated machine moves at once of the inputs and outputs of runs that overlap, if granules are no larger."""
+
 BUILD = "build"
 """Folder for what ``make`` makes; it belongs to the project."""
 
@@ -62,6 +65,9 @@ def emulated_makefile(
 def _defines(problem: Problem, tables: Tables, machine: Machine) -> list[str]:
     found = [f"-DMACHINE_CLOCK_HZ={machine.clock_hz}u", f"-DSTACK_RESERVE_BYTES={problem.stack_bytes}u"]
     found += [f"-DBANK{k}_BYTES={size}" for k, size in enumerate(tables.bank_bytes) if size]
+    if problem.network.carried:
+        granules = (tables.store_granule(region.store) for region in tables.region)
+        found.append(f"-DREGION_PIECE_BYTES={max(REGION_PIECE_BYTES, *granules)}u")
     if machine.paced:
         for k, store in enumerate(problem.target.stores):
             found += _pace(k, store, "READ", store.storage.read, store.port.read_efficiency)
@@ -83,7 +89,7 @@ def _listed(files: tuple[str, ...]) -> str:
 
 
 def _carried(problem: Problem) -> str:
-    """What the host program must know of runs that overlap."""
+    """What the programs must know of runs that overlap."""
     count = len(problem.network.carried)
     return f" -DOOC_CARRIED={count}u" if count else ""
 

@@ -27,7 +27,8 @@ from ooc_solve.codegen.machines import (
     memory_script,
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
-from ooc_solve.codegen.tables import Tables, build_tables, has_annex, has_engine
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import Tables, has_annex, has_engine
 from ooc_solve.models.npu import check_emitted
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
@@ -68,11 +69,6 @@ def write_project(
     if problem.target.crypto is not None and key is None:
         raise InputError("Sealed records need a key (there is none); name its file with --key-file.")
     check_emitted(problem.target, plan.selection.tilings)
-    if problem.network.carried and problem.target.board.emulator is not None:
-        raise InputError(
-            f"Target '{problem.target.name}': runs that overlap are emitted for boards without an emulator; "
-            "leave --throughput out, or 'emulator' out of the board."
-        )
     tables = build_tables(problem, plan)
     if has_annex(tables) and problem.target.board.emulator is not None:
         raise InputError(

@@ -26,7 +26,7 @@ def values_recipe(network: Network) -> str:
 def _calls(network: Network) -> list[str]:
     """A call of the shell function ``show`` for each output, with its place in the file."""
     found, offset = [], 0
-    for name in network.outputs[: len(network.outputs) - len(network.carried)]:
+    for name in network.taken:
         tensor = network.tensors[name]
         scores = tensor.elements == tensor.channels and 1 < tensor.elements <= MOST_SCORES
         read = tensor.elements if scores else min(SHOWN, tensor.elements)

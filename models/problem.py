@@ -65,7 +65,8 @@ class Problem:
     other figures. A run is one inference, or as many as the network has frames. Lifetimes are those
     at ``inferences_per_day``.
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
-    which plans are right. 1: none are fused.
+    which plans are right. 1: none are fused. ``fine_groups``: groups of few output channels are offered, too, where
+    the weights of all do not fit into the arena; runs that overlap need tiles whose loads fit between those of others.
     In the ``scratch_ring_bytes`` of the activation store the scratch region takes turns (see `levelling`), None: it
     stays where it is.
     """
@@ -79,6 +80,7 @@ class Problem:
     limits: Limits = NO_LIMITS
     inferences_per_day: float = INFERENCES_PER_DAY
     patch_depth: int = PATCH_DEPTH
+    fine_groups: bool = False
     scratch_ring_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -108,8 +110,8 @@ class Problem:
                 f"A scratch ring must lie where activations may be spilled (target '{self.target.name}' has no storage "
                 "that takes writes); leave --scratch-ring out."
             )
-        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
-        check_ring(self.scratch_ring_bytes, self.activation_store.storage, granule, block)
+        block = self.block_bytes(RegionName.SCRATCH)
+        check_ring(self.scratch_ring_bytes, self.activation_store.storage, block)
 
     @property
     def bare(self) -> Problem:
@@ -243,6 +245,11 @@ class Problem:
     def arena_bytes(self) -> int:
         """Bytes of all arena banks together."""
         return sum(size for _, size in self.banks)
+
+    @property
+    def weight_memory_bytes(self) -> int:
+        """Bytes of the NPU's own memory for weights, 0 where there is none."""
+        return 0 if self.target.npu is None else self.target.npu.weight_mem_bytes or 0
 
     @property
     def compute_resource(self) -> str:

@@ -29,7 +29,7 @@ from ooc_solve.arguments import (
     read_by,
 )
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.codegen.seal import check_library, key_recipe, read_key
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
@@ -52,7 +52,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
-from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict
+from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict, show_weight_memory
 from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -371,6 +371,7 @@ def show_answers(console: Console, found: Answers, plan: Plan) -> None:
     console.print()
     show_layers(console, problem, plan)
     console.print()
+    show_weight_memory(console, problem, plan)
     show_verdict(console, problem, found.results)
     if found.flight is not None:
         console.print(Text(frames_words(found.flight)))
@@ -391,9 +392,9 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
     folder = options.output
     if folder is not None:
         network = problem.network
-        names = set(network.inputs) - {name for _, name in network.carried}
-        size = sum(network.tensors[name].size_bytes for name in names)
-        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        size = sum(network.tensors[name].size_bytes for name in network.given)
+        key = "" if options.key_file is None else f" KEY={options.key_file}"
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin{key}"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
         if options.quantize is not None:
             model = model_beside(folder)
@@ -415,7 +416,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
         return None
     if options.key_file is None:
         if options.output is not None:
-            raise UsageError("--encrypt with -o needs --key-file")
+            raise UsageError(f"--encrypt with -o needs --key-file; make one with: {key_recipe(crypto)}")
         return None
     check_library()
     return read_key(options.key_file, crypto)

@@ -282,12 +282,3 @@ def frames_words(flight: Flight) -> str:
     resource, busy = busiest_ns(problem, chosen.plan)
     rest = f"of which '{resource}' works {milliseconds(busy)} ms, so overlapping runs would save no more than the rest"
     return f"{words}, {rest}; {other}."
-
-
-def _way_cells(problem: Problem, result: Result) -> tuple[str, ...]:
-    each, frames = period_ns(problem, result), problem.network.frames
-    if each is None or result.objective is None or result.gap is None:
-        return "no plan", "-", "-"
-    value, bound = (amount(problem, number // frames) for number in (result.objective, result.bound))
-    at = "" if problem.objective is Objective.LATENCY else f", at {value}"
-    return f"{milliseconds(each)} ms{at}", bound, f"{result.gap:.2%}"

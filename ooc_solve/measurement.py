@@ -105,7 +105,7 @@ def instruction_shift(board: Board) -> int:
 
 
 def random_input(network: Network) -> bytes:
-    """Bytes for all inputs of a network, from a fixed seed."""
+    """Bytes for all inputs of a network that a caller writes, from a fixed seed."""
     random = np.random.default_rng(1)
 
     def values(tensor: Tensor) -> bytes:
@@ -118,7 +118,7 @@ def random_input(network: Network) -> bytes:
             array = random.integers(-128, 128, shape).astype(np.int8)
         return pack_input(network, tensor.name, array)
 
-    return b"".join(values(network.tensors[name]) for name in network.inputs)
+    return b"".join(values(network.tensors[name]) for name in network.given)
 
 
 def _run(project: Path, shift: int, define: str) -> tuple[int, int]:

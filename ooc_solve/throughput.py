@@ -12,7 +12,7 @@ from dataclasses import replace
 from ooc_solve.frames import Flight, run_of
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, InputError, Objective, Plan, Result, Status
-from ooc_solve.solver.deadline import TimeIsUp
+from ooc_solve.solver.deadline import LEAST_WORK_S, TimeIsUp, ends_at
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.pipelining import pipelined_plan
 from ooc_solve.solver.space_bounds import orders_of
@@ -20,6 +20,9 @@ from ooc_solve.solver.workload import least_work_ns
 
 PIPELINE_SHARE = 0.4
 """Share of the time limit for pipelined runs."""
+
+FLOOR_SHARE = 0.4
+"""Share of that for the bound."""
 
 
 def check_throughput(problem: Problem) -> None:
@@ -56,11 +59,12 @@ def alone(problem: Problem, results: tuple[Result, ...]) -> Flight:
 def overlapped(flight: Flight, seconds: float) -> Flight:
     """The best of the ways that are known and of pipelined runs, with a bound for all of them."""
     begun = time.monotonic()
-    run = run_of(flight.alone, flight.frames)
-    floor = _floor_of_all(flight, run)
+    run = replace(run_of(flight.alone, flight.frames), fine_groups=True)
+    found = _pipelined(run, flight.alone, begun + (1 - FLOOR_SHARE) * seconds)
+    with ends_at(begun + seconds, LEAST_WORK_S):
+        floor = _floor_of_all(flight, run)
     known = _bounded(flight, floor)
     known = replace(known, apart=known)
-    found = _pipelined(run, flight.alone, begun + seconds)
     present, times = known.results[-1], flight.frames // known.problem.network.frames
     if found is None:
         return known

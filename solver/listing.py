@@ -44,7 +44,7 @@ def order_of(graph: TaskGraph, placement: Placement) -> Order:
             compute += 1
     keys: list[tuple[int, int, int]] = [(0, 0, 0)] * len(graph.tasks)
     for task in graph.tasks:
-        if task.kind in (TaskKind.LOAD, TaskKind.DECRYPT):
+        if task.is_inbound:
             buffer = task.writes[0].buffer
             step[task.index] = uses[buffer].first
             keys[task.index] = (placement.opens[buffer], 0, task.index)
@@ -54,7 +54,7 @@ def order_of(graph: TaskGraph, placement: Placement) -> Order:
         else:
             keys[task.index] = (step[task.index], 1, task.index)
     for task in graph.tasks:  # a load of spilled data comes after the stores it reads, what opens it after it
-        if task.kind in (TaskKind.LOAD, TaskKind.DECRYPT):
+        if task.is_inbound:
             for other in task.after:
                 keys[task.index] = max(keys[task.index], (*keys[other][:2], task.index))
     sequence = sorted(range(len(graph.tasks)), key=lambda t: keys[t])

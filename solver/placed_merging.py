@@ -121,7 +121,7 @@ class _Beam:
         self.brings: list[list[list[int]]] = [[[] for _ in range(len(q) + 1)] for q in self.queues]
         self.lasts: list[tuple[tuple[int, int], ...]] = [() for _ in self.graph.buffers]
         for buffer, (first, last) in zip(self.graph.buffers, touchers(self.graph), strict=True):
-            if first and not buffer.pinned:
+            if first and not buffer.pinned and buffer.held is None:
                 queue, at = min(place[t] for t in first)
                 self.brings[queue][at].append(buffer.index)
                 ends: dict[int, int] = {}
@@ -137,7 +137,7 @@ class _Beam:
         self.beside: list[list[int]] = [[] for _ in range(kernels + 1)]
         for buffer in sorted(self.graph.buffers, key=lambda b: -b.size_bytes):
             for kernel in range(self.begins[buffer.index], self.ends[buffer.index] + 1):
-                if not buffer.pinned:
+                if not buffer.pinned and buffer.held is None:
                     self.beside[kernel].append(buffer.index)
 
     # ------------------------------------------------------------------------ levels

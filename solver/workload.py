@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.vocabulary import Selection
-from ooc_solve.solver.deadline import keep_time
+from ooc_solve.solver.deadline import TimeIsUp, keep_time
 from ooc_solve.solver.lives import Lives, State
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import Space, whole_transfers
@@ -78,8 +79,8 @@ class Workload:
         self,
         space: Space,
         room: Callable[[int], int] | None = None,
-        need: Callable[[Option], int] = lambda option: option.need_bytes,
-        extra: Callable[[Option], int] = lambda option: 0,
+        need: Callable[[int, Option], int] = lambda _, option: option.need_bytes,
+        extra: Callable[[int, Option], int] = lambda _, option: 0,
     ) -> None:
         problem = space.problem
         self.space, self.lives = space, Lives(problem)
@@ -88,7 +89,10 @@ class Workload:
         self.whole = {whole.tensor: whole for whole in whole_transfers(problem)}
         transfers |= {whole.resource for whole in self.whole.values()}
         self.resources = tuple(dict.fromkeys((problem.compute_resource, *sorted(transfers))))
-        self.groups = [self._groups(own, need, extra) for own in space.options]
+        self.groups = [
+            self._groups(own, partial(need, stage), partial(extra, stage))
+            for stage, own in enumerate(space.options)
+        ]
 
     def _groups(
         self, options: Sequence[Option], need: Callable[[Option], int], extra: Callable[[Option], int]
@@ -226,6 +230,14 @@ class Workload:
 
 
 def least_work_ns(space: Space, rounds: int = ROUNDS) -> int | None:
-    """What the busiest resource does at least in a run of any selection; None if nothing fits."""
-    found = [-(-way.weighted // SCALE) for way in Workload(space).ways(rounds)]
+    """What the busiest resource does at least in a run of any selection; None if nothing fits.
+
+    What was proven until the deadline counts; raises `TimeIsUp` if that is nothing.
+    """
+    ways, found = Workload(space).ways(rounds), list[int]()
+    try:
+        found += (-(-way.weighted // SCALE) for way in ways)
+    except TimeIsUp:
+        if not found:
+            raise
     return max(found, default=None)

@@ -15,7 +15,7 @@ import pytest
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.checksum import closed
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import build_tables
+from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.patches import fused_tilings
 from ooc_solve.models.problem import IoPlace, Problem

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import REGIONS, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import cipher_of, encrypted

@@ -8,6 +8,9 @@
  * zeros. A store file has at least BYTES bytes and a power of two of them; all that nobody wrote
  * holds FILL. unpack collects the outputs from the stores and from output.bin in OUTPUT.
  *
+ * Where runs overlap INPUT holds the inputs of any number of runs, and OUTPUT gets theirs. inputs.bin is then the
+ * region of inputs as it is before each run, and outputs.bin, zeros, is for that of outputs behind each run.
+ *
  * KEY is the file with the key of sealed records, which tables ask for with OOC_SEAL; pack writes their journal.
  *
  * It is the runtime itself that knows where tensors lie: this program opens the tables on the
@@ -28,6 +31,12 @@
 #include <string.h>
 
 #include OOC_MODEL_HEADER
+
+#ifndef OOC_CARRIED
+#define OOC_CARRIED 0u /* inputs and outputs that one run leaves for the next: the last ones, in none of the files */
+#endif
+#define INPUTS ((unsigned)OOC_MODEL.inputs - OOC_CARRIED)
+#define OUTPUTS ((unsigned)OOC_MODEL.outputs - OOC_CARRIED)
 
 #define SCRATCH 65536u
 #define PATH 4096
@@ -173,9 +182,11 @@ static void check(int result, const char *what) {
 static void provide(struct bench *bench, const char *key_path, int is_new) {
     uint32_t bytes;
     const uint8_t *key = read_file(key_path, 0, &bytes);
-    if (bytes != crypto_mbedtls_key_bytes(OOC_MODEL.cipher)
-        || crypto_mbedtls_emulate(&bench->crypto, &bench->vault, OOC_MODEL.cipher, key) != 0) {
-        fail("not the key of these tables", key_path);
+    if (bytes != crypto_mbedtls_key_bytes(OOC_MODEL.cipher)) {
+        fail("must hold the bytes of the key and nothing else", key_path);
+    }
+    if (crypto_mbedtls_emulate(&bench->crypto, &bench->vault, OOC_MODEL.cipher, key) != 0) {
+        fail("the cipher does not take the key", key_path);
     }
     bench->port.crypto = &bench->crypto;
 #ifdef OOC_ENGINE
@@ -230,7 +241,7 @@ static uint64_t file_size(uint64_t least, uint64_t bytes) {
 
 static void write_inputs(struct bench *bench, const uint8_t *input) {
     unsigned k;
-    for (k = 0; k < OOC_MODEL.inputs; k++) {
+    for (k = 0; k < INPUTS; k++) {
         const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
         if (binding->operand.place == OOC_STREAMED) {
             check(ooc_input_write(&bench->state, k, input, binding->bytes, bench->scratch, SCRATCH),
@@ -240,16 +251,86 @@ static void write_inputs(struct bench *bench, const uint8_t *input) {
     }
 }
 
+static void read_outputs(struct bench *bench, uint8_t *output) {
+    unsigned k;
+    for (k = 0; k < OUTPUTS; k++) {
+        const struct ooc_binding *binding = &OOC_MODEL.bindings[OOC_MODEL.inputs + k];
+        if (binding->operand.place == OOC_STREAMED) {
+            check(ooc_output_read(&bench->state, k, output, binding->bytes, bench->scratch, SCRATCH),
+                  "the output cannot be read from the storage");
+        }
+        output += binding->bytes;
+    }
+}
+
+/* Of how many runs so many bytes are, `each` of a run; 0 if of none, or of more than there may be. */
+static uint32_t runs_in(uint32_t bytes, uint32_t each) {
+    uint32_t runs = each > 0 && bytes % each == 0 ? bytes / each : 0;
+    return OOC_CARRIED || runs == 1 ? runs : 0;
+}
+
+/* The region of inputs before each run, and room for that of outputs behind each. */
+#if OOC_CARRIED
+static uint8_t *region_of(const struct bench *bench, enum ooc_region_id id) {
+    const struct ooc_region *region = &OOC_MODEL.region[id];
+    return bench->host.bytes[region->store] + region->base;
+}
+
+static void pack_regions(struct bench *bench, const uint8_t *input, uint32_t runs, const char *directory) {
+    uint32_t region = OOC_MODEL.region[OOC_REGION_INPUT].bytes;
+    uint32_t inputs = region * runs, outputs = OOC_MODEL.region[OOC_REGION_OUTPUT].bytes * runs;
+    uint8_t *regions = room(inputs);
+    uint32_t k;
+    for (k = 0; k < runs; k++) {
+        write_inputs(bench, input + (size_t)k * tensors_bytes(0, INPUTS));
+        memcpy(regions + (size_t)k * region, region_of(bench, OOC_REGION_INPUT), region);
+    }
+    write_file(inside(directory, "inputs.bin"), regions, inputs, inputs, 0);
+    write_file(inside(directory, "outputs.bin"), room(outputs), outputs, outputs, 0);
+    free(regions);
+}
+
+static uint8_t *read_regions(const char *directory) {
+    uint32_t bytes;
+    return read_file(inside(directory, "outputs.bin"), 0, &bytes);
+}
+
+static void unpack_region(const struct bench *bench, const uint8_t *regions, uint32_t run) {
+    uint32_t region = OOC_MODEL.region[OOC_REGION_OUTPUT].bytes;
+    memcpy(region_of(bench, OOC_REGION_OUTPUT), regions + (size_t)run * region, region);
+}
+#else
+static void pack_regions(const struct bench *bench, const uint8_t *input, uint32_t runs, const char *directory) {
+    (void)bench;
+    (void)input;
+    (void)runs;
+    (void)directory;
+}
+
+static uint8_t *read_regions(const char *directory) {
+    (void)directory;
+    return NULL;
+}
+
+static void unpack_region(const struct bench *bench, const uint8_t *regions, uint32_t run) {
+    (void)bench;
+    (void)regions;
+    (void)run;
+}
+#endif
+
 static void pack(const char *image_path, const char *input_path, const char *directory, uint64_t least,
                  uint8_t fill, const char *key_path) {
     struct bench *bench = bench_new(fill);
-    uint32_t image_bytes, input_bytes, outputs = tensors_bytes(OOC_MODEL.inputs, OOC_MODEL.outputs);
+    uint32_t image_bytes, input_bytes, outputs, runs;
     uint8_t *image = read_file(image_path, 0, &image_bytes);
     uint8_t *input = read_file(input_path, 0, &input_bytes);
     unsigned k;
-    if (input_bytes != tensors_bytes(0, OOC_MODEL.inputs)) {
-        fprintf(stderr, "ooc: %s must hold %lu bytes (got %lu)\n", input_path,
-                (unsigned long)tensors_bytes(0, OOC_MODEL.inputs), (unsigned long)input_bytes);
+    runs = runs_in(input_bytes, tensors_bytes(0, INPUTS));
+    outputs = tensors_bytes(OOC_MODEL.inputs, OUTPUTS) * runs;
+    if (runs == 0) {
+        fprintf(stderr, "ooc: %s must hold %lu bytes%s (got %lu)\n", input_path,
+                (unsigned long)tensors_bytes(0, INPUTS), OOC_CARRIED ? " for each run" : "", (unsigned long)input_bytes);
         exit(1);
     }
     if (image_bytes > bench->host.size[0]) {
@@ -257,6 +338,7 @@ static void pack(const char *image_path, const char *input_path, const char *dir
     }
     memcpy(bench->host.bytes[0], image, image_bytes);
     bench_open(bench, key_path, 1);
+    pack_regions(bench, input, runs, directory);
     write_inputs(bench, input);
     for (k = 0; k < HOST_STORES; k++) {
         uint32_t bytes = bench->host.size[k];
@@ -268,8 +350,9 @@ static void pack(const char *image_path, const char *input_path, const char *dir
 
 static void unpack(const char *directory, const char *output_path, const char *key_path) {
     struct bench *bench = bench_new(0);
-    uint32_t bytes, at = 0;
+    uint32_t bytes, each = tensors_bytes(OOC_MODEL.inputs, OUTPUTS);
     uint8_t *output = read_file(inside(directory, "output.bin"), 0, &bytes);
+    uint8_t *regions = read_regions(directory);
     unsigned k;
     for (k = 0; k < HOST_STORES; k++) {
         uint32_t size = bench->host.size[k];
@@ -280,16 +363,13 @@ static void unpack(const char *directory, const char *output_path, const char *k
         }
     }
     bench_open(bench, key_path, 0);
-    bench->state.status = OOC_DONE; /* the run was on the machine */
-    for (k = 0; k < OOC_MODEL.outputs; k++) {
-        const struct ooc_binding *binding = &OOC_MODEL.bindings[OOC_MODEL.inputs + k];
-        if (binding->operand.place == OOC_STREAMED) {
-            check(ooc_output_read(&bench->state, k, output + at, binding->bytes, bench->scratch, SCRATCH),
-                  "the output cannot be read from the storage");
-        }
-        at += binding->bytes;
+    for (k = 0; k < runs_in(bytes, each); k++) {
+        unpack_region(bench, regions, k);
+        bench->state.status = OOC_DONE; /* the run was on the machine */
+        read_outputs(bench, output + (size_t)k * each);
     }
     write_file(output_path, output, bytes, bytes, 0);
+    free(regions);
 }
 
 int main(int argc, char *argv[]) {

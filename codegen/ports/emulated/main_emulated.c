@@ -1,4 +1,4 @@
-/* main_emulated.c - run an emitted network once on an emulated machine.
+/* main_emulated.c - run an emitted network on an emulated machine: once, or where runs overlap once for each inputs.
  *
  * Arguments: [--icount S] [--before N] [--rounds N] [--block N] and one of the faults [--fail N] [--flip N] [--short N] [--partial N]
  * [--hang N] [--full N] [--cut N] (fault_port.h). With --icount the emulator runs under `-icount shift=S`, and the
@@ -8,7 +8,11 @@
  *
  * Inputs and outputs in storage were put there and are read back by the host (host_store.c);
  * those in the arena are read from input.bin and written to output.bin, which holds room for
- * all outputs. The counters, faults and ticks concern ooc_run alone.
+ * all outputs. The counters, faults, ticks and the log concern ooc_run alone.
+ *
+ * Where runs overlap (OOC_CARRIED, how many inputs and outputs one run leaves for the next) input.bin holds the inputs
+ * of any number of runs, and output.bin gets theirs; inputs.bin and outputs.bin are the regions of inputs and outputs
+ * as they are before and behind each run, REGION_PIECE_BYTES of which pass through SRAM at once. What is told is the last run.
  *
  * With OOC_SEAL the key is in key.bin; the journal was written by the host.
  *
@@ -32,6 +36,12 @@
 #include <string.h>
 
 #include OOC_MODEL_HEADER
+
+#ifndef OOC_CARRIED
+#define OOC_CARRIED 0u
+#endif
+#define INPUTS ((unsigned)OOC_MODEL.inputs - OOC_CARRIED)
+#define OUTPUTS ((unsigned)OOC_MODEL.outputs - OOC_CARRIED)
 
 #ifndef BANK1_BYTES
 #define BANK1_BYTES 0
@@ -67,6 +77,7 @@ static const uint32_t bank_bytes[OOC_MAX_BANKS] = {BANK0_BYTES, BANK1_BYTES, BAN
 __attribute__((section(".state"))) static struct ooc state;
 
 /* What measuring takes besides; no plan counts it. */
+static struct ooc_port port;
 static struct fault_port fault;
 static struct faults faults;
 static uint32_t icount_shift, has_icount, runs_before, rounds, block_bytes;
@@ -140,28 +151,7 @@ static void parse(char *line) {
     }
 }
 
-/* ------------------------------------------------------------- tensors in the arena */
-
-static void move_resident(unsigned first, unsigned count, const char *path, int to_file) {
-    uint32_t at = 0;
-    unsigned k;
-    for (k = first; k < first + count; k++) {
-        const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
-        if (binding->operand.place != OOC_STREAMED) {
-            uint8_t *place = ooc_address(&state, binding->offset, binding->bytes);
-            int32_t file = semihost_open(path, to_file ? SEMIHOST_UPDATE : SEMIHOST_READ);
-            int32_t left = to_file ? semihost_write(file, at, place, binding->bytes)
-                                   : semihost_read(file, at, place, binding->bytes);
-            (void)semihost_close(file);
-            if (left != 0) {
-                machine_fail("input.bin or output.bin cannot be moved", MACHINE_EXIT_FAILED);
-            }
-        }
-        at += binding->bytes;
-    }
-}
-
-/* ----------------------------------------------------------------------------- run */
+/* -------------------------------------------------------------------------- errors */
 
 /* One line in the words of main_host.c. */
 static void report_error(int result) {
@@ -184,6 +174,81 @@ static void report_error(int result) {
     machine_print("\n");
     semihost_exit(MACHINE_EXIT_FAILED);
 }
+
+/* ------------------------------------------------------------- inputs and outputs */
+
+static uint32_t tensors_bytes(unsigned first, unsigned count) {
+    uint32_t sum = 0;
+    unsigned k;
+    for (k = first; k < first + count; k++) {
+        sum += OOC_MODEL.bindings[k].bytes;
+    }
+    return sum;
+}
+
+static void move_resident(unsigned first, unsigned count, const char *path, uint32_t run, int to_file) {
+    uint32_t at = run * tensors_bytes(first, count);
+    unsigned k;
+    for (k = first; k < first + count; k++) {
+        const struct ooc_binding *binding = &OOC_MODEL.bindings[k];
+        if (binding->operand.place != OOC_STREAMED) {
+            uint8_t *place = ooc_address(&state, binding->offset, binding->bytes);
+            int32_t file = semihost_open(path, to_file ? SEMIHOST_UPDATE : SEMIHOST_READ);
+            int32_t left = to_file ? semihost_write(file, at, place, binding->bytes)
+                                   : semihost_read(file, at, place, binding->bytes);
+            (void)semihost_close(file);
+            if (left != 0) {
+                machine_fail("input.bin or output.bin cannot be moved", MACHINE_EXIT_FAILED);
+            }
+        }
+        at += binding->bytes;
+    }
+}
+
+#if OOC_CARRIED
+/* Between a region and a file that holds it for each run. */
+static void move_region(enum ooc_region_id id, const char *path, uint32_t run, int to_file) {
+    static __attribute__((aligned(16))) uint8_t piece[REGION_PIECE_BYTES];
+    const struct ooc_region *region = &OOC_MODEL.region[id];
+    int32_t file = semihost_open(path, to_file ? SEMIHOST_UPDATE : SEMIHOST_READ);
+    int result = to_file ? OOC_DONE : ooc_erase(&state, id);
+    uint32_t at, bytes;
+    for (at = 0; at < region->bytes && result == OOC_DONE; at += bytes) {
+        int32_t left = 0;
+        bytes = region->bytes - at < REGION_PIECE_BYTES ? region->bytes - at : REGION_PIECE_BYTES;
+        if (!to_file) {
+            left = semihost_read(file, run * region->bytes + at, piece, bytes);
+        }
+        result = ooc_transfer(&state, region->store, region->base + at, piece, bytes, !to_file);
+        if (to_file) {
+            left = semihost_write(file, run * region->bytes + at, piece, bytes);
+        }
+        if (left != 0) {
+            machine_fail("inputs.bin or outputs.bin cannot be moved", MACHINE_EXIT_FAILED);
+        }
+    }
+    (void)semihost_close(file);
+    if (result != OOC_DONE) {
+        report_error(result);
+    }
+}
+#endif
+
+static void give_inputs(uint32_t run) {
+    move_resident(0, INPUTS, "input.bin", run, 0);
+#if OOC_CARRIED
+    move_region(OOC_REGION_INPUT, "inputs.bin", run, 0);
+#endif
+}
+
+static void take_outputs(uint32_t run) {
+    move_resident(OOC_MODEL.inputs, OUTPUTS, "output.bin", run, 1);
+#if OOC_CARRIED
+    move_region(OOC_REGION_OUTPUT, "outputs.bin", run, 1);
+#endif
+}
+
+/* ----------------------------------------------------------------------------- run */
 
 static void report_instructions(uint64_t ticks) {
     uint64_t rate = machine_ticks_per_s;
@@ -259,7 +324,6 @@ static void provide(struct ooc_port *port) {
 
 static void open_network(void) {
     static uint8_t *const banks[OOC_MAX_BANKS] = {arena0, arena1, arena2, arena3};
-    static struct ooc_port port; /* no plan counts it either */
     const struct ooc_port *below = machine_open();
     int result;
     if (below == NULL) {
@@ -285,13 +349,40 @@ static void open_network(void) {
 static void run_before(void) {
     int result = runs_before > 0 ? ooc_check_records(&state, OOC_RECORDS_FIRST_RUN) : OOC_DONE;
     for (; runs_before > 0 && result == OOC_DONE; runs_before--) {
-        move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
+        give_inputs(0);
         result = ooc_run(&state);
     }
     if (result != OOC_DONE) {
         report_error(result);
     }
 }
+
+/* All runs but the last one; returns the number of its inputs. Where runs overlap its outputs are those of the last
+ * inputs, which it finds once more. */
+#if OOC_CARRIED
+static uint32_t run_overlapping(void) {
+    int32_t file = semihost_open("input.bin", SEMIHOST_READ);
+    uint32_t runs = (uint32_t)semihost_length(file) / tensors_bytes(0, INPUTS);
+    uint32_t k;
+    (void)semihost_close(file);
+    for (k = 0; k < runs; k++) {
+        int result;
+        give_inputs(k);
+        result = ooc_run(&state);
+        if (result != OOC_DONE) {
+            report_error(result);
+        }
+        if (k > 0) {
+            take_outputs(k - 1);
+        }
+    }
+    return runs - 1;
+}
+#else
+static uint32_t run_overlapping(void) {
+    return 0;
+}
+#endif
 
 static int run_rounds(void) {
     int result = ooc_run(&state);
@@ -301,16 +392,11 @@ static int run_rounds(void) {
     return result;
 }
 
-int main(void) {
+/* The run that is told about. */
+static void run_told(uintptr_t mark) {
     uint64_t begin, end;
-    uintptr_t mark = stack_mark();
     uint32_t stack;
     int result;
-    semihost_command_line((char *)arena0, BANK0_BYTES < COMMAND_LINE_BYTES ? BANK0_BYTES : COMMAND_LINE_BYTES);
-    parse((char *)arena0);
-    open_network();
-    run_before();
-    move_resident(0, OOC_MODEL.inputs, "input.bin", 0);
     fault_port_arm(&fault, &faults);
 #ifdef OOC_RING
     fault.block_bytes = block_bytes;
@@ -324,12 +410,27 @@ int main(void) {
     }
     if (stack > STACK_RESERVE_BYTES) {
         machine_print_number("ooc: the runtime used more stack than plans count, bytes", stack);
-        return MACHINE_EXIT_FAILED;
-    }
-    move_resident(OOC_MODEL.inputs, OOC_MODEL.outputs, "output.bin", 1);
-    if (machine_close() != 0) {
-        return MACHINE_EXIT_FAILED;
+        semihost_exit(MACHINE_EXIT_FAILED);
     }
     report(end - begin, stack);
-    return 0;
+}
+
+int main(void) {
+    static const struct faults none;
+    void (*event)(void *context, uint8_t stream, uint32_t index, uint8_t what);
+    uintptr_t mark = stack_mark();
+    uint32_t last;
+    semihost_command_line((char *)arena0, BANK0_BYTES < COMMAND_LINE_BYTES ? BANK0_BYTES : COMMAND_LINE_BYTES);
+    parse((char *)arena0);
+    open_network();
+    event = port.event;
+    port.event = NULL; /* the log is of the run that is told about */
+    run_before();
+    last = run_overlapping();
+    give_inputs(last);
+    port.event = event;
+    run_told(mark);
+    fault_port_arm(&fault, &none);
+    take_outputs(last);
+    return machine_close() == 0 ? 0 : MACHINE_EXIT_FAILED;
 }

@@ -230,9 +230,19 @@ static struct ooc_engine engine;
 static struct emulated_engine engine_state;
 #endif
 
-static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
+static int check_key(const struct options *options) {
     uint32_t bytes = crypto_mbedtls_key_bytes(OOC_MODEL.cipher);
-    if (key->size != bytes || crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key->data) != 0) {
+    if (options->key.size == bytes) {
+        return 0;
+    }
+    fprintf(stderr, "ooc: %s must hold the %lu bytes of the key (got %lu)\n",
+            options->key_path != NULL ? options->key_path : "--key FILE", (unsigned long)bytes,
+            (unsigned long)options->key.size);
+    return 1;
+}
+
+static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
+    if (crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key->data) != 0) {
         return OOC_ERROR_CRYPTO;
     }
     port->crypto = &crypto;
@@ -243,6 +253,11 @@ static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *p
     return ooc_provision(state, &OOC_MODEL, banks, port, 0);
 }
 #else
+static int check_key(const struct options *options) {
+    (void)options;
+    return 0;
+}
+
 static int provide(const struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
                    const struct bytes *key) {
     (void)state;
@@ -679,7 +694,8 @@ int main(int argc, char *argv[]) {
         failed = 1;
     } else {
         (void)remove(options.output); /* one of an earlier run would look like that of this one */
-        failed = open_log(&options);
+        failed = check_key(&options);
+        failed = failed ? failed : open_log(&options);
         failed = failed ? failed : run_all(&options, &image, &input, &output);
         failed = close_log(&options) || failed;
     }
