@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -116,6 +116,7 @@ class _Checker:
         self.tables = tables
         self.found: list[Violation] = []
         self.touched: dict[Position, tuple[Access, ...]] = {}
+        self.padding: dict[int, NDArray[np.bool_]] = {}
 
     def run(self) -> list[Violation]:
         self._model()
@@ -197,9 +198,39 @@ class _Checker:
         for access in self.touched[at]:
             self._inside(at, access)
         if command.is_transfer or command.is_crypto:
-            self._granules(at, move_of(self.tables, command))
+            move = move_of(self.tables, command)
+            self._granules(at, move)
+            if self.tables.sealing is not None and move.store and not self._is_crypto(at):
+                self.touched[at] += self._blanked(move)
         else:
             self._overwriting(at, KINDS[self.tables.stages[command.stage].kind])
+
+    def _blanked(self, move: Move) -> tuple[Access, ...]:
+        """Bytes of SRAM of which a store makes zeros, since they go to storage in the clear: those of no element."""
+        there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        padding = self._padding(move.region)
+        if there.span[1] > padding.size:
+            return ()  # outside of its region: reported
+        edges = np.flatnonzero(np.diff(_view(padding, there).reshape(-1), prepend=False, append=False))
+        spans = (Footprint(move.sram + int(a), int(b - a)) for a, b in edges.reshape(-1, 2))
+        return tuple(Access(SRAM, move.sram, span, True) for span in spans)
+
+    def _padding(self, region: int) -> NDArray[np.bool_]:
+        """Which bytes of a region that a run writes hold neither elements nor what is behind sealed rows."""
+        if region not in self.padding:
+            tables = self.tables
+            assert tables.sealing is not None
+            bindings = tables.sealing.sealed if region == SCRATCH else tables.bindings[tables.inputs :]
+            found = np.ones(tables.region[region].bytes, np.bool_)
+            for binding in bindings:
+                if binding.operand.place == STREAMED:
+                    for access in stored_tensor(tables, binding.operand, region, binding.offset):
+                        f = access.footprint
+                        rows = replace(f, run=f.run + binding.operand.seal)
+                        if rows.span[1] <= found.size:
+                            _view(found, rows)[...] = False
+            self.padding[region] = found
+        return self.padding[region]
 
     def _is_crypto(self, at: Position) -> bool:
         """Whether a command opens or seals in place: one of an engine, or of the CPU."""
@@ -406,6 +437,13 @@ class _Checker:
                 : max(1, move.size_bytes - self.tables.granule_bytes[move.region] + 1)
             ]  # then padding
             self._expect_seal(at, sram, data, OPEN, "a command is to seal")
+            spent = _view(memory.spent, there)
+            if spent.any():
+                detail = (
+                    "a command seals for a place for which this run has sealed before: a nonce comes twice"
+                )
+                self._report(Rule.SEALED, at, SCRATCH, there.span, detail)
+            spent[...] = True
             seals[...] = place
         elif self._is_crypto(at):
             self._expect_seal(at, sram, seals, place, "a command is to open")
@@ -432,6 +470,8 @@ class _Checker:
     def _transfer(self, at: Position, memory: _Memory, move: Move) -> None:
         """Padding travels along with data, but no granule may be padding only."""
         there = Footprint(move.offset, move.segment_bytes, move.segments, move.pitch)
+        for access in self.touched[at][2:] if move.store else ():
+            memory.view(access)[...] = 0  # blanked
         stored = memory.view(Access(move.region, move.offset, there, move.store))
         flat = memory.view(Access(SRAM, move.sram, Footprint(move.sram, move.size_bytes), not move.store))
         sram = flat.reshape(stored.shape)
@@ -574,6 +614,7 @@ class _Memory:
             space: np.zeros(0 if space in IMAGES else size, self.form) for space, size in sizes.items()
         }
         self.sizes = sizes
+        self.spent = np.zeros(sizes[SCRATCH], np.bool_)  # bytes for which this run has sealed
         self.seals = {space: np.full(sizes[space], OPEN, self.form) for space in (SRAM, SCRATCH)}
         for binding in tables.bindings[: tables.inputs]:
             for access in bound_bytes(tables, binding, INPUT):

@@ -27,7 +27,8 @@ from ooc_solve.codegen.machines import (
     memory_script,
 )
 from ooc_solve.codegen.makefile import BUILD, emulated_makefile, host_makefile
-from ooc_solve.codegen.tables import Tables, build_tables, has_annex, has_engine
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import Tables, has_annex, has_engine
 from ooc_solve.models.npu import check_emitted
 from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem

@@ -76,6 +76,11 @@ def check_library() -> None:
         )
 
 
+def key_recipe(crypto: Crypto, path: Path = Path("key.bin")) -> str:
+    """The command that makes a key file."""
+    return f"head -c {cipher_of(crypto).key_bytes} /dev/urandom > {path}"
+
+
 def read_key(path: Path, crypto: Crypto) -> bytes:
     """The key in a file: exactly the bytes that the cipher takes.
 
@@ -92,6 +97,6 @@ def read_key(path: Path, crypto: Crypto) -> bytes:
     if len(key) != size:
         raise InputError(
             f"Key file '{path}': must hold the {size} bytes of the key and nothing else (got {len(key)}); "
-            f"make one with: head -c {size} /dev/urandom."
+            f"make one with: {key_recipe(crypto, path)}."
         )
     return key

@@ -50,10 +50,6 @@ class View:
         """Return the view with permuted axes (reversed ones without an order, as in ONNX)."""
         return self.with_index(np.transpose(self.index, None if order is None else tuple(order)))
 
-    def gather(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Return the graph's tensor, taken from the stored tensor."""
-        return np.asarray(stored.reshape(-1)[self.index])
-
     def scatter(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return the flat stored tensor that shows ``values`` through this view."""
         stored = np.empty(self.index.size, values.dtype)

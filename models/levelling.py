@@ -64,7 +64,7 @@ def most_scratch_bytes(ring_bytes: int, granule_bytes: int) -> int:
     return align_down(ring_bytes - note_bytes(granule_bytes), granule_bytes)
 
 
-def check_ring(ring_bytes: int, storage: Storage, granule_bytes: int, block_bytes: int) -> None:
+def check_ring(ring_bytes: int, storage: Storage, block_bytes: int) -> None:
     """See that a ring suits a part, whatever the plan.
 
     Raises

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models import onnx_composites as composites
+from ooc_solve.models import onnx_convolutions as convolutions
 from ooc_solve.models import onnx_moves as moves
 from ooc_solve.models import onnx_operators as operators
 from ooc_solve.models.layout import View, by_channel
@@ -203,4 +204,4 @@ def gemm(given: Operands, node: Node, view: View) -> Pending:
     scaled = Constant(weights.centred(node) * alpha)
     found = given.array(node, 2)
     bias = None if found is None else Constant(found * beta)
-    return operators.fully_connected(given.draft, node, view, None, scaled, bias)
+    return convolutions.fully_connected(given.draft, node, view, None, scaled, bias)

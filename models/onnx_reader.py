@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ooc_solve.models.layout import View, as_size, sequential
-from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD, LAYOUT, OWN_DOMAIN, Operator
 from ooc_solve.models.onnx_graph import Graph, GraphInput, Node, evaluate, load_graph
+from ooc_solve.models.onnx_handlers import HANDLERS, INSTEAD, LAYOUT, Operator
 from ooc_solve.models.onnx_operands import Operands
+from ooc_solve.models.onnx_qlinear import OWN_DOMAIN
 from ooc_solve.models.onnx_values import (
     Constant,
     Float32,

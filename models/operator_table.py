@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from ooc_solve.models import onnx_composites as composites
-from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
 from ooc_solve.models.onnx_floats import FUNCTIONS
+from ooc_solve.models.onnx_handlers import HANDLERS, INSTEAD
 
 _HEAD = """# Supported ONNX operators
 

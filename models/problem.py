@@ -110,8 +110,8 @@ class Problem:
                 f"A scratch ring must lie where activations may be spilled (target '{self.target.name}' has no storage "
                 "that takes writes); leave --scratch-ring out."
             )
-        granule, block = self.granule_bytes(RegionName.SCRATCH), self.block_bytes(RegionName.SCRATCH)
-        check_ring(self.scratch_ring_bytes, self.activation_store.storage, granule, block)
+        block = self.block_bytes(RegionName.SCRATCH)
+        check_ring(self.scratch_ring_bytes, self.activation_store.storage, block)
 
     @property
     def bare(self) -> Problem:
@@ -176,6 +176,18 @@ class Problem:
         return min((size for size in allowed if size is not None), default=None)
 
     @property
+    def spares_writes(self) -> bool:
+        """Whether few bytes are to be written: they are limited, to be the fewest, or blocks are erased for them."""
+        erase = self.activation_store.storage.erase
+        limited = self.most_stored_bytes is not None or self.most_programs is not None
+        return limited or self.objective is Objective.WEAR or (erase is not None and erase.required)
+
+    @property
+    def plainest(self) -> Problem:
+        """The problem without budgets and limits that has the same options."""
+        return replace(self.bare, objective=Objective.WEAR) if self.spares_writes else self.bare
+
+    @property
     def note_bytes(self) -> int:
         """Bytes that a run with a scratch region writes to say which place of the ring it uses; 0 without a ring."""
         return 0 if self.scratch_ring_bytes is None else note_bytes(self.granule_bytes(RegionName.SCRATCH))
@@ -233,6 +245,11 @@ class Problem:
     def arena_bytes(self) -> int:
         """Bytes of all arena banks together."""
         return sum(size for _, size in self.banks)
+
+    @property
+    def weight_memory_bytes(self) -> int:
+        """Bytes of the NPU's own memory for weights, 0 where there is none."""
+        return 0 if self.target.npu is None else self.target.npu.weight_mem_bytes or 0
 
     @property
     def compute_resource(self) -> str:

@@ -386,8 +386,8 @@ class StageGeometry:
 
     @property
     def loads_weights(self) -> bool:
-        """Whether records of weights are loaded into SRAM for it."""
-        return self.op.weights is not None and not self.tiling.npu
+        """Whether records of weights are loaded for it: into SRAM, or into the memory of an NPU."""
+        return self.op.weights is not None and (self.tiling.npu_loads or not self.tiling.npu)
 
     def _live_taps(self, axis: int, positions: tuple[int, int]) -> LiveTaps:
         """Taps inside the input over output positions along an axis."""

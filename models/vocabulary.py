@@ -587,8 +587,8 @@ class Crypto:
 class Npu:
     """An accelerator: time of an operator = fixed + sum or max of weight, output and MAC terms.
 
-    With ``weight_mem_bytes`` weights lie in a memory of its own, which is loaded once at start-up; otherwise it
-    reads them from flash while it computes. ``data_mem_bytes`` hold inputs and output of an operator.
+    With ``weight_mem_bytes`` weights lie in a memory of its own, from start-up on or loaded within the run; otherwise
+    it reads them from flash while it computes. ``data_mem_bytes`` hold inputs and output of an operator.
     """
 
     name: str
@@ -824,8 +824,9 @@ class Tiling:
     of being fetched again for the next round of the loop. With a ``patch`` the operator is fused
     with the one behind it; rows and columns are those of the largest tile. ``ring_rows`` are those of
     the ring that it reads first, 0 where it reads none: kernels go through the rows of a ring one by one.
-    ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs whole on `Target.npu`, which has
-    the weights or reads them itself (`models.npu`).
+    ``annex``: the weights come from `Target.annex`. ``npu``: the operator runs on `Target.npu`, which has
+    the weights or reads them itself, or with ``npu_loads`` finds those of each tile loaded into its own memory
+    (`models.npu`).
     ``in_place``: the output takes the bytes of the first kept input that is not read any more (`models.in_place`).
     ``kept_rows``: the first rows of the output stay in SRAM until their last consumer has read them, 0 where it is
     kept or spilled whole; rows from ``stored_from`` on, which is not above it, are spilled (`models.parts`).
@@ -842,6 +843,7 @@ class Tiling:
     ring_rows: int = 0
     annex: bool = False
     npu: bool = False
+    npu_loads: bool = False
     in_place: bool = False
     kept_rows: int = 0
     stored_from: int = 0
@@ -849,6 +851,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.channels, self.split) < 1:
             raise ValueError("tile sizes must be at least 1")
+        if self.npu_loads and not self.npu:
+            raise ValueError("only an operator on an NPU has its weights loaded there")
         if not 0 <= self.stored_from <= self.kept_rows:
             raise ValueError("rows must be stored from one of those on that are kept, or from the next one")
 
@@ -928,7 +932,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A block of SRAM that tasks fill and read."""
+    """A block of SRAM that tasks fill and read.
+
+    Weights for an NPU lie ``held`` in its own memory (first byte, end) and take no SRAM.
+    """
 
     index: int
     role: BufferRole
@@ -936,6 +943,7 @@ class Buffer:
     label: str
     size_bytes: int
     pinned: bool = False  # in the arena for the whole run (network input or output)
+    held: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 Weights of four bits lie two to a byte, the first one in the lower half. The record is loaded to the start of a
 buffer that has room for a byte per weight, and the runtime spreads them in place, from the last to the first,
 when it checks the record.
+
+Records for the memory of an NPU take no SRAM, and nothing compares their checksum.
 """
 
 from __future__ import annotations
@@ -31,5 +33,7 @@ def weight_record(problem: Problem, geometry: StageGeometry, index: TileIndex) -
     """The record that a tile uses."""
     granule = problem.granule_bytes(geometry.tiling.weights_in)
     size = align_up(geometry.record_bytes(index) + trailer_bytes(problem.target), granule)
+    if geometry.tiling.npu:
+        return WeightRecord(size, 0, 0)
     room = problem.buffer_bytes(max(size, geometry.weight_bytes(index)))
     return WeightRecord(size, room, check_ns(problem.target, size, geometry.packed(index)[1]))

@@ -32,7 +32,8 @@ from ooc_solve.colours import (
     TASK_COLOURS,
 )
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Plan, Task
+from ooc_solve.models.vocabulary import BufferRole, Plan, Task
+from ooc_solve.npu_use import holdings
 from ooc_solve.progress import Step
 from ooc_solve.timeline import layer_of, layer_spans, lives_ns, span_of, task_label
 
@@ -46,9 +47,12 @@ LEFT_PIXELS = 72
 
 
 def drawing(problem: Problem, plan: Plan) -> Any:
-    """Timeline and map of SRAM, one above the other."""
+    """Timeline, map of SRAM, and of an NPU's own memory that holds something, one above the other."""
     time = time_axis(plan)
-    return column(timeline(problem, plan, time), sram_map(problem, plan, time), sizing_mode="stretch_width")
+    maps = [sram_map(problem, plan, time)]
+    if holdings(problem, plan):
+        maps.append(weight_memory_map(problem, plan, time))
+    return column(timeline(problem, plan, time), *maps, sizing_mode="stretch_width")
 
 
 def standalone(drawn: Any, title: str) -> str:
@@ -116,6 +120,34 @@ def sram_map(problem: Problem, plan: Plan, time: Range1d) -> Any:
     ]
     drawn.add_tools(_hover(boxes, "@name", tips))
     paint_only_what_is_seen(drawn, time, [boxes])
+    return drawn
+
+
+def weight_memory_map(problem: Problem, plan: Plan, time: Range1d) -> Any:
+    """What an NPU's own memory holds, as boxes of bytes and time, resident weights below."""
+    held = holdings(problem, plan)
+    drawn = _figure(time, Range1d(start=0, end=problem.weight_memory_bytes / 1024), 240)
+    drawn.yaxis.axis_label = "KiB of the NPU's memory"
+    loaded, resident = BUFFER_COLOURS[BufferRole.WEIGHTS], LAYER_GREYS[0]
+    boxes = ColumnDataSource(
+        {
+            "left": [one.from_ns / 1e6 for one in held],
+            "right": [one.to_ns / 1e6 for one in held],
+            "bottom": [one.first_byte / 1024 for one in held],
+            "top": [one.end_byte / 1024 for one in held],
+            "bytes": [one.size_bytes for one in held],
+            "colour": [resident if one.loaded_ns is None else loaded for one in held],
+            "name": [one.layer for one in held],
+            "loaded": [
+                "at start-up" if one.loaded_ns is None else f"by {one.loaded_ns / 1e6:,.3f} ms"
+                for one in held
+            ],
+        }
+    )
+    drawing = drawn.quad(source=boxes, color="colour", name="weights", **BOX, **_EDGES)
+    tips = [("bytes", "@bytes{0,0}"), ("loaded", "@loaded"), ("used until", "@right{0,0.000} ms")]
+    drawn.add_tools(_hover(drawing, "@name", tips))
+    paint_only_what_is_seen(drawn, time, [drawing])
     return drawn
 
 

@@ -29,7 +29,7 @@ from ooc_solve.arguments import (
     read_by,
 )
 from ooc_solve.codegen.project import check_directory, write_project
-from ooc_solve.codegen.seal import check_library, read_key
+from ooc_solve.codegen.seal import check_library, key_recipe, read_key
 from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.frames import Flight, fly, frames_facts, frames_words, read_frames, run_of
 from ooc_solve.models.limits import Limits
@@ -52,7 +52,7 @@ from ooc_solve.plotting import check_plotting
 from ooc_solve.progress import History, Step
 from ooc_solve.quantities import LatencyBudget, energy_nj
 from ooc_solve.quantization import add_options, change_facts, model_beside, quantized_model, show_change
-from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict
+from ooc_solve.report import amount, report, show_comparison, show_layers, show_verdict, show_weight_memory
 from ooc_solve.solver.deadline import within
 from ooc_solve.solver.instances import dump_instance, instance_of
 from ooc_solve.solver.least import least_sram
@@ -72,6 +72,7 @@ from ooc_solve.trade import (
     show_front,
     trade_facts,
     walk_front,
+    without_reference,
 )
 from ooc_solve.whole_file import check_apart, check_writable, write_whole
 
@@ -278,6 +279,9 @@ def answers(options: argparse.Namespace, problem: Problem, errors: Console, hist
     budget = Budget(options.time_limit, options.workers, options.seed)
     turns = Turns(budget, sum((factor, True, options.pareto, options.advise)))
     reference = least_latency(run_of(problem, options.frames), turns.next()) if factor else None
+    if reference is not None and reference.plan is None:
+        none = without_reference(options.max_latency, reference)
+        return Answers(problem, reference, [none], None, (), None)
     if options.max_latency is not None:
         most = latency_ns(options.max_latency, reference)
         problem = replace(problem, limits=replace(problem.limits, latency_ns=most))
@@ -367,6 +371,7 @@ def show_answers(console: Console, found: Answers, plan: Plan) -> None:
     console.print()
     show_layers(console, problem, plan)
     console.print()
+    show_weight_memory(console, problem, plan)
     show_verdict(console, problem, found.results)
     if found.flight is not None:
         console.print(Text(frames_words(found.flight)))
@@ -388,7 +393,8 @@ def show_written(console: Console, options: argparse.Namespace, problem: Problem
     if folder is not None:
         network = problem.network
         size = sum(network.tensors[name].size_bytes for name in network.given)
-        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin"
+        key = "" if options.key_file is None else f" KEY={options.key_file}"
+        run = f"make -C {folder} run INPUT=in.bin OUTPUT=out.bin{key}"
         console.print(Text(f"Written to {folder}: {run} (in.bin: the {size:,} bytes of the input)."))
         if options.quantize is not None:
             model = model_beside(folder)
@@ -410,7 +416,7 @@ def key_of(options: argparse.Namespace, problem: Problem) -> bytes | None:
         return None
     if options.key_file is None:
         if options.output is not None:
-            raise UsageError("--encrypt with -o needs --key-file")
+            raise UsageError(f"--encrypt with -o needs --key-file; make one with: {key_recipe(crypto)}")
         return None
     check_library()
     return read_key(options.key_file, crypto)

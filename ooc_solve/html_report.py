@@ -12,7 +12,7 @@ from bokeh.resources import Resources
 
 from ooc_solve.advice import Advice, remarks, rows
 from ooc_solve.bottlenecks import SAME_PARTS, Cause, critical_ns, critical_path, is_cipher, retimed
-from ooc_solve.charts import convergence, sram_map, time_axis, timeline
+from ooc_solve.charts import convergence, sram_map, time_axis, timeline, weight_memory_map
 from ooc_solve.colours import (
     BEST_COLOUR,
     BOUND_COLOUR,
@@ -28,6 +28,7 @@ from ooc_solve.frames import Flight, frames_facts, frames_words
 from ooc_solve.layer_names import short_names
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import NPU_UNIT, Objective, Plan, Result
+from ooc_solve.npu_use import holdings
 from ooc_solve.progress import Step
 from ooc_solve.report import (
     amount,
@@ -71,7 +72,10 @@ def page(
         (
             section("Timeline", _TIMELINE_WORDS, _task_legend(plan) + places["timeline"]),
             section("SRAM", _SRAM_WORDS, _buffer_legend(problem, plan) + places["sram"]),
-            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(problem, plan)),
+            section("The NPU's own memory", _WEIGHT_MEMORY_WORDS, places["weight memory"])
+            if "weight memory" in places
+            else "",
+            section("Where the time goes", _CRITICAL_WORDS, _critical(plan) + _idle(plan)),
             section("Frames in flight", escape(frames_words(flight)), _frames(problem, facts["frames"]))
             if flight
             else "",
@@ -87,7 +91,7 @@ def page(
         )
     )
     heads = f"{facts['model']} on {facts['target']}", _subtitle(problem, facts)
-    return document(*heads, f'<div class="cards">{_cards(problem, chosen, facts)}</div>{sections}', script)
+    return document(*heads, f'<div class="cards">{_cards(problem, facts)}</div>{sections}', script)
 
 
 def document(title: str, subtitle: str, content: str, script: str) -> str:
@@ -110,6 +114,8 @@ def _drawings(problem: Problem, chosen: Result, steps: Sequence[Step]) -> dict[s
         "timeline": timeline(problem, chosen.plan, time),
         "sram": sram_map(problem, chosen.plan, time),
     }
+    if holdings(problem, chosen.plan):
+        found["weight memory"] = weight_memory_map(problem, chosen.plan, time)
     told = _whole_history(chosen, steps)
     if told:
         unit, scale = SCALES[problem.objective]
@@ -141,7 +147,7 @@ def _subtitle(problem: Problem, facts: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------- first screen
 
 
-def _cards(problem: Problem, chosen: Result, facts: dict[str, Any]) -> str:
+def _cards(problem: Problem, facts: dict[str, Any]) -> str:
     return "".join(
         (
             _card("Does it fit?", "Yes", *_fit_words(facts)),
@@ -271,9 +277,8 @@ def _critical(plan: Plan) -> str:
     return table(("critical path", "ms", "share", ""), rows, "small")
 
 
-def _idle(problem: Problem, plan: Plan) -> str:
+def _idle(plan: Plan) -> str:
     total = plan.figures.latency_ns or 1
-
     units = plan.graph.resources[0], NPU_UNIT
 
     def busy(resource: str) -> int:
@@ -483,6 +488,10 @@ _TIMELINE_WORDS = (
     "again. Hover or tap for names. The map of SRAM below zooms with it."
 )
 _SRAM_WORDS = "Which bytes hold what, and when. Free bytes are blank."
+_WEIGHT_MEMORY_WORDS = (
+    "Which weights lie where, and when: grey ones from start-up on, the others from the start of their load to the end "
+    "of the last kernel that uses them."
+)
 _CRITICAL_WORDS = (
     "A chain of tasks without a gap, each waiting for the one before, makes the run as long as it is. "
     "Below it, how long each resource is busy."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -156,6 +156,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
         ],
         "layers": [],
         "stores": [],
+        "weight_memory": [],
         "convergence": [
             {"seconds": round(step.seconds, 3), "what": step.what, "best": step.best, "bound": step.bound}
             for step in steps
@@ -165,6 +166,7 @@ def report(problem: Problem, results: Sequence[Result], steps: Sequence[Step] = 
     if chosen.plan is not None:
         found["layers"] = [_layer(layer) for layer in layers_of(problem, chosen.plan)]
         found["stores"] = [_store(use) for use in uses_of(problem, chosen.plan)]
+        found["weight_memory"] = [asdict(held) for held in npu_use.holdings(problem, chosen.plan)]
         found["plan_hash"] = plan_hash(problem, chosen.plan)
     else:
         least = least_known(problem)
@@ -222,16 +224,17 @@ def show_comparison(console: Console, problem: Problem, results: Sequence[Result
     table.add_column("scheduler", no_wrap=True)
     for name in ("ms", "vs bound", "mJ", "KiB read", "written", "SRAM", "years"):
         table.add_column(name, justify="right", no_wrap=True)
+    left_out = [result for result in results if _is_left_out(result)]
+    all_are = len(left_out) == len(results) - 1
     for result in results:
-        chosen = result is results[-1]
-        table.add_row(*_row(result, bound), style="bold" if chosen else "")
+        if not (all_are and _is_left_out(result)):
+            table.add_row(*_row(result, bound), style="bold" if result is results[-1] else "")
     console.print(table)
     for result in results[:-1]:
         if result.plan is not None and result.reason:
             console.print(Text(f"{result.scheduler}: {result.reason}."))
-    left_out = [result for result in results if _is_left_out(result)]
     if left_out:
-        names = ", ".join(result.scheduler for result in left_out)
+        names = "all rules" if all_are else ", ".join(result.scheduler for result in left_out)
         console.print(Text(f"{names}: {left_out[0].reason}; allow more with --time-limit."))
 
 
@@ -297,6 +300,30 @@ def show_layers(console: Console, problem: Problem, plan: Plan) -> None:
             kibibytes(layer.sram_bytes),
         )
     console.print(table)
+
+
+MOST_LOADS = 40
+"""Rows of the table of what is loaded into a weight memory."""
+
+
+def show_weight_memory(console: Console, problem: Problem, plan: Plan) -> None:
+    """What is loaded into the NPU's own memory within an inference, and when; nothing where nothing is."""
+    loads = [held for held in npu_use.holdings(problem, plan) if held.loaded_ns is not None]
+    if not loads:
+        return
+    console.print("loaded into the weight memory of the NPU (times in ms)")
+    table = Table(pad_edge=False, box=None, header_style="bold", collapse_padding=True)
+    table.add_column("layer", no_wrap=True, max_width=LAYER_WIDTH)
+    for name in ("bytes", "from byte", "load begins", "loaded", "used until"):
+        table.add_column(name, justify="right", no_wrap=True)
+    short = short_names(problem.network, LAYER_WIDTH)
+    for held in loads[:MOST_LOADS]:
+        times = (milliseconds(ns) for ns in (held.from_ns, held.loaded_ns or 0, held.to_ns))
+        table.add_row(Text(short[held.layer]), f"{held.size_bytes:,}", f"{held.first_byte:,}", *times)
+    console.print(table)
+    if len(loads) > MOST_LOADS:
+        console.print(Text(f"and {len(loads) - MOST_LOADS} more, all of them in the reports."))
+    console.print()
 
 
 def show_verdict(console: Console, problem: Problem, results: Sequence[Result]) -> None:

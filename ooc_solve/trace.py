@@ -25,6 +25,7 @@ from ooc_solve.command_line import Parser, exit_code_of
 from ooc_solve.models.plan_json import plan_hash
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, Plan, Schedule, Task, TaskGraph
+from ooc_solve.npu_use import holdings
 from ooc_solve.timeline import (
     layer_of,
     lives_in_use,
@@ -70,6 +71,7 @@ def trace_of(problem: Problem, plan: Plan) -> dict[str, Any]:
     events = [
         *_process(PLAN_PROCESS, f"plan: {plan.scheduler}", plan.graph.resources, slices),
         *_sram_counter(PLAN_PROCESS, slices, buffers),
+        *_weight_memory_counter(PLAN_PROCESS, problem, plan),
     ]
     return {
         "displayTimeUnit": "ms",
@@ -121,13 +123,25 @@ def _sram_counter(
     """How many bytes of SRAM hold something; ``buffers``: size in bytes, and whether it lives always."""
     uses = ((piece.start_ns, piece.start_ns + piece.duration_ns, piece.buffers) for piece in slices)
     lives = lives_in_use(uses, [pinned for _, pinned in buffers])
-    for time, held in occupied_bytes((size for size, _ in buffers), lives):
+    yield from _counter(pid, "SRAM", occupied_bytes((size for size, _ in buffers), lives))
+
+
+def _weight_memory_counter(pid: int, problem: Problem, plan: Plan) -> Iterator[dict[str, Any]]:
+    """How many bytes of an NPU's own memory hold weights."""
+    held = holdings(problem, plan)
+    lives = [(one.from_ns, one.to_ns) for one in held]
+    yield from _counter(pid, "weight memory", occupied_bytes((one.size_bytes for one in held), lives))
+
+
+def _counter(pid: int, name: str, changes: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    """Bytes in use as they change (time in ns, bytes)."""
+    for time, held in changes:
         yield {
             "ph": "C",
             "pid": pid,
             "tid": 0,
             "ts": time / 1000,
-            "name": "SRAM",
+            "name": name,
             "args": {"bytes": held},
         }
 

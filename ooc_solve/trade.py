@@ -46,10 +46,23 @@ def least_latency(problem: Problem, budget: Budget) -> Result:
 
 
 def latency_ns(asked: LatencyBudget, reference: Result | None) -> int | None:
-    """The budget in ns: a factor counts from the plan that is known to be fastest."""
-    if asked.factor is None or reference is None or reference.plan is None:
+    """The budget in ns: a factor counts from the plan that is known to be fastest.
+
+    Raises ``ValueError`` for a factor of nothing: a budget that is asked for is never left out.
+    """
+    if asked.factor is None:
         return asked.ns
+    if reference is None or reference.plan is None:
+        raise ValueError("a factor of the least latency needs a plan to refer to")
     return int(asked.factor * reference.plan.figures.latency_ns)
+
+
+def without_reference(asked: LatencyBudget, reference: Result) -> Result:
+    """What is answered where there is no fastest plan that a factor could refer to."""
+    assert asked.factor is not None
+    factor = f"{float(asked.factor):g}x"
+    words = f"no plan to which the {factor} of --max-latency could refer was found: {reference.reason}"
+    return replace(reference, reason=words)
 
 
 def walk_front(problem: Problem, budget: Budget, known: Sequence[Result]) -> tuple[Point, ...]:

@@ -140,12 +140,17 @@ class Packing:
         self, alive: Iterable[tuple[tuple[int, int], Buffer]], effort: Effort | None = None
     ) -> tuple[int, ...] | None:
         """Addresses of buffers whose bytes are theirs from some time to another; None if none were found."""
-        blocks = [Block(first, end, buffer.size_bytes, self.unit) for (first, end), buffer in alive]
+        alive = list(alive)
+        there = [(span, buffer) for span, buffer in alive if buffer.held is None]
+        blocks = [Block(first, end, buffer.size_bytes, self.unit) for (first, end), buffer in there]
         asked = effort or self.effort
         within = replace(asked, seconds=min(asked.seconds, left_s()))
         found = allocate(blocks, self.arena_bytes, within, self.walls)
         keep_time()
-        return found.address if found.verdict is Verdict.FOUND else None
+        if found.verdict is not Verdict.FOUND:
+            return None
+        given = iter(found.address)
+        return tuple(next(given) if buffer.held is None else 0 for _, buffer in alive)
 
 
 class _CountingLoom(Loom):
@@ -159,7 +164,7 @@ class _CountingLoom(Loom):
         policy: Policy,
         waits: Mapping[int, frozenset[int]],
     ) -> None:
-        kept = {b.index: 0 for b in graph.buffers if b.role is BufferRole.TENSOR}
+        kept = {b.index: 0 for b in graph.buffers if b.role is BufferRole.TENSOR or b.held is not None}
         super().__init__(problem, graph, uses, kept, policy)
         self.arena_bytes, self.waits = problem.arena_bytes, waits
         self.ends = [0] * len(graph.tasks)

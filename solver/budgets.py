@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ooc_solve.models.cost import read_ns
+from ooc_solve.models.npu import is_crowded
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.solver.relaxation import Relaxation
@@ -25,13 +27,13 @@ BOUND_AIMS = {
 
 
 def is_budgeted(problem: Problem) -> bool:
-    """Whether there is any budget but the SRAM; a ring bounds the scratch region."""
+    """Whether there is any budget but the SRAM; a ring bounds the scratch region, an NPU's memory resident weights."""
     limits = problem.limits
     given = (
         *(problem.most_written_bytes, problem.most_programs, problem.most_scratch_bytes),
         *(limits.latency_ns, limits.energy_nj),
     )
-    return any(value is not None for value in given)
+    return any(value is not None for value in given) or is_crowded(problem.target, problem.network)
 
 
 def most_value(problem: Problem) -> int | None:
@@ -50,30 +52,43 @@ def limited_aims(problem: Problem) -> tuple[Objective, ...]:
 
 
 def priced(problem: Problem, spaces: Sequence[Space], deadline: float = math.inf) -> Relaxation:
-    """The relaxation with the price of bytes written (`tolls`) that gives the highest bound; without a budget none.
+    """The relaxation with the prices of bytes (`tolls`) that give the highest bound; where nothing is counted, none.
 
-    The bound is concave in the price. The first price tried makes all activations together cost as much as half the
-    makespan; from there it is doubled or halved as long as that helps, each time in a share of what is left.
+    The bound is concave in a price. The first price of bytes written that is tried makes all activations together cost
+    as much as half the makespan, that of bytes of a weight memory is what it takes to load them; from there it is
+    doubled or halved as long as that helps, each time in a share of what is left.
     """
     best = Relaxation(problem, spaces, deadline)
-    if problem.most_stored_bytes is None or not best.feasible:
+    if not best.feasible:
         return best
-    activations = sum(tensor.size_bytes for tensor in problem.network.tensors.values())
-    first = max(1, best.first_ns // (2 * activations))
+    if problem.most_stored_bytes is not None:
+        activations = sum(tensor.size_bytes for tensor in problem.network.tensors.values())
+        best = _dearer(problem, spaces, best, "written", max(1, best.first_ns // (2 * activations)), deadline)
+    if is_crowded(problem.target, problem.network):
+        kib_ns = read_ns(problem.target, problem.target.weights, 1024)
+        best = _dearer(problem, spaces, best, "resident", max(1, kib_ns // 1024), deadline)
+    return best
+
+
+def _dearer(
+    problem: Problem, spaces: Sequence[Space], best: Relaxation, what: str, first: int, deadline: float
+) -> Relaxation:
+    """The relaxation with the price of one kind of bytes that gives the highest bound, others as they are."""
     for factor in (2.0, 0.5):
         price = first if factor > 1 else first // 2
         while 0 < price < MOST_NS_PER_BYTE and time.monotonic() < deadline:
-            found = Relaxation(problem, spaces, deadline, price)
+            prices = replace(best.tolls.prices, **{what: price})
+            found = Relaxation(problem, spaces, deadline, prices)
             if found.bound <= best.bound:
                 break
             best, price = found, int(price * factor)
-        if best.tolls.ns_per_byte > first:
+        if getattr(best.tolls.prices, what) > first:
             break  # it rose upwards, so it falls downwards
     return best
 
 
 MOST_NS_PER_BYTE = 1 << 24
-"""Prices of bytes written are lower than this."""
+"""Prices of bytes are lower than this."""
 
 
 def narrowed(space: Space, deadline: float = math.inf) -> Space:

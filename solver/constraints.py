@@ -52,8 +52,9 @@ def channel_exclusive(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -
 
 def buffers_apart(model: cp_model.CpModel, graph: TaskGraph, v: Variables) -> None:
     """Two buffers that live at the same time have no byte in common."""
-    if graph.buffers:
-        model.add_no_overlap_2d([b.lifetime for b in v.buffers], [b.extent for b in v.buffers])
+    there = [var for var, buffer in zip(v.buffers, graph.buffers, strict=True) if buffer.held is None]
+    if there:
+        model.add_no_overlap_2d([b.lifetime for b in there], [b.extent for b in there])
 
 
 def arena_capacity(model: cp_model.CpModel, problem: Problem, graph: TaskGraph, v: Variables) -> None:

@@ -29,9 +29,9 @@ _EMPTY, _PADDING, _DATA = 0, 1, 2
 
 
 class _Contents:
-    """What every byte of SRAM and storage holds while the tasks run.
+    """What every byte of SRAM, of an NPU's own memory and of storage holds while the tasks run.
 
-    ``owner`` says what a byte of SRAM was last written as completely, -1 if not or if a write is
+    ``owner`` says what a byte of SRAM, or of that memory behind it, was last written as completely, -1 if not or if a write is
     under way: the number of a buffer, or behind those of all buffers that of a tensor, as several
     may lie in one buffer one after the other. Padding, which transfers carry along because parts
     move whole granules, counts as not written when a kernel reads it.
@@ -45,7 +45,8 @@ class _Contents:
         names = enumerate(case.problem.network.tensors, len(case.graph.buffers))
         self.owner_of = {name: number for number, name in names}
         narrow = len(case.graph.buffers) + len(self.owner_of) <= np.iinfo(np.int16).max  # half the bytes
-        self.owner = np.full(case.problem.arena_bytes, -1, np.int16 if narrow else np.int32)
+        size = case.problem.arena_bytes + case.problem.weight_memory_bytes
+        self.owner = np.full(size, -1, np.int16 if narrow else np.int32)
         self.stored = {
             region.name: np.zeros(region.size_bytes, np.uint8)
             for region in case.graph.regions

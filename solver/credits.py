@@ -16,7 +16,7 @@ from ooc_solve.solver.lives import State
 from ooc_solve.solver.maxplus import Ints, Stairs, capped
 from ooc_solve.solver.options import KEPT, stored_bytes
 from ooc_solve.solver.parts import rows_kept
-from ooc_solve.solver.variants import Batch, Key, Mask, Options
+from ooc_solve.solver.variants import Batch, Fresh, Key, Mask, Options
 
 Doing = tuple[int, int, int]
 """Stage and number of an option, and place of an operator in it."""
@@ -48,11 +48,11 @@ class Credits:
             for stage in reversed(range(len(options.steps))):
                 rest.append(self.stairs.joined(capped(rest[-1], self.through[stage]), by_stage[stage]))
             self.following.append(rest[::-1])
-        self._fetched: dict[tuple[int, str, int, int], Ints] = {}
+        self._fetched: dict[tuple[int, str, int, int, Fresh | None], Ints] = {}
         self._stored: dict[tuple[int, int | None, int, bool], Ints] = {}
-        self._ahead: dict[tuple[int, State, int], Ints] = {}
+        self._ahead: dict[tuple[int, State, int, Fresh | None], Ints] = {}
         self._late: dict[tuple[int, State, int], Ints] = {}
-        self._entry: dict[tuple[int, State, int], Ints] = {}
+        self._entry: dict[tuple[int, State, int, Fresh | None], Ints] = {}
 
     def _left(self, rooms: dict[Key, Room]) -> list[list[int]]:
         """Options of each stage that are left anywhere."""
@@ -94,14 +94,20 @@ class Credits:
                     found[id(stairs)] = stairs
         return np.maximum.reduce(list(found.values())) if found else self.options.staircases.flat
 
-    def ahead(self, stage: int, state: State, channel: int) -> Ints:
-        """Loads for this stage and later ones that may happen before it, by free bytes."""
-        key = stage, state, channel
+    def fresh(self, key: Key, numbers: Sequence[int]) -> Fresh | None:
+        """What some options of a batch make in storage, all of which nobody loads before their last kernel ends."""
+        stage, _, output, operators = key
+        rows = [self.options.steps[stage][number].last_row for number in numbers]
+        return None if output == KEPT else Fresh(self.lives.ops[stage + operators - 1].output, max(rows))
+
+    def ahead(self, stage: int, state: State, channel: int, fresh: Fresh | None) -> Ints:
+        """Loads for this stage and later ones that may happen before the one before it ends, by free bytes."""
+        key = stage, state, channel, fresh
         if key not in self._ahead:
-            self._ahead[key] = self._loads(stage, state, channel)
+            self._ahead[key] = self._loads(*key)
         return self._ahead[key]
 
-    def _loads(self, stage: int, state: State, channel: int) -> Ints:
+    def _loads(self, stage: int, state: State, channel: int, fresh: Fresh | None) -> Ints:
         """Stage by stage, the last first: what comes earlier than the stage before lies there all the while."""
         own: dict[int, list[Ints]] = defaultdict(list)
         for name, width in zip(self.lives.alive[stage], state, strict=True):
@@ -110,7 +116,7 @@ class Credits:
                 size, ns, at = self.options.kept_input(name)
                 own[users[0]] += [self.options.staircases.of([(size, ns, 1)])] if at == channel else []
             for user in users if width != KEPT else ():
-                own[user].append(self._fetches(user, name, width, channel))
+                own[user].append(self._fetches(user, name, width, channel, fresh))
         end = max(own, default=stage - 1) + 1
         found = self.following[channel][end]
         for user in reversed(range(stage, end)):
@@ -119,11 +125,11 @@ class Credits:
                 found = self.stairs.joined(found, stairs)
         return found
 
-    def entry(self, stage: int, state: State, channel: int) -> Ints:
-        """Loads of one stage that may happen before it, by free bytes."""
+    def entry(self, stage: int, state: State, channel: int, fresh: Fresh | None) -> Ints:
+        """Loads of one stage that may happen before the one before it ends, by free bytes."""
         if stage == len(self.left):
             return self.stairs.flat()
-        key = stage, state, channel
+        key = stage, state, channel, fresh
         if key not in self._entry:
             options = self.options
             inputs: dict[int, tuple[int, ...]] = {}
@@ -133,7 +139,7 @@ class Credits:
                 if operators not in inputs:
                     inputs[operators] = self.lives.inputs(stage, state, operators)
                 if needed == inputs[operators]:
-                    stairs = options.every_load(stage, n, channel)
+                    stairs = options.every_load(stage, n, channel, fresh)
                     found[id(stairs)] = stairs
             highest = np.maximum.reduce(list(found.values())) if found else self.stairs.flat()
             longest = operands(self.lives.network, stage, max(inputs, default=1))
@@ -146,23 +152,25 @@ class Credits:
             self._entry[key] = highest
         return self._entry[key]
 
-    def _fetches(self, stage: int, name: str, width: int, channel: int) -> Ints:
-        key = stage, name, width, channel
+    def _fetches(self, stage: int, name: str, width: int, channel: int, fresh: Fresh | None) -> Ints:
+        fresh = fresh if fresh is not None and fresh.name == name else None
+        key = stage, name, width, channel, fresh
         if key not in self._fetched:
             found = self.stairs.flat()
             for k, other in enumerate(self.lives.ops[stage].inputs):
                 if other == name:
-                    found = self.stairs.joined(found, self._fetches_operand(stage, k, width, channel))
+                    of_operand = self._fetches_operand(stage, k, width, channel, fresh)
+                    found = self.stairs.joined(found, of_operand)
             self._fetched[key] = found
         return self._fetched[key]
 
-    def _fetches_operand(self, stage: int, k: int, width: int, channel: int) -> Ints:
+    def _fetches_operand(self, stage: int, k: int, width: int, channel: int, fresh: Fresh | None) -> Ints:
         """Most that operand ``k`` of an operator takes where it is spilled so."""
         found: dict[int, Ints] = {}
         for first, number, place in self.doing[stage]:
             operand = outer_operand(self.lives.network, first, place, k)
             if operand is not None and self.options.contexts[first][number][1][operand] == width:
-                stairs = self.options.all_loads(first, number, channel, operand)
+                stairs = self.options.all_loads(first, number, channel, operand, fresh)
                 if stairs is not None:
                     found[id(stairs)] = stairs
         return np.maximum.reduce(list(found.values())) if found else self.options.staircases.flat

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf, log
+from math import ceil, inf, log
 
 from ooc_solve.models.cost import align_up, interruption_ns
 from ooc_solve.models.operator_order import ordered
@@ -20,7 +20,7 @@ from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhu
 from ooc_solve.solver.exhaustion import Exhaustion
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
-from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.improvement import Improvement
 from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
@@ -53,6 +53,9 @@ longer than a second here (14 s on the machine it was measured on)."""
 WINDOWS_WORK = 0.06
 """The same for the windows of the best plan of a rung, where it has more tasks (some 3 s for a unit)."""
 
+TASKS_OF_WINDOWS = 5000
+"""Plans of more tasks get as many times more, as they have more windows."""
+
 WIDE_FROM_S = 2.0
 """Least time limit with which the best plan of a rung gets a wide search for a merge, which takes seconds."""
 
@@ -61,6 +64,9 @@ RULES_SHARE = 0.15
 
 RELAXED_SHARE = 0.45
 """Share of the time limit after which the relaxation says no more about rungs."""
+
+NEAR = 0.005
+"""By how much better a plan must be to be sought when the rungs are gone through for the first time."""
 
 RUNGS_WITHOUT_A_PLAN = 3
 """Rungs that are tried, whatever the time, as long as there is no plan."""
@@ -142,6 +148,7 @@ class Descent:
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
         self.given = given_candidates(problem, known)
+        self.near = 0.0  # plans that are better by no larger share are not sought for now
         self.rungs_seen = 0
         self.rung_begun = inf  # the last one; none has
         self.offered: list[Problem] = []  # with the options of all rungs looked at
@@ -215,13 +222,24 @@ class Descent:
         return self.over or (self.best is not None and too_late)
 
     def search(self) -> None:
-        """Plan for every rung whose bound allows a better plan than the rungs above it gave."""
-        for block in blocks(self.problem):
-            if self.late:
-                break
-            self._block(block)
+        """Plan for every rung whose bound allows a better plan than the rungs above it gave.
+
+        First for those that allow a much better one; only then what they left is sought.
+        """
+        for self.near in (NEAR, 0.0):
+            for block in blocks(self.problem):
+                if self.over or (self.late and not self._is_offered(block)):
+                    break
+                self._block(block)
+            if self.best is None:
+                return
         if self.late:
             self._shorten()
+
+    @property
+    def wanted(self) -> int | None:
+        """The objective that a plan must be below to be sought now; None as long as there is no plan."""
+        return None if self.best is None else ceil((1 - self.near) * self.best)
 
     def _shorten(self) -> None:
         """Solve windows of the best plan again, as time has ended the search for others."""
@@ -237,16 +255,29 @@ class Descent:
             self._begin(block.low, top)
         if not self.offered:
             self._offer(top, self._look(top).bound)
-        if top > block.low and not self._look(top).allows(self.best):
+        if top > block.low and not self._look(top).allows(self.wanted):
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
         for size in sizes:
-            new = size == sizes[0] and block.high <= self.problem.sram_bytes
-            if (self.late if new else self.over) or not self._look(size).allows(self.best):
+            new = not self._is_offered(block)
+            if (self.late if new else self.over) or self._is_ruled_out(block, size):
                 return
             if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
+
+    def _is_ruled_out(self, block: Block, size: int) -> bool:
+        """Whether a rung cannot give a plan that is wanted now: by itself, or as no higher one of its block can."""
+        if self.wanted is not None:
+            above = [rung.bound for at, rung in self.known.items() if size < at < block.high]
+            above += [self.bound] if self.bound is not None and self._is_offered(block) else []
+            if any(bound is None or bound >= self.wanted for bound in above):
+                return True
+        return not self._look(size).allows(self.wanted)
+
+    def _is_offered(self, block: Block) -> bool:
+        """Whether the options of a block are taken in."""
+        return any(block.low <= offered.sram_bytes < block.high for offered in self.offered)
 
     def _offer(self, size: int, floor: int | None) -> None:
         """Take in the options for a size, which hold those of all rungs below it in its block.
@@ -305,16 +336,25 @@ class Descent:
         """Find the best plan for one rung."""
         size = rung.problem.sram_bytes
         self._prove_beside()
-        self.rungs_seen, self.rung_begun = self.rungs_seen + 1, time.monotonic()
-        starts = self._by_rules(lambda ends: _first_plans(rung, ends))
-        self.found += starts
-        self.tell(size)
+        if not rung.begun:
+            self.rungs_seen, self.rung_begun, rung.begun = self.rungs_seen + 1, time.monotonic(), True
+            starts = self._by_rules(lambda ends: _first_plans(rung, ends))
+            self.found += starts
+            self.tell(size)
+            for lane in rung.lanes:
+                self._begin_lane(lane, starts)
         for lane in rung.lanes:
-            start = self._start(lane, starts)
-            if start is None or lane.allows(start.score[0]):
-                start = self._within_limits(lane) or start if limited_aims(self.problem) else start
-                self._improve(lane, start)
+            if not lane.done:
+                self._improve(lane)
         self.tell(size)
+
+    def _begin_lane(self, lane: Lane, starts: Sequence[Candidate]) -> None:
+        """Have what a search on a rung in one order begins with."""
+        start = self._start(lane, starts)
+        lane.done = start is not None and not lane.allows(start.score[0])
+        if not lane.done and limited_aims(self.problem):
+            start = self._within_limits(lane) or start
+        lane.found = [start] if start is not None else []
 
     def _start(self, lane: Lane, starts: Sequence[Candidate]) -> Candidate | None:
         """What a search begins with: the plan of a rule, or a long one that is known, as rules take long then."""
@@ -327,33 +367,26 @@ class Descent:
         before = len(self.found)
         for aim in limited_aims(self.problem):
             judged = Lane(replace(lane.problem, objective=aim), self.relaxed_until, self.relaxed)
-            self._improve(judged, None)
+            self._improve(judged)
         return min(self.found[before:], key=lambda c: c.score, default=None)
 
-    def _improve(self, lane: Lane, start: Candidate | None) -> None:
-        """Search for better plans on one rung; small graphs are solved to the end."""
-        here, size, stages = lane.problem, lane.problem.sram_bytes, len(lane.problem.network.ops)
-        effort = int(EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, stages / STAGES))
-
-        own = [start] if start is not None else []
-
-        def keep(candidate: Candidate) -> None:
-            own.append(candidate)
-            score = candidate.score
-            if here.objective is not self.problem.objective:
-                score = score_of(replace(here, objective=self.problem.objective), candidate.graph, score[1])
-            self.found.append(replace(candidate, score=score))
-            self.tell(size)
-
-        until = self._search_may_end_at()
+    def _improve(self, lane: Lane) -> None:
+        """Search for better plans on one rung, or go on with that; small graphs are solved to the end."""
+        here = lane.problem
+        keep = self._keeper(lane)
         if self.parts.beam:
+            lane.search = lane.search or self._search_for(lane, keep)
+            until = self._search_may_end_at()
             try:
                 with ends_at(inf if self.best is None else until):
-                    improve(lane.space, start, effort, self.budget.seed, until, lane.relaxation, keep)
+                    lane.search.run(until, lambda value: self._is_near(lane, value))
             except TimeIsUp:
                 if self.best is None:
                     raise
-        found = min(own, key=lambda c: c.score, default=None)
+        found = min(lane.found, key=lambda c: c.score, default=None)
+        if found is not None and self._is_near(lane, found.score[0]):
+            return
+        lane.search, lane.done = None, True
         if found is None or found.selection in self.proven:
             return
         if len(found.graph.tasks) > self.parts.exact:
@@ -365,6 +398,36 @@ class Descent:
                 keep(windowed(here, found, self.budget, self.windows_end))
         elif time.monotonic() <= self.search_ends:
             keep(exact(here, found, self.budget, self.proven))
+
+    def _search_for(self, lane: Lane, keep: Callable[[Candidate], None]) -> Improvement:
+        """The search on one rung, from the plan that it begins with."""
+        effort = (
+            EFFORT_PER_SECOND * self.budget.time_limit_s * max(1.0, len(lane.problem.network.ops) / STAGES)
+        )
+        start = min(lane.found, key=lambda c: c.score, default=None)
+        return Improvement(lane.space, start, int(effort), self.budget.seed, lane.relaxation, keep)
+
+    def _keeper(self, lane: Lane) -> Callable[[Candidate], None]:
+        """What is done with a plan found on one rung."""
+
+        def keep(candidate: Candidate) -> None:
+            lane.found.append(candidate)
+            score = candidate.score
+            if lane.problem.objective is not self.problem.objective:
+                score = score_of(
+                    replace(lane.problem, objective=self.problem.objective), candidate.graph, score[1]
+                )
+            self.found.append(replace(candidate, score=score))
+            self.tell(lane.problem.sram_bytes)
+
+        return keep
+
+    def _is_near(self, lane: Lane, value: int) -> bool:
+        """Whether the options of a rung hold no plan that is better by so much that it is sought now."""
+        if not self.near or lane.relaxation is None or lane.problem.objective is not self.problem.objective:
+            return False
+        self.hear()
+        return max(lane.relaxation.bound, self.bound or 0) >= (1 - self.near) * value
 
     def _search_may_end_at(self) -> float:
         """When its share of the limit is spent; without a plan by then, when the limit itself is."""
@@ -450,6 +513,9 @@ class Lane:
     def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
         self.problem, self.deadline = problem, deadline
         self.relaxation: Relaxation | None = None
+        self.search: Improvement | None = None  # one that may go on
+        self.found: list[Candidate] = []
+        self.done = False
         self.space = space_of(problem)
         if relaxed:
             self.space = narrowed(self.space, deadline)
@@ -481,6 +547,7 @@ class Rung:
 
     def __init__(self, problem: Problem, deadline: float, relaxed: bool) -> None:
         self.problem = problem
+        self.begun = False
         self.lanes = tuple(Lane(there, deadline, relaxed) for there in orders_of(problem))
 
     @property
@@ -578,7 +645,7 @@ def exact(problem: Problem, candidate: Candidate, budget: Budget, proven: set[Se
 
 def windowed(problem: Problem, candidate: Candidate, budget: Budget, deadline: float) -> Candidate:
     """A plan of many tasks after windows of it were solved again, within deterministic time."""
-    work = WINDOWS_WORK * budget.time_limit_s
+    work = WINDOWS_WORK * budget.time_limit_s * max(1.0, len(candidate.graph.tasks) / TASKS_OF_WINDOWS)
     try:
         with ends_at(deadline):
             schedule = shortened(problem, candidate.graph, candidate.schedule, work)

@@ -14,7 +14,7 @@ from ooc_solve.models.cost import (
     write_ns,
 )
 from ooc_solve.models.in_place import replaceable
-from ooc_solve.models.npu import held_bytes, is_computed, whole_tiling
+from ooc_solve.models.npu import held_bytes, ways
 from ooc_solve.models.parts import is_kept, makes_part, part_layout, reads_part
 from ooc_solve.models.patches import buffer_elements, can_be_fused, covered, patch_footprints
 from ooc_solve.models.problem import Problem
@@ -37,6 +37,7 @@ from ooc_solve.models.vocabulary import (
     Touch,
     Transfer,
 )
+from ooc_solve.models.weight_memory import NOBODY, WeightMemory
 from ooc_solve.models.weight_records import HEADER_BYTES, weight_record
 from ooc_solve.solver.deadline import keep_time
 from ooc_solve.solver.interleaving import in_turns
@@ -86,8 +87,8 @@ def _check_npu(problem: Problem, selection: Selection) -> None:
             inside = {*op.inputs, op.output} <= selection.kept | problem.pinned
             if (
                 not inside
-                or tiling != whole_tiling(network, op)
-                or not is_computed(problem.target, network, op)
+                or replace(tiling, annex=False) not in ways(problem.target, network, op)
+                or (tiling.annex and not tiling.npu_loads)
             ):
                 raise SelectionError(f"'{op.name}' cannot run on an NPU, or not in this way")
     most = npu.weight_mem_bytes if npu is not None else None
@@ -182,12 +183,19 @@ class _Expander:
         }
         self.region_bytes = dict.fromkeys(problem.regions, 0)
         self.records: dict[tuple[int, int, int], int] = {}
+        self.weight_memory = self._weight_memory()
         self.present = 0  # number of the stage that is walked
         self.begun: list[tuple[int, int]] = []  # stage and first task of each tile
         for home in {RegionName.IMAGE, *(tiling.weights_in for tiling in selection.tilings)}:
             if home not in self.region_bytes:
                 raise SelectionError("weights cannot come from an annex: the target has none")
             self.region_bytes[home] = align_up(HEADER_BYTES, problem.granule_bytes(home))
+
+    def _weight_memory(self) -> WeightMemory:
+        """What resident weights leave of the NPU's own memory, in whole units."""
+        resident = held_bytes(self.network, self.selection.tilings)
+        end = align_down(self.problem.weight_memory_bytes, self.problem.unit_bytes)
+        return WeightMemory(self.problem.buffer_bytes(resident), end)
 
     # ------------------------------------------------------------------ whole run
 
@@ -361,6 +369,8 @@ class _Expander:
             operands[3], offsets[3] = output.buffer, output.offset
             writes += touched
         compute = self._compute(stage, geometry, index, reads, writes, loaded, (operands, offsets), checking)
+        if geometry.loads_weights and (held := self.buffers[operands[2]].held) is not None:
+            self.weight_memory.use(*held, compute)
         if index[3] == splits - 1:
             self._store_tile(stage, geometry, index, output, compute)
 
@@ -491,11 +501,26 @@ class _Expander:
             if record not in self.records:
                 self.records[record] = self.region_bytes[home]
                 self.region_bytes[home] += size
-            room = max(size, geometry.weight_bytes(index))
-            buffer = self._buffer(BufferRole.WEIGHTS, stage, f"weights {key[0]}.{key[1]}", room)
+            label, room = f"weights {key[0]}.{key[1]}", max(size, geometry.weight_bytes(index))
+            if geometry.tiling.npu:
+                transfer = Transfer(home, self.records[record], size)
+                cache[key] = self._held(stage, f"{label} for the NPU", room, transfer)
+                return cache[key]
+            buffer = self._buffer(BufferRole.WEIGHTS, stage, label, room)
             transfer = self._record_transfer(home, self.records[record], size, geometry.packed(index))
             cache[key] = _Fetched(buffer, self._load(stage, buffer, transfer, ()))
         return cache[key]
+
+    def _held(self, stage: int, label: str, room: int, transfer: Transfer) -> _Fetched:
+        """Load a record into the NPU's own memory, once the last kernel is over that used those bytes."""
+        room = self.problem.buffer_bytes(room)
+        try:
+            low, last = self.weight_memory.place(room)
+        except ValueError as error:
+            raise SelectionError(f"{label} of an operator cannot be loaded for the NPU: {error}") from error
+        buffer = self._buffer(BufferRole.WEIGHTS, stage, label, 0)
+        self.buffers[buffer] = replace(self.buffers[buffer], held=(low, low + room))
+        return _Fetched(buffer, self._load(stage, buffer, transfer, () if last == NOBODY else (last,)))
 
     def _record_transfer(self, home: RegionName, offset: int, size: int, packed: tuple[int, int]) -> Transfer:
         plain = Transfer(home, offset, size, checked=True, packed_start=packed[0], packed_weights=packed[1])

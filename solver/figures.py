@@ -108,7 +108,7 @@ def programs_of(
 def hottest_programs(problem: Problem, graph: TaskGraph) -> Fraction:
     """Programs per inference of the erase block that is written most often; 0 where blocks do not wear each for itself.
 
-    Regions begin on erase blocks (`codegen.tables`), so no block belongs to two of them. In a ring every place
+    Regions begin on erase blocks (`codegen.table_builder`), so no block belongs to two of them. In a ring every place
     has its turn, so the blocks of the scratch region and the note behind it have their share of the runs.
     """
     block = wear_block_bytes(problem.activation_store.storage)

@@ -29,6 +29,9 @@ T = TypeVar("T")
 LARGE = 3
 """Stages are fused where an inner tensor takes more than the arena divided by this."""
 
+SMALLER = 2
+"""What a stage reads and makes is smaller by this factor than that tensor; where writes are few it is no larger."""
+
 WIDER = 2
 """Arenas for which the same options are offered differ at most by this factor."""
 
@@ -39,12 +42,15 @@ GRIDS = (2, 4, 7)
 """Into how many parts rows, or rows and columns, are cut where rows are computed again."""
 
 MOST_PATCHES = 128
-MOST_KEPT = 2
+USUALLY_KEPT, FRUGALLY_KEPT = 2, 8
 """Options kept of a fused stage for the same residences, for rows kept and rows computed again: the fastest
-and the smallest."""
+and the smallest; where writes are few, others between them, too."""
 
 LIGHT = 8
 """Weights that take less than the arena divided by this are held, not fetched again for every patch."""
+
+HEAVIEST = (1, 2, 3)
+"""How many of the heaviest weights alone are fetched again for every patch, where writes are few."""
 
 
 def operands(network: Network, first: int, operators: int) -> tuple[str, ...]:
@@ -64,8 +70,9 @@ def outer_operand(network: Network, first: int, place: int, k: int) -> int | Non
     return before + sum(name not in inner for name in ops[-1].inputs[:k])
 
 
-def spans(network: Network, arena: int, depth: int) -> Iterator[range]:
-    """Consecutive operators worth fusing within an arena, at most ``depth`` of them."""
+def spans(network: Network, arena: int, depth: int, frugal: bool = False) -> Iterator[range]:
+    """Consecutive operators worth fusing within an arena, at most ``depth`` of them; more where writes are few."""
+    smaller = 1 if frugal else SMALLER
     for first in range(len(network.ops)):
         for end in range(first + 2, min(len(network.ops), first + depth) + 1):
             span = range(first, end)
@@ -73,17 +80,23 @@ def spans(network: Network, arena: int, depth: int) -> Iterator[range]:
             most = max(sizes[:-1])
             names = set(operands(network, first, len(span))) - set(network.inputs)
             given = sum(network.tensors[name].size_bytes for name in names)
-            spares = 2 * max(given, sizes[-1]) <= most and sizes[-1] <= sizes[-2]
+            spares = smaller * max(given, sizes[-1]) <= most and sizes[-1] <= sizes[-2]
             if spares and most * LARGE > arena and can_be_fused(network, span):
                 yield span
 
 
 def fused_options(
-    costs: OptionCosts, span: range, where: dict[str, tuple[int, ...]], arena: int, offered: int
+    costs: OptionCosts,
+    span: range,
+    where: dict[str, tuple[int, ...]],
+    arena: int,
+    offered: int,
+    frugal: bool,
 ) -> list[Option]:
     """Undominated options of a fused stage within an arena, for all residences of its tensors.
 
-    Which ones are offered depends on ``offered`` bytes only, so that a smaller arena leaves some of them.
+    Which ones are offered depends on ``offered`` bytes only, so that a smaller arena leaves some of them; more where
+    few bytes are to be written (``frugal``).
     """
     most = WIDER * offered
     network = costs.problem.network
@@ -91,10 +104,11 @@ def fused_options(
     output = network.ops[span[-1]].output
     places = {name: _whole(where[name], network.tensors[name]) for name in {*names, output}}
     light = LIGHT * sum(network.ops[k].weight_bytes for k in span) < offered
-    cuts = [t for t in _cuts(costs, span) if t[0].hold_weights or not light]
+    cuts = [t for t in _cuts(costs, span, frugal) if not light or all(tiling.hold_weights for tiling in t)]
     cuts = [t for t in cuts if _fits(costs, span, t, most)]
     cuts = list(costs.homes([network.ops[k] for k in span], cuts))
     found: list[Option] = []
+    most_kept = FRUGALLY_KEPT if frugal else USUALLY_KEPT
     for chosen in product(*(places[name] for name in dict.fromkeys(names))):
         residence = dict(zip(dict.fromkeys(names), chosen, strict=True))
         inputs = tuple(residence[name] for name in names)
@@ -105,7 +119,8 @@ def fused_options(
             made = (_option(costs, span, tilings, inputs, out) for tilings in here)
             fitting = [o for o in made if o is not None and o.need_bytes <= most and costs.in_a_bank(o)]
             for kind in product((True, False), repeat=2):
-                found += _few(pareto([o for o in fitting if (keeps_rows(o), is_annexed(o)) == kind]))
+                alike = [o for o in fitting if (keeps_rows(o), is_annexed(o)) == kind]
+                found += _few(pareto(alike), most_kept)
     return [option for option in found if option.need_bytes <= arena]
 
 
@@ -124,7 +139,7 @@ def _whole(widths: Sequence[int], tensor: Tensor) -> list[int]:
     return [width for width in widths if width in (KEPT, tensor.channels)]
 
 
-def _few(options: list[Option]) -> list[Option]:
+def _few(options: list[Option], most: int) -> list[Option]:
     """Some of the options, from the fastest to the smallest."""
     order = sorted(
         options, key=lambda o: (max(o.compute_ns, o.total_io_ns) + o.total_io_ns // 8, o.need_bytes)
@@ -134,14 +149,10 @@ def _few(options: list[Option]) -> list[Option]:
         if not front or option.need_bytes < front[-1].need_bytes:
             front.append(option)
     last = len(front) - 1
-    return (
-        [front[i] for i in sorted({round(k * last / (MOST_KEPT - 1)) for k in range(MOST_KEPT)})]
-        if front
-        else []
-    )
+    return [front[i] for i in sorted({round(k * last / (most - 1)) for k in range(most)})] if front else []
 
 
-def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
+def _cuts(costs: OptionCosts, span: range, frugal: bool) -> list[tuple[Tiling, ...]]:
     """Tilings of a fused stage that are offered, whatever the arena.
 
     What an operator has to compute depends on the operators behind it only, so the tilings of a
@@ -152,20 +163,28 @@ def _cuts(costs: OptionCosts, span: range) -> list[tuple[Tiling, ...]]:
         costs.cuts[end] = list(_longest(costs.problem.network, end, costs.problem.patch_depth))
     network = costs.problem.network
     parts = (tilings[-len(span) :] for tilings in costs.cuts[end] if len(tilings) >= len(span))
-    return [
-        reading_rings(network, span, tilings) for tilings in parts
-    ]  # the first may have read one before it
+    # the first operator may have read the ring of one before it
+    own = [reading_rings(network, span, tilings) for tilings in parts]
+    weights = [network.ops[k].weight_bytes for k in span]
+    again = (0, *HEAVIEST, len(span)) if frugal else (0, len(span))
+    return list(dict.fromkeys(_holding(tilings, weights, heaviest) for tilings in own for heaviest in again))
+
+
+def _holding(tilings: tuple[Tiling, ...], weights: Sequence[int], heaviest: int) -> tuple[Tiling, ...]:
+    """The tilings with all weights held but those of so many operators, which have the most."""
+    order = sorted(range(len(weights)), key=lambda k: -weights[k])
+    again = set(order[:heaviest])
+    return tuple(replace(tiling, hold_weights=k not in again) for k, tiling in enumerate(tilings))
 
 
 def _longest(network: Network, end: int, depth: int) -> Iterator[tuple[Tiling, ...]]:
     """For each way to cut the last operator, the tilings of as many operators before it as can be fused."""
     starts = [k for k in range(max(0, end - depth), end - 1) if can_be_fused(network, range(k, end))]
     for rows, columns, rings in _shapes(network.tensors[network.ops[end - 1].output]):
-        for hold in (True, False):
-            made = (fused_tilings(network, range(k, end), rows, columns, rings, hold) for k in starts)
-            longest = next((tilings for tilings in made if tilings is not None), None)
-            if longest is not None:
-                yield longest
+        made = (fused_tilings(network, range(k, end), rows, columns, rings, True) for k in starts)
+        longest = next((tilings for tilings in made if tilings is not None), None)
+        if longest is not None:
+            yield longest
 
 
 def _shapes(out: Tensor) -> Iterator[tuple[int, int, bool]]:

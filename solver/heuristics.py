@@ -55,10 +55,10 @@ FLIPS = (0, 0x555555, 0xAAAAAA)
 
 @lru_cache(maxsize=64)
 def space_of(problem: Problem) -> Space:
-    """The option space of a problem, enumerated once for all budgets and objectives."""
-    bare = problem.bare
-    if problem != bare:
-        return replace(space_of(bare), problem=problem)
+    """The option space of a problem, enumerated once for all budgets and objectives with the same options."""
+    plainest = problem.plainest
+    if problem != plainest:
+        return replace(space_of(plainest), problem=problem)
     return build_space(problem, offered_bytes=offering(problem).arena_bytes)
 
 

@@ -26,6 +26,7 @@ from ooc_solve.solver.search import (
     MANY_TASKS,
     MERGED_TASKS,
     PACKED_TASKS,
+    SOON_MERGED_TASKS,
     Candidate,
     Draft,
     carried_out,
@@ -99,25 +100,18 @@ STEP_UNITS = 10
 """Units of effort to find out what one option does in one state."""
 
 
-def improve(
-    space: Space,
-    start: Candidate | None,
-    effort: int,
-    seed: int,
-    deadline: float,
-    relaxation: Relaxation | None = None,
-    keep: Callable[[Candidate], None] | None = None,
-) -> Candidate | None:
-    """Search for a better plan than ``start``; never returns a worse one.
+def _never(_: int) -> bool:
+    """No plan is good enough."""
+    return False
+
+
+class Improvement:
+    """A search for a better plan than ``start``, which never gives a worse one.
 
     ``effort`` is counted in units that take about 30 us on a desktop machine: `UNITS_PER_TASK` of
     them per task of a selection that is carried out, and as many as `beam` says for simulation.
+    ``pool`` holds the best plans with their options and simulated prices.
     """
-    return _Improvement(space, start, effort, seed, deadline, relaxation, keep).run()
-
-
-class _Improvement:
-    """One run; ``pool`` holds the best plans with their options and simulated prices."""
 
     def __init__(
         self,
@@ -125,11 +119,12 @@ class _Improvement:
         start: Candidate | None,
         effort: int,
         seed: int,
-        deadline: float,
-        relaxation: Relaxation | None,
-        keep: Callable[[Candidate], None] | None,
+        relaxation: Relaxation | None = None,
+        keep: Callable[[Candidate], None] | None = None,
     ) -> None:
-        self.space, self.deadline, self.left = space, deadline, effort
+        self.space, self.left = space, effort
+        self.deadline: float = 0.0
+        self.is_enough: Callable[[int], bool] = _never
         self.relaxation, self.told = relaxation, keep
         self.guide: Guide | None = None
         self.random = random.Random(seed)
@@ -141,20 +136,26 @@ class _Improvement:
         self.drafts: list[tuple[float, int, Draft, Proposal]] = []  # a heap: the most promising first
         self.pool: list[tuple[Candidate, Proposal]] = []
         self.everything: Allowed = [range(len(options)) for options in space.options]
+        self._rounds = self._wide()
 
     @property
     def over(self) -> bool:
-        """Whether the effort is spent or time is up."""
-        return self.left <= 0 or time.monotonic() > self.deadline
+        """Whether the effort is spent, time is up, or the best plan good enough."""
+        if self.left <= 0 or time.monotonic() > self.deadline:
+            return True
+        return self.best is not None and self.is_enough(self.best.score[0])
 
-    def run(self) -> Candidate | None:
-        """The best plan found."""
-        if self.best is not None:
+    def run(self, deadline: float, is_enough: Callable[[int], bool] = _never) -> Candidate | None:
+        """The best plan found by a time of `time.monotonic`, or one whose objective is enough.
+
+        It may be asked for a better one later, and goes on then.
+        """
+        self.deadline, self.is_enough = deadline, is_enough
+        if self.best is not None and not self.pool:
             self._take_up(self.best)
         self._look_ahead()
-        rounds = self._wide()
         while not self.over:
-            if not next(rounds, False) and not self.pool:
+            if (not next(self._rounds, False) and not self.pool) or self.over:
                 break
             self._look_ahead()
             for _ in range(2 * len(self.space.options) if self.pool else 0):
@@ -209,17 +210,21 @@ class _Improvement:
         few = [_few(options) for options in self.space.options]
         for width in WIDTHS if self.guide is not None else (FIRST_WIDTH, *WIDTHS):
             for margin in MARGINS:
-                if self.over:
-                    return
                 allowed = few if width == FIRST_WIDTH else self.everything
                 outlook = Outlook(self._course(margin), allowed)
                 self._try(self._search(margin, allowed, width, outlook), TRIED)
+                while self.over:
+                    yield True
                 if (width, margin) == (WIDTHS[0], MARGINS[0]):
                     self._narrow()
+                while self.over:
+                    yield True
             yield True
 
     def _narrow(self) -> None:
         """Search what is left where the bound is as high as it gets, once there is a plan."""
+        if self.over:
+            return
         self._look_ahead()
         if self.over or self.relaxation is None or self.assumed is None:
             return
@@ -283,6 +288,8 @@ class _Improvement:
                 self.pool.append((candidate, proposal))
                 if best is None or candidate.score < best.score:
                     best = candidate
+                    if SOON_MERGED_TASKS < tasks <= WINDOWED_TASKS:
+                        self.left = 0  # windows gain more, the earlier they begin
         self.drafts = nsmallest(MOST_DRAFTS, [*self.drafts, *drafts[most:]])  # sorted, which is a heap
         self.pool.sort(key=lambda pair: pair[0].score)
         del self.pool[POOL:]

@@ -167,7 +167,7 @@ def _faults(found: Instance) -> Iterator[str]:
     if len(set(found.resources)) != len(found.resources) or not found.resources:
         yield "resources must have names, each its own"
     for place, buffer in enumerate(found.buffers):
-        if buffer.size_bytes < unit or buffer.size_bytes % unit:
+        if buffer.size_bytes < 0 or buffer.size_bytes % unit:
             yield f"buffers[{place}].size_bytes must be a multiple of {unit} (got {buffer.size_bytes})"
         if buffer.size_bytes > max(found.bank_bytes):
             yield f"buffers[{place}].size_bytes must fit a bank (got {buffer.size_bytes})"
@@ -297,7 +297,15 @@ def _lives(instance: Instance, schedule: Schedule) -> list[tuple[int, int]]:
 def graph_of(instance: Instance) -> TaskGraph:
     """The instance as a task graph: every transfer has bytes of storage of its own."""
     buffers = tuple(
-        Buffer(place, b.role, 0, f"buffer {place}", b.size_bytes, b.pinned)
+        Buffer(
+            place,
+            b.role,
+            0,
+            f"buffer {place}",
+            b.size_bytes,
+            b.pinned,
+            None if b.size_bytes else (place, place + 1),
+        )
         for place, b in enumerate(instance.buffers)
     )
     tasks = tuple(_task(instance, place, job) for place, job in enumerate(instance.tasks))
@@ -306,7 +314,7 @@ def graph_of(instance: Instance) -> TaskGraph:
 
 def _task(instance: Instance, place: int, job: Job) -> Task:
     def touches(buffers: Sequence[int]) -> tuple[Touch, ...]:
-        return tuple(Touch(b, Footprint(0, instance.buffers[b].size_bytes)) for b in buffers)
+        return tuple(Touch(b, Footprint(0, max(1, instance.buffers[b].size_bytes))) for b in buffers)
 
     transfer = None
     if job.kind is not TaskKind.COMPUTE:

@@ -16,17 +16,19 @@ from ooc_solve.solver.violations import Case, Rule, Violation, task_name
 
 
 def overlaps(case: Case) -> Iterator[Violation]:
-    """Buffers are apart in address or in time."""
+    """Buffers are apart in address or in time, in SRAM and in the NPU's own memory."""
     alive: list[tuple[int, int]] = []  # end, buffer
-    sizes = [buffer.size_bytes for buffer in case.graph.buffers]
-    address = case.schedule.address
+    extents = [case.extent(buffer.index) for buffer in case.graph.buffers]
     for start, end, buffer in _lifetimes(case):
         alive = [(until, other) for until, other in alive if until > start]
         for _, other in alive:
-            low = max(address[buffer], address[other])
-            high = min(address[buffer] + sizes[buffer], address[other] + sizes[other])
+            low, high = max(extents[buffer][0], extents[other][0]), min(extents[buffer][1], extents[other][1])
             if low < high:
-                message = f"buffers {other} and {buffer} share {high - low} bytes from address {low} on"
+                held = case.graph.buffers[buffer].held is not None
+                at = (
+                    f"byte {low - case.problem.arena_bytes} of the NPU's memory" if held else f"address {low}"
+                )
+                message = f"buffers {other} and {buffer} share {high - low} bytes from {at} on"
                 yield Violation(Rule.OVERLAP, message, (), high - low, start)
         alive.append((end, buffer))
 
@@ -117,7 +119,7 @@ def reach(case: Case) -> Iterator[Violation]:
 
 
 def npu(case: Case) -> Iterator[Violation]:
-    """What runs on an NPU is whole and in SRAM, and all its weights fit the NPU's memory."""
+    """What runs on an NPU is whole, or cut into channels whose weights are loaded, and in SRAM; weights fit its memory."""
     plan, unit = case.plan, case.problem.target.npu
     there = [g for g in case.geometry if g.tiling.npu]
     if there and unit is None:
@@ -127,18 +129,49 @@ def npu(case: Case) -> Iterator[Violation]:
     for geometry in there:
         names = {geometry.op.output, *geometry.op.inputs}
         data = sum(t.size_bytes for t in (*geometry.inputs, geometry.output))
-        if prod(geometry.grid) != 1 or not names <= resident:
+        pieces = prod(geometry.grid) // (geometry.grid[2] if geometry.tiling.npu_loads else 1)
+        if pieces != 1 or not names <= resident:
             message = f"'{geometry.op.name}' must run on the NPU in one piece, with its tensors in SRAM"
             yield Violation(Rule.NPU, message)
         if unit is not None and unit.data_mem_bytes is not None and data > unit.data_mem_bytes:
             excess = data - unit.data_mem_bytes
             message = f"'{geometry.op.name}' needs {excess} bytes more than the data memory of the NPU has"
             yield Violation(Rule.NPU, message, (), excess)
-    if unit is not None and unit.weight_mem_bytes is not None:
-        excess = sum(geometry.op.weight_bytes for geometry in there) - unit.weight_mem_bytes
-        if excess > 0:
-            message = f"the weights on the NPU exceed its memory of {unit.weight_mem_bytes} bytes by {excess}"
+    yield from _beyond_weight_memory(case)
+    yield from _strayed_weights(case)
+
+
+def _beyond_weight_memory(case: Case) -> Iterator[Violation]:
+    """Resident weights, which take the first bytes, and loaded ones, none of which lies in those."""
+    unit, most = case.problem.target.npu, case.problem.weight_memory_bytes
+    there = (g.op.weight_bytes for g in case.geometry if g.tiling.npu and not g.tiling.npu_loads)
+    resident = sum(there) if unit is not None and unit.weight_mem_bytes is not None else 0
+    if (excess := resident - most) > 0:
+        message = f"the weights on the NPU exceed its memory of {most} bytes by {excess}"
+        yield Violation(Rule.NPU, message, (), excess)
+    for buffer in case.graph.buffers:
+        if buffer.held is None:
+            continue
+        low, high = buffer.held
+        if (excess := max(resident - low, high - most)) > 0:
+            message = (
+                f"buffer {buffer.index} ({buffer.label}) must lie in the NPU's memory between the {resident} "
+                f"bytes of resident weights and its end at {most} (got {low} to {high})"
+            )
             yield Violation(Rule.NPU, message, (), excess)
+
+
+def _strayed_weights(case: Case) -> Iterator[Violation]:
+    """Only loads for the NPU fill its own memory, and only its kernels read there, those whose weights are loaded."""
+    held = {buffer.index for buffer in case.graph.buffers if buffer.held is not None}
+    for task in case.graph.tasks:
+        there, due = any(touch.buffer in held for touch in (*task.reads, *task.writes)), False
+        if task.kind in (TaskKind.LOAD, TaskKind.COMPUTE) and task.stage >= 0:
+            geometry = case.geometry[task.stage]
+            due = geometry.tiling.npu and geometry.loads_weights
+        if there != due:
+            message = f"{task_name(task)} must {'' if due else 'not '}use the NPU's own memory"
+            yield Violation(Rule.NPU, message, (task.index,), at_ns=case.start(task))
 
 
 # --------------------------------------------------------------------------- storage
@@ -210,4 +243,5 @@ def ring(case: Case) -> Iterator[Violation]:
 def fits(case: Case) -> bool:
     """Whether everything lies inside the memories that the tilings mean, so that a mask of each can be kept."""
     meant = case.meant is not None and case.graph.regions == case.meant.regions
-    return meant and not any(capacity(case)) and not any(_beyond_storage(case))
+    within = not any(capacity(case)) and not any(_beyond_weight_memory(case))
+    return meant and within and not any(_beyond_storage(case))

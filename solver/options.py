@@ -26,8 +26,7 @@ from ooc_solve.models.cost import (
 )
 from ooc_solve.models.energy import Rates, erased_bytes
 from ooc_solve.models.in_place import replaceable
-from ooc_solve.models.npu import offered as offered_npu
-from ooc_solve.models.npu import whole_tiling
+from ooc_solve.models.npu import is_crowded, ways
 from ooc_solve.models.parts import is_kept, makes_part, reads_part
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry, TileIndex, tile_count
@@ -52,7 +51,7 @@ from ooc_solve.solver.workspace import Ranges, Workspace, distinct, input_ranges
 KEPT = 0
 """Residence of a tensor that stays in SRAM; any other value is its plane width in storage, or one of `parts`."""
 
-MAX_WIDTHS = 4
+MAX_WIDTHS = 5
 """Plane widths offered for one tensor."""
 
 MAX_TILES = 6000
@@ -74,6 +73,8 @@ class Option:
     time per resource. ``largest_bytes`` is the largest single buffer beside kept tensors,
     ``storage_pj`` the energy of all transfers (`models.energy`).
     ``compute_ns`` is all that the CPU does, ``cipher_ns`` what of it are tasks of their own, which open and seal.
+    ``resident_bytes`` of an NPU's weight memory have its weights for the whole run, ``loaded_bytes`` at most those of
+    one tile; 0 where that memory has room for all weights.
     """
 
     tilings: tuple[Tiling, ...]
@@ -92,6 +93,8 @@ class Option:
     largest_bytes: int
     storage_pj: int = 0
     cipher_ns: int = 0
+    resident_bytes: int = 0
+    loaded_bytes: int = 0
 
     @property
     def kernels_ns(self) -> int:
@@ -249,7 +252,7 @@ class OptionCosts:
     def record(self, geometry: StageGeometry, index: TileIndex) -> WeightRecord:
         """The record of weights of a tile, the same for all tilings that cut the channels alike."""
         tiling = geometry.tiling
-        key = "record", geometry.op.name, tiling.channels, tiling.split, tiling.annex, *index[2:]
+        key = "record", geometry.op.name, tiling.channels, tiling.split, tiling.annex, tiling.npu, *index[2:]
         if key not in self.shared:
             self.shared[key] = weight_record(self.problem, geometry, index)
         found: WeightRecord = self.shared[key]
@@ -279,6 +282,8 @@ class OptionCosts:
             option = self.known[key]
             if option is None or option.need_bytes > arena or not self.in_a_bank(option):
                 continue
+            if option.loaded_bytes > self.problem.weight_memory_bytes:
+                continue
             found.append(option)
         return pareto(found, several_banks=arena > self._largest_bank)
 
@@ -287,7 +292,7 @@ class OptionCosts:
         annexed = self.problem.target.annex is not None and any(op.weights is not None for op in ops)
         for tilings in cuts:
             yield tilings
-            if annexed and not tilings[0].npu:
+            if annexed and (tilings[0].npu_loads or not tilings[0].npu):
                 weighty = (op.weights is not None for op in ops)
                 yield tuple(replace(t, annex=there) for t, there in zip(tilings, weighty, strict=True))
 
@@ -303,7 +308,7 @@ class OptionCosts:
     def _least_need(self, op: Op, tiling: Tiling, inputs: tuple[int, ...], output: int) -> int:
         """Bytes that a tiling needs at the very least, cheap to tell."""
         geometry = StageGeometry.of(self.problem.network, op, tiling)
-        need = geometry.weight_bytes((0, 0, 0, 0))
+        need = 0 if tiling.npu else geometry.weight_bytes((0, 0, 0, 0))
         box = geometry.output_box((0, 0, 0, 0))
         if output != KEPT and not rows_kept(output):
             need += box.elements * geometry.output.dtype.size_bytes
@@ -353,8 +358,8 @@ class OptionCosts:
         network = self.problem.network
         inputs, parted_rows, output = tuple(map(width_of, inputs)), rows_kept(output), width_of(output)
         out, first = network.tensors[op.output], network.tensors[op.inputs[0]]
-        if not streamed_at_all(inputs, output) and op.name in offered_npu(self.problem.target, network):
-            yield whole_tiling(network, op)
+        if not streamed_at_all(inputs, output):
+            yield from ways(self.problem.target, network, op)
         if op.needs_whole_tensors:
             yield Tiling(out.height, out.width, out.channels, first.channels)
             return
@@ -488,13 +493,28 @@ class OptionCosts:
             tuple(part_bytes(self.problem, name, w) for name, w in zip(op.inputs, inputs, strict=True)),
         )  # fmt: skip
         need, spared = workspace.busiest_bytes(), self.spared_bytes(tiling, geometry.output)
+        resident_bytes, loaded_bytes = self._weight_memory_bytes(geometry)
         checks = on_cpu(self.problem.target, checking + crypto)
         return Option(
             (tiling,), inputs, output, need - spared, max(need, room + extra) - spared, ahead,
             self._compute_cost(geometry) + checks,
             tuple(reads.items()), max(first.values(), default=0), last, bytes_read, bytes_written, tasks,
-            min(need, max(slots, default=0)), pj, by_task(self.problem.target, checks),
+            min(need, max(slots, default=0)), pj, by_task(self.problem.target, checks), resident_bytes, loaded_bytes,
         )  # fmt: skip
+
+    def _weight_memory_bytes(self, geometry: StageGeometry) -> tuple[int, int]:
+        """What an operator takes of an NPU's weight memory: for the whole run, and while one of its tiles is computed.
+
+        Beside records that are loaded, in whole units, the last bytes of the memory that are none are lost.
+        """
+        tiling, target = geometry.tiling, self.problem.target
+        if not tiling.npu or not is_crowded(target, self.problem.network):
+            return 0, 0
+        if not tiling.npu_loads:
+            return geometry.op.weight_bytes, 0
+        size = max(self.record(geometry, (0, 0, 0, 0)).size_bytes, geometry.weight_bytes((0, 0, 0, 0)))
+        lost = self.problem.weight_memory_bytes % self.problem.unit_bytes
+        return 0, self.problem.buffer_bytes(size) + lost
 
     def engage(self, busy: Counter[str], crypto_ns: int) -> None:
         """Add the time of an engine that opens and seals beside the CPU to that of the channels."""
@@ -648,7 +668,7 @@ class OptionCosts:
             rounds = rows
         else:
             rounds = 1
-        key = "weights", geometry.op.name, tiling.channels, tiling.split, tiling.annex
+        key = "weights", geometry.op.name, tiling.channels, tiling.split, tiling.annex, tiling.npu
         if key not in self.shared:
             self.shared[key] = self._records(geometry)
         slot, ns, first, size, count, held, checking = self.shared[key]
@@ -766,4 +786,6 @@ def _dominates(a: Option, b: Option) -> bool:
         and a.bytes_written <= b.bytes_written
         and a.tasks <= b.tasks
         and a.storage_pj <= b.storage_pj
+        and a.resident_bytes <= b.resident_bytes
+        and a.loaded_bytes <= b.loaded_bytes
     )

@@ -8,12 +8,11 @@ from math import lcm
 from ooc_solve.models.parts import part_layout
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StorageLayout, tile_count, tile_range
-from ooc_solve.models.vocabulary import Objective, Op, RegionName
+from ooc_solve.models.vocabulary import Op, RegionName
 from ooc_solve.solver.tile_sizes import sizes
 
-USUAL: tuple[int, ...] = ()
-FRUGAL: tuple[int, ...] = (2,)
-"""Rows that may be kept of a tensor, in quarters of all: usually, and where what may be written is limited."""
+QUARTERS: tuple[int, ...] = ()
+"""Rows that may be kept of a tensor, in quarters of all: none are offered, as they gained nothing (FORMULATION.md)."""
 
 SMALL = 5
 """Tensors of less than this part of the arena are kept or spilled whole."""
@@ -69,8 +68,7 @@ def offered_parts(problem: Problem, op: Op, widths: Sequence[int], arena: int) -
     if not _can_be_parted(problem, op, widths[0]) or tensor.size_bytes * SMALL < arena:
         return ()
     found: list[int] = []
-    frugal = problem.most_written_bytes is not None or problem.objective is Objective.WEAR
-    for quarter in FRUGAL if frugal else USUAL:
+    for quarter in QUARTERS:
         rows = _aligned(tensor.height, quarter)
         if rows < min(tensor.height, MOST_ROWS) and tensor.size_bytes * quarter <= 3 * arena:
             found += [parted(widths[0], rows, first) for first in _firsts(problem, op.output, rows)]

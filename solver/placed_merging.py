@@ -50,6 +50,9 @@ NEVER = 1 << 62
 LEAPS_FROM = 1500
 """Graphs of so many tasks are searched with leaps."""
 
+PATIENCE_S = 1.0
+"""Time after which a search of such a graph is given up where it would not be done by its deadline at that pace."""
+
 LOOKED_BACK = 256
 """Ancestors of the most promising partial merge that it is compared with."""
 
@@ -100,7 +103,7 @@ class _Beam:
         self, problem: Problem, graph: TaskGraph, width: Width, below_ns: int, deadline: float
     ) -> None:
         self.problem, self.graph, self.width = problem, graph, width
-        self.below_ns, self.deadline = below_ns, deadline
+        self.below_ns, self.deadline, self.begun = below_ns, deadline, time.monotonic()
         self.merger = Merger(problem, graph)
         self.queues, self.resources = self.merger.queues, self.merger.resources
         self.size = [b.size_bytes for b in graph.buffers]
@@ -121,7 +124,7 @@ class _Beam:
         self.brings: list[list[list[int]]] = [[[] for _ in range(len(q) + 1)] for q in self.queues]
         self.lasts: list[tuple[tuple[int, int], ...]] = [() for _ in self.graph.buffers]
         for buffer, (first, last) in zip(self.graph.buffers, touchers(self.graph), strict=True):
-            if first and not buffer.pinned:
+            if first and not buffer.pinned and buffer.held is None:
                 queue, at = min(place[t] for t in first)
                 self.brings[queue][at].append(buffer.index)
                 ends: dict[int, int] = {}
@@ -137,7 +140,7 @@ class _Beam:
         self.beside: list[list[int]] = [[] for _ in range(kernels + 1)]
         for buffer in sorted(self.graph.buffers, key=lambda b: -b.size_bytes):
             for kernel in range(self.begins[buffer.index], self.ends[buffer.index] + 1):
-                if not buffer.pinned:
+                if not buffer.pinned and buffer.held is None:
                     self.beside[kernel].append(buffer.index)
 
     # ------------------------------------------------------------------------ levels
@@ -147,7 +150,7 @@ class _Beam:
         level, started = self._start(), 0
         while level and started < len(self.graph.tasks):
             keep_time()
-            if time.monotonic() > self.deadline:
+            if time.monotonic() > self.deadline or self._is_slow(started):
                 return None
             after: dict[State, list[_Partial]] = {}
             for state, partials in level.items():
@@ -158,6 +161,12 @@ class _Beam:
             started = sum(next(iter(level))[0]) if level else 0
         ends = [partial for partials in level.values() for partial in partials]
         return self._schedule(min(ends, key=lambda p: max(p.free))) if ends else None
+
+    def _is_slow(self, started: int) -> bool:
+        """Whether the rest will take longer than there is time, if it takes as long as what is done."""
+        spent_s, left_s = time.monotonic() - self.begun, self.deadline - self.begun
+        too_slow = self.leaps and spent_s * len(self.graph.tasks) > started * left_s
+        return spent_s > PATIENCE_S and too_slow
 
     def _start(self) -> dict[State, list[_Partial]]:
         """Nothing is started; pinned buffers lie one behind the other."""

@@ -183,7 +183,7 @@ def place(
         address[index], opens[index] = at, uses[index].first
         size = graph.buffers[index].size_bytes
         arena.blocks.append(_Block(at, at + size, uses[index].first, uses[index].last))
-    rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
+    rest = [b for b in graph.buffers if b.index not in kept]
     rest.sort(key=lambda b: (uses[b.index].first, -uses[b.index].last, -b.size_bytes, b.index))
     for buffer in rest:
         keep_time()
@@ -212,7 +212,7 @@ def place_step_by_step(problem: Problem, graph: TaskGraph, ahead: int, flips: in
         found[index] = low, uses[index].first
         high = low + graph.buffers[index].size_bytes
         arena.blocks.append(_Block(low, high, uses[index].first, uses[index].last))
-    rest = [b for b in graph.buffers if b.role is not BufferRole.TENSOR]
+    rest = [b for b in graph.buffers if b.index not in kept]
     rest.sort(key=lambda b: (uses[b.index].first, not uses[b.index].loaded, -b.size_bytes, b.index))
     opened = 0
     for first, group in groupby(rest, key=lambda b: uses[b.index].first):
@@ -243,11 +243,14 @@ def _place_step(
 
 
 def kept_addresses(problem: Problem, graph: TaskGraph, uses: list[Use], flips: int) -> dict[int, int] | None:
-    """Addresses of kept tensors by buffer, None if there are none; ``flips`` as in `place`."""
+    """Addresses of kept tensors by buffer, None if there are none; ``flips`` as in `place`.
+
+    What lies in an NPU's own memory is among them, with no bytes at address 0.
+    """
     arena = _Arena(problem)
     kept = [b for b in graph.buffers if b.role is BufferRole.TENSOR]
     kept.sort(key=lambda b: (not b.pinned, uses[b.index].first))
-    found: dict[int, int] = {}
+    found = {b.index: 0 for b in graph.buffers if b.held is not None}
     for count, buffer in enumerate(kept):
         use = uses[buffer.index]
         gaps = arena.gaps(use.first, use.last, buffer.size_bytes)

@@ -22,7 +22,6 @@ from itertools import product
 import numpy as np
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.solver import cipher_cases
 from ooc_solve.solver.branching import refuted
 from ooc_solve.solver.credits import Credit, Credits, Fitting, Room
 from ooc_solve.solver.lives import State
@@ -31,7 +30,7 @@ from ooc_solve.solver.options import Option
 from ooc_solve.solver.refinement import MOST_RUNS, MOST_RUNS_OF_A_PROOF, refined
 from ooc_solve.solver.selection import Space, build_space
 from ooc_solve.solver.thrift import NS_PER_UNIT
-from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.tolls import NO_PRICES, Prices, Tolls
 from ooc_solve.solver.units import Work, by_units
 from ooc_solve.solver.variants import Alive, Batch, Key, Mask, Options, Stock, TimeUpError, check, stages_of
 
@@ -52,6 +51,9 @@ BRANCHED = (0.003, 0.001)
 
 FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
+
+FAR = 1.5
+"""No walk rules out options where the makespan assumed is more times what is proven: it takes long, in vain."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""
@@ -227,13 +229,13 @@ class Round:
     def _by_units(self, fit: Fitting, matrices: Ints) -> Ints:
         """The matrices with a row and a column for the NPU, where it may work beside the CPU."""
         (stage, _, _, operators), options, batch = fit.key, self.options, fit.batch
-        if options.meetings.apart:
+        if options.in_one_chain:
             return matrices
         there = [options.options[stage][number] for number in batch.options]
         npu = np.array([o.tiling.npu for o in there], bool)
         own = np.array([o.compute_ns for o in there], np.int64) * npu
-        ends = np.flatnonzero(batch.last)
-        moved = batch.fetch_ns[:, ends] + batch.store_ns[:, ends]
+        ends, often = np.flatnonzero(batch.last), batch.count * np.repeat(batch.row_count, batch.row_runs)
+        moved = np.add.reduceat((batch.fetch_ns + batch.store_ns) * often, fit.room.begins, axis=1)
         work = Work(npu, own, batch.compute_ns[ends], moved, fit.entry_most_ns)
         return by_units(matrices, options.meetings, stage, operators, work)
 
@@ -263,9 +265,10 @@ class Round:
         """The same with what may be done beside them."""
         stage, state, _, operators = key
         credited, after = range(self.options.credited), self.lives.after(*key)
-        ahead = tuple(self.credits.ahead(stage + operators, after, c) for c in credited)
+        end, fresh = stage + operators, self.credits.fresh(key, room.batch.options)
+        ahead = tuple(self.credits.ahead(end, after, c, fresh) for c in credited)
         late = tuple(self.credits.late(stage, state, c) for c in credited)
-        entry = tuple(self.credits.entry(stage + operators, after, c) for c in credited)
+        entry = tuple(self.credits.entry(end, after, c, fresh) for c in credited)
         return Fitting(key, room, self.options.stairs, ahead, late, entry)
 
     def _free(
@@ -381,11 +384,10 @@ class _Search:
         """What a walk through what is left leaves of it."""
         if not alive or not self.options.channels or not self.options.meetings.apart:
             return alive
+        if limit_ns > FAR * self.proven_ns:
+            return alive  # hardly anything would be ruled out
         most = min(walked, self.most_runs)
-        in_lanes = self.options.credited > self.options.channels
-        finer = cipher_cases.refined(now, limit_ns) if in_lanes else refined(now, limit_ns, most)
-        if finer is None and in_lanes:
-            return alive
+        finer = refined(now, limit_ns, most)
         if finer is None:
             if now.runs <= most:  # it took too long, and would again
                 self.most_runs = 2 * now.runs // 3
@@ -394,10 +396,12 @@ class _Search:
         return finer.alive
 
     def begin(self, alive: Alive) -> Alive:
-        """The bound without any assumption, and the options that a plan can be made of."""
+        """The bound without any assumption, and the options that a plan can be made of: none where each path takes
+        more than there is of something that is counted.
+        """
         now = self.last = Round(self.options, alive, self.deadline)
         self.proven_ns = now.value_ns or 0
-        return now.below(None)
+        return {} if now.value_ns is None else now.below(None)
 
     def climb(self, alive: Alive, limit_ns: int | None) -> Iterator[None]:
         """Refute longer and longer makespans, then halve the distance to what cannot be refuted; step by step."""
@@ -443,7 +447,7 @@ class Relaxation:
 
     ``bound_ns``: no plan is shorter. ``round``: the last pass over the options that are left, None where
     time did not suffice for one, or nothing fits. ``first_ns``: the bound when nothing was assumed
-    yet. A ``deadline`` is a time of `time.monotonic`, ``ns_per_byte`` a price of bytes written (`tolls`).
+    yet. A ``deadline`` is a time of `time.monotonic`, ``prices`` are those of bytes (`tolls`).
     """
 
     def __init__(
@@ -451,11 +455,11 @@ class Relaxation:
         problem: Problem,
         spaces: Sequence[Space] | None = None,
         deadline: float = math.inf,
-        ns_per_byte: int = 0,
+        prices: Prices = NO_PRICES,
     ) -> None:
         stages = stages_of((build_space(problem),) if spaces is None else spaces)
         self.survivors = tuple(stage.options for stage in stages)
-        self.tolls = Tolls(problem, ns_per_byte)
+        self.tolls = Tolls(problem, prices)
         self._search: _Search | None = None
         self._alive: Alive = {}
         self._assumed: int | None = None

@@ -38,7 +38,6 @@ from ooc_solve.solver.placement import place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
-from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
 Score = tuple[int, int, int, int, Fraction, int]
 """Lexicographic value of a schedule under the problem's objective; less is better."""
@@ -89,8 +88,9 @@ MERGED_TASKS = 2500
 WORTH_LONG = 0.005
 """The same share for merges of graphs that have more tasks."""
 
-FAR_OFF, SOON_MERGED_TASKS = 0.03, 8000
-"""The same share for merges of graphs that windows serve, too, and how many tasks these may have."""
+FAR_OFF, SOON_MERGED_TASKS, LONG_MERGED_TASKS = 0.03, 8000, 14_000
+"""The same share for merges of graphs that windows serve better, and how many tasks these may have; from how many on
+merges are worth their time again, as they leap over what windows would come to one by one."""
 
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
@@ -236,13 +236,16 @@ def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidat
     """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
     graph, takes = candidate.graph, candidate.score[1]
     least = WORTH_LONG
-    if len(graph.tasks) <= WINDOWED_TASKS:  # windows gain more in the same time, where little is to be gained
+    if (
+        len(graph.tasks) <= LONG_MERGED_TASKS
+    ):  # windows gain more in the same time, where little is to be gained
         least = FAR_OFF if len(graph.tasks) <= SOON_MERGED_TASKS else 1.0
     times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)] if least < 1.0 else []
     if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - least) * takes:
         return candidate
     with suppress(TimeIsUp):
-        schedule = placed_merge(problem, graph, LEAN, takes, deadline)
+        half = (time.monotonic() + deadline) / 2  # the rest is for windows
+        schedule = placed_merge(problem, graph, LEAN, takes, half)
         if schedule is not None:
             score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
             return min(candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score)

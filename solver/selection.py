@@ -19,7 +19,7 @@ from ortools.sat.python import cp_model
 from ooc_solve.models.cost import read_ns, write_ns
 from ooc_solve.models.energy import Rates
 from ooc_solve.models.in_place import replaceable
-from ooc_solve.models.npu import offered
+from ooc_solve.models.npu import is_crowded, offered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.tiling import StageGeometry
 from ooc_solve.models.vocabulary import Budget, Op, OpKind, RegionName, Selection, Status, Tensor, Tiling
@@ -227,8 +227,9 @@ def build_space(problem: Problem, arena_bytes: int | None = None, offered_bytes:
                         found += costs.options(op, inputs, output, arena, offered)
             known[shape] = tuple(found)
         stages.append(known[shape])
-    for span in spans(network, offered, problem.patch_depth):
-        stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered))
+    frugal = problem.spares_writes
+    for span in spans(network, offered, problem.patch_depth, frugal):
+        stages[span[0]] += tuple(fused_options(costs, span, where, arena, offered, frugal))
     return Space(problem, tuple(stages), where, _lives(problem))
 
 
@@ -338,6 +339,7 @@ class SelectionModel:
         self.options_match_residences()
         self.memory_per_stage(slack, firm)
         self.buffers_in_banks()
+        self.weight_memory()
         self.write_budget()
         self.ring()
         self.latency_budget()
@@ -467,6 +469,15 @@ class SelectionModel:
     def _kept_bytes(self, name: str) -> int:
         """SRAM that a kept tensor takes."""
         return self.problem.buffer_bytes(stored_bytes(self.problem, name))
+
+    def weight_memory(self) -> None:
+        """Resident weights and those that a stage loads fit the NPU's own memory together."""
+        if not is_crowded(self.problem.target, self.problem.network):
+            return
+        resident = self._total(lambda o: o.resident_bytes)
+        for stage in range(len(self.covers)):
+            loaded = self._stage_total(stage, lambda o: o.loaded_bytes)
+            self.model.add(resident + loaded <= self.problem.weight_memory_bytes)
 
     def write_budget(self) -> None:
         """Bytes written per inference stay within the budget."""

@@ -55,6 +55,12 @@ task that opens it, at most."""
 Loads = dict[Load, int]
 """How many loads of each kind."""
 
+Reaching = dict[tuple[int, Load], int]
+"""How many loads of each kind that end with a row."""
+
+NO_ROW = 1 << 30
+"""Behind all rows."""
+
 LATER, LAST_ROW, LAST, ALL = 0, 1, 2, 3
 """Place of a kernel: before the last round of the outer loop, in it, the very last; before all of them."""
 
@@ -78,6 +84,9 @@ class Steps:
 
     ``ahead`` holds the loads that may still follow a kernel at each place, then all of them.
     ``stores`` are the tiles that the stage stores, ``sealed`` the same with the ns of the tasks that seal them.
+    ``last_row`` is the first row of the tile that the very last kernel leaves to be stored, `NO_ROW` if it leaves none.
+    ``reaching`` holds the fetches that span the last column of the last plane of what they read, with the row where
+    they end.
     """
 
     compute_ns: Ints
@@ -99,6 +108,8 @@ class Steps:
     ahead: tuple[Loads, Loads, Loads, Loads]
     stores: tuple[Item, ...]
     cipher_ns: Ints
+    last_row: int
+    reaching: Reaching
     sealed: tuple[Item, ...] = ()
 
 
@@ -299,6 +310,8 @@ class _Stage:
         self.loads: list[tuple[Ints, Ints, list[Load]]] = []  # at which kernels, their kinds, the kinds
         self.stores: tuple[Item, ...] = ()
         self.sealed: tuple[Item, ...] = ()
+        self.last_row = NO_ROW
+        self.reaching: Counter[tuple[int, Load]] = Counter()
         self.cipher = _no_cipher(self.n)
 
     def run(self) -> Steps:
@@ -377,6 +390,7 @@ class _Stage:
         else:
             self.store[self.costs.engine, tiles] += sealed
         self._add_store(region, tiles, np.array(moved, np.int64)[which[tiles]])
+        self.last_row = int(a.row[-1]) * tiling.rows
         many = np.bincount(which[tiles], minlength=len(room))
         self.stores = tuple((r, m, int(n)) for r, m, n in zip(room, moved, many, strict=True) if n)
         if self.costs.cipher >= 0:
@@ -432,6 +446,11 @@ class _Stage:
             kinds, which = self._by_size((heights, spans, widths), (at_row, at_column, plane))
             figures = [self.costs.fetched(k, region, tensor, *kind) for kind in kinds]
         starts = self._fetch(region, key, which, figures, self.option.tiling.hold_inputs)
+        highs = np.array(row_ranges, np.int64)[at_row[starts], 1]
+        ends = np.array(column_ranges, np.int64)[at_column[starts], 1]
+        to_end = (ends == tensor.width) & (plane[starts] == planes - 1)
+        rows_and_kinds = zip(highs[to_end].tolist(), which[starts][to_end].tolist(), strict=True)
+        self.reaching.update((row, figures[kind][2]) for row, kind in rows_and_kinds)
         if self.costs.cipher >= 0:
             plane_heights, widths_now = heights[at_row], widths[plane]
             sizes = zip(plane_heights[starts].tolist(), widths_now[starts].tolist(), strict=True)
@@ -543,7 +562,7 @@ class _Stage:
             first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
-            cipher_ns=_known(cipher),
+            cipher_ns=_known(cipher), last_row=self.last_row, reaching=dict(self.reaching),
         )  # fmt: skip
 
 
@@ -565,6 +584,8 @@ class _FusedStage:
         self.loads: list[tuple[int, Load]] = []
         self.rooms: Counter[tuple[int, int]] = Counter()
         self.sealed: Counter[tuple[int, int]] = Counter()
+        self.last_row = NO_ROW
+        self.reaching: Counter[tuple[int, Load]] = Counter()
         self.cipher = _no_cipher(n)
 
     def run(self) -> Steps:
@@ -589,6 +610,8 @@ class _FusedStage:
                 opening = self.costs.opening_ns(region, tensor, high, tensor.channels)
                 self._open(fetch.kernel, fetch.operand, opening)
                 self.loads.append((fetch.kernel, load))
+                if fetch.columns[1] == tensor.width:
+                    self.reaching[fetch.rows[1], load] += 1
         self._results()
         return self._folded(instant)
 
@@ -630,7 +653,9 @@ class _FusedStage:
         out, problem = self.layers[-1].output, self.problem
         region = self.costs.region_of(out.name)
         granule = problem.granule_bytes(region)
-        for kernel, (rows, columns, channels), _ in self.work.stored:
+        for kernel, (rows, columns, channels), row in self.work.stored:
+            if kernel == self.work.kernels - 1:
+                self.last_row = row
             narrow = columns < out.width
             payload, seal = rows * columns * channels * out.dtype.size_bytes, problem.seal_bytes(region)
             dense = payload + rows * seal
@@ -717,7 +742,7 @@ class _FusedStage:
             ahead=(following, in_last, {}, self._loads_from(0)),
             stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
             sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items()) if many),
-            cipher_ns=_known(cipher),
+            cipher_ns=_known(cipher), last_row=self.last_row, reaching=dict(self.reaching),
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ooc_solve.models.vocabulary import Schedule, Streams, Task, TaskGraph, Touch
+from ooc_solve.models.vocabulary import NPU_UNIT, Schedule, Streams, Task, TaskGraph, Touch
 from ooc_solve.solver.clock import Clock
 from ooc_solve.solver.deadline import keep_time
 
@@ -54,7 +54,7 @@ class _History:
 
 
 def accesses(graph: TaskGraph, task: Task, address: Sequence[int]) -> tuple[list[Span], list[Span]]:
-    """Spans of bytes that a task reads and writes; in SRAM whole buffers, padding included."""
+    """Spans of bytes that a task reads and writes; in SRAM and an NPU's memory whole buffers, padding included."""
     reads = [_placed(graph, touch, address) for touch in task.reads]
     writes = [_placed(graph, touch, address) for touch in task.writes]
     if task.moved is not None:
@@ -64,14 +64,20 @@ def accesses(graph: TaskGraph, task: Task, address: Sequence[int]) -> tuple[list
 
 
 def _placed(graph: TaskGraph, touch: Touch, address: Sequence[int]) -> Span:
-    start = address[touch.buffer]
-    return "sram", start, start + graph.buffers[touch.buffer].size_bytes
+    buffer, start = graph.buffers[touch.buffer], address[touch.buffer]
+    if buffer.held is not None:
+        return NPU_UNIT, *buffer.held
+    return "sram", start, start + buffer.size_bytes
 
 
 def ordered_conflicts(
-    graph: TaskGraph, address: Sequence[int], sequence: Iterable[int], lane: Sequence[int]
+    graph: TaskGraph,
+    address: Sequence[int],
+    sequence: Iterable[int],
+    lane: Sequence[int],
+    spaces: frozenset[str] | None = None,
 ) -> list[set[int]]:
-    """For each task the earlier ones of ``sequence`` that it conflicts with.
+    """For each task the earlier ones of ``sequence`` that it conflicts with, in some spaces or in all.
 
     Two tasks conflict when they touch a common byte and one of them writes it. Of several
     readers in one lane only the last is named: tasks of a lane run in sequence anyway.
@@ -81,6 +87,8 @@ def ordered_conflicts(
     for index in sequence:
         keep_time()
         reads, writes = accesses(graph, graph.tasks[index], address)
+        if spaces is not None:
+            reads, writes = ([s for s in spans if s[0] in spaces] for spans in (reads, writes))
         for space, low, high in reads:
             for piece in history.setdefault(space, _History()).between(low, high):
                 found[index].add(piece.writer)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Footprint, Plan, RegionName, Task, TaskKind, Transfer
+from ooc_solve.models.vocabulary import Buffer, Footprint, Plan, RegionName, Task, TaskKind, Transfer
 from ooc_solve.solver.violations import Rule, Violation, geometry_of, task_name
 
 
@@ -49,8 +49,10 @@ def _broken_memories(problem: Problem, plan: Plan) -> Iterator[str]:
     if len(set(graph.resources)) != len(graph.resources):
         yield f"resources must have distinct names (got {', '.join(graph.resources)})"
     for position, buffer in enumerate(graph.buffers):
-        if buffer.index != position or buffer.size_bytes < 1:
+        if buffer.index != position or (buffer.size_bytes < 1) != (buffer.held is not None):
             yield f"buffer {position} must carry its position and a size (got {buffer.index}, {buffer.size_bytes})"
+        if buffer.held is not None and not 0 <= buffer.held[0] < buffer.held[1]:
+            yield f"buffer {position} must have bytes in the NPU's own memory (got {buffer.held})"
     if sorted(r.name.value for r in graph.regions) != sorted(name.value for name in problem.regions):
         yield "every region must be there exactly once"
     for region in graph.regions:
@@ -66,13 +68,18 @@ def _broken_task(plan: Plan, task: Task, regions: set[RegionName], tiles: list[i
     for touch in (*task.reads, *task.writes):
         if touch.buffer not in range(len(plan.graph.buffers)):
             yield f"touches buffer {touch.buffer}, which is not there"
-        elif fault := _broken_footprint(touch.footprint, plan.graph.buffers[touch.buffer].size_bytes):
+        elif fault := _broken_footprint(touch.footprint, _size_bytes(plan.graph.buffers[touch.buffer])):
             yield f"touches buffer {touch.buffer} {fault}"
     if task.kind is TaskKind.COMPUTE:
         yield from _broken_compute(task, tiles)
     else:
         yield from _broken_transfer(task, regions)
         yield from _broken_crypto(task)
+
+
+def _size_bytes(buffer: Buffer) -> int:
+    """Bytes of a buffer, wherever it lies."""
+    return buffer.size_bytes if buffer.held is None else buffer.held[1] - buffer.held[0]
 
 
 def _broken_footprint(footprint: Footprint, size_bytes: int | None) -> str:

@@ -7,11 +7,13 @@ and guided by energy. Latency has no tolls.
 
 Under a write budget B each byte written may have a price q in ns as well. A plan that writes no more than B
 has a path at most q B longer than without it, so what is proven of lengths with the price, less q B,
-holds of all plans within the budget, whatever q is (Lagrange's relaxation of the budget).
+holds of all plans within the budget, whatever q is (Lagrange's relaxation of the budget). So may each byte of
+an NPU's weight memory that resident weights take.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ooc_solve.models.energy import Rates
@@ -22,22 +24,33 @@ from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.selection import whole_transfers
 
 
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a byte costs in ns: ``written`` to storage, and ``resident`` in an NPU's weight memory."""
+
+    written: int = 0
+    resident: int = 0
+
+
+NO_PRICES = Prices()
+
+
 class Tolls:
     """Tolls of the options of one problem, and what lengths of paths mean in terms of its objective.
 
-    ``ns_per_byte`` is the price of each byte written, for problems with a budget of them.
+    Bytes have ``prices`` in problems with a budget of them.
     """
 
-    def __init__(self, problem: Problem, ns_per_byte: int = 0) -> None:
-        self.problem, self.ns_per_byte = problem, ns_per_byte
+    def __init__(self, problem: Problem, prices: Prices = NO_PRICES) -> None:
+        self.problem, self.prices = problem, prices
         self._timed = problem.objective is not Objective.ENERGY
-        self.free = self._timed and not ns_per_byte
-        self._allowed_ns = 0
-        if ns_per_byte:
+        self.free = self._timed and prices == NO_PRICES
+        self._allowed_ns = prices.resident * problem.weight_memory_bytes
+        if prices.written:
             most = problem.most_stored_bytes
             if most is None:
                 raise ValueError("bytes written have a price only where there is a budget of them")
-            self._allowed_ns = ns_per_byte * most
+            self._allowed_ns += prices.written * most
         self._rates = Rates.of(problem.target)
         self._whole = {whole.tensor: whole for whole in whole_transfers(problem)}
         self._first_use: dict[str, int] = {}
@@ -50,7 +63,8 @@ class Tolls:
         if self.free:
             return 0
         own = 0 if self._timed else int(self.fixed_pj(stage, option) / self._rates.per_ns)
-        return own + (self.ns_per_byte * self.written(stage, option) if self.ns_per_byte else 0)
+        own += self.prices.resident * option.resident_bytes
+        return own + (self.prices.written * self.written(stage, option) if self.prices.written else 0)
 
     def written(self, stage: int, option: Option) -> int:
         """Bytes that an option writes, an output of the network that it leaves in SRAM included."""

@@ -76,7 +76,7 @@ class Work:
     """What the options of a stage are for the relaxation beside their matrices, one entry per option.
 
     ``npu``: whether the NPU does it, and ``npu_ns``: how long that takes. ``last_ns``: of the last kernel. ``moved_ns`` (``(channels, options)``):
-    transfers before and behind the last kernel. ``entry_ns``: of the next stage's loads by channel, at most.
+    all transfers. ``entry_ns``: of the next stage's loads by channel, at most.
     """
 
     npu: NDArray[np.bool_]
@@ -123,7 +123,7 @@ def by_units(matrices: Ints, meetings: Meetings, stage: int, operators: int, wor
 
 
 def _beside(work: Work, options: Ints) -> Ints:
-    """Matrices of options on the NPU that leave the CPU and the channels to others."""
+    """Matrices of options on the NPU that leave the CPU to others; what they load and store comes due."""
     channels = len(work.moved_ns)
     d = 2 * channels + 1
     found = identity(d + 2, len(options))

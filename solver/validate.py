@@ -131,7 +131,8 @@ def _streams(case: Case) -> Iterator[Violation]:
         message = f"the streams deadlock: {len(stuck)} tasks wait for ever, task {stuck[0]} among them"
         yield Violation(Rule.STREAMS, message, tuple(stuck[:1]))
     elif fits(case):
-        for race in races(graph, streams, case.schedule.address, sequence):
+        starts = [case.extent(buffer.index)[0] for buffer in graph.buffers]
+        for race in races(graph, streams, starts, sequence):
             yield _violation_of(case, race)
 
 

@@ -89,6 +89,8 @@ def addresses_of(problem: Problem) -> Callable[[Buffer], cp_model.Domain]:
     """Gives the addresses (in units) at which a buffer of some size lies inside one bank."""
 
     def domain(buffer: Buffer) -> cp_model.Domain:
+        if buffer.held is not None:
+            return cp_model.Domain(0, 0)
         unit, low = problem.unit_bytes, 0
         intervals = []
         for _, size in problem.banks:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,11 @@ from ooc_solve.solver.steps import (
     LEAST_OPENING,
     OPENING,
     WEIGHTS,
+    Load,
     StepCosts,
     Steps,
 )
-from ooc_solve.solver.thrift import thrift_of
+from ooc_solve.solver.thrift import counters_of
 from ooc_solve.solver.tolls import Tolls
 from ooc_solve.solver.units import meetings_of
 
@@ -57,6 +59,16 @@ MOST_KEYS = 60_000
 
 Alive = dict[Key, Mask]
 """Options of each batch that are left."""
+
+
+class Fresh(NamedTuple):
+    """A spilled tensor that a stage makes, and the first row of the tile that its last kernel leaves.
+
+    Nobody loads any of that tile before the kernel ends.
+    """
+
+    name: str
+    last_row: int
 
 
 class Staircases:
@@ -135,10 +147,6 @@ class Batch:
             yield [(r, int(self.count[r])) for r in runs], int(self.row_count[row])
             run += len(runs)
 
-    def last_run(self, number: int) -> int:
-        """The run of the last kernel of one option."""
-        return int(self.row_runs[: int(self.rows[: number + 1].sum())].sum()) - 1
-
 
 def _batch(
     numbers: Sequence[int],
@@ -175,7 +183,7 @@ class Stock:
     costs: StepCosts
     staircases: Staircases
     steps: dict[tuple[int, Option, tuple[int, ...]], Steps]
-    loads: dict[tuple[int, int, int, int | None], Ints]
+    loads: dict[tuple[int, int, int, int | None, tuple[tuple[Load, int], ...]], Ints]
     tolls: Tolls
 
     @classmethod
@@ -224,9 +232,12 @@ class Options:
         self.tolls = stock.tolls
         self.channels = len(self.costs.channels)
         self.credited = max(self.channels, self.costs.cipher + 1)  # with what the CPU opens and seals
-        self.thrift = thrift_of(self.problem, self.tolls)
+        self.counters = counters_of(self.problem, self.tolls)
         self.meetings = meetings_of(self.problem.target, self.problem.network)
-        self.dimensions = 2 * self.channels + (1 if self.meetings.apart else 3) + (self.thrift is not None)
+        # without DMA the CPU moves bytes while the NPU computes, even if kernels always take turns
+        self.in_one_chain = self.meetings.apart and (self.channels > 0 or self.problem.target.npu is None)
+        self.clocks = 2 * self.channels + (1 if self.in_one_chain else 3)
+        self.dimensions = self.clocks + sum(counter.size for counter in self.counters)
         self.options: list[list[Option]] = []
         self.contexts: list[list[Context]] = []
         self.steps: list[list[Steps]] = []
@@ -429,23 +440,33 @@ class Options:
     def start(self) -> Ints:
         """The vector before all stages, ``(d, 1)``."""
         found = np.zeros((self.dimensions, 1), np.int64)
-        if self.thrift is not None:
-            found[-1] = self.thrift.start_ns
+        begun = [ns for counter in self.counters for ns in counter.start_ns]
+        found[self.clocks :, 0] = begun
         found[0] = self.head_ns
         return found
 
-    def written_ns(self, stage: int, numbers: Sequence[int]) -> Ints:
-        """What options of a stage add to the bytes written, in ns (see `thrift`)."""
-        assert self.thrift is not None
-        return np.array([self.thrift.of(stage, self.options[stage][n]) for n in numbers], np.int64)
+    def counted(self, stage: int, numbers: Sequence[int]) -> Ints:
+        """What options of a stage make of what is counted, ``(d, d, n)`` (see `thrift`)."""
+        size = self.dimensions - self.clocks
+        found = np.full((size, size, len(numbers)), NEVER, np.int64)
+        low = 0
+        for counter in self.counters:
+            high = low + counter.size
+            own = [counter.of(stage, self.options[stage][n]) for n in numbers]
+            found[low:high, low:high] = (
+                np.array(own, np.int64).reshape(-1, counter.size, counter.size).transpose(1, 2, 0)
+            )
+            low = high
+        return found
 
     def with_tolls(self, matrices: Ints, stage: int, numbers: Sequence[int]) -> Ints:
-        """Matrices ``(d, d, n)`` of options of a stage with their tolls, and what they write."""
+        """Matrices ``(d, d, n)`` of options of a stage with their tolls, and what they count."""
         own = matrices + self.toll_ns(stage, numbers)
-        if self.thrift is None:
+        if not self.counters:
             return own
         found = np.full((self.dimensions, self.dimensions, len(numbers)), NEVER, np.int64)
-        found[:-1, :-1], found[-1, -1] = own, self.written_ns(stage, numbers)
+        found[: self.clocks, : self.clocks] = own
+        found[self.clocks :, self.clocks :] = self.counted(stage, numbers)
         return found
 
     def batch(self, stage: int, state: State, output: int, operators: int) -> Batch:
@@ -502,29 +523,43 @@ class Options:
 
     # ------------------------------------------------------------------- staircases
 
-    def all_loads(self, stage: int, number: int, channel: int, operand: int) -> Ints | None:
-        """Staircase of all loads of an operand of a variant on a channel, None if there are none."""
+    def all_loads(
+        self, stage: int, number: int, channel: int, operand: int, fresh: Fresh | None = None
+    ) -> Ints | None:
+        """Staircase of all loads of an operand of a variant on a channel, None if there are none.
+
+        Of a tensor that is ``fresh`` those that need no tile that its producer's last kernel makes.
+        """
         own = self._channel(self.names(stage, self.options[stage][number]), operand)
         if channel not in (own, self.costs.cipher):
             return None
         steps = self.steps[stage][number]
         there = any(k == operand for k, *_ in steps.ahead[ALL])
-        return self.load_stairs(stage, number, ALL, channel, operand) if there else None
+        return self.load_stairs(stage, number, ALL, channel, operand, fresh) if there else None
 
-    def every_load(self, stage: int, number: int, channel: int) -> Ints:
-        """Staircase of all loads of a variant on a channel."""
-        return self.load_stairs(stage, number, ALL, channel)
+    def every_load(self, stage: int, number: int, channel: int, fresh: Fresh | None = None) -> Ints:
+        """Staircase of all loads of a variant on a channel, likewise."""
+        return self.load_stairs(stage, number, ALL, channel, None, fresh)
 
     def load_stairs(
-        self, stage: int, number: int, place: int, channel: int, operand: int | None = None
+        self,
+        stage: int,
+        number: int,
+        place: int,
+        channel: int,
+        operand: int | None = None,
+        fresh: Fresh | None = None,
     ) -> Ints:
         """Staircase of the loads that may follow a place in a stage, of one operand only if given."""
         steps, names = self.steps[stage][number], self.names(stage, self.options[stage][number])
-        key = id(steps), place, channel, operand  # all steps stay in stock
+        late = _late(steps, names, fresh)
+        key = id(steps), place, channel, operand, late  # all steps stay in stock
         if key not in self.stock.loads:
             items: dict[tuple[int, int], int] = defaultdict(int)
-            for (k, size, ns, piece, each, pieces, opening), many in steps.ahead[place].items():
-                if operand not in (None, k):
+            loads = Counter(steps.ahead[place])
+            loads.subtract(dict(late))
+            for (k, size, ns, piece, each, pieces, opening), many in loads.items():
+                if operand not in (None, k) or not many:
                     continue
                 if channel == self.costs.cipher:
                     items[size, opening] += many
@@ -557,6 +592,17 @@ class Options:
         name = self.output(stage, option)
         spilled = option.output != KEPT and self.costs.channel_of(self.costs.region_of(name)) == channel
         return self.staircases.of(steps.stores) if spilled else self.staircases.flat
+
+
+def _late(steps: Steps, names: Sequence[str], fresh: Fresh | None) -> tuple[tuple[Load, int], ...]:
+    """Loads, and how many of each kind, that need the last tile of what is fresh."""
+    if fresh is None:
+        return ()
+    found: Counter[Load] = Counter()
+    for (row, load), many in steps.reaching.items():
+        if names[load[0]] == fresh.name and row > fresh.last_row:
+            found[load] += many
+    return tuple(sorted(found.items()))
 
 
 def _stairs_of(problem: Problem) -> Stairs:

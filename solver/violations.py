@@ -31,7 +31,7 @@ class Rule(StrEnum):
     CAPACITY = "capacity"
     BANK = "bank"  # a buffer lies across a wall between banks
     ALIGNMENT = "alignment"
-    NPU = "npu"  # an operator that the NPU cannot compute so, or too many weights in its memory
+    NPU = "npu"  # an operator that the NPU cannot compute so, or weights beyond its memory
     REACH = "reach"  # a transfer touches a bank that DMA cannot reach
     STORAGE = "storage"
     WRITE_BUDGET = "write budget"
@@ -94,9 +94,18 @@ class Case:
         """When a task starts, in ns."""
         return self.schedule.start_ns[task.index]
 
+    def extent(self, buffer: int) -> tuple[int, int]:
+        """First byte and end of a buffer in the arena; the NPU's own memory counts as lying behind that."""
+        there = self.graph.buffers[buffer]
+        if there.held is not None:
+            arena = self.problem.arena_bytes
+            return arena + there.held[0], arena + there.held[1]
+        start = self.schedule.address[buffer]
+        return start, start + there.size_bytes
+
     def placed(self, buffer: int, footprint: Footprint) -> Footprint:
-        """Bytes of the arena that a footprint of a buffer means."""
-        return placed(footprint, self.schedule.address[buffer])
+        """Bytes of the arena, or of the memory behind it, that a footprint of a buffer means."""
+        return placed(footprint, self.extent(buffer)[0])
 
 
 def geometry_of(problem: Problem, plan: Plan) -> tuple[StageGeometry, ...]:

@@ -8,9 +8,10 @@ then holds as it is, so each window that is shortened shortens the makespan by a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
@@ -18,98 +19,25 @@ from ortools.sat.python import cp_model
 
 from ooc_solve.models.cost import interruption_ns
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Schedule, Streams, TaskGraph, TaskKind
+from ooc_solve.models.vocabulary import Schedule, TaskGraph, TaskKind
 from ooc_solve.solver.deadline import TimeIsUp, keep_time
-from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.solving import solved_in_time
-from ooc_solve.solver.streams import earliest_times, synchronize
+from ooc_solve.solver.timetable import Timetable
 from ooc_solve.solver.variables import addresses_of, touchers
 
-MOST_TASKS = 14_000
+MOST_TASKS = 40_000
 """Plans of more tasks gain too little by windows for the time that they take."""
 
-PASSES = ((25, 0.05), (50, 0.1), (100, 0.3))
+PASSES = ((12, 0.02), (25, 0.05), (50, 0.1), (100, 0.3))
 """Tasks in a window and CP-SAT's deterministic time for it. Short windows gain most for their time; long
 ones see what those do not."""
 
-OVERHEAD = 0.005
+OVERHEAD = 0.002
 """What a window counts for besides."""
 
 LEAST_GAIN = 1e-5
 """Share of the makespan by which a window may have to be shortened to be solved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timetable:
-    """A schedule: tasks in the order in which they start, for each the earliest and the latest start in that order.
-
-    ``place`` says where a task is in ``sequence``. ``free[n]`` is when each resource has done what is among
-    the first n tasks, ``taken[n]`` when it must begin what is not.
-    """
-
-    address: tuple[int, ...]
-    sequence: tuple[int, ...]
-    place: tuple[int, ...]
-    earliest_ns: tuple[int, ...]
-    latest_ns: tuple[int, ...]
-    makespan_ns: int
-    free: tuple[Mapping[str, int], ...]
-    taken: tuple[Mapping[str, int], ...]
-
-    @classmethod
-    def of(cls, graph: TaskGraph, schedule: Schedule, request_ns: int = 0) -> Timetable:
-        """The timetable of the order and the addresses that a schedule has."""
-        streams = synchronize(graph, schedule)
-        earliest = earliest_times(graph, streams, request_ns)
-        end_ns = makespan_ns(graph, earliest)
-        sequence = tuple(sorted(range(len(graph.tasks)), key=lambda t: (earliest[t], t)))
-        place = tuple(sorted(range(len(sequence)), key=sequence.__getitem__))
-        latest = _latest(graph, streams, sequence, end_ns)
-        edges = _free(graph, sequence, earliest), _taken(graph, sequence, latest, end_ns)
-        return cls(schedule.address, sequence, place, earliest, latest, end_ns, *edges)
-
-    @property
-    def schedule(self) -> Schedule:
-        """The schedule with every task as early as it can be."""
-        return Schedule(self.earliest_ns, self.address)
-
-
-def _latest(graph: TaskGraph, streams: Streams, sequence: Sequence[int], end_ns: int) -> tuple[int, ...]:
-    """Latest start of each task (ns) if all have ended by some time, and each waits for what it does now."""
-    ends = [end_ns] * len(graph.tasks)
-    kernel_before = {later.index: earlier for earlier, later in pairwise(graph.compute_tasks)}
-    for task in reversed(sequence):
-        if (kernel := kernel_before.get(task)) is not None:  # which starts no later
-            latest = ends[task] - graph.tasks[task].duration_ns + kernel.duration_ns
-            ends[kernel.index] = min(ends[kernel.index], latest)
-        for order, count in zip(streams.order, streams.required[task], strict=True):
-            if count:
-                before = order[count - 1]
-                ends[before] = min(ends[before], ends[task] - graph.tasks[task].duration_ns)
-    return tuple(end - task.duration_ns for end, task in zip(ends, graph.tasks, strict=True))
-
-
-def _free(
-    graph: TaskGraph, sequence: Sequence[int], start_ns: Sequence[int]
-) -> tuple[Mapping[str, int], ...]:
-    """When each resource has done what is among the first n tasks of a sequence, by n."""
-    found = [dict.fromkeys(graph.resources, 0)]
-    for task in map(graph.tasks.__getitem__, sequence):
-        end = start_ns[task.index] + task.duration_ns
-        found.append({**found[-1], task.resource: max(found[-1][task.resource], end)})
-    return tuple(found)
-
-
-def _taken(
-    graph: TaskGraph, sequence: Sequence[int], start_ns: Sequence[int], end_ns: int
-) -> tuple[Mapping[str, int], ...]:
-    """When each resource begins what is not among the first n tasks of a sequence, by n."""
-    found = [dict.fromkeys(graph.resources, end_ns)]
-    for task in map(graph.tasks.__getitem__, reversed(sequence)):
-        least = min(found[-1][task.resource], start_ns[task.index])
-        found.append({**found[-1], task.resource: least})
-    return tuple(reversed(found))
 
 
 def shortened(problem: Problem, graph: TaskGraph, schedule: Schedule, work: float) -> Schedule:
@@ -138,6 +66,7 @@ class _Shortening:
         self.touching = Touching(graph)
         self.table = Timetable.of(graph, schedule, self.request_ns)
         self.times = self.touching.times(self.table)
+        self.solved: dict[bytes, Values | None] = {}
 
     def run(self) -> None:
         """Pass over all windows in each way as long as that is of use."""
@@ -166,12 +95,22 @@ class _Shortening:
     def _solve(self, window: _Window, work: float) -> None:
         """Take what a window becomes, if the schedule gets shorter."""
         model = _Model(self.problem, window, self.touching, self.times)
-        found = model.solve(work)
-        self.left -= OVERHEAD + model.work
+        like = model.fingerprint
+        if like not in self.solved:
+            self.solved[like] = model.solve(work)
+            self.left -= model.work
+        self.left -= OVERHEAD
+        found = model.schedule(self.solved[like])
         if found is not None:
-            table = Timetable.of(self.graph, found, self.request_ns)
+            table = self._settled(window, found)
             if table.makespan_ns < self.table.makespan_ns:
                 self.table, self.times = table, self.touching.times(table)
+
+    def _settled(self, window: _Window, found: Schedule) -> Timetable:
+        """The timetable of what a window has become; where requests interrupt kernels all of it is made anew."""
+        if self.request_ns:
+            return Timetable.of(self.graph, found, self.request_ns)
+        return self.table.moved(window.inside, found)
 
 
 class Touching:
@@ -209,6 +148,10 @@ class Touching:
         return sorted({*self.pinned, *self.touched[~(over | later)].tolist()})
 
 
+Values = tuple[int, ...]
+"""Of all variables of a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class BufferTimes:
     """Of each buffer that is touched: where its first and last tasks are in the sequence, and when they are.
@@ -238,7 +181,7 @@ class _Window:
         self.graph, self.table = graph, table
         self.first, self.end = first, min(first + tasks, len(graph.tasks))
         self.inside = table.sequence[self.first : self.end]
-        self.free, self.taken = table.free[self.first], table.taken[self.end]
+        self.free, self.taken = table.free(self.first), table.taken(self.end)
 
     def is_before(self, task: int) -> bool:
         """Whether a task starts before those of the window."""
@@ -258,16 +201,23 @@ class _Window:
 
 
 class _Model:
-    """The CP-SAT model of a window: starts, addresses, and how much earlier all that follows may begin."""
+    """The CP-SAT model of a window: starts, addresses, and how much earlier all that follows may begin.
+
+    Times begin with the window, and those before or behind it are cut off, so that windows in which the same
+    is to be done have the same model.
+    """
 
     def __init__(self, problem: Problem, window: _Window, touching: Touching, times: BufferTimes) -> None:
         self.problem, self.window, self.work = problem, window, 0.0
         self.graph, self.table = window.graph, window.table
         self.model = cp_model.CpModel()
-        self.earlier = self.model.new_int_var(0, window.most_ns, "earlier")
-        self.end_ns = max(self.table.makespan_ns, *window.taken.values())
+        self.earlier = self.model.new_int_var(0, window.most_ns, "")
+        self.begin_ns = min(window.free.values())
+        self.most_ns = max(window.taken.values()) - self.begin_ns
         self.start = {
-            t: self.model.new_int_var(window.free[self.graph.tasks[t].resource], self.end_ns, f"start {t}")
+            t: self.model.new_int_var(
+                window.free[self.graph.tasks[t].resource] - self.begin_ns, self.most_ns, ""
+            )
             for t in window.inside
         }
         self.address: dict[int, cp_model.IntVar] = {}
@@ -279,20 +229,30 @@ class _Model:
     def _hint(self) -> None:
         """Begin with the schedule that is known."""
         for task, var in self.start.items():
-            self.model.add_hint(var, self.table.earliest_ns[task])
+            self.model.add_hint(var, self.table.earliest_ns[task] - self.begin_ns)
         for buffer, var in self.address.items():
             self.model.add_hint(var, self.table.address[buffer] // self.problem.unit_bytes)
         self.model.add_hint(self.earlier, 0)
 
+    @property
+    def fingerprint(self) -> bytes:
+        """What is the same for equal models."""
+        return sha256(str(self.model.proto).encode()).digest()
+
     def begins(self, task: int) -> cp_model.LinearExprT:
         """Start of any task."""
-        if self.window.is_before(task):
-            return self.table.earliest_ns[task]
-        return self.start[task] if task in self.start else self.table.latest_ns[task] - self.earlier
+        return self.start[task] if task in self.start else self._outside(task, 0)
 
     def ends(self, task: int) -> cp_model.LinearExprT:
         """End of any task."""
-        return self.begins(task) + self.graph.tasks[task].duration_ns
+        duration_ns = self.graph.tasks[task].duration_ns
+        return self.start[task] + duration_ns if task in self.start else self._outside(task, duration_ns)
+
+    def _outside(self, task: int, later_ns: int) -> cp_model.LinearExprT:
+        """So long after the start of a task that is not in the window."""
+        if self.window.is_before(task):
+            return max(0, self.table.earliest_ns[task] + later_ns - self.begin_ns)
+        return min(self.most_ns, self.table.latest_ns[task] + later_ns - self.begin_ns) - self.earlier
 
     def _order(self, waiting: Sequence[Sequence[int]]) -> None:
         """Data, kernels in their order, each resource used by one at a time."""
@@ -302,9 +262,11 @@ class _Model:
                 if task in self.start or other in self.start:
                     model.add(self.ends(other) <= self.begins(task))
         kernels = sorted(t for t in self.start if tasks[t].kind is TaskKind.COMPUTE)
-        order = [task.index for task in self.graph.compute_tasks]
-        for first, second in pairwise(order) if kernels else ():
-            if first in self.start or second in self.start:
+        uses = self.table.uses
+        for first, second in sorted(
+            {(uses.kernel_before[t], t) for t in kernels} | {(t, uses.kernel_behind[t]) for t in kernels}
+        ):
+            if first >= 0 and second >= 0:
                 model.add(self.begins(first) <= self.begins(second))
         for unit in dict.fromkeys(tasks[t].resource for t in kernels):
             for first, second in pairwise(t for t in kernels if tasks[t].resource == unit):
@@ -312,7 +274,7 @@ class _Model:
         for name in self.graph.resources:
             own = [t for t in self.start if tasks[t].resource == name]
             for t in own:
-                model.add(self.ends(t) <= window.taken[name] - self.earlier)
+                model.add(self.ends(t) <= window.taken[name] - self.begin_ns - self.earlier)
             model.add_no_overlap(
                 [model.new_fixed_size_interval_var(self.start[t], tasks[t].duration_ns, "") for t in own]
             )
@@ -322,6 +284,8 @@ class _Model:
         unit, lives, extents, sizes = self.problem.unit_bytes, [], [], []
         domain_of = addresses_of(self.problem)
         for buffer in map(self.graph.buffers.__getitem__, beside):
+            if buffer.held is not None:
+                continue
             first, last = touching.touchers[buffer.index]
             at: cp_model.LinearExprT = self.table.address[buffer.index] // unit
             if not buffer.pinned and all(t in self.start for t in (*first, *last)):
@@ -337,36 +301,42 @@ class _Model:
     def _life(self, first: Sequence[int], last: Sequence[int], pinned: bool) -> cp_model.IntervalVar:
         model = self.model
         if pinned:
-            return model.new_fixed_size_interval_var(0, self.end_ns, "")
+            return model.new_fixed_size_interval_var(0, self.most_ns, "")
         begin = self._extreme([self.begins(t) for t in first], earliest=True)
         end = self._extreme([self.ends(t) for t in last], earliest=False)
-        length = model.new_int_var(0, self.end_ns, "")
+        length = model.new_int_var(0, self.most_ns, "")
         return model.new_interval_var(begin, length, end, "")
 
     def _extreme(self, times: list[cp_model.LinearExprT], earliest: bool) -> cp_model.LinearExprT:
         if len(times) == 1:
             return times[0]
-        found = self.model.new_int_var(0, self.end_ns, "")
+        found = self.model.new_int_var(0, self.most_ns, "")
         (self.model.add_min_equality if earliest else self.model.add_max_equality)(found, times)
         return found
 
-    def solve(self, work: float) -> Schedule | None:
-        """A schedule in which what follows begins earlier; None if none is found within deterministic time."""
+    def solve(self, work: float) -> Values | None:
+        """A solution in which what follows begins earlier; None if none is found within deterministic time."""
         solver = window_solver(work)
         code = solved_in_time(solver, self.model)
         self.work = solver.response_proto.deterministic_time
         if code not in (cp_model.OPTIMAL, cp_model.FEASIBLE) or not solver.value(self.earlier):
             return None
-        table, earlier = self.table, int(solver.value(self.earlier))
+        return tuple(solver.response_proto.solution)
+
+    def schedule(self, values: Values | None) -> Schedule | None:
+        """The schedule that a solution of this model means."""
+        if values is None:
+            return None
+        table, earlier = self.table, values[self.earlier.index]
         start = [
             table.earliest_ns[t] if self.window.is_before(t) else table.latest_ns[t] - earlier
             for t in range(len(self.graph.tasks))
         ]
         for t, var in self.start.items():
-            start[t] = int(solver.value(var))
-        address = list(self.table.address)
+            start[t] = values[var.index] + self.begin_ns
+        address = list(table.address)
         for buffer, var in self.address.items():
-            address[buffer] = solver.value(var) * self.problem.unit_bytes
+            address[buffer] = values[var.index] * self.problem.unit_bytes
         return Schedule(tuple(start), tuple(address))
 
 

@@ -22,8 +22,8 @@ from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, DType, OpKind
 from ooc_solve.solver.solve import SCHEDULERS
+from tests.emitted_networks import emitted_outputs
 from tests.exported_networks import Exporter, vision_transformer
-from tests.test_random_networks import emitted_outputs
 
 ACTIVATIONS = ("int8", "uint8")
 SRAM_BYTES = 9_000

@@ -81,6 +81,10 @@ def test_infeasible_names_the_least(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["status"] == "infeasible"
     assert str(found["min_sram_bytes"]) in err
     assert "layer '" in err
+    code, _, referring = run(capsys, *little, "--objective", "wear", "--max-latency", "1.1x")
+    assert code == 3  # a factor that refers to no plan is not left out
+    assert "no plan to which the 1.1x of --max-latency could refer" in referring
+    assert str(found["min_sram_bytes"]) in referring
     enough = ("zoo:autoencoder", "--sram", str(found["min_sram_bytes"]), "--scheduler", "serial")
     assert run(capsys, *enough, "--time-limit", "120")[0] == 0  # a rule ends when it is done
 
@@ -434,6 +438,7 @@ def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.Captu
     code, out, _ = run(capsys, *call, *key, "-o", str(tmp_path / "out"))
     assert code == 0
     assert "AES-128-GCM takes " in " ".join(out.split())
+    assert f"OUTPUT=out.binKEY={key[1]}(in.bin" in "".join(out.split())
     image = (tmp_path / "out" / "autoencoder.bin").read_bytes()
     assert image[6:8] == b"\1\0"
     assert run(capsys, *call)[0] == 0  # a plan alone needs no key
@@ -445,7 +450,11 @@ def test_encrypted_plans_say_what_they_cost(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--encrypt", "aes-128-gcm", "-o", "out"), 2, "--encrypt with -o needs --key-file"),
+        (
+            ("--encrypt", "aes-128-gcm", "-o", "out"),
+            2,
+            "--encrypt with -o needs --key-file; make one with: head -c 16",
+        ),
         (("--key-file", "key.bin"), 2, "--key-file goes with --encrypt and a cipher"),
         (("--encrypt", "inline"), 1, "weights must lie behind an inline engine"),
         (("--encrypt", "chacha20-poly1305", "--key-file", "key.bin"), 1, "must hold the 32 bytes"),

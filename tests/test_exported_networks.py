@@ -14,8 +14,8 @@ from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import OpKind
+from tests.emitted_networks import emitted_outputs
 from tests.exported_networks import NETWORKS, keyword_transformer, styler
-from tests.test_random_networks import emitted_outputs
 
 MOST_SHARE = 1e-5
 """Of the range of an output: how far sums in another order may lie from onnxruntime's."""

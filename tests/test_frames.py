@@ -18,7 +18,7 @@ from ooc_solve.api import Solution, load, problem_of, scheduled, target
 from ooc_solve.cli import main
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import build_tables
+from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.frames import (
     Flight,
     busiest_ns,

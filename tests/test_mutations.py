@@ -7,7 +7,6 @@ leave a whole project or nothing. Models in QOperator form that it takes compute
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -16,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,10 +22,12 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
+from ooc_solve.models.onnx_handlers import HANDLERS, INSTEAD
 from ooc_solve.models.target import target_tables
 from ooc_solve.models.toml_writer import toml_text
 from ooc_solve.models.zoo import zoo_network
+from tests.models.onnx_export import export
+from tests.random_networks import RandomModel
 
 HERE = Path(__file__).parent
 MOST_BYTES = 1 << 30
@@ -43,24 +43,11 @@ PLACES = ("/dev/zero", "/etc/passwd", "../model.onnx", "absent.bin", "", ".", "m
 # ---------------------------------------------------------------------------- real files
 
 
-def loaded(path: Path) -> ModuleType:
-    """A module of the tests by its file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.get(path.stem) or importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @lru_cache(maxsize=1)
 def exported_models() -> tuple[bytes, ...]:
     """Small built-in networks in QOperator form, and random ones with all operators."""
-    export = loaded(HERE / "models" / "onnx_export.py").export
-    random_model = loaded(HERE / "test_random_networks.py").RandomModel
     built_in = [export(zoo_network(name)) for name in ("ds_cnn", "resnet8")]
-    random = [random_model(seed).model(12) for seed in range(20)]
+    random = [RandomModel(seed).model(12) for seed in range(20)]
     return tuple(model.SerializeToString() for model in (*built_in, *random))
 
 

@@ -19,7 +19,7 @@ from ooc_solve.cli import main
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.machines import machine_of
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import build_tables
+from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.frames import Flight, frames_facts, frames_words, run_of
 from ooc_solve.measurement import measure
 from ooc_solve.models import reference

@@ -56,7 +56,8 @@ def test_a_factor_counts_from_the_least_latency(comparison: Comparison) -> None:
     least = comparison.result.plan.figures.latency_ns
     assert latency_ns(LatencyBudget.read("1.1x"), comparison.result) == least * 11 // 10
     assert latency_ns(LatencyBudget.read("3ms"), comparison.result) == 3_000_000
-    assert latency_ns(LatencyBudget.read("2x"), None) is None
+    with pytest.raises(ValueError, match="needs a plan to refer to"):
+        latency_ns(LatencyBudget.read("2x"), None)
 
 
 def test_before_and_after_tell_both_lifetimes(comparison: Comparison) -> None:

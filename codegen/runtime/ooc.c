@@ -200,6 +200,12 @@ static inline int arrived(struct ooc_progress *progress, const struct ooc_shape 
     return progress->cursor.count == shape->segments ? ENDED : NEXT;
 }
 
+#ifdef OOC_SEAL
+#define SEALS(o) ((o)->model->cipher != (uint8_t)OOC_CIPHER_NONE) /* then records are opened by commands */
+#else
+#define SEALS(o) 0
+#endif
+
 /* How far the scratch region has moved from where the tables have it. */
 #ifdef OOC_RING
 #define MOVED(o, number) ((number) == (unsigned)OOC_REGION_SCRATCH ? (o)->place * (o)->model->ring.step : 0u)
@@ -216,6 +222,11 @@ static int start(struct ooc *o, struct ooc_progress *progress, const struct ooc_
     if (!to_store) {
         progress->tail = set_tail(sram, shape->bytes);
     }
+#ifdef OOC_SEAL
+    if (to_store && SEALS(o)) {
+        ooc_seal_blank(o, word[2], offset, sram, shape->bytes);
+    }
+#endif
     offset += region->base + MOVED(o, word[2]);
     return request(o, progress->channel, region->store, offset, sram, shape->bytes, to_store);
 }
@@ -325,12 +336,6 @@ OOC_APART int go_on(struct ooc *o, struct ooc_progress *progress, unsigned numbe
 }
 
 /* --------------------------------------------------------------------- records */
-
-#ifdef OOC_SEAL
-#define SEALS(o) ((o)->model->cipher != (uint8_t)OOC_CIPHER_NONE) /* then records are opened by commands */
-#else
-#define SEALS(o) 0
-#endif
 
 #ifdef OOC_PACKED
 #define UNPACKS(o) ((o)->model->packings != NULL) /* then records are unpacked in every run */
@@ -835,25 +840,33 @@ static int check_image(struct ooc *o) {
     return result;
 }
 
-/* Whether the stores are as large as the regions on them. */
+static inline int check_reach(const struct ooc *o, const struct ooc_region *region, uint32_t bytes) {
+    uint32_t capacity;
+    if (region->store >= (unsigned)OOC_STORES) {
+        return OOC_ERROR_FORMAT;
+    }
+    capacity = o->port->capacity[region->store];
+    return capacity != 0u && bytes != 0u && (region->base > capacity || bytes > capacity - region->base)
+               ? OOC_ERROR_RANGE
+               : OOC_DONE;
+}
+
+/* Whether the stores are as large as the regions on them, the scratch region with its ring, and the journal. */
 static int check_capacity(const struct ooc *o) {
+    int result = OOC_DONE;
     unsigned k;
-    for (k = 0; k < (unsigned)OOC_REGIONS; k++) {
+    for (k = 0; k < (unsigned)OOC_REGIONS && result == OOC_DONE; k++) {
         const struct ooc_region *region = &o->model->region[k];
         uint32_t bytes = region->bytes;
-        if (region->store >= (unsigned)OOC_STORES) {
-            return OOC_ERROR_FORMAT;
-        }
 #ifdef OOC_RING
         bytes = k == (unsigned)OOC_REGION_SCRATCH ? o->model->ring.places * o->model->ring.step : bytes;
 #endif
-        if (o->port->capacity[region->store] != 0u && bytes != 0u
-            && (region->base > o->port->capacity[region->store]
-                || bytes > o->port->capacity[region->store] - region->base)) {
-            return OOC_ERROR_RANGE;
-        }
+        result = check_reach(o, region, bytes);
     }
-    return OOC_DONE;
+#ifdef OOC_SEAL
+    result = result == OOC_DONE ? check_reach(o, &o->model->journal, o->model->journal.bytes) : result;
+#endif
+    return result;
 }
 
 /* Take tables and port, and see that they fit each other. */

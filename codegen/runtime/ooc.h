@@ -146,8 +146,9 @@ int ooc_open(struct ooc *state, const struct ooc_model *model, uint8_t *const ba
 
 #ifdef OOC_SEAL
 /* Write the journal of a new device, before the first ooc_open: openings are counted from `opening` on, which must be
- * beyond all that were counted with this device key (0 for a new key). Without spilled tensors, or with
- * ooc_crypto.opening, there is nothing to write. Arguments as of ooc_open, which comes next.
+ * beyond all that were counted with this device key (0 for a new key): ooc.opening says what was counted last. Again
+ * before tables whose journal lies elsewhere. Without spilled tensors, or with ooc_crypto.opening, there is nothing to
+ * write. Arguments as of ooc_open, which comes next.
  * Errors: ARGUMENT, FORMAT, RANGE, CRYPTO, those of a transfer. */
 int ooc_provision(struct ooc *state, const struct ooc_model *model, uint8_t *const banks[],
                   const struct ooc_port *port, uint32_t opening);

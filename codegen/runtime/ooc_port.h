@@ -113,7 +113,8 @@ struct ooc_port {
     int (*erase_start)(void *context, uint8_t channel, uint8_t store, uint32_t offset, uint32_t bytes);
 
     /* Is the outstanding request of a channel finished? 1: yes, the bytes are where they
-     * should be (visible to the CPU: a port with a data cache has invalidated it);
+     * should be (visible to the CPU: a port with a data cache has invalidated it; in storage, where records are
+     * sealed: even if power fails now);
      * 0: not yet; negative: it failed and is no longer outstanding. A port that can count
      * what moved says OOC_PORT_SHORT when it is not all. Must not block. */
     int (*poll)(void *context, uint8_t channel);

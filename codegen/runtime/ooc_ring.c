@@ -33,7 +33,8 @@ static int move_note(struct ooc *o, uint32_t place, int to_store) {
     return ooc_transfer(o, region->store, offset, buffer(o), ring->note, to_store);
 }
 
-/* The number of the run that used a place last; 1 in *known if there is a sound note of these tables. */
+/* The number of the run that used a place last; 1 in *known if there is a sound note of these tables. One that was torn
+ * so that its part cannot read it is lost like any other. */
 static int read_note(struct ooc *o, uint32_t place, uint32_t *run, int *known) {
     int result = move_note(o, place, 0);
     const uint8_t *note = buffer(o);
@@ -44,7 +45,7 @@ static int read_note(struct ooc *o, uint32_t place, uint32_t *run, int *known) {
                  && memcmp(note + DIGEST, o->model->digest, CHECKSUM - DIGEST) == 0;
         *run = taken(note);
     }
-    return result;
+    return result == OOC_ERROR_PORT || result == OOC_ERROR_SHORT ? OOC_DONE : result;
 }
 
 /* The last place up to which each run came right behind the one at place 0: there the last run was. */

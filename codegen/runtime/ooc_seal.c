@@ -78,12 +78,18 @@ static uint32_t row_bytes(const struct ooc *o, const struct ooc_operand *operand
     return tensor->width * pixel + operand->seal;
 }
 
-/* The tensor in whose bytes of the scratch region an offset lies. */
-static const struct ooc_binding *tensor_at(const struct ooc *o, uint32_t offset) {
-    const struct ooc_binding *found = o->model->sealed;
-    unsigned k;
-    for (k = 1; k < o->model->sealed_count && o->model->sealed[k].offset <= offset; k++) {
-        found = &o->model->sealed[k];
+/* The tensor in whose bytes of the scratch or the output region an offset lies; null if there is none. */
+static const struct ooc_binding *tensor_at(const struct ooc *o, unsigned region, uint32_t offset) {
+    const struct ooc_model *model = o->model;
+    int spilled = region == (unsigned)OOC_REGION_SCRATCH;
+    const struct ooc_binding *each = spilled ? model->sealed : model->bindings + model->inputs;
+    const struct ooc_binding *found = NULL;
+    unsigned left = spilled ? model->sealed_count : model->outputs;
+    for (; left > 0; left--, each++) {
+        if (each->operand.place == (uint8_t)OOC_STREAMED && each->offset <= offset
+            && (found == NULL || each->offset > found->offset)) {
+            found = each;
+        }
     }
     return found;
 }
@@ -105,8 +111,7 @@ struct rows {
     uint32_t height;
 };
 
-static struct rows rows_from(const struct ooc *o, uint32_t offset) {
-    const struct ooc_binding *tensor = tensor_at(o, offset);
+static struct rows rows_from(const struct ooc *o, const struct ooc_binding *tensor, uint32_t offset) {
     const struct ooc_operand *operand = &tensor->operand;
     uint32_t plane = (offset - tensor->offset) / operand->plane_pitch;
     struct rows rows;
@@ -118,9 +123,39 @@ static struct rows rows_from(const struct ooc *o, uint32_t offset) {
     return rows;
 }
 
+static struct rows spilled_rows(const struct ooc *o, uint32_t offset) {
+    return rows_from(o, tensor_at(o, OOC_REGION_SCRATCH, offset), offset);
+}
+
+void ooc_seal_blank(const struct ooc *o, unsigned region, uint32_t offset, uint8_t *sram, uint32_t bytes) {
+    const struct ooc_binding *tensor = tensor_at(o, region, offset);
+    struct rows rows;
+    uint32_t record, at, end;
+    if (tensor == NULL) {
+        return;
+    }
+    rows = rows_from(o, tensor, offset);
+    record = ooc_align(rows.operand->record_rows * rows.bytes, rows.operand->granule);
+    at = offset - rows.start;
+    end = at + bytes;
+    while (at < end) { /* record by record */
+        uint32_t first = at / record * rows.operand->record_rows;
+        uint32_t left = first < rows.height ? rows.height - first : 0u;
+        uint32_t count = left < rows.operand->record_rows ? left : rows.operand->record_rows;
+        uint32_t used = at / record * record + count * rows.bytes;
+        uint32_t next = at - at % record + record;
+        next = next < end ? next : end;
+        used = used > at ? used : at;
+        if (used < next) {
+            memset(sram + (rows.start + used - offset), 0, next - used);
+        }
+        at = next;
+    }
+}
+
 /* Open or seal the rows that lie whole in what a transfer moves. */
 static int work_rows(const struct ooc *o, uint32_t offset, uint8_t *sram, uint32_t bytes, int seals) {
-    struct rows rows = rows_from(o, offset);
+    struct rows rows = spilled_rows(o, offset);
     uint32_t payload = rows.bytes - rows.operand->seal;
     int result = OOC_DONE;
     for (; rows.y < rows.height && result == OOC_DONE; rows.y++) {
@@ -182,7 +217,7 @@ static int find_record(const struct ooc *o, const struct ooc_command *command, u
     found->bytes = bytes - OOC_SEAL_BYTES;
     found->data = sram;
     if (command->word[2] == (uint16_t)OOC_REGION_SCRATCH) {
-        struct rows rows = rows_from(o, offset);
+        struct rows rows = spilled_rows(o, offset);
         uint32_t y = rows.y + number;
         found->use = (uint8_t)OOC_USE_SCRATCH;
         found->offset = rows.start + ooc_row_offset(rows.operand, y, rows.bytes);
@@ -231,28 +266,39 @@ static uint32_t slot_bytes(const struct ooc *o) {
     return o->model->journal.bytes / SLOTS;
 }
 
-/* A slot is read and written in whole granules. */
-static int move_slot(struct ooc *o, unsigned slot, uint8_t *scratch, int to_store) {
-    const struct ooc_region *journal = &o->model->journal;
-    uint32_t granule = o->port->granule[journal->store] > 1u ? o->port->granule[journal->store] : 1u;
-    uint32_t offset = journal->base + slot * slot_bytes(o);
-    return ooc_transfer(o, journal->store, offset, scratch, ooc_align(OOC_SEAL_BYTES, granule), to_store);
+static uint32_t journal_granule(const struct ooc *o) {
+    uint32_t granule = o->port->granule[o->model->journal.store];
+    return granule > 1u ? granule : 1u;
 }
 
-/* The number of the opening that a slot holds; 1 in *known if it is sound. */
-static int read_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t *number, int *known) {
+/* A slot is read and written in whole granules. */
+static uint32_t slot_moved(const struct ooc *o) {
+    return ooc_align(OOC_SEAL_BYTES, journal_granule(o));
+}
+
+static int move_slot(struct ooc *o, unsigned slot, uint8_t *scratch, int to_store) {
+    const struct ooc_region *journal = &o->model->journal;
+    uint32_t offset = journal->base + slot * slot_bytes(o);
+    return ooc_transfer(o, journal->store, offset, scratch, slot_moved(o), to_store);
+}
+
+/* The number of the opening that a slot holds; OOC_ERROR_JOURNAL if there is none, or what became of the transfer. */
+static int read_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t *number) {
     int result = move_slot(o, slot, scratch, 0);
-    *known = 0;
     *number = 0;
     if (result == OOC_DONE) {
         o->run = 0;
         o->opening = taken(scratch + STAMP + 4, 3);
         result = open_record(o, (uint8_t)OOC_USE_JOURNAL, 0, scratch, 0);
-        *known = result == OOC_DONE;
-        *number = o->opening;
-        result = result == OOC_ERROR_CRYPTO ? result : OOC_DONE; /* whatever else it is, it says nothing */
+        *number = result == OOC_DONE ? o->opening : 0u;
+        result = result == OOC_DONE || result == OOC_ERROR_CRYPTO ? result : OOC_ERROR_JOURNAL;
     }
     return result;
+}
+
+/* Whether a slot is lost: changed, or torn, perhaps so that its part cannot read it. */
+static int is_lost(int result) {
+    return result == OOC_ERROR_JOURNAL || result == OOC_ERROR_PORT || result == OOC_ERROR_SHORT;
 }
 
 static int write_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t number) {
@@ -264,34 +310,36 @@ static int write_slot(struct ooc *o, unsigned slot, uint8_t *scratch, uint32_t n
     result = ooc_seal_erase(o, &part);
     o->run = 0;
     o->opening = number;
-    memset(scratch, 0, OOC_SEAL_BYTES);
+    memset(scratch, 0, slot_moved(o)); /* lest something leaks that was in the arena */
     if (result == OOC_DONE) {
         result = seal_record(o, (uint8_t)OOC_USE_JOURNAL, 0, scratch, 0);
     }
     return result == OOC_DONE ? move_slot(o, slot, scratch, 1) : result;
 }
 
-/* The number of the last opening is in one slot; this one's goes into the other, and is used only when it is
- * there. Where that slot holds nothing sound, it may have held the number behind the last. */
+/* The number of the last opening is in one slot, the one before it in the other; this one's takes the place of the
+ * latter, and is used only when it is there. A slot that is lost may have held the number behind the one that is left:
+ * the next but one is taken then, and written into both, so that whichever is lost next, nothing counts back. */
 static int count_opening(struct ooc *o, uint8_t *scratch) {
-    uint32_t number[SLOTS] = {0, 0};
-    int known[SLOTS] = {0, 0};
-    unsigned last = 0;
-    unsigned k;
+    uint32_t number[SLOTS];
+    int found[SLOTS];
+    uint32_t next;
+    unsigned last, k;
+    int lost, result;
     for (k = 0; k < SLOTS; k++) {
-        int result = read_slot(o, k, scratch, &number[k], &known[k]);
-        if (result != OOC_DONE) {
-            return result;
+        found[k] = read_slot(o, k, scratch, &number[k]);
+        if (found[k] != OOC_DONE && !is_lost(found[k])) {
+            return found[k];
         }
     }
-    if (!known[0] && !known[1]) {
-        return OOC_ERROR_JOURNAL;
+    if (found[0] != OOC_DONE && found[1] != OOC_DONE) {
+        return found[0] == OOC_ERROR_JOURNAL ? found[1] : found[0];
     }
-    if (!known[0] || (known[1] && number[1] > number[0])) {
-        last = 1;
-    }
-    number[last] += known[1u - last] ? 1u : 2u;
-    return number[last] > OOC_MOST_OPENINGS ? OOC_ERROR_JOURNAL : write_slot(o, 1u - last, scratch, number[last]);
+    last = found[0] != OOC_DONE || (found[1] == OOC_DONE && number[1] > number[0]) ? 1u : 0u;
+    lost = found[1u - last] != OOC_DONE;
+    next = number[last] + (lost ? 2u : 1u);
+    result = next > OOC_MOST_OPENINGS ? OOC_ERROR_JOURNAL : write_slot(o, 1u - last, scratch, next);
+    return result == OOC_DONE && lost ? write_slot(o, last, scratch, next) : result;
 }
 
 static int use_port(struct ooc *o) {
@@ -355,6 +403,14 @@ static int sealed_is_sound(const struct ooc *o, const struct ooc_binding *sealed
            && sealed->offset <= model->region[OOC_REGION_SCRATCH].bytes;
 }
 
+/* Slots begin on granules and share none. */
+static int journal_is_sound(const struct ooc *o) {
+    const struct ooc_region *journal = &o->model->journal;
+    uint32_t granule = journal_granule(o);
+    return slot_bytes(o) >= slot_moved(o) && slot_bytes(o) % granule == 0u && journal->base % granule == 0u
+           && journal->bytes <= UINT32_MAX - journal->base && o->port->write_start != NULL;
+}
+
 int ooc_seal_check(const struct ooc *o) {
     const struct ooc_model *model = o->model;
     int sound = model->sealed_count == 0u || (model->sealed != NULL && model->cipher != (uint8_t)OOC_CIPHER_NONE);
@@ -364,8 +420,11 @@ int ooc_seal_check(const struct ooc *o) {
         sound = sealed_is_sound(o, &model->sealed[k], after);
         after = model->sealed[k].offset;
     }
-    return sound && model->journal.store <= 1u
-           && (model->sealed_count == 0u || slot_bytes(o) >= OOC_SEAL_BYTES);
+    for (k = model->inputs; k < (unsigned)model->inputs + model->outputs && sound; k++) { /* ooc_seal_blank */
+        const struct ooc_operand *output = &model->bindings[k].operand;
+        sound = output->place != (uint8_t)OOC_STREAMED || output->plane_pitch > 0u;
+    }
+    return sound && model->journal.store <= 1u && (model->sealed_count == 0u || journal_is_sound(o));
 }
 
 #else

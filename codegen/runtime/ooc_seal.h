@@ -39,6 +39,10 @@ int ooc_seal_next_run(struct ooc *state);
  * store will take. */
 int ooc_seal_work(const struct ooc *state, const struct ooc_command *command, uint8_t *sram);
 
+/* Make zeros of what a store moves besides rows, up to the granules: it goes to storage in the clear, and opened weights
+ * may have been there. `offset` is that of a segment in the region. */
+void ooc_seal_blank(const struct ooc *state, unsigned region, uint32_t offset, uint8_t *sram, uint32_t bytes);
+
 #ifdef OOC_ENGINE
 /* Have the engine begin with record `number` of those that a command of its stream opens or seals at `sram`: 1, 0 if
  * there is none left, or an error. */

@@ -57,6 +57,10 @@ int device_read(void *context, uint8_t channel, uint8_t store, uint32_t offset, 
     if (!is_reached(device, store, offset, bytes)) {
         return DEVICE_IS_OFF;
     }
+    if (device->refuses && store == device->refused_store && offset <= device->refused_offset
+        && device->refused_offset - offset < bytes) {
+        return DEVICE_REFUSES;
+    }
     memcpy(target, device->store[store] + offset, bytes);
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #define DEVICE_STORES 2
 #define DEVICE_IS_OFF (-77)
+#define DEVICE_REFUSES (-79)
 
 struct memory_device {
     uint8_t *store[DEVICE_STORES];
@@ -20,6 +21,9 @@ struct memory_device {
     uint32_t cut_at; /* 0: never */
     uint32_t torn; /* 0: nothing of it is done, 1: half, 2: all */
     int off;
+    int refuses; /* reads of what holds this byte fail */
+    uint32_t refused_offset;
+    uint8_t refused_store;
     uint64_t seed;
     struct ooc_port port;
 };

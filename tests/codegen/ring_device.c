@@ -5,6 +5,7 @@
  *                                                      written: store, number, programs, erases
  *     prog cut IMAGE INPUT EXPECTED                     cuts power at every write and erase of a run at every place
  *     prog life IMAGE INPUT EXPECTED COUNT SEED         COUNT runs, half of them cut somewhere
+ *     prog refuse IMAGE INPUT EXPECTED                  opens and runs while the note of one place cannot be read
  *
  * Compile with -DOOC_RING, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c. With -DNOR=bytes storage must be erased
  * in blocks of so many bytes before it is written, once.
@@ -230,6 +231,27 @@ static void life(uint32_t runs) {
     printf("cuts %lu\nwrong %lu\nastray %lu\n", (unsigned long)cuts, (unsigned long)wrong, (unsigned long)astray);
 }
 
+static void refuse(void) {
+    const struct ooc_region *region = &OOC_MODEL.region[OOC_REGION_SCRATCH];
+    uint32_t wrong = 0, runs = 0, place, k;
+    device.refused_store = region->store;
+    for (place = 0; place < OOC_MODEL.ring.places; place++) {
+        for (k = 0; k < OOC_MODEL.ring.places; k++) {
+            device.refuses = 0;
+            factory();
+            boot();
+            for (runs = 0; runs < k; runs++) {
+                wrong += ooc_run(&state) != OOC_DONE;
+            }
+            device.refuses = 1;
+            device.refused_offset = region->base + place * OOC_MODEL.ring.step + region->bytes;
+            boot();
+            wrong += ooc_run(&state) != OOC_DONE || !is_right();
+        }
+    }
+    printf("wrong %lu\n", (unsigned long)wrong);
+}
+
 int main(int argc, char *argv[]) {
     if (argc < 5) {
         device_fail("usage");
@@ -240,6 +262,8 @@ int main(int argc, char *argv[]) {
         count((uint32_t)atol(argv[6]), (uint32_t)atol(argv[7]));
     } else if (strcmp(argv[1], "cut") == 0) {
         cut();
+    } else if (strcmp(argv[1], "refuse") == 0) {
+        refuse();
     } else if (strcmp(argv[1], "life") == 0 && argc == 7) {
         device.seed = (uint64_t)atol(argv[6]);
         life((uint32_t)atol(argv[5]));

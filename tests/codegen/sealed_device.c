@@ -3,6 +3,9 @@
  *     prog attack IMAGE INPUT KEY OUTPUT COUNT SEED   a line per attack: kind, result, stream, command
  *     prog cut IMAGE INPUT KEY                        cuts power at every write; prints what nonces came twice
  *     prog journal IMAGE INPUT KEY                    loses slots of the journal; a line per case: name, result
+ *     prog noise IMAGE INPUT KEY COUNT SEED           bytes anywhere but in inputs and outputs change at any read;
+ *                                                     prints how many runs told it or were right
+ *     prog dump IMAGE INPUT KEY FOLDER                one run; leaves the stores in FOLDER/storeK.bin
  *
  * Compile with -DOOC_SEAL, -DOOC_MODEL_HEADER and -DOOC_MODEL as main_host.c; with -DOOC_ENGINE an engine opens and
  * seals, later.
@@ -276,22 +279,124 @@ static void lose(unsigned slot) {
     memset(device.store[OOC_MODEL.journal.store] + OOC_MODEL.journal.base + slot * bytes, 0xFF, bytes);
 }
 
+/* Reads of a slot fail, as of a block that was torn and has the wrong check bits; 2: of none. */
+static void refuse(unsigned slot) {
+    device.refused_store = OOC_MODEL.journal.store;
+    device.refused_offset = OOC_MODEL.journal.base + slot * (OOC_MODEL.journal.bytes / 2);
+    device.refuses = slot < 2;
+}
+
 static void opened(const char *what) {
     int result = ooc_open(&state, &OOC_MODEL, device.banks, &device.port);
     printf("%s %s %lu\n", what, name_of(result), (unsigned long)state.opening);
 }
 
 static void journal(void) {
+    unsigned slot, k;
     opened("first");
     opened("second");
-    lose(0);
-    opened("newest_lost");
-    opened("after");
-    lose(1);
-    opened("newest_lost_again");
+    for (slot = 0; slot < 2; slot++) {
+        lose(slot);
+        opened("lost");
+        lose(slot);
+        opened("lost_again");
+        lose(1 - slot);
+        opened("other_lost");
+        opened("after");
+        opened("later");
+    }
+    for (k = 0; k < 2; k++) {
+        refuse(k);
+        opened("refused");
+        refuse(2);
+        opened("after");
+    }
     lose(0);
     lose(1);
     opened("both_lost");
+    if (ooc_provision(&state, &OOC_MODEL, device.banks, &device.port, 1000) != OOC_DONE) {
+        exit(4);
+    }
+    opened("provisioned");
+}
+
+/* ------------------------------------------------------------------------- noise */
+
+static int is_plain(uint8_t store, uint32_t address) {
+    unsigned k;
+    for (k = OOC_REGION_INPUT; k <= OOC_REGION_OUTPUT; k++) {
+        const struct ooc_region *region = &OOC_MODEL.region[k];
+        if (region->store == store && address >= region->base && address - region->base < region->bytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void make_noise(void) {
+    uint8_t store = (uint8_t)device_drawn(&device, DEVICE_STORES);
+    uint32_t bytes = 1u + device_drawn(&device, 64), k, at;
+    if (device.size[store] == 0) {
+        return;
+    }
+    at = device_drawn(&device, device.size[store]);
+    for (k = at; k < at + bytes && k < device.size[store]; k++) {
+        if (!is_plain(store, k)) {
+            device.store[store][k] = (uint8_t)device_drawn(&device, 256);
+        }
+    }
+}
+
+/* Journal and image are looked at once, so each time starts with ooc_open; what was there before is put back. */
+static void noise(const uint8_t *input, uint32_t count) {
+    uint8_t *wanted = device_memory(1u << 20), *output = device_memory(1u << 20);
+    uint32_t told = 0, right = 0, bytes = 0, i, k;
+    read_count = 0;
+    if (live(input) != OOC_DONE || device_read_outputs(&state, wanted, &bytes) != OOC_DONE) {
+        exit(4);
+    }
+    for (k = read_count, i = 0; i < count; i++) {
+        unsigned j;
+        for (j = 0; j < DEVICE_STORES; j++) {
+            memcpy(pristine[j], device.store[j], device.size[j]);
+        }
+        attack = make_noise;
+        attack_read = 1u + device_drawn(&device, k);
+        read_count = 0;
+        if (live(input) != OOC_DONE) {
+            told++;
+        } else {
+            attack = NULL;
+            right += device_read_outputs(&state, output, &bytes) == OOC_DONE && memcmp(output, wanted, bytes) == 0;
+        }
+        attack = NULL;
+        for (j = 0; j < DEVICE_STORES; j++) {
+            memcpy(device.store[j], pristine[j], device.size[j]);
+        }
+    }
+    printf("told %lu\nright %lu\n", (unsigned long)told, (unsigned long)right);
+}
+
+/* -------------------------------------------------------------------------- dump */
+
+/* The arena is full of something before, so that whatever is not written by the run is seen. */
+static void dump(const uint8_t *input, const char *folder) {
+    char path[512];
+    unsigned k;
+    for (k = 0; k < OOC_MODEL.banks; k++) {
+        memset(device.banks[k], 0xA5, OOC_MODEL.bank_bytes[k]);
+    }
+    if (ooc_provision(&state, &OOC_MODEL, device.banks, &device.port, 0) != OOC_DONE || live(input) != OOC_DONE) {
+        exit(4);
+    }
+    for (k = 0; k < DEVICE_STORES; k++) {
+        FILE *file;
+        snprintf(path, sizeof path, "%s/store%u.bin", folder, k);
+        file = fopen(path, "wb");
+        if (file == NULL || fwrite(device.store[k], 1, device.size[k], file) != device.size[k] || fclose(file) != 0) {
+            exit(4);
+        }
+    }
 }
 
 int main(int argc, char *argv[]) {
@@ -307,6 +412,11 @@ int main(int argc, char *argv[]) {
         attacks(input, argv[5], (uint32_t)strtoul(argv[6], NULL, 10));
     } else if (strcmp(argv[1], "cut") == 0) {
         cuts(input);
+    } else if (strcmp(argv[1], "noise") == 0 && argc == 7) {
+        device.seed = strtoull(argv[6], NULL, 10);
+        noise(input, (uint32_t)strtoul(argv[5], NULL, 10));
+    } else if (strcmp(argv[1], "dump") == 0 && argc == 6) {
+        dump(input, argv[5]);
     } else {
         journal();
     }

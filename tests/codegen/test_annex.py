@@ -15,7 +15,8 @@ import pytest
 from ooc_solve.codegen.check import Rule, check_tables
 from ooc_solve.codegen.packing import CommandRow, pack, unpack
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import REGIONS, StreamRow, Tables, build_tables, has_annex, table_bytes
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS, StreamRow, Tables, has_annex, table_bytes
 from ooc_solve.models.footprint import count_table_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run

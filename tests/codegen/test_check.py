@@ -12,12 +12,11 @@ import pytest
 from ooc_solve.codegen.check import Position, Rule, Violation, check_tables, required_counts
 from ooc_solve.codegen.decode import SRAM, Access, accesses
 from ooc_solve.codegen.packing import NOWHERE, CommandRow
-from ooc_solve.codegen.tables import StreamRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import StreamRow, Tables
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Plan
-
-Word = tuple[int, int, int, int, int, int]
 
 
 @pytest.fixture
@@ -250,10 +249,6 @@ def test_overlapping_regions_are_found(tables: Tables) -> None:
 
 
 # ---------------------------------------------------------------------------- data
-
-
-def is_activation_load(command: CommandRow) -> bool:
-    return is_load(command) and command.word[2] == 3
 
 
 def test_load_before_its_store_is_found(tables: Tables) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import build_tables, has_annex, has_engine
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import has_annex, has_engine
 from ooc_solve.frames import run_of
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run

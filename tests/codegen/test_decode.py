@@ -9,7 +9,8 @@ import pytest
 
 from ooc_solve.codegen.decode import SRAM, Access, DecodeError, accesses
 from ooc_solve.codegen.packing import CommandRow
-from ooc_solve.codegen.tables import REGIONS, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS, Tables
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Footprint, Plan

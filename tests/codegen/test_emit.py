@@ -14,7 +14,8 @@ import pytest
 
 from ooc_solve.codegen.emit import _float, _string, emit_header, emit_source, identifier
 from ooc_solve.codegen.project import port_files, runtime_files
-from ooc_solve.codegen.tables import Tables, build_tables, table_bytes
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import Tables, table_bytes
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import InputError, Plan
 

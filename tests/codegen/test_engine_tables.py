@@ -10,15 +10,8 @@ import pytest
 from ooc_solve.codegen.check import SCRATCH, Rule, check_tables
 from ooc_solve.codegen.emit import emit_header
 from ooc_solve.codegen.packing import CommandRow
-from ooc_solve.codegen.tables import (
-    COMPUTE_CHANNEL,
-    ENGINE_CHANNEL,
-    FLAG_STORE,
-    NO_STORE,
-    StreamRow,
-    Tables,
-    build_tables,
-)
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import COMPUTE_CHANNEL, ENGINE_CHANNEL, FLAG_STORE, NO_STORE, StreamRow, Tables
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Target, TaskKind

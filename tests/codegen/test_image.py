@@ -12,7 +12,7 @@ import pytest
 
 from ooc_solve.codegen.checksum import checksum
 from ooc_solve.codegen.image import image_chunks, image_header, weight_payload, with_checksum, write_image
-from ooc_solve.codegen.tables import build_tables
+from ooc_solve.codegen.table_builder import build_tables
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.tiling import StageGeometry

@@ -14,7 +14,8 @@ import pytest
 
 from ooc_solve.codegen.check import Rule, check_tables
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import KINDS, StreamRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import KINDS, StreamRow, Tables
 from ooc_solve.models.in_place import replaceable
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.reference import run

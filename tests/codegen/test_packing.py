@@ -23,7 +23,8 @@ from ooc_solve.codegen.packing import (
     unpack,
 )
 from ooc_solve.codegen.project import runtime_files
-from ooc_solve.codegen.tables import build_tables, table_bytes
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import table_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget

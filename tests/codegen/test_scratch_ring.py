@@ -17,7 +17,8 @@ import pytest
 
 from ooc_solve.codegen.check import Rule, check_tables
 from ooc_solve.codegen.project import write_project
-from ooc_solve.codegen.tables import REGIONS, RingRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import REGIONS, RingRow, Tables
 from ooc_solve.models.levelling import Ring
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.reference import run
@@ -232,6 +233,14 @@ def test_power_may_fail_at_every_write(device: Callable[[str], Levelled], target
     assert lives == 3 * deeds * project.ring.places
     assert deeds > 10
     assert (wrong, astray) == (0, 0)
+
+
+@needs_tools
+@pytest.mark.parametrize("target", ["f746-sd", "sf2-nor-qemu"])
+def test_notes_that_cannot_be_read_are_lost(device: Callable[[str], Levelled], target: str) -> None:
+    """Where the part refuses to read the note of any one place, after any number of runs, the next run is right."""
+    ((wrong,),) = device(target).device("refuse")
+    assert wrong == 0
 
 
 @needs_tools

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ooc_solve.codegen.simulate import durations_of, random_durations, simulate_tables
-from ooc_solve.codegen.tables import StreamRow, Tables, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import StreamRow, Tables
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import InternalError, Plan

@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 
 from ooc_solve.codegen.packing import NOWHERE, TRANSFER, pack
-from ooc_solve.codegen.tables import (
-    FLAG_CHECKED,
-    FLAG_STORE,
-    KINDS,
-    REGIONS,
-    StreamRow,
-    Tables,
-    build_tables,
-    storage_layouts,
-    table_bytes,
-)
+from ooc_solve.codegen.table_builder import build_tables, storage_layouts
+from ooc_solve.codegen.tables import FLAG_CHECKED, FLAG_STORE, KINDS, REGIONS, StreamRow, Tables, table_bytes
 from ooc_solve.models.footprint import command_bytes, count_table_bytes
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
@@ -95,7 +86,7 @@ def test_tables_beyond_the_count_are_refused(
     problem: Problem, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tables larger than what the plan promised are an internal error."""
-    monkeypatch.setattr("ooc_solve.codegen.tables.count_table_bytes", lambda *_: 300)
+    monkeypatch.setattr("ooc_solve.codegen.table_builder.count_table_bytes", lambda *_: 300)
     with pytest.raises(InternalError, match="Tables must fit the 300 bytes"):
         build_tables(problem, plan)
 
@@ -225,8 +216,11 @@ def test_layouts_fill_the_regions(problem: Problem, plan: Plan) -> None:
     assert deep.base == first.base + first.size_bytes
 
 
-def test_digest_ties_tables_to_weights_and_rows(problem: Problem, plan: Plan, tables: Tables) -> None:
-    """The same plan has the same digest; another weight or another address has another."""
+@pytest.mark.parametrize("name", ["", "a file that names external data"])
+def test_digest_ties_tables_to_weights_and_rows(problem: Problem, plan: Plan, name: str) -> None:
+    """The same plan has the same digest; another weight or address has another, whatever the reader says of the file."""
+    problem = replace(problem, network=replace(problem.network, digest=name))
+    tables = build_tables(problem, plan)
     assert build_tables(problem, plan) == tables
     op = problem.network.ops[0]
     assert op.weights is not None

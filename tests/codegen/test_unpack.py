@@ -17,7 +17,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from ooc_solve.codegen.check import check_tables
 from ooc_solve.codegen.image import packed_weights
 from ooc_solve.codegen.project import Project, write_project
-from ooc_solve.codegen.tables import PackingRow, build_tables
+from ooc_solve.codegen.table_builder import build_tables
+from ooc_solve.codegen.tables import PackingRow
 from ooc_solve.models import reference
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem

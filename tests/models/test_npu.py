@@ -1,4 +1,4 @@
-"""What an NPU may compute, how long that takes, and what fits its weight memory."""
+"""What an NPU may compute, how long that takes, and how weights come to it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from ooc_solve.models.cost import NPU, KernelWork, compute_ns
-from ooc_solve.models.npu import held_bytes, is_computed, offered, whole_tiling
+from ooc_solve.models.npu import held_bytes, is_crowded, offered, ways, whole_tiling
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.sealing import encrypted
 from ooc_solve.models.target import load_target
 from ooc_solve.models.tiling import StageGeometry
-from ooc_solve.models.vocabulary import InputError, Npu, OpKind, Target
+from ooc_solve.models.vocabulary import InputError, Network, Npu, Op, OpKind, Target, Tiling
 from ooc_solve.models.zoo import zoo_network
 
 
@@ -47,7 +47,7 @@ def test_work_counts_every_tap() -> None:
     """The work of an operator has all its outputs, MACs and weights; nothing of it is loaded."""
     network, target = zoo_network("resnet8"), load_target("max78000-cnn")
     for op in network.ops:
-        if is_computed(target, network, op):
+        if ways(target, network, op):
             geometry = StageGeometry.of(network, op, whole_tiling(network, op))
             work = geometry.tile_work((0, 0, 0, 0))
             out = network.tensors[op.output]
@@ -58,22 +58,36 @@ def test_work_counts_every_tap() -> None:
             assert not geometry.loads_weights
 
 
-def test_what_is_offered_fits_the_weight_memory() -> None:
-    """With memory for all, all that can run there are offered; with little, those that save most per byte."""
+def test_weights_are_loaded_only_where_not_all_can_be_resident() -> None:
+    """With memory for all of them each operator has one way; with little, also those that load its weights in parts."""
     network, target = zoo_network("resnet8"), load_target("max78000-cnn")
-    able = {op.name for op in network.ops if is_computed(target, network, op)}
+    able = {op.name for op in network.ops if ways(target, network, op)}
     assert offered(target, network) == able
     assert {op.kind for op in network.ops if op.name not in able} == {OpKind.SOFTMAX}
-    for most in (0, 1_000, 10_000, 40_000):
+    assert not is_crowded(target, network)
+    assert all(len(ways(target, network, op)) <= 1 for op in network.ops)
+    wanted = sum(op.weight_bytes for op in network.ops if op.name in able)
+    assert not is_crowded(with_npu(target, weight_mem_bytes=wanted), network)
+    for most in (0, 1_000, 10_000, 40_000, wanted - 1):
         small = with_npu(target, weight_mem_bytes=most)
-        names = offered(small, network)
-        assert sum(op.weight_bytes for op in network.ops if op.name in names) <= most
-        assert names < able
-    assert any(
-        op.weight_bytes > 0
-        for op in network.ops
-        if op.name in offered(with_npu(target, weight_mem_bytes=10_000), network)
-    )
+        assert is_crowded(small, network)
+        for op in network.ops:
+            offers = ways(small, network, op)
+            loading = [tiling for tiling in offers if tiling.npu_loads]
+            assert (whole_tiling(network, op) in offers) == (op.name in able and op.weight_bytes <= most)
+            assert all(_tile_bytes(network, op, tiling) <= most for tiling in loading)
+            assert [tiling.channels for tiling in loading] == sorted({t.channels for t in loading})[::-1]
+            assert bool(loading) == (op.name in able and op.weight_bytes > 0 and _least(network, op) <= most)
+
+
+def _tile_bytes(network: Network, op: Op, tiling: Tiling) -> int:
+    """Weights of the first tile."""
+    return StageGeometry.of(network, op, tiling).weight_bytes((0, 0, 0, 0))
+
+
+def _least(network: Network, op: Op) -> int:
+    """Weights of a single output channel."""
+    return _tile_bytes(network, op, replace(whole_tiling(network, op), channels=1, npu_loads=True))
 
 
 def test_tensors_must_fit_the_data_memory() -> None:
@@ -81,8 +95,8 @@ def test_tensors_must_fit_the_data_memory() -> None:
     network, target = zoo_network("resnet8"), load_target("max78000-cnn")
     first = network.ops[0]
     size = sum(network.tensors[name].size_bytes for name in (*first.inputs, first.output))
-    assert is_computed(with_npu(target, data_mem_bytes=size), network, first)
-    assert not is_computed(with_npu(target, data_mem_bytes=size - 1), network, first)
+    assert ways(with_npu(target, data_mem_bytes=size), network, first)
+    assert not ways(with_npu(target, data_mem_bytes=size - 1), network, first)
 
 
 def test_sealed_targets_have_no_npu() -> None:
@@ -112,9 +126,12 @@ storage = "mx66uw1g45g"
         load_target(path)
 
 
-def test_held_bytes_count_the_npu_only() -> None:
-    """Weights of operators on the CPU take nothing of the NPU's memory."""
+def test_held_bytes_count_what_is_resident() -> None:
+    """Weights of operators on the CPU take nothing of the NPU's memory for the whole run, nor do those that are loaded."""
     network = zoo_network("resnet8")
     tilings = tuple(replace(whole_tiling(network, op), npu=k % 2 == 0) for k, op in enumerate(network.ops))
-    assert held_bytes(network, tilings) == sum(op.weight_bytes for op in network.ops[::2])
+    resident = sum(op.weight_bytes for op in network.ops[::2])
+    assert held_bytes(network, tilings) == resident
+    loading = (replace(tilings[0], npu_loads=True), *tilings[1:])
+    assert held_bytes(network, loading) == resident - network.ops[0].weight_bytes
     assert Problem(network, load_target("max78000-cnn"), 1 << 18, IoPlace.SRAM).target.npu is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ooc_solve.models.cost import KERNEL_KINDS
-from ooc_solve.models.onnx_dialects import HANDLERS, INSTEAD
+from ooc_solve.models.onnx_handlers import HANDLERS, INSTEAD
 from ooc_solve.models.operator_table import operator_table
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
 import tracemalloc
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 from ooc_solve.models import zoo
 from ooc_solve.models.vocabulary import DType, InputError, Network, Op, OpKind
 from ooc_solve.models.zoo import describe, zoo_names, zoo_network
+from tests.models.onnx_export import export
 
 SMALL = ("autoencoder", "ds_cnn", "mobilenet_v1_025_96", "resnet8")
 
@@ -79,18 +76,6 @@ GOLDEN: dict[str, tuple[str, str]] = {
 }
 
 
-def load_exporter() -> ModuleType:
-    """Load the exporter beside this file; test folders are not packages."""
-    path = Path(__file__).with_name("onnx_export.py")
-    spec = importlib.util.spec_from_file_location("onnx_export", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def bytes_hash(network: Network) -> str:
     """SHA-256 over all arrays and quantisations of a network."""
     summary = hashlib.sha256()
@@ -111,7 +96,7 @@ def weighted(network: Network) -> list[Op]:
 
 def layer_outputs(network: Network, seed: int) -> dict[str, NDArray[np.int8]]:
     """Every layer's output as onnxruntime computes it on random bytes, channels first."""
-    model = load_exporter().export(network, every_layer=True)
+    model = export(network, every_layer=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)

@@ -19,7 +19,7 @@ from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.beam import Course, Outlook, State, Vista, Way, search
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.heuristics import space_of
-from ooc_solve.solver.improvement import improve
+from ooc_solve.solver.improvement import Improvement
 from ooc_solve.solver.plans import plan_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.search import Candidate, first_candidates
@@ -69,7 +69,7 @@ def test_never_worse_and_always_valid(data: st.DataObject, problems: Problems) -
     problem = data.draw(problems())
     starts = first_candidates(space_of(problem), soon())
     assume(starts)
-    found = improve(space_of(problem), starts[-1], 2000, 1, soon())
+    found = Improvement(space_of(problem), starts[-1], 2000, 1).run(soon())
     assert found is not None
     assert found.score <= starts[-1].score
     plan_of(problem, found, "beam")  # raises if the validator objects
@@ -83,14 +83,28 @@ def test_first_plans_in_tight_memory_get_better(name: str, target: str, kib: int
     problem = problem_of(name, target, kib)
     start = start_of(problem)
     effort = 30_000
-    found = improve(space_of(problem), start, effort, 1, soon())
+    found = Improvement(space_of(problem), start, effort, 1).run(soon())
     assert found is not None
     assert found.score[0] <= share * start.score[0]
     plan_of(problem, found, "beam")
-    short, again = (improve(space_of(problem), start, effort // 10, 1, soon()) for _ in range(2))
+    short, again = (Improvement(space_of(problem), start, effort // 10, 1).run(soon()) for _ in range(2))
     assert short is not None
     assert again is not None
     assert (again.selection, again.schedule) == (short.selection, short.schedule)
+
+
+def test_what_was_enough_is_no_end() -> None:
+    """A search that ends with a good enough plan goes on when asked again, to what it would have found at once."""
+    problem = problem_of("ds_cnn", "l4r5-sdspi", 8)
+    start = start_of(problem)
+    whole, search_in_parts = (Improvement(space_of(problem), start, 3_000, 1) for _ in range(2))
+    first = search_in_parts.run(soon(), lambda _: True)
+    assert first is not None
+    at_once, then = whole.run(soon()), search_in_parts.run(soon())
+    assert at_once is not None
+    assert then is not None
+    assert then.score < first.score
+    assert (then.selection, then.schedule) == (at_once.selection, at_once.schedule)
 
 
 @pytest.mark.parametrize("effort", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
@@ -99,7 +113,7 @@ def test_other_objectives(objective: Objective, effort: int) -> None:
     """What is asked for gets no worse, be it energy or bytes written."""
     problem = problem_of("ds_cnn", "f746-sd", 12, objective)
     start = start_of(problem)
-    found = improve(space_of(problem), start, effort, 1, soon())
+    found = Improvement(space_of(problem), start, effort, 1).run(soon())
     assert found is not None
     assert found.score <= start.score
     plan_of(problem, found, "beam")

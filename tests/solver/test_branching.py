@@ -21,7 +21,7 @@ TIGHT = Problem(zoo_network("ds_cnn"), load_target("f746-sd"), 8704, IoPlace.STO
 def every_option() -> tuple[Options, Alive]:
     """All options of the problem."""
     stages = stages_of((build_space(TIGHT),))
-    options = Options(Stock.of(TIGHT, Tolls(TIGHT, 0)), stages, False, math.inf)
+    options = Options(Stock.of(TIGHT, Tolls(TIGHT)), stages, False, math.inf)
     return options, options.everywhere()
 
 

@@ -14,7 +14,7 @@ from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.beam import Course, Vista, search
 from ooc_solve.solver.guidance import Guide, carried, least_ns
 from ooc_solve.solver.heuristics import space_of
-from ooc_solve.solver.improvement import improve, numbers_of
+from ooc_solve.solver.improvement import Improvement, numbers_of
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.search import Candidate, first_candidates
 from ooc_solve.solver.selection import Space
@@ -66,7 +66,7 @@ def test_no_plan_is_shorter_than_its_vectors(name: str, target: str, kib: int) -
     space, start = space_of(problem), known(problem_of(name, target, kib))
     guide, _ = guide_of(problem, None)
     course = Course(space)
-    found = improve(space, start, 8000, 1, inf)
+    found = Improvement(space, start, 8000, 1).run(inf)
     assert found is not None
     allowed = [[n] for n in made_of(space, found)]
     (proposal,) = search(course, allowed, 1).proposals[:1]
@@ -82,7 +82,7 @@ def test_better_plans_are_not_ruled_out(name: str, target: str, kib: int) -> Non
     """What a plan is made of is left where a longer makespan is assumed."""
     problem = problem_of(name, target, kib)
     space, start = space_of(problem), known(problem)
-    found = improve(space, start, 8000, 1, inf)
+    found = Improvement(space, start, 8000, 1).run(inf)
     assert found is not None
     guide, _ = guide_of(problem, found.score[0] + 1)
     numbers = made_of(space, found)
@@ -94,9 +94,9 @@ def test_guided_search_is_better(name: str, target: str, kib: int) -> None:
     """With the same effort the relaxation leads to plans at least as good, which are never below its bound."""
     problem = problem_of(name, target, kib)
     space, start = space_of(problem), known(problem)
-    plain = improve(space, start, 12_000, 1, inf)
+    plain = Improvement(space, start, 12_000, 1).run(inf)
     relaxation = Relaxation(problem, [space])
-    guided = improve(space, start, 12_000, 1, inf, relaxation)
+    guided = Improvement(space, start, 12_000, 1, relaxation).run(inf)
     assert plain is not None
     assert guided is not None
     assert relaxation.bound_ns <= guided.score[0] <= plain.score[0]
@@ -109,7 +109,7 @@ def test_more_effort_is_never_worse(name: str, target: str, kib: int) -> None:
     space = space_of(problem)
     scores = []
     for effort in (2000, 5000, 10_000):
-        found = improve(space, None, effort, 1, inf, Relaxation(problem, [space]))
+        found = Improvement(space, None, effort, 1, Relaxation(problem, [space])).run(inf)
         scores.append((1 << 60,) if found is None else found.score)
     assert scores == sorted(scores, reverse=True)
 

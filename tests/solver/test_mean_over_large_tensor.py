@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from ooc_solve.models.onnx_reader import read_onnx
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
-from ooc_solve.models.vocabulary import Budget
-from ooc_solve.solver.heuristics import serial
+from ooc_solve.models.vocabulary import Budget, OpKind
+from ooc_solve.models.zoo import zoo_network
+from ooc_solve.solver.heuristics import serial, space_of
 from ooc_solve.solver.validate import validate
 
 
@@ -37,3 +38,11 @@ def test_a_mean_is_taken_plane_by_plane(tmp_path: Path) -> None:
     assert plan is not None
     assert validate(problem, plan) == ()
     assert max(tensor.size_bytes for tensor in problem.network.tensors.values()) > problem.sram_bytes
+
+
+def test_narrow_planes_take_the_place_of_no_others() -> None:
+    """What a mean asks for is offered beside the planes in the middle, of which one is the best here."""
+    problem = Problem(zoo_network("ds_cnn"), load_target("f746-sd"), 5440, IoPlace.STORAGE)
+    offered = space_of(problem).residences
+    mean = next(op for op in problem.network.ops if op.kind is OpKind.AVERAGE_POOL)
+    assert {64, 32, 16, 8, 4} <= set(offered[mean.inputs[0]]) & set(offered[mean.output])

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ooc_solve.models.limits import Limits
 from ooc_solve.models.patches import covered
 from ooc_solve.models.problem import RESERVED_BYTES, IoPlace, Problem
 from ooc_solve.models.target import load_target
@@ -20,6 +21,7 @@ from ooc_solve.models.vocabulary import (
     BufferRole,
     DType,
     Network,
+    Objective,
     Op,
     OpKind,
     Selection,
@@ -32,6 +34,7 @@ from ooc_solve.models.vocabulary import (
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver import options as options_module
 from ooc_solve.solver.expansion import SelectionError, expand
+from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.options import KEPT, Option, pareto, stored_bytes
 from ooc_solve.solver.selection import Aim, SelectionModel, Space, build_space, unfused
 from ooc_solve.solver.tile_sizes import sizes
@@ -313,11 +316,41 @@ def test_the_largest_buffer_counts_only_with_several_banks() -> None:
     assert pareto([bad, good], several_banks=True) == [good, bad]
 
 
-def test_every_fused_option_can_be_carried_out() -> None:
+@pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.WEAR])
+def test_every_fused_option_can_be_carried_out(objective: Objective) -> None:
     """Patches of each stage that is offered hold what is read of them, wherever in a long chain it begins."""
-    problem = Problem(zoo_network("mobilenet_v1_025_96"), load_target("f746-sd"), 48 * 1024, IoPlace.STORAGE)
+    network, target = zoo_network("mobilenet_v1_025_96"), load_target("f746-sd")
+    problem = Problem(network, target, 48 * 1024, IoPlace.STORAGE, objective)
     space = build_space(problem)
     fused = [(first, o) for first, options in enumerate(space.options) for o in options if o.operators > 1]
     assert any(tiling.ring_rows for _, option in fused for tiling in option.tilings)
     for first, option in fused:
         assert covered(problem.network, range(first, first + option.operators), option.tilings)
+
+
+def fused_of(problem: Problem) -> set[tuple[int, Option]]:
+    """The options of fused stages that a problem has, by their first operator."""
+    return {(s, o) for s, options in enumerate(space_of(problem).options) for o in options if o.operators > 1}
+
+
+def test_more_is_fused_where_few_bytes_are_to_be_written() -> None:
+    """A budget, a lifetime, wear and parts that are erased first: stages as large as what they read, some weights held."""
+    network, card = zoo_network("ds_cnn"), load_target("f746-sd")
+    free = Problem(network, card, 16 * 1024, IoPlace.STORAGE)
+    assert not fused_of(free)
+    few = fused_of(replace(free, write_budget_bytes=10_000))
+    held = {
+        "".join(
+            str(int(t.hold_weights)) for s, t in enumerate(o.tilings, first) if network.ops[s].weight_bytes
+        )
+        for first, o in few
+    }
+    assert {0, 1, 7} <= {first for first, _ in few}
+    assert any("0" in pattern and "1" in pattern for pattern in held)
+    limits = Limits(lifetime_years=50.0)
+    for other in (replace(free, objective=Objective.WEAR), replace(free, limits=limits)):
+        assert fused_of(other) == few
+    nor = load_target("nrf52840-nor")
+    erased = replace(free, target=replace(nor, activations=nor.weights))
+    assert fused_of(erased)
+    assert fused_of(erased) == fused_of(replace(erased, objective=Objective.WEAR))

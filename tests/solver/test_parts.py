@@ -50,15 +50,13 @@ Chosen = tuple[Option, ...]
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are offered for all tensors, without a budget."""
-    monkeypatch.setattr(parts, "USUAL", (1, 2, 3))
+    monkeypatch.setattr(parts, "QUARTERS", (1, 2, 3))
     monkeypatch.setattr(parts, "SMALL", 1 << 30)
 
 
-def problem_of(name: str, target: str, sram_bytes: int, budget: int | None = None) -> Problem:
+def problem_of(name: str, target: str, sram_bytes: int) -> Problem:
     """A network of the zoo in some SRAM."""
-    return Problem(
-        zoo_network(name), load_target(target), sram_bytes, IoPlace.STORAGE, write_budget_bytes=budget
-    )
+    return Problem(zoo_network(name), load_target(target), sram_bytes, IoPlace.STORAGE)
 
 
 def drawn(space: Space, rng: random.Random, most_tasks: int) -> Iterator[Chosen]:
@@ -181,10 +179,11 @@ def plan_in_part(problem: Problem) -> Plan:
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@pytest.mark.usefixtures("offered")
 @pytest.mark.parametrize(("name", "target"), [("resnet8", "f746-sd")])
 def test_the_same_bytes(tmp_path: Path, name: str, target: str) -> None:
     """A plan with tensors kept in part passes validator and table checker, and its program gives the reference's bytes."""
-    problem = problem_of(name, target, 24 << 10, budget=1 << 20)
+    problem = problem_of(name, target, 24 << 10)
     plan = plan_in_part(problem)
     assert validate(problem, plan) == ()
     assert sum(tiling.kept_rows > 0 for tiling in plan.selection.tilings) >= 3
@@ -204,15 +203,15 @@ def test_the_same_bytes(tmp_path: Path, name: str, target: str) -> None:
     assert (tmp_path / "out.bin").read_bytes()[: want.nbytes] == want.tobytes()
 
 
+@pytest.mark.usefixtures("offered")
 def test_sealed_tensors_are_not_kept_in_part() -> None:
-    """Parts are offered under a write budget, without one or where rows are sealed they are not."""
+    """Where rows are sealed no parts are offered."""
 
     def parted_widths(problem: Problem) -> int:
         found = residences(problem, problem.arena_bytes)
         return sum(rows_kept(w) > 0 for widths in found.values() for w in widths)
 
-    problem = problem_of("resnet8", "f746-sd", 24 << 10, budget=1 << 20)
+    problem = problem_of("resnet8", "f746-sd", 24 << 10)
     cipher = Crypto("aes128_gcm", "sw", 100, True, "rw", cycles_per_byte=1.0)
     assert parted_widths(problem) > 0
-    assert parted_widths(replace(problem, write_budget_bytes=None)) == 0
     assert parted_widths(replace(problem, target=replace(problem.target, crypto=cipher))) == 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from ooc_solve.models.problem import IoPlace, Problem
 from ooc_solve.models.target import load_target
 from ooc_solve.models.zoo import zoo_network
-from ooc_solve.solver import refinement, relaxation
+from ooc_solve.solver import cases, refinement, relaxation
+from ooc_solve.solver.credits import Credits
+from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.relaxation import Relaxation
 from ooc_solve.solver.selection import build_space
 
@@ -31,6 +34,29 @@ def test_cases_raise_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     finer = climbed(TIGHT).bound_ns
     monkeypatch.setattr(relaxation, "refined", lambda *_: None)
     assert climbed(TIGHT).bound_ns < finer
+
+
+def left_of_resnet8() -> int:
+    """Options of resnet8 in tight memory that are left where a makespan is assumed."""
+    problem = Problem(zoo_network("resnet8"), load_target("f746-sd"), 15872, IoPlace.STORAGE)
+    found = Relaxation(problem, [build_space(problem)])
+    found.assume(100_500_000)
+    return sum(map(len, found.survivors))
+
+
+def test_loads_of_far_stages_count_for_those_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less is left where what is ahead is told apart by its stage, and where nobody loads a tile that is not stored."""
+
+    def for_any_stage(own: cases.Cases, run: int) -> Ints:
+        every, near, _, _ = np.split(loads(own, run), cases.SETS)
+        return np.concatenate((every, near, every, every))
+
+    loads, apart = cases.Cases._loads, left_of_resnet8()
+    with monkeypatch.context() as together:
+        together.setattr(cases.Cases, "_loads", for_any_stage)
+        assert apart < left_of_resnet8()
+    monkeypatch.setattr(Credits, "fresh", lambda *_: None)
+    assert apart < left_of_resnet8()
 
 
 def test_a_walk_leaves_what_a_path_below_the_limit_needs() -> None:

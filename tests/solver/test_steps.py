@@ -25,7 +25,7 @@ from ooc_solve.solver.maxplus import Ints
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.placement import buffer_uses
 from ooc_solve.solver.selection import Space, unfused
-from ooc_solve.solver.steps import LAST, StepCosts, Steps
+from ooc_solve.solver.steps import LAST, NO_ROW, StepCosts, Steps
 
 NETWORKS = ("ds_cnn", "resnet8", "mobilenet_v1_025_96")
 TARGETS = ("f746-sd", "l4r5-sdspi", "u585-octal", "f746-qspi-sdram", "lm3s-qemu")
@@ -208,6 +208,44 @@ def test_steps_of_fused_stages_are_those_of_the_expansion(name: str, target: str
         check(problem, chosen, graph)
         found += 1
     assert found >= 3
+
+
+@pytest.mark.parametrize(("name", "kib"), [("resnet8", 16), ("ds_cnn", 10)])
+def test_what_reaches_the_last_tile_waits_for_it(name: str, kib: int) -> None:
+    """Loads that steps take to need the last tile of a stage wait for the store of it; some stages have such ones."""
+    problem = Problem(zoo_network(name), load_target("f746-sd"), kib << 10, IoPlace.STORAGE)
+    costs, ops, seen = StepCosts(problem), problem.network.ops, [0, 0]
+    for fused in (False, True):
+        for chosen, graph in islice(expanded(space_of(problem), random.Random(4), 60, fused), 4):
+            for stage, option in chosen.items():
+                stages = range(stage, stage + option.operators)
+                steps = costs.steps(
+                    ops[stage : stages.stop], option, records_of(problem, costs, chosen, stage)
+                )
+                last = [task.index for task in graph.compute_tasks if task.stage in stages][-1]
+                stores = {t.index for t in graph.tasks if t.kind is TaskKind.STORE and last in t.after}
+                assert (steps.last_row < NO_ROW) == (option.output != KEPT)
+                for later, consumer in chosen.items():
+                    names = operands(problem.network, later, consumer.operators)
+                    own = costs.steps(
+                        ops[later : later + consumer.operators],
+                        consumer,
+                        records_of(problem, costs, chosen, later),
+                    )
+                    late = sum(
+                        many
+                        for (row, load), many in own.reaching.items()
+                        if names[load[0]] == ops[stages.stop - 1].output and row > steps.last_row
+                    )
+                    waiting = [
+                        t
+                        for t in graph.tasks
+                        if t.kind is TaskKind.LOAD and t.stage in range(later, later + consumer.operators)
+                        if stores & set(t.after)
+                    ]
+                    assert late <= len(waiting)
+                    seen = [seen[0] + late, seen[1] + len(waiting)]
+    assert seen[0] > 0.9 * seen[1] > 0
 
 
 def test_steps_know_what_the_cpu_opens_and_seals() -> None:

@@ -11,7 +11,7 @@ from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.options import KEPT
 from ooc_solve.solver.relaxation import Relaxation
-from ooc_solve.solver.thrift import NS_PER_UNIT, thrift_of
+from ooc_solve.solver.thrift import NS_PER_UNIT, Thrift, counters_of
 from ooc_solve.solver.tolls import Tolls
 
 FREE = Problem(zoo_network("resnet8"), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE)
@@ -25,15 +25,15 @@ def within(most_bytes: int) -> Problem:
 def test_a_path_is_above_zero_where_it_writes_more_than_the_budget() -> None:
     """Options add whole granules of what they write; the sum with the start is above 0 just above the budget."""
     problem = within(16 * 1024 - 1)
-    thrift = thrift_of(problem, Tolls(problem))
-    assert thrift is not None
+    (thrift,) = counters_of(problem, Tolls(problem))
+    assert isinstance(thrift, Thrift)
     spilled = [option for option in space_of(problem).options[0] if option.output != KEPT]
-    sizes = {option.bytes_written: thrift.of(0, option) for option in spilled}
+    sizes = {option.bytes_written: thrift.of(0, option)[0][0] for option in spilled}
     assert set(sizes) == {8 * 1024, 16 * 1024}
     for size, added in sizes.items():
-        assert (thrift.start_ns + added > 0) == (size > 16 * 1024 - 1)
+        assert (thrift.start_ns[0] + added > 0) == (size > 16 * 1024 - 1)
         assert added % NS_PER_UNIT == 0
-    assert thrift_of(FREE, Tolls(FREE)) is None
+    assert counters_of(FREE, Tolls(FREE)) == ()
 
 
 def test_what_only_a_plan_above_the_budget_needs_is_ruled_out() -> None:

@@ -31,7 +31,7 @@ from ooc_solve.solver.improvement import numbers_of
 from ooc_solve.solver.options import KEPT
 from ooc_solve.solver.relaxation import Relaxation, proven_bound, raised
 from ooc_solve.solver.selection import Space, build_space
-from ooc_solve.solver.tolls import Tolls
+from ooc_solve.solver.tolls import Prices, Tolls
 
 BUDGET = Budget(20.0, 1, 1)
 
@@ -121,7 +121,7 @@ def check_priced_bounds(space: Space, found: list[Figures]) -> None:
         least = min(getattr(figures, figure) for figures in found if not excesses(judged, figures))
         for relaxation in (
             Relaxation(judged, [space]),
-            Relaxation(judged, [space], math.inf, 30),
+            Relaxation(judged, [space], math.inf, Prices(30)),
             priced(judged, [space]),
         ):
             assert relaxation.bound <= least
@@ -198,26 +198,26 @@ def test_a_price_of_bytes_raises_the_bound_under_a_write_budget(monkeypatch: pyt
     space = build_space(problem)
     tight = replace(problem, write_budget_bytes=16_000)
     counted = priced(tight, [space])
-    assert counted.tolls.ns_per_byte == 0
-    monkeypatch.setattr(variants, "thrift_of", lambda *_: None)
+    assert counted.tolls.prices.written == 0
+    monkeypatch.setattr(variants, "counters_of", lambda *_: ())
     free, found = Relaxation(tight, [space]), priced(tight, [space])
-    assert found.tolls.ns_per_byte > 0
+    assert found.tolls.prices.written > 0
     assert found.bound > 1.08 * free.bound
     assert counted.bound > 1.02 * found.bound
-    assert priced(problem, [space]).tolls.ns_per_byte == 0
+    assert priced(problem, [space]).tolls.prices.written == 0
 
 
 def test_a_price_needs_a_budget() -> None:
     """Without a budget of bytes a price would bound nothing."""
     with pytest.raises(ValueError, match="only where there is a budget"):
-        Tolls(Problem(autoencoder(), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE), 1)
+        Tolls(Problem(autoencoder(), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE), Prices(1))
 
 
 @pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.ENERGY])
 def test_the_price_of_the_whole_budget_is_taken_off(objective: Objective) -> None:
     """Limits and values with a price are those without, moved by what the budget costs."""
     plain = Problem(autoencoder(), load_target("f746-sd"), 32 * 1024, IoPlace.STORAGE, objective, 1_000)
-    without, tolls = Tolls(plain), Tolls(plain, 7)
+    without, tolls = Tolls(plain), Tolls(plain, Prices(7))
     assert tolls.limit(10**6) == without.limit(10**6) + 7_000
     assert tolls.value(10**6 + 7_000) == without.value(10**6)
     assert tolls.value(6_999) == 0

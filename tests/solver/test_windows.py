@@ -15,8 +15,9 @@ from ooc_solve.solver.descent import windowed
 from ooc_solve.solver.heuristics import double_buffering, finish, serial
 from ooc_solve.solver.listing import makespan_ns
 from ooc_solve.solver.plans import candidate_of
+from ooc_solve.solver.timetable import Timetable
 from ooc_solve.solver.validate import validate
-from ooc_solve.solver.windows import Timetable, shortened
+from ooc_solve.solver.windows import shortened
 
 
 def _problem(name: str, target: str, sram_bytes: int) -> Problem:

@@ -182,9 +182,11 @@ static void check(int result, const char *what) {
 static void provide(struct bench *bench, const char *key_path, int is_new) {
     uint32_t bytes;
     const uint8_t *key = read_file(key_path, 0, &bytes);
-    if (bytes != crypto_mbedtls_key_bytes(OOC_MODEL.cipher)
-        || crypto_mbedtls_emulate(&bench->crypto, &bench->vault, OOC_MODEL.cipher, key) != 0) {
-        fail("not the key of these tables", key_path);
+    if (bytes != crypto_mbedtls_key_bytes(OOC_MODEL.cipher)) {
+        fail("must hold the bytes of the key and nothing else", key_path);
+    }
+    if (crypto_mbedtls_emulate(&bench->crypto, &bench->vault, OOC_MODEL.cipher, key) != 0) {
+        fail("the cipher does not take the key", key_path);
     }
     bench->port.crypto = &bench->crypto;
 #ifdef OOC_ENGINE

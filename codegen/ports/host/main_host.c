@@ -1,6 +1,6 @@
 /* main_host.c - run an emitted network on a PC.
  *
- *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats]
+ *     prog IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--blocks]
  *          [--latency-ns N] [--read-bps N] [--write-bps N] [--granule N] [--block N]
  *          [--fail N] [--flip N] [--short N] [--partial N] [--hang N] [--timeout-us N]
  *          [--full N] [--cut N] [--shrink N] [--retry N] [--log FILE] [--key FILE]
@@ -16,7 +16,8 @@
  * N runs with seeds N, N+1, ..., each with a new storage and arena full of garbage; all
  * outputs must be equal. --rounds N: each of them runs N times on its storage, and the counters are those of all
  * rounds. --granule N: what the emulated storage insists on (default 1).
- * --block N: bytes of a block in worst_block_writes (default 4096). --log FILE: when each
+ * --block N: bytes of a block in worst_block_writes (default 4096). --blocks: --stats, and of each block that was
+ * written its store, its number and how many writes touched it. --log FILE: when each
  * command of the only run started and ended (port_host.h), for ooc-trace.
  *
  * --key FILE: the key of sealed records, which tables ask for with OOC_SEAL. The journal is provisioned first.
@@ -73,7 +74,7 @@ struct options {
     uint64_t retry;
     uint32_t shrink;
     uint32_t rounds; /* 0 counts as 1 */
-    int stats;
+    int stats; /* 1, or 3 with those of each block */
     const char *log_path; /* NULL: no log */
     const char *key_path;
     struct bytes key;
@@ -229,9 +230,19 @@ static struct ooc_engine engine;
 static struct emulated_engine engine_state;
 #endif
 
-static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
+static int check_key(const struct options *options) {
     uint32_t bytes = crypto_mbedtls_key_bytes(OOC_MODEL.cipher);
-    if (key->size != bytes || crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key->data) != 0) {
+    if (options->key.size == bytes) {
+        return 0;
+    }
+    fprintf(stderr, "ooc: %s must hold the %lu bytes of the key (got %lu)\n",
+            options->key_path != NULL ? options->key_path : "--key FILE", (unsigned long)bytes,
+            (unsigned long)options->key.size);
+    return 1;
+}
+
+static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *port, const struct bytes *key) {
+    if (crypto_mbedtls_emulate(&crypto, &vault, OOC_MODEL.cipher, key->data) != 0) {
         return OOC_ERROR_CRYPTO;
     }
     port->crypto = &crypto;
@@ -242,6 +253,11 @@ static int provide(struct ooc *state, uint8_t *const banks[], struct ooc_port *p
     return ooc_provision(state, &OOC_MODEL, banks, port, 0);
 }
 #else
+static int check_key(const struct options *options) {
+    (void)options;
+    return 0;
+}
+
 static int provide(const struct ooc *state, uint8_t *const banks[], const struct ooc_port *port,
                    const struct bytes *key) {
     (void)state;
@@ -275,7 +291,19 @@ static int report(const struct ooc *state, int result) {
     return 1;
 }
 
-static void print_stats(const struct ooc *state, const struct host_port *host) {
+static void print_blocks(const struct host_port *host) {
+    uint32_t i;
+    unsigned k;
+    for (k = 0; k < HOST_STORES; k++) {
+        for (i = 0; i < host_port_blocks(host, k); i++) {
+            if (host->block_writes[k][i] > 0) {
+                printf("block_writes %u %lu %lu\n", k, (unsigned long)i, (unsigned long)host->block_writes[k][i]);
+            }
+        }
+    }
+}
+
+static void print_stats(const struct ooc *state, const struct host_port *host, int stats) {
     unsigned long tasks = 0, arena = 0;
     unsigned k;
     for (k = 0; k < OOC_MODEL.streams; k++) {
@@ -291,6 +319,9 @@ static void print_stats(const struct ooc *state, const struct host_port *host) {
     printf("max_polls %lu\nworst_block_writes %lu\n", (unsigned long)host->max_polls,
            (unsigned long)host_port_worst_block(host));
     printf("virtual_ns %.0f\n", (double)host->clock_ns);
+    if (stats > 1) {
+        print_blocks(host);
+    }
 }
 
 /* Counters and faults concern the schedule alone, not ooc_open or the copies of inputs and
@@ -313,7 +344,7 @@ static int run_measured(struct ooc *state, struct host_port *host, const struct 
     }
     host->log = NULL;
     if (stats && result == OOC_DONE) {
-        print_stats(state, host);
+        print_stats(state, host, stats);
     }
     return result;
 }
@@ -366,7 +397,7 @@ static int infer(struct ooc *state, uint8_t *const banks[], const struct ooc_por
         }
     }
     if (stats && result == OOC_DONE) {
-        print_stats(state, host);
+        print_stats(state, host, stats);
     }
     host_port_repair(host);
     return result;
@@ -481,8 +512,8 @@ static int run_all(const struct options *options, const struct bytes *image, con
 static int usage(const char *what, const char *which) {
     complain(what, which);
     fprintf(stderr,
-            "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--latency-ns N] [--read-bps N]\n"
-            "       [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
+            "usage: IMAGE INPUT OUTPUT [--seed N] [--runs N] [--stats] [--blocks] [--latency-ns N]\n"
+            "       [--read-bps N] [--write-bps N] [--granule N] [--block N] [--fail N] [--flip N] [--short N]\n"
             "       [--partial N] [--hang N] [--timeout-us N] [--full N] [--cut N] [--shrink N]\n"
             "       [--retry N] [--log FILE] [--key FILE] [--annex FILE] [--rounds N]\n");
     return 2;
@@ -564,7 +595,9 @@ static int parse(int argc, char *argv[], struct options *options) {
     for (k = 1; k < argc; k++) {
         uint64_t value;
         if (strcmp(argv[k], "--stats") == 0) {
-            options->stats = 1;
+            options->stats |= 1;
+        } else if (strcmp(argv[k], "--blocks") == 0) {
+            options->stats |= 3;
         } else if (strcmp(argv[k], "--log") == 0 && k + 1 < argc) {
             options->log_path = argv[++k];
         } else if (strcmp(argv[k], "--key") == 0 && k + 1 < argc) {
@@ -661,7 +694,8 @@ int main(int argc, char *argv[]) {
         failed = 1;
     } else {
         (void)remove(options.output); /* one of an earlier run would look like that of this one */
-        failed = open_log(&options);
+        failed = check_key(&options);
+        failed = failed ? failed : open_log(&options);
         failed = failed ? failed : run_all(&options, &image, &input, &output);
         failed = close_log(&options) || failed;
     }

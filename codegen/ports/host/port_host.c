@@ -31,7 +31,7 @@ static uint32_t granule_of(const struct host_port *host, unsigned store) {
     return host->granule[store] ? host->granule[store] : 1;
 }
 
-static uint32_t blocks(const struct host_port *host, unsigned store) {
+uint32_t host_port_blocks(const struct host_port *host, unsigned store) {
     return host->size[store] / block_bytes(host) + 1;
 }
 
@@ -43,7 +43,7 @@ int host_port_init(struct host_port *host, const uint32_t size[HOST_STORES]) {
         uint32_t granule = granule_of(host, k);
         host->size[k] = (size[k] + granule - 1) / granule * granule;
         host->bytes[k] = malloc((size_t)host->size[k] + 1);
-        host->block_writes[k] = calloc(blocks(host, k), sizeof(uint32_t));
+        host->block_writes[k] = calloc(host_port_blocks(host, k), sizeof(uint32_t));
         if (host->bytes[k] == NULL || host->block_writes[k] == NULL) {
             host_port_free(host);
             return -1;
@@ -68,7 +68,7 @@ void host_port_reset(struct host_port *host) {
     host->transfers = host->reads = host->writes = host->max_polls = 0;
     host->bytes_read = host->bytes_written = host->clock_ns = 0;
     for (k = 0; k < HOST_STORES; k++) {
-        memset(host->block_writes[k], 0, blocks(host, k) * sizeof(uint32_t));
+        memset(host->block_writes[k], 0, host_port_blocks(host, k) * sizeof(uint32_t));
     }
 }
 
@@ -83,7 +83,7 @@ uint32_t host_port_worst_block(const struct host_port *host) {
     uint32_t worst = 0, i;
     unsigned k;
     for (k = 0; k < HOST_STORES; k++) {
-        for (i = 0; i < blocks(host, k); i++) {
+        for (i = 0; i < host_port_blocks(host, k); i++) {
             worst = host->block_writes[k][i] > worst ? host->block_writes[k][i] : worst;
         }
     }

@@ -101,6 +101,9 @@ void host_port_repair(struct host_port *host);
 /* Next number of the port's xorshift generator. */
 uint64_t host_port_random(struct host_port *host);
 
+/* Blocks of a store, each with its number in block_writes. */
+uint32_t host_port_blocks(const struct host_port *host, unsigned store);
+
 /* Most often written block over all stores. */
 uint32_t host_port_worst_block(const struct host_port *host);
 
