@@ -67,6 +67,7 @@ class Problem:
     ``patch_depth`` is how many operators may be fused into one stage; it bounds what is offered, not
     which plans are right. 1: none are fused. ``fine_groups``: groups of few output channels are offered, too, where
     the weights of all do not fit into the arena; runs that overlap need tiles whose loads fit between those of others.
+    ``parts``: tensors may stay in SRAM in part, which is offered on demand as it makes the search longer.
     In the ``scratch_ring_bytes`` of the activation store the scratch region takes turns (see `levelling`), None: it
     stays where it is.
     """
@@ -82,6 +83,7 @@ class Problem:
     patch_depth: int = PATCH_DEPTH
     fine_groups: bool = False
     scratch_ring_bytes: int | None = None
+    parts: bool = False
 
     def __post_init__(self) -> None:
         if self.sram_bytes <= self.reserved_bytes:

@@ -171,6 +171,7 @@ def problem_of(
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring_bytes: int | None = None,
+    parts: bool = False,
 ) -> Problem:
     """The problem of these options: all SRAM of the board, and storage for input and output, by default.
 
@@ -192,7 +193,7 @@ def problem_of(
     target = assigned(target, judged)
     return Problem(
         network, target, sram, place, judged, write_budget_bytes, limits, inferences_per_day,
-        scratch_ring_bytes=scratch_ring_bytes,
+        scratch_ring_bytes=scratch_ring_bytes, parts=parts,
     )  # fmt: skip
 
 
@@ -472,6 +473,7 @@ def solve(
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring: int | str | None = None,
+    parts: bool = False,
     frames: int = 1,
     throughput: bool = False,
     scheduler: str = "cp-sat",
@@ -487,8 +489,8 @@ def solve(
     board's if not given). ``objective``: latency, energy or wear. ``io``: where input and output live,
     sram or storage. ``write_budget``: most bytes written per inference; ``limits``: most latency and
     energy, least lifetime at ``inferences_per_day``; no plan exceeds any of them. ``scratch_ring``: storage in which
-    the region of spilled activations takes turns, to level wear (bytes, or a text). With ``frames`` a run makes
-    several inferences, and the time for each of many is what is minimised; with ``throughput`` runs may overlap
+    the region of spilled activations takes turns, to level wear (bytes, or a text). With ``parts`` tensors may stay
+    in SRAM in part, which makes the search longer. With ``frames`` a run makes several inferences, and the time for each of many is what is minimised; with ``throughput`` runs may overlap
     (for the objectives latency and energy). ``time_limit`` in seconds.
     Of two ``workers`` (as many as there are processors, at most 2) one raises the bound while the other searches.
     ``known`` are plans of this problem (for one inference), which the solver starts from: what it finds is no worse
@@ -502,7 +504,7 @@ def solve(
         If the SRAM does not even hold the runtime.
     """
     problem = _problem(
-        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
+        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring, parts
     )
     if scheduler not in solving.SCHEDULERS:
         raise InputError(f"A scheduler must be one of {', '.join(solving.SCHEDULERS)} (got '{scheduler}').")
@@ -544,6 +546,7 @@ def compare(
     limits: Limits = NO_LIMITS,
     inferences_per_day: float = INFERENCES_PER_DAY,
     scratch_ring: int | str | None = None,
+    parts: bool = False,
     time_limit: float = 20.0,
     workers: int | None = None,
     seed: int = 1,
@@ -551,7 +554,7 @@ def compare(
 ) -> Comparison:
     """Plan a network with every scheduler; options as in `solve`, the last plan is the one it would give."""
     problem = _problem(
-        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring
+        network, target, sram, objective, io, write_budget, limits, inferences_per_day, scratch_ring, parts
     )
     history = History(progress)
     results = solving.compare(problem, _budget(time_limit, workers, seed), history)
@@ -626,13 +629,23 @@ def _problem(
     limits: Limits,
     inferences_per_day: float,
     scratch_ring: int | str | None,
+    parts: bool,
 ) -> Problem:
     network = load(network) if isinstance(network, str) else network
     target = load_target(target) if isinstance(target, str) else target
     sram_bytes = None if sram is None else size_bytes(sram)
     ring_bytes = None if scratch_ring is None else size_bytes(scratch_ring)
     return problem_of(
-        network, target, sram_bytes, objective, io, write_budget, limits, inferences_per_day, ring_bytes
+        network,
+        target,
+        sram_bytes,
+        objective,
+        io,
+        write_budget,
+        limits,
+        inferences_per_day,
+        ring_bytes,
+        parts,
     )
 
 

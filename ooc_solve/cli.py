@@ -108,6 +108,10 @@ def parser() -> argparse.ArgumentParser:
         "--scheduler", choices=list(SCHEDULERS), default="cp-sat", metavar="NAME",
         help=f"who decides (cp-sat): {', '.join(SCHEDULERS)}",
     )  # fmt: skip
+    made.add_argument(
+        "--parts", action="store_true",
+        help="offer that tensors stay in SRAM in part, too, their other rows spilled (makes the search longer)",
+    )  # fmt: skip
     made.add_argument("--time-limit", type=parse_seconds, default=20.0, metavar="S", help="seconds (20)")
     made.add_argument(
         "--workers", type=parse_processes, default=usual_workers(), metavar="N",
@@ -250,6 +254,7 @@ def problem_asked(options: argparse.Namespace, network: Network) -> Problem:
         Limits(None, options.max_energy, options.lifetime_years),
         options.inferences_per_day,
         options.scratch_ring,
+        options.parts,
     )
 
 

@@ -11,8 +11,8 @@ from ooc_solve.models.tiling import StorageLayout, tile_count, tile_range
 from ooc_solve.models.vocabulary import Op, RegionName
 from ooc_solve.solver.tile_sizes import sizes
 
-QUARTERS: tuple[int, ...] = ()
-"""Rows that may be kept of a tensor, in quarters of all: none are offered, as they gained nothing (FORMULATION.md)."""
+QUARTERS: tuple[int, ...] = (2,)
+"""Rows that may be kept of a tensor, in quarters of all."""
 
 SMALL = 5
 """Tensors of less than this part of the arena are kept or spilled whole."""
@@ -62,10 +62,10 @@ def part_bytes(problem: Problem, name: str, residence: int) -> int:
 def offered_parts(problem: Problem, op: Op, widths: Sequence[int], arena: int) -> tuple[int, ...]:
     """Residences in part that the output of an operator may have, spilled in the widest of some planes.
 
-    None where rows are sealed: those kept have no nonce, and those stored are sealed where they lie.
+    None where they are not asked for (`Problem.parts`): they gained nothing so far (FORMULATION.md). None where rows are sealed: those kept have no nonce, and those stored are sealed where they lie.
     """
     tensor = problem.network.tensors[op.output]
-    if not _can_be_parted(problem, op, widths[0]) or tensor.size_bytes * SMALL < arena:
+    if not problem.parts or not _can_be_parted(problem, op, widths[0]) or tensor.size_bytes * SMALL < arena:
         return ()
     found: list[int] = []
     for quarter in QUARTERS:

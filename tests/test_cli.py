@@ -16,8 +16,11 @@ import pytest
 from rich.console import Console
 
 from ooc_solve.api import Comparison, identifier
-from ooc_solve.cli import main
+from ooc_solve.cli import main, parser, problem_asked
+from ooc_solve.models.zoo import zoo_network
 from ooc_solve.report import show_comparison
+from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.parts import rows_kept
 from ooc_solve.solver.ruled_plans import HEURISTICS
 from ooc_solve.solver.solve import NOT_RUN
 
@@ -492,3 +495,14 @@ def test_what_was_left_out_says_why(comparison: Comparison) -> None:
         told.append(" ".join(text.getvalue().split()))
     assert "--time-limit" not in told[0]
     assert f"reorder first: {NOT_RUN}; allow more with --time-limit." in told[1]
+
+
+def test_parts_are_offered_where_asked_for() -> None:
+    """With --parts tensors may stay in SRAM in part, otherwise in whole or not at all."""
+    offered = []
+    for asked in ((), ("--parts",)):
+        options = parser().parse_args(("zoo:resnet8", "--sram", "24KiB", *asked))
+        residences = space_of(problem_asked(options, zoo_network("resnet8"))).residences
+        offered.append(sum(rows_kept(residence) > 0 for some in residences.values() for residence in some))
+    assert offered[0] == 0
+    assert offered[1] > 0

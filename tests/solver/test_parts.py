@@ -49,14 +49,14 @@ Chosen = tuple[Option, ...]
 
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts are offered for all tensors, without a budget."""
+    """Where parts are asked for they are offered for all tensors."""
     monkeypatch.setattr(parts, "QUARTERS", (1, 2, 3))
     monkeypatch.setattr(parts, "SMALL", 1 << 30)
 
 
 def problem_of(name: str, target: str, sram_bytes: int) -> Problem:
     """A network of the zoo in some SRAM."""
-    return Problem(zoo_network(name), load_target(target), sram_bytes, IoPlace.STORAGE)
+    return Problem(zoo_network(name), load_target(target), sram_bytes, IoPlace.STORAGE, parts=True)
 
 
 def drawn(space: Space, rng: random.Random, most_tasks: int) -> Iterator[Chosen]:
@@ -138,7 +138,9 @@ def two_convolutions(side: int, channels: int) -> Problem:
         for read, made in pairwise(names)
     )  # fmt: skip
     network = replace(base, name="two", tensors=tensors, ops=ops, inputs=("x",), outputs=("z",), order=())
-    return Problem(network, load_target("f746-qspi-sdram"), RESERVED_BYTES + 2048, IoPlace.STORAGE)
+    return Problem(
+        network, load_target("f746-qspi-sdram"), RESERVED_BYTES + 2048, IoPlace.STORAGE, parts=True
+    )
 
 
 @pytest.mark.usefixtures("offered")
