@@ -529,37 +529,39 @@ class _Stage:
         if self.option.output == KEPT or rows_kept(self.option.output):
             absent[: len(self.splits) - 1] = 1  # during the first partial sums
         now = np.vstack((self.need, absent, self.instant, self.released))
-        previous = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
-        parts = (
-            self.compute,
-            place,
-            first,
-            now,
-            previous,
-            self.fetch,
-            self.store,
-            self.load_bytes,
-            self.load_ns,
-            self.open_ns,
-            self.cipher,
-        )
-        table = np.vstack(parts)
-        by_round = table.reshape(len(table), rounds, inner)
-        fresh = np.concatenate(([True], (by_round[:, 1:] != by_round[:, :-1]).any(axis=(0, 2))))
-        kept = np.flatnonzero(fresh)
-        flat = by_round[:, kept].reshape(len(table), -1)
-        begins = np.concatenate(([True], (flat[:, 1:] != flat[:, :-1]).any(axis=0)))
+        previous = np.zeros_like(now)
+        previous[:, 1:] = now[:, :-1]
+        parts = [
+            np.atleast_2d(part)
+            for part in (
+                self.compute,
+                place,
+                first,
+                now,
+                previous,
+                self.fetch,
+                self.store,
+                self.load_bytes,
+                self.load_ns,
+                self.open_ns,
+                self.cipher,
+            )
+        ]
+        fresh, begins = np.ones(rounds, bool), np.ones(n, bool)
+        fresh[1:] = _changes(parts, inner).reshape(rounds - 1, inner).any(axis=1)
+        begins[1:] = _changes(parts, 1)
         begins[::inner] = True
-        runs = np.flatnonzero(begins)
-        ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = np.split(
-            flat[:, runs], ends
+        kept = np.flatnonzero(fresh)
+        runs = np.flatnonzero(begins.reshape(rounds, inner)[kept])  # among the kernels of the rounds kept
+        kernels = kept[runs // inner] * inner + runs % inner
+        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = (
+            part[:, kernels] for part in parts
         )
         following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
         return Steps(
             compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
             instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, open_ns=opening, place=place[0],
-            first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
+            first=first[0] > 0, count=np.diff(np.append(runs, len(kept) * inner)),
             row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
             ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
             cipher_ns=_known(cipher), last_row=self.last_row, reaching=dict(self.reaching),
@@ -749,6 +751,14 @@ class _FusedStage:
 def _no_cipher(kernels: int) -> Ints:
     """``Steps.cipher_ns`` of kernels that load and store nothing."""
     return np.repeat(np.array([[0], [NOTHING_LOADED], [0]], np.int64), kernels, axis=1)
+
+
+def _changes(parts: Sequence[Ints], step: int) -> NDArray[np.bool_]:
+    """Whether each kernel but the first ``step`` differs in any figure from the one so many before it."""
+    found = np.zeros(parts[0].shape[1] - step, bool)
+    for part in parts:
+        found |= (part[:, step:] != part[:, :-step]).any(axis=0)
+    return found
 
 
 def _known(cipher: Ints) -> Ints:
