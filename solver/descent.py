@@ -62,7 +62,7 @@ WIDE_FROM_S = 2.0
 RULES_SHARE = 0.15
 """Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
 
-RELAXED_SHARE = 0.45
+RELAXED_SHARE = 0.6
 """Share of the time limit after which the relaxation says no more about rungs."""
 
 NEAR = 0.005
