@@ -236,16 +236,15 @@ def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidat
     """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
     graph, takes = candidate.graph, candidate.score[1]
     least = WORTH_LONG
-    if (
-        len(graph.tasks) <= LONG_MERGED_TASKS
-    ):  # windows gain more in the same time, where little is to be gained
+    if len(graph.tasks) <= LONG_MERGED_TASKS:  # windows gain more where little is to be gained
         least = FAR_OFF if len(graph.tasks) <= SOON_MERGED_TASKS else 1.0
     times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)] if least < 1.0 else []
     if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - least) * takes:
         return candidate
     with suppress(TimeIsUp):
-        half = (time.monotonic() + deadline) / 2  # the rest is for windows
-        schedule = placed_merge(problem, graph, LEAN, takes, half)
+        if len(graph.tasks) > SOON_MERGED_TASKS:
+            deadline = (time.monotonic() + deadline) / 2  # the rest is for windows
+        schedule = placed_merge(problem, graph, LEAN, takes, deadline)
         if schedule is not None:
             score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
             return min(candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score)
