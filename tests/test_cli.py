@@ -103,7 +103,8 @@ def test_min_sram_prints_bytes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_write_budget_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A write budget holds, and one that cannot be met is refused with the least that can."""
     report = tmp_path / "r.json"
-    tight = ("zoo:ds_cnn", "--sram", "24KiB", *QUICK, "--write-budget", "4KiB")
+    limit = ("--time-limit", "4", "--no-compare")
+    tight = ("zoo:ds_cnn", "--sram", "24KiB", *limit, "--write-budget", "4KiB")
     code, _, _ = run(capsys, *tight, "--json", str(report))
     assert code == 0
     assert json.loads(report.read_text())["bytes_written"] <= 4096

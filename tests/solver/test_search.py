@@ -15,7 +15,7 @@ from ooc_solve.solver.validate import validate
 
 def test_a_long_selection_is_not_given_up_in_a_corner() -> None:
     """Where loads ahead of their time leave no room for the next kernel, careful schedules make a plan yet."""
-    problem = Problem(zoo_network("ds_cnn"), load_target("h747-qspi"), 2960, IoPlace.STORAGE)
+    problem = Problem(zoo_network("ds_cnn"), load_target("h747-qspi"), 2800, IoPlace.STORAGE)
     plan = serial(problem, Budget()).plan
     assert plan is not None
     draft = drafted(problem, plan.selection)
