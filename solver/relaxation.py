@@ -52,7 +52,7 @@ BRANCHED = (0.003, 0.001)
 FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
-FAR = 1.5
+FAR = 1.1
 """No walk rules out options where the makespan assumed is more times what is proven: it takes long, in vain."""
 
 SWEEPS = 4
