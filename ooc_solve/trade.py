@@ -94,7 +94,14 @@ def trade_facts(
         },
         "day": _day_facts(problem, chosen),
         "least_latency": None if reference is None or reference.plan is None else _plan_facts(reference),
-        "front": [{"asked": point.words, **_plan_facts(point.result)} for point in points],
+        "front": [
+            {
+                "asked": point.words,
+                **_plan_facts(point.result),
+                "also": [_also_facts(point, o) for o in point.also],
+            }
+            for point in points
+        ],
     }
 
 
@@ -111,6 +118,11 @@ def _plan_facts(result: Result) -> dict[str, Any]:
         "gap": result.gap,
         "status": result.status.value,
     }
+
+
+def _also_facts(point: Point, other: Point) -> dict[str, Any]:
+    """A question that a point answers besides its own."""
+    return {"asked": other.words, "bound": other.result.bound, "gap": point.gap_of(other)}
 
 
 def _day_facts(problem: Problem, chosen: Result) -> dict[str, Any] | None:
@@ -185,14 +197,15 @@ def _years(problem: Problem, result: Result) -> str:
 
 
 def show_front(console: Console, points: Sequence[Point]) -> None:
-    """One line per point of the front."""
+    """One line per question: those that a plan answers, then those of the next plan."""
     console.print(Text(f"front of latency, energy and wear: {_front_words(points)}"))
     table = Table(pad_edge=False, box=None, header_style="bold")
     table.add_column("asked", no_wrap=False, max_width=30)
     for name in ("ms", "mJ", "KiB written", "years", "gap"):
         table.add_column(name, justify="right", no_wrap=True)
     for point in points:
-        table.add_row(point.words, *_cells(point))
+        for cells in _rows(point):
+            table.add_row(*cells)
     console.print(table)
 
 
@@ -201,6 +214,13 @@ def _front_words(points: Sequence[Point]) -> str:
     if len(points) == 1:
         return "one plan is the best known in every figure"
     return "none is better in every figure"
+
+
+def _rows(point: Point) -> list[tuple[str, ...]]:
+    """A line for what was asked, and one for each other question that the same plan answers as well as any known."""
+    *cells, gap = _cells(point)
+    others = [(other.words, *cells, f"{point.gap_of(other):.2%}") for other in point.also]
+    return [(point.words, *cells, gap), *others]
 
 
 def _cells(point: Point) -> tuple[str, ...]:
@@ -267,8 +287,9 @@ def front_section(points: Sequence[Point]) -> str:
     """Drawing and table of the front for the page."""
     heads = "".join(f"<th>{name}</th>" for name in ("asked", "ms", "mJ", "KiB written", "years", "gap"))
     rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (point.words, *_cells(point))) + "</tr>"
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
         for point in points
+        for cells in _rows(point)
     )
     if len(points) == 1:
         words, drawing = "One plan is the best known in every figure.", ""

@@ -25,7 +25,7 @@ from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.plans import candidate_of
-from ooc_solve.solver.relaxation import Relaxation
+from ooc_solve.solver.relaxation import FAR, Relaxation
 from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
 from ooc_solve.solver.search import PACKED_TASKS, Candidate, deepened, evaluate, first_candidates, score_of
 from ooc_solve.solver.second_process import SecondProcess, can_fork
@@ -148,6 +148,7 @@ class Descent:
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
         self.given = given_candidates(problem, known)
+        self.sought = bool(self.given)  # whether the best plan may be one that was sought, not a rule's
         self.near = 0.0  # plans that are better by no larger share are not sought for now
         self.rungs_seen = 0
         self.rung_begun = inf  # the last one; none has
@@ -186,11 +187,14 @@ class Descent:
 
     @property
     def search_ends(self) -> float:
-        """When no other tilings are sought any more."""
+        """When no other tilings are sought any more: the sooner the more windows of the best plan gain.
+
+        As long as only rules have given plans, other tilings gain more.
+        """
         before, leader = 1.0, self.leader
         if leader is not None and self.is_small(leader.graph):
             return min(self.windows_end, self.begun + SMALL_SHARE * (self.deadline - self.begun))
-        if leader is not None and self._has_windows(leader):
+        if leader is not None and self.sought and self._has_windows(leader):
             many = len(leader.graph.tasks) > PACKED_TASKS
             before = BEFORE_MANY_WINDOWS if many else BEFORE_WINDOWS
         return self.begun + before * (self.windows_end - self.begun)
@@ -311,9 +315,12 @@ class Descent:
             return []
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
-        """Rungs of a block, downwards; they depend on the problem without its SRAM only."""
-        if min(block.top, self.problem.sram_bytes) < block.low + block.unit or not self.relaxed:
+        """Rungs of a block, downwards; they depend on the problem without its SRAM only, unless time is short."""
+        top = min(block.top, self.problem.sram_bytes)
+        if top < block.low + block.unit or not self.relaxed:
             return (block.low,)  # no other is within the SRAM asked for
+        if self.is_slow:
+            return top, block.low  # to find out how the bound rises would take most of the time
         low, high = self._look(block.low), self._look(block.top)
         if not low.feasible:
             return block.sizes(inf, high.thresholds)
@@ -418,6 +425,9 @@ class Descent:
                     replace(lane.problem, objective=self.problem.objective), candidate.graph, score[1]
                 )
             self.found.append(replace(candidate, score=score))
+            self.sought = True
+            if lane.search is not None:
+                lane.search.deadline = min(lane.search.deadline, self.search_ends)
             self.tell(lane.problem.sram_bytes)
 
         return keep
@@ -539,6 +549,8 @@ class Lane:
             return floor is not None and (below is None or floor < below)
         if below is None or not self.relaxation.feasible:
             return self.relaxation.feasible
+        if self.bound is not None and below > FAR * self.bound:
+            return True  # to try would take long, in vain
         return not self.relaxation.excludes(below, self.deadline)
 
 

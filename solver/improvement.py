@@ -26,7 +26,6 @@ from ooc_solve.solver.search import (
     MANY_TASKS,
     MERGED_TASKS,
     PACKED_TASKS,
-    SOON_MERGED_TASKS,
     Candidate,
     Draft,
     carried_out,
@@ -80,6 +79,9 @@ more whenever a search brought none."""
 
 MOST_OF_NARROW = 600
 """Options left, for each way in which tensors may lie, up to which those are searched that the highest bound leaves."""
+
+ONLY_WINDOWED_TASKS = 4000
+"""The search ends with the first plan of more tasks, as its windows gain more than other tilings."""
 
 POOL = 4
 """Plans around which windows are searched."""
@@ -288,7 +290,7 @@ class Improvement:
                 self.pool.append((candidate, proposal))
                 if best is None or candidate.score < best.score:
                     best = candidate
-                    if SOON_MERGED_TASKS < tasks <= WINDOWED_TASKS:
+                    if ONLY_WINDOWED_TASKS < tasks <= WINDOWED_TASKS:
                         self.left = 0  # windows gain more, the earlier they begin
         self.drafts = nsmallest(MOST_DRAFTS, [*self.drafts, *drafts[most:]])  # sorted, which is a heap
         self.pool.sort(key=lambda pair: pair[0].score)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import le
 
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Figures, Objective, Plan, Result
@@ -27,11 +28,15 @@ Solve = Callable[[Problem, Sequence[Plan]], Result]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A plan of the front, the problem whose answer it is, and what was asked in words."""
+    """A plan of the front, the problem whose answer it is, and what was asked in words.
+
+    ``also`` are answers to other questions that were left out, as this plan is no worse in any figure.
+    """
 
     words: str
     problem: Problem
     result: Result
+    also: tuple[Point, ...] = ()
 
     @property
     def figures(self) -> Figures:
@@ -43,6 +48,12 @@ class Point:
     def costs(self) -> tuple[int, int, int]:
         """Latency, energy and bytes written."""
         return self.figures.latency_ns, self.figures.energy_nj, self.figures.bytes_written
+
+    def gap_of(self, other: Point) -> float:
+        """How far this plan is at most from what is best for the question of another one, by the bound of that."""
+        objectives = Objective.LATENCY, Objective.ENERGY, Objective.WEAR
+        value = self.costs[objectives.index(other.problem.objective)]
+        return (value - other.result.bound) / value if value else 0.0
 
 
 def front(problem: Problem, solve: Solve, known: Sequence[Result] = ()) -> tuple[Point, ...]:
@@ -99,9 +110,15 @@ def _levels(low: int, high: int) -> list[int]:
 
 
 def undominated(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other one is at least as good as in every figure, by growing latency."""
+    """The points that no other one is at least as good as in every figure, by growing latency.
+
+    What is left out is `Point.also` of the first that is as good.
+    """
     kept: list[Point] = []
     for point in sorted(points, key=lambda p: p.costs):
-        if not any(all(a <= b for a, b in zip(o.costs, point.costs, strict=True)) for o in kept):
+        no_worse = (n for n, o in enumerate(kept) if all(map(le, o.costs, point.costs)))
+        if (number := next(no_worse, None)) is None:
             kept.append(point)
+        else:
+            kept[number] = replace(kept[number], also=(*kept[number].also, point))
     return tuple(kept)

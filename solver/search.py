@@ -67,6 +67,9 @@ REPAIRED = (Policy(1, 1, False), Policy(32, 1, False))
 CAUTIOUS = (Policy(1, 1, True), Policy(0, 1, True))
 """The same where those paint themselves into corners."""
 
+EVEN = (REPAIRED[0], CAUTIOUS[-1])
+"""Policies that tell how good a schedule of many tasks can be: of those that run ahead hardly one gets to its end."""
+
 QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True), Policy(3, 1, True))
 """Those that are tried where there are many tasks."""
 
@@ -167,10 +170,11 @@ def drafted(problem: Problem, selection: Selection) -> Draft | None:
     allowed = allowed_makespan_ns(problem, graph)
     if allowed < 0:
         return None
-    times = [counted(problem, graph, policy) for policy in REPAIRED]
+    long = len(graph.tasks) > PACKED_TASKS
+    times = [counted(problem, graph, policy) for policy in (EVEN if long else REPAIRED)]
     if not any(times):
         times = [counted(problem, graph, policy) for policy in CAUTIOUS]
-    if len(graph.tasks) <= PACKED_TASKS:
+    if not long:
         times.append(Merger(problem, graph).best(most=MERGED_PER_TASK * len(graph.tasks)))
     counted_ns = min((t.makespan_ns for t in times if t is not None), default=UNLIMITED)
     return Draft(selection, graph, counted_ns, allowed)
@@ -244,15 +248,20 @@ def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidat
     with suppress(TimeIsUp):
         if len(graph.tasks) > SOON_MERGED_TASKS:
             deadline = (time.monotonic() + deadline) / 2  # the rest is for windows
-        schedule = placed_merge(problem, graph, LEAN, takes, deadline)
-        if schedule is not None:
-            score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
-            return min(candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score)
+        for width in (SLIM, LEAN):  # which of them gets to the end is chance
+            schedule = placed_merge(problem, graph, width, takes, deadline)
+            if schedule is not None:
+                score = score_of(problem, graph, makespan_ns(graph, schedule.start_ns))
+                return min(
+                    candidate, replace(candidate, schedule=schedule, score=score), key=lambda c: c.score
+                )
     return candidate
 
 
 def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """The same selection under the whole portfolio of placements and priorities."""
+    if len(candidate.graph.tasks) > PACKED_TASKS:
+        return _merged(problem, candidate, deadline)  # all else was tried when it was carried out
     effort = 8 if len(candidate.graph.tasks) <= MANY_TASKS else 3
     best, judge = candidate, Judge.of(problem, candidate.graph)
     policies = POLICIES if effort == 8 else QUICK_POLICIES
@@ -263,8 +272,6 @@ def polish(problem: Problem, candidate: Candidate, deadline: float) -> Candidate
             best = Candidate(candidate.selection, candidate.graph, schedule, score)
         if time.monotonic() > deadline:
             return best
-    if len(candidate.graph.tasks) > PACKED_TASKS:
-        return _merged(problem, best, deadline)
     merged = placed_merge(problem, candidate.graph, NARROW, best.score[1], deadline)
     counting = COUNTING if effort == 8 else QUICK_COUNTING
     packed = packed_schedules(problem, candidate.graph, counting, best.score[1], deadline=deadline)

@@ -1,7 +1,8 @@
 """Thousands of partial plans at once, stage by stage, without tasks and addresses.
 
 Kernels run in their order. Loads go in order of the kernel that waits for them, the weights first;
-one may start once the bytes of all kernels until its own leave room for it. Up to `WAITING` tiles
+one may start once the bytes of all kernels until its own leave room for it, those of a tile that is
+stored beside a kernel included. Up to `WAITING` tiles
 wait to be stored: the oldest goes where the channel would be idle otherwise, where its bytes are
 needed, where a load reads what it writes, or when there are more of them. Only the sum of bytes is
 looked at, not addresses.
@@ -215,6 +216,7 @@ class _Walk:
         tiles, channel = front.tiles[:, :, plans], front.channel_ns[self.traffic.stores]
         end = np.maximum(channel[plans], tiles[TILE_READY, 0]) + tiles[TILE_NS, 0]
         channel[plans] = end
+        self._open_gates(plans, tiles[TILE_BYTES, 0], end)
         if begin is not None:
             begin[plans] = np.maximum(begin[plans], end)
         front.tiles[:, :-1, plans] = tiles[:, 1:]
@@ -222,15 +224,28 @@ class _Walk:
         front.waiting[plans] -= 1
         return True
 
+    def _open_gates(self, plans: Ints, size: Ints, end: Ints) -> None:
+        """Let loads have the bytes of tiles that are stored before the kernels end beside which they waited."""
+        front = self.front
+        waited = (front.gate_ns[:, plans] > end) & (front.gate_bytes[:, plans] < OPEN)
+        front.gate_bytes[:, plans] += waited * size
+        front.floor_ns[plans] = np.where(
+            waited.any(axis=0), np.maximum(front.floor_ns[plans], end), front.floor_ns[plans]
+        )
+
+    def _opens(self, n: int) -> Ints:
+        """When there is room for all loads so far."""
+        front = self.front
+        opens: Ints = np.where(front.gate_bytes[:, :n] < self.loaded[:n], front.gate_ns[:, :n], 0).max(axis=0)
+        np.maximum(opens, front.floor_ns[:n], out=opens)
+        return opens
+
     def _load(self, n: int, k: int, channel: int, figures: Ints, begin: Ints) -> None:
         """Load an operand where it is new; ``begin`` waits for it."""
         front = self.front
         self.loaded[:n] += figures[LOAD_BYTES]
-        opens = np.where(front.gate_bytes[:, :n] < self.loaded[:n], front.gate_ns[:, :n], 0).max(axis=0)
-        np.maximum(opens, front.floor_ns[:n], out=opens)
         done, loads = front.channel_ns[channel], figures[LOAD_NS] > 0
-        if self.stores:
-            opens = self._after_stores(n, k, channel, figures, opens)
+        opens = self._after_stores(n, k, channel, figures) if self.stores else self._opens(n)
         end = np.maximum(done[:n], opens) + figures[LOAD_NS]
         done[:n] = np.where(loads, end, done[:n])
         end = self._opened(n, figures[LOAD_OPEN], end)
@@ -245,17 +260,19 @@ class _Walk:
         found: Ints = np.where(opening > 0, end, loaded)
         return found
 
-    def _after_stores(self, n: int, k: int, channel: int, figures: Ints, opens: Ints) -> Ints:
+    def _after_stores(self, n: int, k: int, channel: int, figures: Ints) -> Ints:
         """When a load may start after the stores that come first: what it reads, and what begins before it."""
         front, loads = self.front, figures[LOAD_NS] > 0
         done, stores = front.channel_ns[channel], front.channel_ns[self.traffic.stores]
+        opens, written = self._opens(n), np.zeros(n, np.int64)
         for _ in range(WAITING):
             read = loads & self._reads_waiting(n, k, figures[LOAD_REACH])
             start = np.maximum(stores[:n], front.tiles[TILE_READY, 0, :n])
             sooner = loads & (start < np.maximum(done[:n], opens))
             if not self._store(n, read | sooner):
                 break
-            opens = np.where(read, np.maximum(opens, stores[:n]), opens)
+            written = np.where(read, np.maximum(written, stores[:n]), written)
+            opens = np.maximum(self._opens(n), written)
         return opens
 
     def _reads_waiting(self, n: int, k: int, reach: Ints) -> NDArray[np.bool_]:

@@ -76,6 +76,7 @@ class Workspace:
     record: Callable[[StageGeometry, TileIndex], WeightRecord]
     part_bytes: tuple[int, ...] = ()
     ranges: list[tuple[Ranges, Ranges]] = field(init=False)  # of each input
+    rows_kept: list[int] = field(init=False)  # of each input
     grid: TileIndex = field(init=False)
     known: dict[tuple[int, ...], int] = field(
         init=False
@@ -83,6 +84,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.ranges = [input_ranges(self.geometry, k) for k in range(len(self.inputs))]
+        self.rows_kept = [rows_kept(residence) for residence in self.inputs]
         self.grid = self.geometry.grid
         self.known = {}
 
@@ -113,7 +115,7 @@ class Workspace:
         """Bytes of the buffers that are needed during one tile."""
         fetched = 0
         for k, residence in enumerate(self.inputs):
-            if residence and not is_kept(self.ranges[k][0][index[0]], rows_kept(residence)):
+            if residence and not is_kept(self.ranges[k][0][index[0]], self.rows_kept[k]):
                 fetched += self._input(k, index)
         if self.held_inputs and self._inputs_all_held(index):
             fetched = self.held_inputs
@@ -125,8 +127,8 @@ class Workspace:
     def _released(self, index: TileIndex) -> int:
         """Bytes of rows kept of inputs that neither this tile nor a later one reads: they may be gone."""
         total, (_, columns, groups, splits) = 0, self.grid
-        for residence, size, (rows, _) in zip(self.inputs, self.part_bytes, self.ranges, strict=False):
-            kept = [row for row, range_ in enumerate(rows) if is_kept(range_, rows_kept(residence))]
+        for many, size, (rows, _) in zip(self.rows_kept, self.part_bytes, self.ranges, strict=False):
+            kept = [row for row, range_ in enumerate(rows) if is_kept(range_, many)] if size else []
             if kept and self._position((kept[-1], columns - 1, groups - 1, splits - 1)) < self._position(
                 index
             ):

@@ -83,4 +83,15 @@ def test_dominated_points_are_left_out(tiny_problem: Problem, plan: Plan) -> Non
         return Point("", tiny_problem, result_of(plan, costs))
 
     points = [point(1, 9, 9), point(2, 9, 9), point(9, 1, 9), point(9, 9, 1), point(9, 9, 1), point(9, 2, 9)]
-    assert [p.costs for p in undominated(points)] == [(1, 9, 9), (9, 1, 9), (9, 9, 1)]
+    left = undominated(points)
+    assert [p.costs for p in left] == [(1, 9, 9), (9, 1, 9), (9, 9, 1)]
+    assert [[o.costs for o in p.also] for p in left] == [[(2, 9, 9)], [(9, 2, 9)], [(9, 9, 1)]]
+
+
+def test_a_plan_answers_what_it_is_no_worse_for(tiny_problem: Problem, plan: Plan) -> None:
+    """The bound of a question whose own plan is left out says how far the plan that stays is from the best."""
+    fast = Point("least latency", tiny_problem, result_of(plan, (10, 10, 100)))
+    wear = replace(result_of(plan, (20, 20, 200)), bound=75)
+    (left,) = undominated([fast, Point("least wear", replace(tiny_problem, objective=Objective.WEAR), wear)])
+    assert [other.words for other in left.also] == ["least wear"]
+    assert left.gap_of(left.also[0]) == 0.25

@@ -22,16 +22,19 @@ from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.placement import buffer_uses
 from ooc_solve.solver.profiles import (
     COMPUTE,
+    LOAD_BYTES,
     LOAD_NS,
     LOAD_OPEN,
     LOAD_ROWS,
     LOADS,
     NEED,
+    STORE_BYTES,
     STORE_NS,
     STORE_SEAL,
+    Profile,
 )
 from ooc_solve.solver.search import evaluate
-from ooc_solve.solver.simulation import Front, Profiled, advance
+from ooc_solve.solver.simulation import Front, Profiled, StageTraffic, advance
 
 Problems = Callable[..., SearchStrategy[Problem]]
 
@@ -219,3 +222,17 @@ def test_near_to_real_schedules(name: str, target: str, kib: int, apart: float) 
             outcomes.append(simulated(course, [path])[0] / real.score[1] - 1)
     assert len(outcomes) >= 4
     assert float(np.median(np.abs(outcomes))) <= apart
+
+
+def test_loads_get_the_bytes_of_tiles_that_are_stored_beside_a_kernel() -> None:
+    """A load that fits once a tile is stored waits for that, and not until the kernel beside it ends."""
+    weights = LOADS + LOAD_ROWS
+    table = np.zeros((weights + LOAD_ROWS, 3), np.int64)
+    table[COMPUTE], table[NEED] = (10, 100, 10), (60, 20, 50)
+    table[STORE_BYTES, 0], table[STORE_NS, 0] = 40, 10
+    table[weights + LOAD_BYTES], table[weights + LOAD_NS] = (20, 20, 50), (5, 5, 30)
+    profile = Profile(table, 60, 120, 50, (0,), (0,))
+    traffic = StageTraffic(operands=(0, 0), stores=0, inputs=(0,), output=1)
+    front = advance(Front.start(1), Profiled([profile]), np.zeros(1, np.int64), np.array([100]), traffic)
+    # kernels from 5, 15 and 115 ns on, the tile stored from 15 to 25, the last load from then to 55
+    assert front.ends_ns(0).tolist() == [125]
