@@ -68,6 +68,9 @@ RELAXED_SHARE = 0.6
 NEAR = 0.005
 """By how much better a plan must be to be sought when the rungs are gone through for the first time."""
 
+FIRST_SHARE = 0.4
+"""Share of the time limit after which they are not gone through any further for the first time."""
+
 RUNGS_WITHOUT_A_PLAN = 3
 """Rungs that are tried, whatever the time, as long as there is no plan."""
 
@@ -87,6 +90,9 @@ BESIDE_FROM_S = 4.0
 BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.8
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan; the second
 where that has more than `PACKED_TASKS` tasks, as windows gain most there."""
+
+RACE = 4
+"""Windows of two schedules of one selection are solved for one of so many parts of the time each, then of the better."""
 
 SMALL_SHARE = 0.5
 """Share of the limit that the search for a small plan may take: in the rest all other selections are tried."""
@@ -149,7 +155,7 @@ class Descent:
         self.found: list[Candidate] = []
         self.given = given_candidates(problem, known)
         self.sought = bool(self.given)  # whether the best plan may be one that was sought, not a rule's
-        self.near = 0.0  # plans that are better by no larger share are not sought for now
+        self.worth = 0.0  # plans that are better by no larger share are not sought for now, if they are large
         self.rungs_seen = 0
         self.rung_begun = inf  # the last one; none has
         self.offered: list[Problem] = []  # with the options of all rungs looked at
@@ -175,6 +181,11 @@ class Descent:
     def windows_end(self) -> float:
         """When the search ends, windows included."""
         return self._after(BESIDE_SHARE if self.is_helped else self.share)
+
+    @property
+    def windows_left_s(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self.windows_end - time.monotonic())
 
     def _after(self, share: float) -> float:
         """When a share of the time there is has passed."""
@@ -230,9 +241,9 @@ class Descent:
 
         First for those that allow a much better one; only then what they left is sought.
         """
-        for self.near in (NEAR, 0.0):
+        for self.worth in (NEAR, 0.0):
             for block in blocks(self.problem):
-                if self.over or (self.late and not self._is_offered(block)):
+                if self.over or (self._is_late_for_more and not self._is_offered(block)):
                     break
                 self._block(block)
             if self.best is None:
@@ -241,9 +252,25 @@ class Descent:
             self._shorten()
 
     @property
+    def _is_late_for_more(self) -> bool:
+        """Whether no more blocks are looked at: for now, if some searches are to go on."""
+        return self.late or (self.worth > 0 and time.monotonic() > self._after(FIRST_SHARE))
+
+    @property
+    def near(self) -> float:
+        """Share by which a plan must be better to be sought now: any where it is so small that all can be tried."""
+        leader = self.leader
+        return 0.0 if leader is not None and self.is_small(leader.graph) else self.worth
+
+    @property
     def wanted(self) -> int | None:
         """The objective that a plan must be below to be sought now; None as long as there is no plan."""
         return None if self.best is None else ceil((1 - self.near) * self.best)
+
+    @property
+    def hoped(self) -> int | None:
+        """The same where to refute it is worth the time: not for what rules gave, which is mostly far off."""
+        return self.wanted if self.sought else None
 
     def _shorten(self) -> None:
         """Solve windows of the best plan again, as time has ended the search for others."""
@@ -259,7 +286,7 @@ class Descent:
             self._begin(block.low, top)
         if not self.offered:
             self._offer(top, self._look(top).bound)
-        if top > block.low and not self._look(top).allows(self.wanted):
+        if top > block.low and not self._look(top).allows(self.hoped):
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]
         for size in sizes:
@@ -277,7 +304,7 @@ class Descent:
             above += [self.bound] if self.bound is not None and self._is_offered(block) else []
             if any(bound is None or bound >= self.wanted for bound in above):
                 return True
-        return not self._look(size).allows(self.wanted)
+        return not self._look(size).allows(self.hoped)
 
     def _is_offered(self, block: Block) -> bool:
         """Whether the options of a block are taken in."""
@@ -358,7 +385,7 @@ class Descent:
     def _begin_lane(self, lane: Lane, starts: Sequence[Candidate]) -> None:
         """Have what a search on a rung in one order begins with."""
         start = self._start(lane, starts)
-        lane.done = start is not None and not lane.allows(start.score[0])
+        lane.done = start is not None and self.sought and not lane.allows(start.score[0])
         if not lane.done and limited_aims(self.problem):
             start = self._within_limits(lane) or start
         lane.found = [start] if start is not None else []
@@ -402,9 +429,21 @@ class Descent:
                     found = deepened(here, found, self.windows_end)
                     keep(found)
             if self._has_windows(found):
-                keep(windowed(here, found, self.budget, self.windows_end))
+                keep(self._windowed(lane, found))
         elif time.monotonic() <= self.search_ends:
             keep(exact(here, found, self.budget, self.proven))
+
+    def _windowed(self, lane: Lane, found: Candidate) -> Candidate:
+        """A plan after windows of it were solved again, or of what it was before it was merged, if that gains more.
+
+        Merges are shorter to begin with, but windows of equal tiles that still follow one another evenly are alike.
+        """
+        earlier = [c for c in lane.found if c.selection == found.selection and c.score > found.score]
+        if earlier:
+            rivals, quarter_s = (found, min(earlier, key=lambda c: c.score)), self.windows_left_s / RACE
+            raced = [windowed(lane.problem, c, self.budget, time.monotonic() + quarter_s) for c in rivals]
+            found = min(raced, key=lambda c: c.score)
+        return windowed(lane.problem, found, self.budget, self.windows_end)
 
     def _search_for(self, lane: Lane, keep: Callable[[Candidate], None]) -> Improvement:
         """The search on one rung, from the plan that it begins with."""

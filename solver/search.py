@@ -76,6 +76,9 @@ QUICK_COUNTING = (Policy(32, 3, False), Policy(8, 1, False), Policy(32, 1, True)
 LAST_RESORT = (Policy(32, 1, True), Policy(3, 1, True))
 """The same for a candidate whose tiles are not placed in any other way."""
 
+REPAIRED_TASKS = 300
+"""Larger graphs are not mended task by task until they have addresses: it takes ten seconds and more."""
+
 MANY_TASKS = 400
 """Graphs of more tasks are tried in fewer ways."""
 
@@ -231,7 +234,7 @@ def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float)
     if len(graph.tasks) <= MERGED_TASKS:
         best = placed_merge(problem, graph, SLIM, below_ns, deadline)
     below_ns = below_ns if best is None else makespan_ns(graph, best.start_ns)
-    if draft.counted_ns < below_ns and len(graph.tasks) <= MANY_TASKS:
+    if draft.counted_ns < below_ns and len(graph.tasks) <= REPAIRED_TASKS:
         best = repaired(problem, graph, REPAIRED, below_ns, deadline, merging=True) or best
     return best
 
