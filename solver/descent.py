@@ -62,8 +62,9 @@ WIDE_FROM_S = 2.0
 RULES_SHARE = 0.15
 """Share of the time limit after which no rule begins or goes on once there is a plan, if plans have many tasks."""
 
-RELAXED_SHARE = 0.6
-"""Share of the time limit after which the relaxation says no more about rungs."""
+RELAXED_SHARE, FIRST_RELAXED_SHARE = 0.6, 0.8
+"""Share of the time limit after which the relaxation says no more about rungs; the same for the first one, without
+which there is neither a bound nor anything that guides the search."""
 
 NEAR = 0.005
 """By how much better a plan must be to be sought when the rungs are gone through for the first time."""
@@ -86,6 +87,9 @@ BESIDE_SHARE = 0.95
 
 BESIDE_FROM_S = 4.0
 """Least seconds left for which a second process is started."""
+
+UNSOUGHT_SHARE = 0.97
+"""The same as long as only rules have given plans: the first search is worth more than what comes after it."""
 
 BEFORE_WINDOWS, BEFORE_MANY_WINDOWS = 0.9, 0.8
 """Share of that after which no other tilings are sought, only better schedules of those of the best plan; the second
@@ -361,7 +365,8 @@ class Descent:
     def _look(self, size: int) -> Rung:
         if size not in self.known:
             begun = time.monotonic()
-            self.known[size] = Rung(at_size(self.problem, size), self.relaxed_until, self.relaxed)
+            until = self.relaxed_until if self.known else self._after(FIRST_RELAXED_SHARE)
+            self.known[size] = Rung(at_size(self.problem, size), until, self.relaxed)
             if self.to_prove and time.monotonic() - begun > SLOW_BOUND * (self.deadline - self.begun):
                 self.is_slow, self.share = True, LONGER_SEARCH
         return self.known[size]
@@ -481,7 +486,9 @@ class Descent:
     def _search_may_end_at(self) -> float:
         """When its share of the limit is spent; without a plan by then, when the limit itself is."""
         now = time.monotonic()
-        return self.search_ends if self.best is not None or now < self.search_ends else now + left_s()
+        if self.best is not None:
+            return self.search_ends if self.sought else max(self.search_ends, self._after(UNSOUGHT_SHARE))
+        return self.search_ends if now < self.search_ends else now + left_s()
 
     def _prove_beside(self) -> None:
         """From now on a second process raises the bound, so that the search may go on for longer.

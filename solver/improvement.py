@@ -35,6 +35,10 @@ from ooc_solve.solver.search import (
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
+HASTY_WIDTH, HASTY_EFFORT = 8, 7500
+"""Partial selections that the very first search keeps where there is less effort for each stage, so that there is a
+plan soon."""
+
 FIRST_WIDTH = 24
 """Partial selections that the first searches keep, over a few options per stage."""
 
@@ -138,6 +142,7 @@ class Improvement:
         self.drafts: list[tuple[float, int, Draft, Proposal]] = []  # a heap: the most promising first
         self.pool: list[tuple[Candidate, Proposal]] = []
         self.everything: Allowed = [range(len(options)) for options in space.options]
+        self.is_hasty = effort < HASTY_EFFORT * len(space.options)
         self._rounds = self._wide()
 
     @property
@@ -155,6 +160,9 @@ class Improvement:
         self.deadline, self.is_enough = deadline, is_enough
         if self.best is not None and not self.pool:
             self._take_up(self.best)
+        if self.is_hasty and self.guide is None:
+            self._be_guided()
+            self._hurry()
         self._look_ahead()
         while not self.over:
             if (not next(self._rounds, False) and not self.pool) or self.over:
@@ -178,9 +186,19 @@ class Improvement:
             if self.relaxation.bound_ns >= limit:
                 self.left = 0  # proven
                 return
-        if self.relaxation.round is not None:
+        self._be_guided()
+
+    def _be_guided(self) -> None:
+        """Take what the relaxation says by now."""
+        if self.relaxation is not None and self.relaxation.round is not None:
             self.guide = Guide(self.relaxation.round, self.space.options)
             self.everything = self.guide.survivors()
+
+    def _hurry(self) -> None:
+        """Have some plan that is made of all options, or of a few where nothing says which are the best."""
+        allowed = self.everything if self.guide is not None else [_few(o) for o in self.space.options]
+        proposals = self._search(MARGINS[0], allowed, HASTY_WIDTH, Outlook(self._course(MARGINS[0]), allowed))
+        self._try(proposals, TRIED_OF_WINDOW)
 
     def _course(self, margin: float) -> Course:
         if margin not in self.courses:
