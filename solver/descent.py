@@ -285,7 +285,7 @@ class Descent:
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
-        top = min(block.top, self.problem.sram_bytes // block.unit * block.unit)
+        top = self._top(block)
         if not self.found and block.low <= self.problem.sram_bytes:
             self._begin(block.low, top)
         if not self.offered:
@@ -300,6 +300,10 @@ class Descent:
             if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
+
+    def _top(self, block: Block) -> int:
+        """The largest size of a block that is not above the SRAM asked for."""
+        return min(block.top, self.problem.sram_bytes // block.unit * block.unit)
 
     def _is_ruled_out(self, block: Block, size: int) -> bool:
         """Whether a rung cannot give a plan that is wanted now: by itself, or as no higher one of its block can."""
@@ -347,7 +351,7 @@ class Descent:
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only, unless time is short."""
-        top = min(block.top, self.problem.sram_bytes)
+        top = self._top(block)
         if top < block.low + block.unit or not self.relaxed:
             return (block.low,)  # no other is within the SRAM asked for
         if self.is_slow:

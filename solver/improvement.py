@@ -35,9 +35,9 @@ from ooc_solve.solver.search import (
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
-HASTY_WIDTH, HASTY_EFFORT = 8, 7500
-"""Partial selections that the very first search keeps where there is less effort for each stage, so that there is a
-plan soon."""
+HASTY_WIDTH, HASTY_EFFORT, MANY_STAGES = 8, 7500, 32
+"""Partial selections that the very first search keeps where there is less effort for each of more stages, so that
+there is a plan soon."""
 
 FIRST_WIDTH = 24
 """Partial selections that the first searches keep, over a few options per stage."""
@@ -142,7 +142,8 @@ class Improvement:
         self.drafts: list[tuple[float, int, Draft, Proposal]] = []  # a heap: the most promising first
         self.pool: list[tuple[Candidate, Proposal]] = []
         self.everything: Allowed = [range(len(options)) for options in space.options]
-        self.is_hasty = effort < HASTY_EFFORT * len(space.options)
+        stages = len(space.options)
+        self.is_hasty = stages > MANY_STAGES and effort < HASTY_EFFORT * stages
         self._rounds = self._wide()
 
     @property

@@ -279,7 +279,7 @@ def test_a_ring_makes_a_lifetime_possible(objective: Objective) -> None:
     assert spilled.plan.figures.lifetime_years is not None
     assert spilled.plan.figures.lifetime_years < 0.5
     ringed = replace(problem, scratch_ring_bytes=8 << 20)
-    found = cp_sat(ringed, Budget(3.0, 1, 1))
+    found = cp_sat(ringed, Budget(8.0, 1, 1))
     assert found.plan is not None, found.reason
     assert validate(ringed, found.plan) == ()
     years = found.plan.figures.lifetime_years
