@@ -35,7 +35,7 @@ from ooc_solve.solver.search import (
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
-HASTY_WIDTH, HASTY_EFFORT, MANY_STAGES = 8, 7500, 32
+HASTY_WIDTH, HASTY_EFFORT, MANY_STAGES = 8, 15_000, 32
 """Partial selections that the very first search keeps where there is less effort for each of more stages, so that
 there is a plan soon."""
 
