@@ -158,7 +158,7 @@ class Descent:
         self.floor = 0  # a bound as long as there is no better one
         self.found: list[Candidate] = []
         self.given = given_candidates(problem, known)
-        self.sought = bool(self.given)  # whether the best plan may be one that was sought, not a rule's
+        self.sought = False  # whether plans were sought, or the best one may still be a rule's
         self.worth = 0.0  # plans that are better by no larger share are not sought for now, if they are large
         self.rungs_seen = 0
         self.rung_begun = inf  # the last one; none has
@@ -389,6 +389,7 @@ class Descent:
         for lane in rung.lanes:
             if not lane.done:
                 self._improve(lane)
+        self.sought = True
         self.tell(size)
 
     def _begin_lane(self, lane: Lane, starts: Sequence[Candidate]) -> None:

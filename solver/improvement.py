@@ -35,7 +35,7 @@ from ooc_solve.solver.search import (
 from ooc_solve.solver.selection import Space
 from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 
-HASTY_WIDTH, HASTY_EFFORT, MANY_STAGES = 8, 15_000, 32
+HASTY_WIDTH, HASTY_EFFORT, MANY_STAGES = 2, 15_000, 32
 """Partial selections that the very first search keeps where there is less effort for each of more stages, so that
 there is a plan soon."""
 
@@ -199,7 +199,7 @@ class Improvement:
         """Have some plan that is made of all options, or of a few where nothing says which are the best."""
         allowed = self.everything if self.guide is not None else [_few(o) for o in self.space.options]
         proposals = self._search(MARGINS[0], allowed, HASTY_WIDTH, Outlook(self._course(MARGINS[0]), allowed))
-        self._try(proposals, TRIED_OF_WINDOW)
+        self._try(proposals, 1)
 
     def _course(self, margin: float) -> Course:
         if margin not in self.courses:
