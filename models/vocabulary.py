@@ -1158,6 +1158,11 @@ class Budget:
     seed: int = 1
 
 
+def relative_gap(value: int, bound: int) -> float:
+    """How far a value is from a bound below it, as a share of the value."""
+    return (value - bound) / value if value else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a scheduler found. ``gap`` is ``(objective - bound) / objective``, ``processes`` how many worked on it."""
@@ -1174,6 +1179,4 @@ class Result:
     @property
     def gap(self) -> float | None:
         """Relative distance of the plan from the bound, None without a plan."""
-        if self.objective is None:
-            return None
-        return (self.objective - self.bound) / self.objective if self.objective else 0.0
+        return None if self.objective is None else relative_gap(self.objective, self.bound)

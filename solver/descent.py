@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from itertools import islice
 from math import ceil, inf, log
 
 from ooc_solve.models.cost import align_up, interruption_ns
@@ -21,15 +21,15 @@ from ooc_solve.solver.exhaustion import Exhaustion
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.improvement import Improvement
-from ooc_solve.solver.ladder import Block, at_size, blocks, rungs
+from ooc_solve.solver.ladder import NEARBY, Block, at_size, blocks, rungs, top_of
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.listing import makespan_ns, settle
 from ooc_solve.solver.plans import candidate_of
+from ooc_solve.solver.quick_plan import can_keep_to_writes, quick_plan
 from ooc_solve.solver.relaxation import FAR, Relaxation
 from ooc_solve.solver.ruled_plans import QUICK_TASKS, rule_plans
 from ooc_solve.solver.search import PACKED_TASKS, Candidate, deepened, evaluate, first_candidates, score_of
 from ooc_solve.solver.second_process import SecondProcess, can_fork
-from ooc_solve.solver.selection import Aim, SelectionModel
 from ooc_solve.solver.space_bounds import lower_bound, order_bound, orders_of, relaxed_bound, united_bound
 from ooc_solve.solver.windows import MOST_TASKS as WINDOWED_TASKS
 from ooc_solve.solver.windows import shortened
@@ -161,6 +161,7 @@ class Descent:
         self.sought = False  # whether plans were sought, or the best one may still be a rule's
         self.worth = 0.0  # plans that are better by no larger share are not sought for now, if they are large
         self.rungs_seen = 0
+        self.beyond = 0  # blocks without a selection within the write budget
         self.rung_begun = inf  # the last one; none has
         self.offered: list[Problem] = []  # with the options of all rungs looked at
         self.known: dict[int, Rung] = {}
@@ -225,6 +226,8 @@ class Descent:
     @property
     def over(self) -> bool:
         """Whether time is up for the search, and a few rungs have had their chance to give a plan."""
+        if self.best is None and self.beyond >= NEARBY:
+            return True
         tried = self.best is not None or self.rungs_seen >= RUNGS_WITHOUT_A_PLAN
         return tried and time.monotonic() > self.search_ends
 
@@ -285,7 +288,10 @@ class Descent:
 
     def _block(self, block: Block) -> None:
         """Plan on the rungs of a block that are not above the SRAM asked for."""
-        top = self._top(block)
+        top = top_of(self.problem, block)
+        if not any(map(can_keep_to_writes, orders_of(at_size(self.problem, top)))):
+            self.beyond += 1
+            return
         if not self.found and block.low <= self.problem.sram_bytes:
             self._begin(block.low, top)
         if not self.offered:
@@ -300,10 +306,6 @@ class Descent:
             if new:
                 self._offer(size, least_value(space_of(self._look(size).problem)))
             self._rung(self._look(size))
-
-    def _top(self, block: Block) -> int:
-        """The largest size of a block that is not above the SRAM asked for."""
-        return min(block.top, self.problem.sram_bytes // block.unit * block.unit)
 
     def _is_ruled_out(self, block: Block, size: int) -> bool:
         """Whether a rung cannot give a plan that is wanted now: by itself, or as no higher one of its block can."""
@@ -333,10 +335,16 @@ class Descent:
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         if not any(space.options[0] for space in spaces):
             return  # no option for the first operator fits
-        self.found += _selected(at_size(self.problem, low)) if is_budgeted(self.problem) else []
+        if is_budgeted(self.problem):
+            self.found += self._by_selection({low, top})
         self.found += self._by_rules(lambda ends: rule_plans(at_size(self.problem, low), ends))
         self.floor = min(map(least_value, spaces))
         self.tell(low)
+
+    def _by_selection(self, sizes: Collection[int]) -> list[Candidate]:
+        """A plan within the budgets for one of some sizes, the least first."""
+        plans = (quick_plan(at_size(self.problem, size)) for size in sorted(sizes))
+        return list(islice((plan for plan in plans if plan is not None), 1))
 
     def _by_rules(self, plans: Callable[[float], list[Candidate]]) -> list[Candidate]:
         """What the rules give, as long as their share of the limit lasts if they give plans of many tasks."""
@@ -351,7 +359,7 @@ class Descent:
 
     def _sizes(self, block: Block) -> tuple[int, ...]:
         """Rungs of a block, downwards; they depend on the problem without its SRAM only, unless time is short."""
-        top = self._top(block)
+        top = top_of(self.problem, block)
         if top < block.low + block.unit or not self.relaxed:
             return (block.low,)  # no other is within the SRAM asked for
         if self.is_slow:
@@ -381,7 +389,7 @@ class Descent:
         self._prove_beside()
         if not rung.begun:
             self.rungs_seen, self.rung_begun, rung.begun = self.rungs_seen + 1, time.monotonic(), True
-            starts = self._by_rules(lambda ends: _first_plans(rung, ends))
+            starts = self._by_rules(lambda ends: _first_plans(rung, ends, self.best is not None))
             self.found += starts
             self.tell(size)
             for lane in rung.lanes:
@@ -402,7 +410,11 @@ class Descent:
 
     def _start(self, lane: Lane, starts: Sequence[Candidate]) -> Candidate | None:
         """What a search begins with: the plan of a rule, or a long one that is known, as rules take long then."""
-        long = [c for c in self.given if len(c.graph.tasks) > QUICK_TASKS and _fits(lane.problem, c)]
+        long = [
+            c
+            for c in (*self.given, *self.found)
+            if len(c.graph.tasks) > QUICK_TASKS and _fits(lane.problem, c)
+        ]
         same = [c for c in starts or long if c.selection.order == lane.problem.network.order]
         return min(same, key=lambda c: c.score, default=None)
 
@@ -642,33 +654,21 @@ class Rung:
         return any(lane.allows(best) for lane in self.lanes)
 
 
-def _first_plans(rung: Rung, deadline: float) -> list[Candidate]:
+def _first_plans(rung: Rung, deadline: float, is_begun: bool) -> list[Candidate]:
     """The best plans of the rules on a coarse rung, one for each order of the operators.
 
-    The selection model proposes some too, where nothing else does and no relaxation guides the search.
+    The selection model proposes some too, where there is no plan yet and no relaxation guides the search.
     """
     here = rung.problem
     starts = rule_plans(here, deadline) if here.sram_bytes in rungs(here) else []
-    if not starts and all(lane.relaxation is None or lane.relaxation.round is None for lane in rung.lanes):
+    if (
+        not starts
+        and not is_begun
+        and all(lane.relaxation is None or lane.relaxation.round is None for lane in rung.lanes)
+    ):
         starts = first_candidates(space_of(here), deadline)
     starts.sort(key=lambda c: c.score)
     return list({start.selection.order: start for start in reversed(starts)}.values())
-
-
-ROOM = ((True, 1.0), (True, 0.93), (False, 1.0))
-"""Whether tiles count as starting anywhere in their granules, and the share of the arena, of quick selections."""
-
-
-@lru_cache(maxsize=32)
-def _selected(here: Problem) -> list[Candidate]:
-    """A plan within the budgets, soon: no rule minds them, but the selection model does."""
-    for firm, share in ROOM:
-        model = SelectionModel(space_of(here), int(here.arena_bytes * share), firm=firm)
-        selection = model.solve(Aim.LAYER_OVERLAP, Budget(5.0, 1, 1)).selection
-        found = None if selection is None else evaluate(here, selection)
-        if found is not None:
-            return [found]
-    return []
 
 
 def _fits(problem: Problem, candidate: Candidate) -> bool:

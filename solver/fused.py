@@ -251,18 +251,26 @@ class _Costing:
     ) -> None:
         self.costs, self.problem, self.span = costs, costs.problem, span
         network = costs.problem.network
-        self.layers = [
-            StageGeometry.of(network, network.ops[k], t) for k, t in zip(span, tilings, strict=True)
-        ]
+        pairs = [(network.ops[k], tiling) for k, tiling in zip(span, tilings, strict=True)]
+        self.known = [costs.shared.setdefault((op.name, tiling), {}) for op, tiling in pairs]
+        self.layers: list[StageGeometry] = []
+        for known, (op, tiling) in zip(self.known, pairs, strict=True):
+            if "geometry" not in known:
+                known["geometry"] = StageGeometry.of(network, op, tiling)
+            self.layers.append(known["geometry"])
+        self.last_tiles = [self._shared("last tile", k, _last_tile) for k in range(len(pairs))]
+        self.readers = [self._last_reader(k) for k in range(len(pairs))]
         self.tilings, self.inputs, self.output = tilings, inputs, output
+        self.passing = self._passing()
         self.io: Counter[str] = Counter(costs.idle)
         self.first: Counter[str] = Counter()
         self.tile_rooms: list[dict[int, int]] = [{} for _ in self.layers]  # of fetched operands, by operand
 
     def run(self) -> Option | None:
         read = written = tasks = ahead = worse = last_ns = pj = 0
-        crypto = sum(self._shared("checks", layer, self._checks) for layer in self.layers)
-        records = [self._shared("weights", layer, self._weights) for layer in self.layers]
+        places = range(len(self.layers))
+        crypto = sum(self._shared("checks", number, self._checks) for number in places)
+        records = [self._shared("weights", number, self._weights) for number in places]
         for number, io in enumerate(records):
             if io is not None:
                 region = self.tilings[number].weights_in
@@ -273,7 +281,7 @@ class _Costing:
         for number, k, residence in self._outer():
             if residence == KEPT:
                 continue
-            fetched = self._shared(f"input {k}", self.layers[number], partial(self._input, k))
+            fetched = self._shared(f"input {k}", number, partial(self._input, k))
             if fetched is None:
                 return None
             self._add(self.costs.region_of(self.layers[number].op.inputs[k]), fetched, number == 0)
@@ -295,7 +303,7 @@ class _Costing:
             pj += self.costs.written_pj(self._output_region(), written, count)
         need, largest = self._need([io.slot if io else 0 for io in records], room)
         spared = self.costs.spared_bytes(self.tilings[-1], self.layers[-1].output)
-        compute = sum(self._shared("compute", layer, self._compute) for layer in self.layers)
+        compute = sum(self._shared("compute", number, self._compute) for number in places)
         self.costs.engage(self.io, crypto)
         checks = on_cpu(self.problem.target, crypto)
         return Option(
@@ -324,12 +332,12 @@ class _Costing:
         if is_first:
             self.first[channel] += io.first_ns
 
-    def _shared(self, what: str, layer: StageGeometry, work: Callable[[StageGeometry], T]) -> T:
+    def _shared(self, what: object, number: int, work: Callable[[StageGeometry], T]) -> T:
         """A figure of one operator, the same in every stage that cuts it so."""
-        key = what, layer.op.name, layer.tiling
-        if key not in self.costs.shared:
-            self.costs.shared[key] = work(layer)
-        found: T = self.costs.shared[key]
+        known = self.known[number]
+        if what not in known:
+            known[what] = work(self.layers[number])
+        found: T = known[what]
         return found
 
     def _compute(self, layer: StageGeometry) -> int:
@@ -401,16 +409,18 @@ class _Costing:
         most = largest = 0
         rows, columns = self.layers[-1].grid[:2]
         for tile in {(0, 0), (min(1, rows - 1), min(1, columns - 1))}:
-            rooms = [self._patch_room(layer, tile) for layer in self.layers]
+            rooms = [self._patch_room(number, tile) for number in range(len(self.layers))]
             largest = max(largest, output_room, *rooms, *(r for by in self.tile_rooms for r in by.values()))
-            for number, layer in enumerate(self.layers):
-                if layer.output_box((*tile, 0, 0)).elements:  # otherwise there is no kernel
+            for number in range(len(self.layers)):
+                if self._shared(
+                    ("elements", tile), number, partial(_elements, tile)
+                ):  # otherwise there is no kernel
                     now = self._at(number, tile, rooms, weights) - self._released(number, tile)
                     most = max(most, now)
         return most, max(largest, *weights)
 
-    def _patch_room(self, layer: StageGeometry, tile: tuple[int, int]) -> int:
-        return self._shared(f"room {tile}", layer, partial(self._room, tile))
+    def _patch_room(self, number: int, tile: tuple[int, int]) -> int:
+        return self._shared(("room", tile), number, partial(self._room, tile))
 
     def _room(self, tile: tuple[int, int], layer: StageGeometry) -> int:
         patch = layer.tiling.patch
@@ -427,26 +437,29 @@ class _Costing:
             total += self._stored_room(tile)
         for other, layer in enumerate(self.layers):
             begun = tile != (0, 0) or other <= number
-            held = layer.tiling.hold_weights and begun and now <= (self._last_tile(other), other)
+            held = layer.tiling.hold_weights and begun and now <= (self.last_tiles[other], other)
             total += weights[other] if held or other == number else 0
             patch = layer.tiling.patch
             if patch is None:
                 continue
-            reader = self._last_reader(other)
-            ring = bool(patch.ring_rows) and begun and now <= (self._last_tile(reader), reader)
+            reader = self.readers[other]
+            ring = bool(patch.ring_rows) and begun and now <= (self.last_tiles[reader], reader)
             if ring or other <= number <= reader:
                 total += rooms[other]
         return total
 
     def _released(self, number: int, tile: tuple[int, int]) -> int:
         """Bytes of kept inputs that nothing reads from there on: they may be gone then."""
+        return sum(size for end, size in self.passing if end < (tile, number))
+
+    def _passing(self) -> list[tuple[tuple[tuple[int, int], int], int]]:
+        """When kept inputs that nothing else reads are read for the last time, and their bytes."""
         last: dict[str, tuple[tuple[int, int], int]] = {}
         for reader, k, residence in self._outer():
             name = self.layers[reader].op.inputs[k]
             if residence == KEPT and self._is_read_here_only(name):
-                last[name] = max(last.get(name, ((0, 0), 0)), (self._last_tile(reader), reader))
-        gone = (name for name, end in last.items() if end < (tile, number))
-        return sum(self.problem.buffer_bytes(stored_bytes(self.problem, name)) for name in gone)
+                last[name] = max(last.get(name, ((0, 0), 0)), (self.last_tiles[reader], reader))
+        return [(end, self.problem.buffer_bytes(stored_bytes(self.problem, n))) for n, end in last.items()]
 
     def _is_read_here_only(self, name: str) -> bool:
         """Whether a tensor is not there for good, and no operator outside of the stage reads it."""
@@ -455,13 +468,11 @@ class _Costing:
             return False
         return all(op.name in own for op in network.ops if name in op.inputs)
 
-    def _last_tile(self, number: int) -> tuple[int, int]:
-        """The last patch for which an operator computes anything."""
-        return self._shared("last tile", self.layers[number], _last_tile)
-
     def _fetched_room(self, number: int, k: int, tile: tuple[int, int]) -> int:
         """Least buffer of what one patch of an operator reads of a spilled tensor."""
-        layer = self.layers[number]
+        return self._shared(("fetched", k, tile), number, partial(self._fetched, k, tile))
+
+    def _fetched(self, k: int, tile: tuple[int, int], layer: StageGeometry) -> int:
         tensor, box = layer.inputs[k], layer.input_box(k, (*tile, 0, 0))
         region = self.costs.region_of(tensor.name)
         granule, seal = self.problem.granule_bytes(region), self.problem.seal_bytes(region)
@@ -472,14 +483,23 @@ class _Costing:
 
     def _stored_room(self, tile: tuple[int, int]) -> int:
         """Buffer of what one patch leaves to be stored."""
-        out = self.layers[-1].output
-        box, region = self.layers[-1].output_box((*tile, 0, 0)), self._output_region()
+        return self._shared(("stored", tile), len(self.layers) - 1, partial(self._stored, tile))
+
+    def _stored(self, tile: tuple[int, int], layer: StageGeometry) -> int:
+        out = layer.output
+        box, region = layer.output_box((*tile, 0, 0)), self._output_region()
         size = box.elements * out.dtype.size_bytes + box.shape[0] * self.problem.seal_bytes(region)
         return self.problem.buffer_bytes(align_up(size, self.problem.granule_bytes(region)))
 
     def _last_reader(self, number: int) -> int:
+        """The last operator that reads what one makes; the last one itself, whose output leaves the stage."""
         name = self.layers[number].output.name
-        return max(k for k, layer in enumerate(self.layers) if name in layer.op.inputs)
+        return max((k for k, layer in enumerate(self.layers) if name in layer.op.inputs), default=number)
+
+
+def _elements(tile: tuple[int, int], layer: StageGeometry) -> int:
+    """Elements that an operator computes for a patch."""
+    return layer.output_box((*tile, 0, 0)).elements
 
 
 def _last_tile(layer: StageGeometry) -> tuple[int, int]:

@@ -81,6 +81,8 @@ def baseline(problem: Problem) -> tuple[Selection, TaskGraph] | None:
     ):
         arena = int(problem.arena_bytes * share)
         selected = SelectionModel(space, arena, slack).solve(Aim.SERIAL, Budget(10.0, 1, 1))
+        if selected.status is Status.INFEASIBLE and not slack:
+            break  # nor does any selection fit into less
         if selected.selection is None:
             continue
         try:

@@ -17,6 +17,10 @@ from itertools import pairwise
 from ooc_solve.models.cost import align_up
 from ooc_solve.models.problem import Problem
 
+NEARBY = 3
+"""Blocks whose options say how few bytes may be written: with less SRAM more ways to fuse operators are offered, so
+that less may be written than with the options for all of it, but hardly any further down."""
+
 RISE = 0.006
 """How much the bound may differ from one rung to the next, if it rises evenly within a block."""
 
@@ -98,3 +102,14 @@ def blocks(problem: Problem) -> tuple[Block, ...]:
     above = [size for size in _coarse(full, problem.reserved_bytes, unit) if size > problem.sram_bytes]
     highs = [above[-1] if above else full + 1, *known]
     return tuple(Block(low, high, unit) for low, high in zip(known, highs, strict=False))
+
+
+def top_of(problem: Problem, block: Block) -> int:
+    """The largest size of a block that is not above the SRAM asked for."""
+    return min(block.top, problem.sram_bytes // block.unit * block.unit)
+
+
+def nearby(problem: Problem) -> tuple[int, ...]:
+    """The SRAM asked for, and the largest sizes of the next blocks below."""
+    below = (top_of(problem, block) for block in blocks(problem)[1:NEARBY])
+    return problem.sram_bytes, *below

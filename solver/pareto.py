@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from operator import le
 
 from ooc_solve.models.problem import Problem
-from ooc_solve.models.vocabulary import Figures, Objective, Plan, Result
+from ooc_solve.models.vocabulary import Figures, Objective, Plan, Result, relative_gap
 
 LEVELS = 3
 """Write budgets between the least writes and those of the fastest plan."""
@@ -52,8 +52,7 @@ class Point:
     def gap_of(self, other: Point) -> float:
         """How far this plan is at most from what is best for the question of another one, by the bound of that."""
         objectives = Objective.LATENCY, Objective.ENERGY, Objective.WEAR
-        value = self.costs[objectives.index(other.problem.objective)]
-        return (value - other.result.bound) / value if value else 0.0
+        return relative_gap(self.costs[objectives.index(other.problem.objective)], other.result.bound)
 
 
 def front(problem: Problem, solve: Solve, known: Sequence[Result] = ()) -> tuple[Point, ...]:

@@ -53,7 +53,8 @@ FARTHEST = 0.015
 """The same at most once something was not refuted: to fail takes longer than to refute, the more the higher it is."""
 
 FAR = 1.1
-"""No walk rules out options where the makespan assumed is more times what is proven: it takes long, in vain."""
+"""No walk rules out options, nor is a plan sought to be refuted, where the makespan assumed is more times what is
+proven: it takes long, in vain."""
 
 SWEEPS = 4
 """Rounds of ruling out for one assumed makespan; more gain little."""

@@ -30,7 +30,7 @@ from ooc_solve.solver.ladder import at_size, rungs
 from ooc_solve.solver.least import least_sram
 from ooc_solve.solver.plans import candidate_of
 from ooc_solve.solver.search import Candidate
-from ooc_solve.solver.shortfall import storage_needed
+from ooc_solve.solver.shortfall import has_room, storage_needed
 
 QUICK_TASKS = 1000
 """With plans of more tasks than this a rule takes long enough to be left out when time is up."""
@@ -42,7 +42,7 @@ def rule_plans(here: Problem, deadline: float) -> list[Candidate]:
     What they make of it without budgets is known soon where several budgets are tried on one rung; if
     none of that keeps to them, the rules that choose their tiles by the write budget have their turn.
     """
-    plans = plans_by_rules(here.bare, deadline)
+    plans = plans_by_rules(here.plainest, deadline)
     if not is_budgeted(here):
         return [candidate_of(here, plan) for plan in plans]
     costed = [replace(plan, figures=figures_of(here, plan.graph, plan.schedule)) for plan in plans]
@@ -88,6 +88,8 @@ def on_rungs(rule: Scheduler) -> Scheduler:
             result = ruled(rule, at_size(problem, size))
             if result.plan is not None:
                 return result
+        if is_budgeted(problem) and has_room(problem):
+            return result  # it is not the SRAM that is missing
         least = least_sram(problem)
         if least is None or least.sram_bytes > problem.sram_bytes:
             return result

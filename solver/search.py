@@ -24,7 +24,7 @@ from ooc_solve.models.vocabulary import (
     TaskGraph,
 )
 from ooc_solve.solver import listing
-from ooc_solve.solver.allocation_schedule import counted, packed_schedules
+from ooc_solve.solver.allocation_schedule import counted, packed_placement, packed_schedules
 from ooc_solve.solver.allocation_search import UNLIMITED
 from ooc_solve.solver.allowance import allowed_makespan_ns
 from ooc_solve.solver.deadline import TimeIsUp
@@ -34,7 +34,7 @@ from ooc_solve.solver.heuristics import FLIPS, prefetch_schedules
 from ooc_solve.solver.listing import makespan_ns, order_of
 from ooc_solve.solver.merging import Merger
 from ooc_solve.solver.placed_merging import LEAN, NARROW, SLIM, WIDE, placed_merge
-from ooc_solve.solver.placement import place
+from ooc_solve.solver.placement import Placement, place
 from ooc_solve.solver.repacking import repaired
 from ooc_solve.solver.selection import Aim, SelectionModel, Space
 from ooc_solve.solver.weaving import Policy, weave
@@ -203,7 +203,8 @@ def carried_out(problem: Problem, draft: Draft, below_ns: int, deadline: float =
         with suppress(TimeIsUp) if best is not None else nullcontext():
             best = _with_places(problem, draft, above_ns, deadline) or best
     if best is None:  # tiles were never found gaps of their size
-        best = next(packed_schedules(problem, graph, LAST_RESORT, UNLIMITED), None)
+        packed = packed_schedules(problem, graph, LAST_RESORT, UNLIMITED)
+        best = next(chain(packed, _step_by_step(problem, graph)), None)
     if best is None:
         return None
     makespan = makespan_ns(graph, best.start_ns)
@@ -320,9 +321,21 @@ def _listed(
     for flip in flips:
         placement = place(problem, graph, ahead, drain, flip, corners)
         if placement is not None:
-            order = order_of(graph, placement)
-            start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
-            yield Schedule(tuple(start), placement.address)
+            yield _timed(problem, graph, placement)
+
+
+def _step_by_step(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
+    """The schedule that fetches nothing early: where it has no addresses hardly any other has."""
+    placement = packed_placement(problem, graph)
+    if placement is not None:
+        yield _timed(problem, graph, placement)
+
+
+def _timed(problem: Problem, graph: TaskGraph, placement: Placement) -> Schedule:
+    """The schedule that a list of tasks by due date makes of addresses."""
+    order = order_of(graph, placement)
+    start = listing.run(order, listing.by_due_date, None, interruption_ns(problem.target))
+    return Schedule(tuple(start), placement.address)
 
 
 def woven(problem: Problem, graph: TaskGraph, policies: Sequence[tuple[Policy, int]]) -> Iterator[Schedule]:

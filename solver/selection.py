@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property, partial
-from itertools import product
+from itertools import chain, product
 
 from ortools.sat.python import cp_model
 
@@ -503,6 +503,14 @@ class SelectionModel:
         if self.problem.limits.energy_nj is not None:
             self.model.add(self.energy_pj <= 1000 * self.problem.limits.energy_nj)
 
+    def few_tasks(self, most: int) -> None:
+        """At most so many tasks: no rule for a plan, but those of more take minutes to be carried out."""
+        self.model.add(self._total(lambda o: o.tasks) <= most)
+
+    def few_writes(self, most: int) -> None:
+        """At most so many bytes written, whatever the budget."""
+        self.model.add(self._written() <= most)
+
     # ------------------------------------------------------------------- objectives
 
     def _total(self, figure: Callable[[Option], int]) -> Expression:
@@ -609,7 +617,10 @@ class SelectionModel:
     # ---------------------------------------------------------------------- solving
 
     def solve(self, aim: Aim, budget: Budget, below: int | None = None) -> Selected:
-        """Minimise an aim; INFEASIBLE when no selection fits, or none is better than ``below``."""
+        """Minimise an aim; INFEASIBLE when no selection fits, or none is better than ``below``.
+
+        The next aim of the same model begins with what was found for this one.
+        """
         if any(not covers for covers in self.covers):
             return Selected(Status.INFEASIBLE, None, 0, 0)
         objective = self.objective(aim)
@@ -633,6 +644,9 @@ class SelectionModel:
                 chosen = next(c.option for c in covers if solver.value(c.chosen))
                 tilings += chosen.tilings
                 tasks += chosen.tasks
+        self.model.clear_hints()  # type: ignore[no-untyped-call]
+        for x in chain(*self.choice, *(by_width.values() for by_width in self.resides.values())):
+            self.model.add_hint(x, solver.value(x))
         kept = frozenset(n for n, by_width in self.resides.items() if solver.value(by_width[KEPT]))
         status = Status.OPTIMAL if code == cp_model.OPTIMAL else Status.FEASIBLE
         value = solver.value(objective)  # exact, unlike the solver's own figures, which are floats

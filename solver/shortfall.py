@@ -83,7 +83,7 @@ def _why(problem: Problem, search: Search, budget: Budget) -> str:
     ring = _ring_fault(problem, search, budget)
     if ring is not None:
         return ring
-    if not _has_room(problem):
+    if not has_room(problem):
         needed = _least_needed(problem)
         if needed is not None:
             return needed
@@ -128,9 +128,9 @@ def worn_by_output(problem: Problem) -> str | None:
 NOTHING_FOUND = "no plan was found within the time limit; allow more with --time-limit"
 
 
-def _has_room(problem: Problem) -> bool:
+def has_room(problem: Problem) -> bool:
     """Whether the SRAM is known to suffice without any other budget: the simplest rule finds a plan."""
-    return any(baseline(at_size(problem.bare, size)) is not None for size in rungs(problem)[:1])
+    return any(baseline(at_size(problem.plainest, size)) is not None for size in rungs(problem)[:1])
 
 
 def _least_needed(problem: Problem) -> str | None:

@@ -12,6 +12,7 @@ from ooc_solve.models.operator_order import ordered
 from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Budget, Objective, Plan, Result, Status, TaskGraph
 from ooc_solve.solver.allowance import complaints
+from ooc_solve.solver.budgets import is_budgeted
 from ooc_solve.solver.deadline import TimeIsUp, ends_at, keep_time, left_s, unhurried, within
 from ooc_solve.solver.descent import ALL_PARTS, Descent, Parts, Progress, least_candidates, left_of
 from ooc_solve.solver.floor import floor_of
@@ -19,9 +20,10 @@ from ooc_solve.solver.heuristics import IN_CORE, Scheduler, in_core
 from ooc_solve.solver.ladder import at_size, rungs
 from ooc_solve.solver.objective import score, value
 from ooc_solve.solver.plans import candidate_of, checked, settled
+from ooc_solve.solver.quick_plan import thrifty_plan
 from ooc_solve.solver.ruled_plans import HEURISTICS, RULES, plans_by_rules, rule_plans
 from ooc_solve.solver.search import Candidate
-from ooc_solve.solver.shortfall import storage_needed, why_infeasible, worn_by_output
+from ooc_solve.solver.shortfall import has_room, storage_needed, why_infeasible, worn_by_output
 from ooc_solve.solver.space_bounds import least_written
 from ooc_solve.solver.sparing import least_wear
 
@@ -116,8 +118,16 @@ def _spared(
         return None if found is None else max(least, found)
 
     left = replace(budget, time_limit_s=left_of(budget, spent_s))
-    result = least_wear(problem, left, search, floor)
-    fewest = min((p for p in given if not complaints(problem, p)), key=_writes_first, default=None)
+
+    def fewest_known() -> Plan | None:
+        return min((p for p in given if not complaints(problem, p)), key=_writes_first, default=None)
+
+    def fewest_written() -> int | None:
+        fewest = fewest_known()
+        return None if fewest is None else fewest.figures.bytes_written
+
+    result = least_wear(problem, left, search, floor, fewest_written)
+    fewest = fewest_known()
     if fewest is None or (result.plan is not None and _writes_first(result.plan) <= _writes_first(fewest)):
         return result
     with unhurried():
@@ -130,16 +140,17 @@ def _spared(
 
 
 def _begun(problem: Problem, known: list[Plan], seconds: float) -> list[Plan]:
-    """The plans that are known, and one of the rules if none of them keeps to the budgets."""
-    if any(not complaints(problem, plan) for plan in known):
-        return known
+    """The plans that are known, and one that writes little; one of the rules if none of them keeps to the budgets."""
     begun, candidates = time.monotonic(), []
     try:
         with ends_at(begun + seconds):
-            for size in rungs(problem)[:1]:
-                candidates = rule_plans(at_size(problem, size), begun + seconds / 2)
+            for here in (at_size(problem, size) for size in rungs(problem)[:1]):
+                thrifty = thrifty_plan(here)
+                candidates = [] if thrifty is None else [thrifty]
+                if not candidates and all(complaints(problem, plan) for plan in known):
+                    candidates = rule_plans(here, begun + seconds / 2)
     except TimeIsUp:
-        return known
+        pass
     with unhurried():
         plan = _best_plan(problem, candidates)
     return known if plan is None else [*known, plan]
@@ -205,9 +216,12 @@ def _proven(descent: Descent, objective: int, graph: TaskGraph) -> bool:
 
 
 def _plan_for_least_sram(problem: Problem) -> Plan | None:
-    """The plan with the least SRAM known, if it fits where no rung does and is found in time."""
+    """The plan with the least SRAM known, if it fits where no rung does and is found in time.
+
+    Where budgets are in the way, and not the SRAM, it is not asked for.
+    """
     try:
-        candidates = least_candidates(problem)
+        candidates = [] if is_budgeted(problem) and has_room(problem) else least_candidates(problem)
     except TimeIsUp:
         return None
     with unhurried():
@@ -230,7 +244,7 @@ def _plans_without_budgets(problem: Problem) -> list[Plan]:
     return [
         plan
         for size in rungs(problem)[:1]
-        for plan in plans_by_rules(at_size(problem, size).bare, time.monotonic() + left_s())
+        for plan in plans_by_rules(at_size(problem, size).plainest, time.monotonic() + left_s())
     ]
 
 

@@ -12,6 +12,7 @@ from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.solver.budgets import BOUND_AIMS, budgeted_bound, priced, united
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
+from ooc_solve.solver.ladder import at_size, nearby
 from ooc_solve.solver.ordering import least_peak
 from ooc_solve.solver.relaxation import raised
 from ooc_solve.solver.selection import SelectionModel
@@ -42,11 +43,11 @@ def order_bound(here: Problem, seconds: float, below: int | None) -> int | None:
 
 
 def least_written(problem: Problem, seconds: float) -> int | None:
-    """Least bytes written by the options that are offered for the SRAM asked for, the budgets kept.
+    """Least bytes written by the options that are offered for the SRAM asked for and somewhat less, the budgets kept.
 
     None if nothing keeps to them.
     """
-    return united_bound(problem, [problem], seconds)
+    return united_bound(problem, [at_size(problem, size) for size in nearby(problem)], seconds)
 
 
 def united_bound(problem: Problem, offering: Sequence[Problem], seconds: float) -> int | None:

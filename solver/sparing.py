@@ -30,8 +30,11 @@ STEPS = 4
 Floor = Callable[[Problem, float], int | None]
 """Least bytes written over the option space within so many seconds; None if nothing keeps to the budgets."""
 
+Known = Callable[[], int | None]
+"""Fewest bytes that a plan writes which is known by now; None if none is."""
 
-def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -> Result:
+
+def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor, known: Known) -> Result:
     """The plan that writes least, of several the fastest; its bound holds for the whole option space."""
     begun = time.monotonic()
     least = floor(problem, FLOOR_SHARE * budget.time_limit_s)
@@ -40,7 +43,13 @@ def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -
     most = least + problem.note_bytes  # the bound does not know of notes
     result = _within(problem, most, search, _share(budget, FIRST_SHARE))
     if result.plan is None and left_s() > 0:
-        result = _between(problem, most, search, budget, begun)
+        result = _between(
+            problem,
+            most,
+            search,
+            known,
+            replace(budget, time_limit_s=begun + budget.time_limit_s - time.monotonic()),
+        )
     seconds = time.monotonic() - begun
     if result.plan is None:
         return replace(result, bound=least, seconds=seconds)
@@ -49,19 +58,22 @@ def least_wear(problem: Problem, budget: Budget, search: Search, floor: Floor) -
     return replace(result, status=status, objective=written, bound=min(written, least), seconds=seconds)
 
 
-def _between(problem: Problem, failed: int, search: Search, budget: Budget, begun: float) -> Result:
-    """Search at budgets above one that failed: first without any, then ever closer."""
-    best = _within(problem, None, search, _share(budget, (1 - FIRST_SHARE) / 2))
+def _between(problem: Problem, failed: int, search: Search, known: Known, budget: Budget) -> Result:
+    """Search at budgets between one that failed and what the best plan writes; without any as long as there is none."""
+    end = time.monotonic() + budget.time_limit_s
+    best = Result("cp-sat", Status.INFEASIBLE, None, None, 0, 0.0)
     for _ in range(STEPS):
-        left = min(budget.time_limit_s - (time.monotonic() - begun), left_s())
-        if best.plan is None or best.plan.figures.bytes_written <= failed + 1 or left <= 0 or best.reason:
+        written, left = known(), min(end - time.monotonic(), left_s())
+        if (written is not None and written <= failed + 1) or left <= 0 or best.reason:
             break  # a reason is given by searches that were interrupted
-        middle = (failed + best.plan.figures.bytes_written) // 2
+        middle = None if written is None else (failed + written) // 2
         found = _within(problem, middle, search, replace(budget, time_limit_s=left / 2))
-        if found.plan is None:
-            failed = middle
-        else:
+        if found.plan is not None:
             best = found
+        elif middle is None:
+            break
+        else:
+            failed = middle
     return best
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -505,7 +505,7 @@ class _Stage:
         self.loads.append((starts, which[starts], [figure[2] for figure in figures]))
         return starts
 
-    def _loads_from(self, kernel: int) -> Loads:
+    def loads_from(self, kernel: int) -> Loads:
         """Kinds of loads that kernels from this one on wait for."""
         found: Counter[Load] = Counter()
         for starts, which, kinds in self.loads:
@@ -523,49 +523,24 @@ class _Stage:
         place = np.full(n, LATER, np.int64)
         place[-inner:] = LAST_ROW
         place[-1] = LAST
-        first = np.zeros(n, np.int64)
-        first[0] = 1
         absent = np.zeros(n, np.int64)
         if self.option.output == KEPT or rows_kept(self.option.output):
             absent[: len(self.splits) - 1] = 1  # during the first partial sums
-        now = np.vstack((self.need, absent, self.instant, self.released))
-        previous = np.zeros_like(now)
-        previous[:, 1:] = now[:, :-1]
-        parts = [
-            np.atleast_2d(part)
-            for part in (
-                self.compute,
-                place,
-                first,
-                now,
-                previous,
-                self.fetch,
-                self.store,
-                self.load_bytes,
-                self.load_ns,
-                self.open_ns,
-                self.cipher,
-            )
-        ]
+        figures = _Figures.of(self, place, absent, self.instant, self.released)
         fresh, begins = np.ones(rounds, bool), np.ones(n, bool)
-        fresh[1:] = _changes(parts, inner).reshape(rounds - 1, inner).any(axis=1)
-        begins[1:] = _changes(parts, 1)
+        fresh[1:] = figures.changes(inner).reshape(rounds - 1, inner).any(axis=1)
+        begins[1:] = figures.changes(1)
         begins[::inner] = True
         kept = np.flatnonzero(fresh)
         runs = np.flatnonzero(begins.reshape(rounds, inner)[kept])  # among the kernels of the rounds kept
-        kernels = kept[runs // inner] * inner + runs % inner
-        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = (
-            part[:, kernels] for part in parts
+        loops = _Loops(
+            count=np.diff(np.append(runs, len(kept) * inner)),
+            row_runs=np.bincount(runs // inner, minlength=len(kept)),
+            row_count=np.diff(np.append(kept, rounds)),
         )
-        following, last_row = self._loads_from(1), self._loads_from(max(1, n - inner + 1))
-        return Steps(
-            compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, open_ns=opening, place=place[0],
-            first=first[0] > 0, count=np.diff(np.append(runs, len(kept) * inner)),
-            row_runs=np.bincount(runs // inner, minlength=len(kept)), row_count=np.diff(np.append(kept, rounds)),
-            ahead=(following, last_row, {}, self._loads_from(0)), stores=self.stores, sealed=self.sealed,
-            cipher_ns=_known(cipher), last_row=self.last_row, reaching=dict(self.reaching),
-        )  # fmt: skip
+        return figures.of_kernels(kept[runs // inner] * inner + runs % inner).steps(
+            self, loops, n - inner, self.stores, self.sealed
+        )
 
 
 class _FusedStage:
@@ -685,7 +660,8 @@ class _FusedStage:
         else:
             self.store[channel, kernel] += ns
 
-    def _loads_from(self, kernel: int) -> Loads:
+    def loads_from(self, kernel: int) -> Loads:
+        """Kinds of loads that kernels from this one on wait for."""
         return dict(Counter(load for at, load in self.loads if at >= kernel))
 
     def _folded(self, instant: NDArray[np.bool_]) -> Steps:
@@ -693,72 +669,112 @@ class _FusedStage:
         place = np.full(n, LATER, np.int64)
         place[last_row:] = LAST_ROW
         place[-1] = LAST
-        first, absent = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        first[0] = 1
+        absent = np.zeros(n, np.int64)
         if self.option.output == KEPT:
             absent[: self.work.firsts[-1]] = 1
         released = np.zeros(n, np.int64)
         for operand, kernel in enumerate(self.work.released):
             released[kernel:] |= 1 << operand
-        now: Ints = np.vstack((self.need, absent, instant.astype(np.int64), released))
-        previous: Ints = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
-        parts = (
-            self.compute,
-            place,
-            first,
-            now,
-            previous,
-            self.fetch,
-            self.store,
-            self.load_bytes,
-            self.load_ns,
-            self.open_ns,
-            self.cipher,
-        )
-        table = np.vstack(parts)
-        rows = [table[:, a:b] for a, b in pairwise([*self.work.starts, n])]
-        kept: list[NDArray[Any]] = []
+        figures = _Figures.of(self, place, absent, instant.astype(np.int64), released)
+        table = np.vstack(figures)
+        begins = np.concatenate(([True], figures.changes(1)))
+        begins[self.work.starts] = True
+        kept: list[tuple[int, int]] = []
         many: list[int] = []
-        for row in rows:
-            if kept and np.array_equal(kept[-1], row):
+        for row in pairwise([*self.work.starts, n]):
+            if kept and np.array_equal(table[:, slice(*kept[-1])], table[:, slice(*row)]):
                 many[-1] += 1
             else:
                 kept.append(row)
                 many.append(1)
-        flat = np.hstack(kept)
-        begins = np.concatenate(([True], (flat[:, 1:] != flat[:, :-1]).any(axis=0)))
-        lengths = np.array([row.shape[1] for row in kept])
-        row_begins = np.cumsum(lengths) - lengths
-        begins[row_begins] = True
-        runs = np.flatnonzero(begins)
-        ends = np.cumsum([len(np.atleast_2d(part)) for part in parts])[:-1]
-        compute, place, first, now, previous, fetch, store, size, ns, opening, cipher = np.split(
-            flat[:, runs], ends
+        kernels = np.concatenate([np.arange(*row) for row in kept])
+        runs = np.flatnonzero(begins[kernels])
+        loops = _Loops(
+            count=np.diff(np.append(runs, len(kernels))),
+            row_runs=np.array([begins[a:b].sum() for a, b in kept], np.int64),
+            row_count=np.array(many, np.int64),
         )
-        following, in_last = self._loads_from(1), self._loads_from(max(1, last_row + 1))
+        stores, sealed = (
+            tuple((room, ns, many) for (room, ns), many in sorted(tiles.items()) if many)
+            for tiles in (self.rooms, self.sealed)
+        )
+        return figures.of_kernels(kernels[runs]).steps(self, loops, last_row, stores, sealed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loops:
+    """How runs of equal kernels make up rows: `Steps` has the same."""
+
+    count: Ints
+    row_runs: Ints
+    row_count: Ints
+
+
+class _Figures(NamedTuple):
+    """What is known of each kernel, a column each: rows of `Steps` before runs of equal kernels are folded up."""
+
+    compute: Ints
+    place: Ints
+    first: Ints
+    now: Ints
+    previous: Ints
+    fetch: Ints
+    store: Ints
+    load_bytes: Ints
+    load_ns: Ints
+    open_ns: Ints
+    cipher: Ints
+
+    @classmethod
+    def of(
+        cls, stage: _Stage | _FusedStage, place: Ints, absent: Ints, instant: Ints, released: Ints
+    ) -> _Figures:
+        """Those of a stage."""
+        first = np.zeros_like(place)
+        first[0] = 1
+        now = np.vstack((stage.need, absent, instant, released))
+        previous = np.hstack((np.zeros((len(now), 1), np.int64), now[:, :-1]))
+        rows = (
+            *map(np.atleast_2d, (stage.compute, place, first)),
+            now, previous, stage.fetch, stage.store, stage.load_bytes, stage.load_ns, stage.open_ns, stage.cipher,
+        )  # fmt: skip
+        return cls(*rows)
+
+    def changes(self, step: int) -> NDArray[np.bool_]:
+        """Whether each kernel but the first ``step`` differs in any figure from the one so many before it."""
+        found = np.zeros(self.place.shape[1] - step, bool)
+        for part in self:
+            found |= (part[:, step:] != part[:, :-step]).any(axis=0)
+        return found
+
+    def of_kernels(self, kernels: Ints) -> _Figures:
+        """Those of some of the kernels."""
+        return _Figures(*(part[:, kernels] for part in self))
+
+    def steps(
+        self,
+        stage: _Stage | _FusedStage,
+        loops: _Loops,
+        last_row: int,
+        stores: tuple[Item, ...],
+        sealed: tuple[Item, ...],
+    ) -> Steps:
+        """Steps of a stage whose runs have these figures; ``last_row`` is the first kernel of its last row."""
+        loads_from = stage.loads_from
         return Steps(
-            compute_ns=compute[0], fetch_ns=fetch, store_ns=store, need_bytes=now[0], before_output=now[1] > 0,
-            instant=now[2] > 0, released=now[3], previous=previous, load_bytes=size, load_ns=ns, open_ns=opening, place=place[0],
-            first=first[0] > 0, count=np.diff(np.append(runs, flat.shape[1])),
-            row_runs=np.add.reduceat(begins.astype(np.int64), row_begins), row_count=np.array(many, np.int64),
-            ahead=(following, in_last, {}, self._loads_from(0)),
-            stores=tuple((room, ns, many) for (room, ns), many in sorted(self.rooms.items())),
-            sealed=tuple((room, ns, many) for (room, ns), many in sorted(self.sealed.items()) if many),
-            cipher_ns=_known(cipher), last_row=self.last_row, reaching=dict(self.reaching),
+            compute_ns=self.compute[0], fetch_ns=self.fetch, store_ns=self.store, need_bytes=self.now[0],
+            before_output=self.now[1] > 0, instant=self.now[2] > 0, released=self.now[3], previous=self.previous,
+            load_bytes=self.load_bytes, load_ns=self.load_ns, open_ns=self.open_ns, place=self.place[0],
+            first=self.first[0] > 0, count=loops.count, row_runs=loops.row_runs, row_count=loops.row_count,
+            ahead=(loads_from(1), loads_from(max(1, last_row + 1)), {}, loads_from(0)),
+            stores=stores, sealed=sealed, cipher_ns=_known(self.cipher), last_row=stage.last_row,
+            reaching=dict(stage.reaching),
         )  # fmt: skip
 
 
 def _no_cipher(kernels: int) -> Ints:
     """``Steps.cipher_ns`` of kernels that load and store nothing."""
     return np.repeat(np.array([[0], [NOTHING_LOADED], [0]], np.int64), kernels, axis=1)
-
-
-def _changes(parts: Sequence[Ints], step: int) -> NDArray[np.bool_]:
-    """Whether each kernel but the first ``step`` differs in any figure from the one so many before it."""
-    found = np.zeros(parts[0].shape[1] - step, bool)
-    for part in parts:
-        found |= (part[:, step:] != part[:, :-step]).any(axis=0)
-    return found
 
 
 def _known(cipher: Ints) -> Ints:

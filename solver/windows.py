@@ -187,10 +187,6 @@ class _Window:
         """Whether a task starts before those of the window."""
         return self.table.place[task] < self.first
 
-    def is_after(self, task: int) -> bool:
-        """Whether a task starts after those of the window."""
-        return self.table.place[task] >= self.end
-
     @property
     def most_ns(self) -> int:
         """By how much it may be shortened at most: the least idle time of a resource."""
