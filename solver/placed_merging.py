@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -112,7 +113,7 @@ class _Beam:
         self.arena, self.unit = problem.arena_bytes, problem.unit_bytes
         self._follow_buffers()
         self._follow_kernels()
-        self._safe: dict[tuple[int, tuple[Extent, ...]], bool] = {}
+        self._safe: dict[tuple[int, int, tuple[Extent, ...]], bool] = {}
         self.recurrence = Recurrence(self.merger, self.brings, self.lasts, self.size)
         self.leaps = len(graph.tasks) >= LEAPS_FROM
         # of the most promising partial merges, by identity
@@ -387,26 +388,40 @@ class _Beam:
     # ------------------------------------------------------------------------- going on
 
     def _goes_on(self, blocks: tuple[Extent, ...], kernel: int) -> bool:
-        """Whether the next kernels find room beside what is loaded already, each buffer where it fits best."""
-        there = tuple(b for b in blocks if self.ends[b[2]] >= kernel)
-        key = kernel, there
-        if key not in self._safe:
-            self._safe[key] = self._carried_on(list(there), kernel)
-        return self._safe[key]
+        """Whether the next kernels find room beside what is loaded already, each buffer where it fits best.
 
-    def _carried_on(self, blocks: list[Extent], kernel: int) -> bool:
-        last = max((self.begins[b[2]] for b in blocks), default=0)
+        Up to the kernel behind the last one that something is loaded for. What was found out on the way holds for
+        all partial merges that come by there, and mostly those behind this one do.
+        """
+        last = max((self.begins[b[2]] for b in blocks if self.ends[b[2]] >= kernel), default=0)
+        there = tuple(b for b in blocks if self.ends[b[2]] >= kernel)
+        passed: list[tuple[int, int, tuple[Extent, ...]]] = []
+        found = True
         for now in range(kernel, min(last + 2, len(self.beside))):
-            here = {b[2] for b in blocks}
-            for buffer in self.beside[now]:
-                if buffer not in here:
-                    address = self._best_fit(blocks, self.size[buffer])
-                    if address is None:
-                        return False
-                    blocks.append((address, address + self.size[buffer], buffer))
-                    blocks.sort()
-            blocks = [b for b in blocks if self.ends[b[2]] > now]
-        return True
+            key = now, last, there
+            if key in self._safe:
+                found = self._safe[key]
+                break
+            passed.append(key)
+            after = self._behind_kernel(there, now)
+            if after is None:
+                found = False
+                break
+            there = after
+        self._safe.update(dict.fromkeys(passed, found))
+        return found
+
+    def _behind_kernel(self, there: tuple[Extent, ...], kernel: int) -> tuple[Extent, ...] | None:
+        """What is in SRAM behind a kernel that finds all it needs, each buffer where it fits best; None if not."""
+        here = {b[2] for b in there}
+        missing = [buffer for buffer in self.beside[kernel] if buffer not in here]
+        blocks = list(there)
+        for buffer in missing:
+            address = self._best_fit(blocks, self.size[buffer])
+            if address is None:
+                return None
+            insort(blocks, (address, address + self.size[buffer], buffer))
+        return tuple(b for b in blocks if self.ends[b[2]] > kernel)
 
     def _best_fit(self, blocks: Sequence[Extent], size: int) -> int | None:
         found: tuple[int, int] | None = None
