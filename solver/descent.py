@@ -335,7 +335,7 @@ class Descent:
         spaces = [space_of(at_size(self.problem, size)) for size in {low, top}]
         if not any(space.options[0] for space in spaces):
             return  # no option for the first operator fits
-        if is_budgeted(self.problem):
+        if self.best is None and is_budgeted(self.problem):
             self.found += self._by_selection({low, top})
         self.found += self._by_rules(lambda ends: rule_plans(at_size(self.problem, low), ends))
         self.floor = min(map(least_value, spaces))

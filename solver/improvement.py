@@ -21,7 +21,7 @@ from ooc_solve.solver.fused import operands
 from ooc_solve.solver.guidance import Guide
 from ooc_solve.solver.options import KEPT, Option
 from ooc_solve.solver.parts import parted
-from ooc_solve.solver.relaxation import Relaxation
+from ooc_solve.solver.relaxation import FAR, Relaxation
 from ooc_solve.solver.search import (
     MANY_TASKS,
     MERGED_TASKS,
@@ -183,7 +183,9 @@ class Improvement:
         self.assumed = best
         if best is not None:
             limit = self.relaxation.tolls.limit(best)
-            self.relaxation.assume(limit, self.deadline)
+            is_far = limit > FAR * self.relaxation.bound_ns  # so that hardly anything would be ruled out
+            if not is_far or len(self.space.options) <= MANY_STAGES:
+                self.relaxation.assume(limit, self.deadline)
             if self.relaxation.bound_ns >= limit:
                 self.left = 0  # proven
                 return

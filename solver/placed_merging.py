@@ -64,19 +64,19 @@ LEAST_LEAP, BEHIND_A_LEAP = 2, 2
 class _Leap(NamedTuple):
     """What came after one partial merge comes again so many times, the queues so far on and so much later each time."""
 
-    origin: _Partial
+    origin: Partial
     times: int
     shift: Far
     period_ns: int
 
 
-class _Partial(NamedTuple):
+class Partial(NamedTuple):
     """A partial merge: when each resource is free, when its last task starts, what lies where; and how it came about."""
 
     free: tuple[int, ...]
     now: int
     blocks: tuple[Extent, ...]
-    before: _Partial | None
+    before: Partial | None
     queue: int
     places: Places
     leap: _Leap | None = None
@@ -94,10 +94,10 @@ def placed_merge(
     deadline: float = math.inf,
 ) -> Schedule | None:
     """A schedule shorter than ``below_ns``, None if none was found until a ``deadline`` (of `time.monotonic`)."""
-    return _Beam(problem, graph, width, below_ns, deadline).run()
+    return PlacedBeam(problem, graph, width, below_ns, deadline).run()
 
 
-class _Beam:
+class PlacedBeam:
     """One search."""
 
     def __init__(
@@ -107,6 +107,8 @@ class _Beam:
         self.below_ns, self.deadline, self.begun = below_ns, deadline, time.monotonic()
         self.merger = Merger(problem, graph)
         self.queues, self.resources = self.merger.queues, self.merger.resources
+        self.goal = tuple(map(len, self.queues))  # how far the queues are in the end
+        self.fixed: dict[int, int] = {}  # addresses that are given
         self.size = [b.size_bytes for b in graph.buffers]
         self.pinned = [b.index for b in graph.buffers if b.pinned]
         self.walls = tuple(accumulate(size for _, size in problem.banks))
@@ -117,7 +119,7 @@ class _Beam:
         self.recurrence = Recurrence(self.merger, self.brings, self.lasts, self.size)
         self.leaps = len(graph.tasks) >= LEAPS_FROM
         # of the most promising partial merges, by identity
-        self._moments: dict[int, tuple[_Partial, Moment]] = {}
+        self._moments: dict[int, tuple[Partial, Moment]] = {}
 
     def _follow_buffers(self) -> None:
         """Which task brings each buffer, and which are the last of their queues to touch it."""
@@ -148,20 +150,24 @@ class _Beam:
 
     def run(self) -> Schedule | None:
         """Start one task after the other."""
-        level, started = self._start(), 0
-        while level and started < len(self.graph.tasks):
+        ends = self._ends(self._start(), len(self.graph.tasks))
+        return self._schedule(min(ends, key=lambda p: max(p.free))) if ends else None
+
+    def _ends(self, level: dict[State, list[Partial]], tasks: int) -> list[Partial]:
+        """What is left when so many tasks have started; nothing if none is, or the deadline comes before that."""
+        started = sum(next(iter(level))[0]) if level else 0
+        while level and started < tasks:
             keep_time()
             if time.monotonic() > self.deadline or self._is_slow(started):
-                return None
-            after: dict[State, list[_Partial]] = {}
+                return []
+            after: dict[State, list[Partial]] = {}
             for state, partials in level.items():
                 self._advance(state, partials, after)
             level = self._kept(after)
             if self.leaps and level:
                 level = self._leapt(level)
             started = sum(next(iter(level))[0]) if level else 0
-        ends = [partial for partials in level.values() for partial in partials]
-        return self._schedule(min(ends, key=lambda p: max(p.free))) if ends else None
+        return [partial for partials in level.values() for partial in partials]
 
     def _is_slow(self, started: int) -> bool:
         """Whether the rest will take longer than there is time, if it takes as long as what is done."""
@@ -169,7 +175,7 @@ class _Beam:
         too_slow = self.leaps and spent_s * len(self.graph.tasks) > started * left_s
         return spent_s > PATIENCE_S and too_slow
 
-    def _start(self) -> dict[State, list[_Partial]]:
+    def _start(self) -> dict[State, list[Partial]]:
         """Nothing is started; pinned buffers lie one behind the other."""
         names, at, blocks = range(len(self.graph.resources)), 0, list[Extent]()
         for buffer in self.pinned:
@@ -177,7 +183,7 @@ class _Beam:
             blocks.append((at, at + self.size[buffer], buffer))
             at += self.size[buffer]
         first = tuple(next((q for q, own in enumerate(self.resources) if own == r), 0) for r in names)
-        start = _Partial((0,) * len(names), 0, tuple(blocks), None, -1, ())
+        start = Partial((0,) * len(names), 0, tuple(blocks), None, -1, ())
         fits = at <= self.arena
         return {((0,) * len(self.queues), first): [start]} if fits else {}
 
@@ -189,7 +195,7 @@ class _Beam:
                 at = wall
         return at
 
-    def _kept(self, after: dict[State, list[_Partial]]) -> dict[State, list[_Partial]]:
+    def _kept(self, after: dict[State, list[Partial]]) -> dict[State, list[Partial]]:
         """The most promising partial merges, of those from which kernels can be carried on if there are any."""
         ranked = []
         for state, partials in after.items():
@@ -199,21 +205,21 @@ class _Beam:
             )
             ranked += [(rank, state, p) for rank, p in here[: self.width.alike]]
         ranked.sort(key=lambda found: found[0])
-        good: list[tuple[tuple[int, int, int], State, _Partial]] = []
-        rest: list[tuple[tuple[int, int, int], State, _Partial]] = []
+        good: list[tuple[tuple[int, int, int], State, Partial]] = []
+        rest: list[tuple[tuple[int, int, int], State, Partial]] = []
         for found in ranked:
             _, state, partial = found
             (good if self._goes_on(partial.blocks, state[0][0]) else rest).append(found)
             if len(good) == self.width.merges:
                 break
-        kept: dict[State, list[_Partial]] = {}
+        kept: dict[State, list[Partial]] = {}
         for _, state, partial in good or rest[: self.width.merges]:
             kept.setdefault(state, []).append(partial)
         return kept
 
     # ------------------------------------------------------------------------- leaps
 
-    def _leapt(self, level: dict[State, list[_Partial]]) -> dict[State, list[_Partial]]:
+    def _leapt(self, level: dict[State, list[Partial]]) -> dict[State, list[Partial]]:
         """The level, or what the most promising partial merge comes to if it goes on as it has come."""
         state, (partial, *_) = next(iter(level.items()))
         if partial.queue != 0:
@@ -232,13 +238,13 @@ class _Beam:
             ancestor = ancestor.before
         return level
 
-    def _moment(self, state: State, partial: _Partial) -> Moment:
+    def _moment(self, state: State, partial: Partial) -> Moment:
         busy = tuple(max(0, free - partial.now) for free in partial.free)
         return Moment(*state, busy, partial.blocks)
 
     def _beyond(
-        self, partial: _Partial, now: Moment, ancestor: _Partial, before: Moment, times: int
-    ) -> dict[State, list[_Partial]]:
+        self, partial: Partial, now: Moment, ancestor: Partial, before: Moment, times: int
+    ) -> dict[State, list[Partial]]:
         """The only partial merge of a level that many tasks further on."""
         shift = tuple(b - a for a, b in zip(before.far, now.far, strict=True))
         period_ns = partial.now - ancestor.now
@@ -249,7 +255,7 @@ class _Beam:
         later = times * period_ns
         free = tuple(max(at, partial.now) + later for at in partial.free)
         leap = _Leap(ancestor, times, shift, period_ns)
-        reached = _Partial(free, partial.now + later, blocks, partial, partial.queue, (), leap)
+        reached = Partial(free, partial.now + later, blocks, partial, partial.queue, (), leap)
         far = tuple(f + times * s for f, s in zip(now.far, shift, strict=True))
         self._moments[id(reached)] = reached, now._replace(far=far, blocks=blocks)
         return {(far, now.last): [reached]}
@@ -261,7 +267,7 @@ class _Beam:
             left[self.resources[queue]] += self.merger.left[queue][count]
         return left
 
-    def _rank(self, left: Sequence[int], partial: _Partial) -> tuple[int, int, int]:
+    def _rank(self, left: Sequence[int], partial: Partial) -> tuple[int, int, int]:
         """When all can be done at the earliest, the sum of that over resources; and gaps: one is better than many."""
         now = partial.now
         ends = [max(free, now) + rest for free, rest in zip(partial.free, left, strict=True)]
@@ -277,9 +283,7 @@ class _Beam:
 
     # ------------------------------------------------------------------------- tasks
 
-    def _advance(
-        self, state: State, partials: Sequence[_Partial], after: dict[State, list[_Partial]]
-    ) -> None:
+    def _advance(self, state: State, partials: Sequence[Partial], after: dict[State, list[Partial]]) -> None:
         """Start every task that may start next, at every place that is offered, after each of some merges."""
         far, last = state
         nexts = [
@@ -303,7 +307,7 @@ class _Beam:
     def _waits(self, state: State, queue: int) -> set[int] | None:
         """Resources that the next task of a queue waits for; None if something that it needs is not started."""
         far, last = state
-        if far[queue] == len(self.queues[queue]):
+        if far[queue] == self.goal[queue]:
             return None
         needs = self.merger.needs[queue][far[queue] + 1]
         if any(far[other] < least for other, least in needs):
@@ -324,8 +328,8 @@ class _Beam:
         return found if self.lasts[buffer] else NEVER
 
     def _started(
-        self, partial: _Partial, blocks: Sequence[Timed], queue: int, place: int, waits: set[int]
-    ) -> Iterable[_Partial]:
+        self, partial: Partial, blocks: Sequence[Timed], queue: int, place: int, waits: set[int]
+    ) -> Iterable[Partial]:
         """A partial merge with one more task, for each way to place what that brings."""
         at = max(partial.now, *(partial.free[r] for r in waits))
         resource, duration = self.resources[queue], self.merger.duration[queue][place]
@@ -335,12 +339,12 @@ class _Beam:
             ways = [
                 (start, self._with(there, start, buffer, address), (*places, (buffer, address)))
                 for now, there, places in ways
-                for address, start in self._offers(there, self.size[buffer], now)
+                for address, start in self._offers(there, buffer, now)
             ]
         for start, there, places in ways:
             if start < latest:
                 free = (*partial.free[:resource], start + duration, *partial.free[resource + 1 :])
-                yield _Partial(
+                yield Partial(
                     free, start, tuple(b[:3] for b in there if b[3] > start), partial, queue, places
                 )
 
@@ -349,10 +353,14 @@ class _Beam:
         there = [b for b in blocks if b[3] > start]
         return sorted([*there, (address, address + self.size[buffer], buffer, NEVER)])
 
-    def _offers(self, blocks: Sequence[Timed], size: int, now: int) -> list[tuple[int, int]]:
+    def _offers(self, blocks: Sequence[Timed], buffer: int, now: int) -> list[tuple[int, int]]:
         """Addresses for a new buffer, and when they are free: early ones first, then those in tight gaps."""
         found: dict[int, tuple[int, int]] = {}
-        unit = self.unit
+        unit, size = self.unit, self.size[buffer]
+        if buffer in self.fixed:
+            address = self.fixed[buffer]
+            free_ns = max([now, *(b[3] for b in blocks if b[0] < address + size and address < b[1])])
+            return [(address, free_ns)] if free_ns < NEVER else []
         for low, high, leaving in self._rooms(blocks):
             rest = high - low - size
             if rest < 0:
@@ -393,8 +401,8 @@ class _Beam:
         Up to the kernel behind the last one that something is loaded for. What was found out on the way holds for
         all partial merges that come by there, and mostly those behind this one do.
         """
-        last = max((self.begins[b[2]] for b in blocks if self.ends[b[2]] >= kernel), default=0)
-        there = tuple(b for b in blocks if self.ends[b[2]] >= kernel)
+        there = tuple([b for b in blocks if self.ends[b[2]] >= kernel])
+        last = max([self.begins[b[2]] for b in there], default=0)
         passed: list[tuple[int, int, tuple[Extent, ...]]] = []
         found = True
         for now in range(kernel, min(last + 2, len(self.beside))):
@@ -435,7 +443,7 @@ class _Beam:
 
     # ------------------------------------------------------------------------- result
 
-    def _schedule(self, last: _Partial) -> Schedule | None:
+    def _schedule(self, last: Partial) -> Schedule | None:
         """The schedule of a merge, its tasks as early as order and addresses allow."""
         root = last
         while root.before is not None:
@@ -450,7 +458,7 @@ class _Beam:
                 address[buffer] = at
         return settle(self.graph, start, tuple(address), interruption_ns(self.problem.target))
 
-    def _steps_back(self, last: _Partial, origin: _Partial) -> list[_Step]:
+    def _steps_back(self, last: Partial, origin: Partial) -> list[_Step]:
         """The tasks that were started between two partial merges, the last one first."""
         steps, partial = list[_Step](), last
         while partial is not origin:
@@ -470,9 +478,9 @@ class _Beam:
                 yield queue, now + times * leap.period_ns, tuple(there)
 
 
-def _undominated(partials: Iterable[_Partial]) -> list[_Partial]:
+def _undominated(partials: Iterable[Partial]) -> list[Partial]:
     """Those with the same blocks as no other that is nowhere later."""
-    found: dict[tuple[Extent, ...], list[_Partial]] = {}
+    found: dict[tuple[Extent, ...], list[Partial]] = {}
     for new in partials:
         alike = found.setdefault(new.blocks, [])
         if not any(_no_later(old, new) for old in alike):
@@ -481,5 +489,5 @@ def _undominated(partials: Iterable[_Partial]) -> list[_Partial]:
     return [partial for alike in found.values() for partial in alike]
 
 
-def _no_later(partial: _Partial, other: _Partial) -> bool:
+def _no_later(partial: Partial, other: Partial) -> bool:
     return partial.now <= other.now and all(a <= b for a, b in zip(partial.free, other.free, strict=True))

@@ -98,6 +98,12 @@ FAR_OFF, SOON_MERGED_TASKS, LONG_MERGED_TASKS = 0.03, 8000, 14_000
 """The same share for merges of graphs that windows serve better, and how many tasks these may have; from how many on
 merges are worth their time again, as they leap over what windows would come to one by one."""
 
+ONE_WAY_TASKS = 20_000
+"""Larger graphs are scheduled in one way."""
+
+MERGED_S_PER_TASK = 0.001
+"""Time that a merge takes for each task, about: with less of it none is begun for such graphs."""
+
 PACKED_TASKS = 1500
 """Larger ones get no schedules that count bytes: finding addresses takes time with the square of the tasks."""
 
@@ -243,15 +249,17 @@ def _with_places(problem: Problem, draft: Draft, below_ns: int, deadline: float)
 def _merged(problem: Problem, candidate: Candidate, deadline: float) -> Candidate:
     """A long candidate merged anew, where schedules that count bytes are shorter by enough to be worth the time."""
     graph, takes = candidate.graph, candidate.score[1]
-    least = WORTH_LONG
-    if len(graph.tasks) <= LONG_MERGED_TASKS:  # windows gain more where little is to be gained
-        least = FAR_OFF if len(graph.tasks) <= SOON_MERGED_TASKS else 1.0
+    least, tasks = WORTH_LONG, len(candidate.graph.tasks)
+    if tasks > SOON_MERGED_TASKS:
+        deadline = (time.monotonic() + deadline) / 2  # the rest is for windows
+        if deadline - time.monotonic() < MERGED_S_PER_TASK * tasks:
+            return candidate
+    if tasks <= LONG_MERGED_TASKS:  # windows gain more where little is to be gained
+        least = FAR_OFF if tasks <= SOON_MERGED_TASKS else 1.0
     times = [counted(problem, graph, policy) for policy in (*REPAIRED, *CAUTIOUS)] if least < 1.0 else []
     if min((t.makespan_ns for t in times if t is not None), default=takes) > (1 - least) * takes:
         return candidate
     with suppress(TimeIsUp):
-        if len(graph.tasks) > SOON_MERGED_TASKS:
-            deadline = (time.monotonic() + deadline) / 2  # the rest is for windows
         for width in (SLIM, LEAN):  # which of them gets to the end is chance
             schedule = placed_merge(problem, graph, width, takes, deadline)
             if schedule is not None:
@@ -306,6 +314,11 @@ def _quick(problem: Problem, graph: TaskGraph) -> Iterator[Schedule]:
             yield from islice(_listed(problem, graph, way, FLIPS[:2]), 1)
         return
     *others, careful = sorted(QUICK_WAYS, key=lambda way: way[2] * way[0])
+    if len(graph.tasks) > ONE_WAY_TASKS:  # windows of the first gain more than others take
+        first = next(_listed(problem, graph, careful, FLIPS), None)
+        if first is not None:
+            yield first
+            return
     yield from _listed(problem, graph, careful, FLIPS)
     yield from woven(problem, graph, [(policy, 0) for policy in CAUTIOUS])
     for way in others:

@@ -8,7 +8,8 @@ then holds as it is, so each window that is shortened shortens the makespan by a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,8 @@ from ooc_solve.models.problem import Problem
 from ooc_solve.models.vocabulary import Schedule, TaskGraph, TaskKind
 from ooc_solve.solver.deadline import TimeIsUp, keep_time
 from ooc_solve.solver.maxplus import Ints
+from ooc_solve.solver.placed_merging import NARROW, Width
+from ooc_solve.solver.section_merging import SectionMerger
 from ooc_solve.solver.solving import solved_in_time
 from ooc_solve.solver.timetable import Timetable
 from ooc_solve.solver.variables import addresses_of, touchers
@@ -32,6 +35,21 @@ MOST_TASKS = 40_000
 PASSES = ((12, 0.02), (25, 0.05), (50, 0.1), (100, 0.3))
 """Tasks in a window and CP-SAT's deterministic time for it. Short windows gain most for their time; long
 ones see what those do not."""
+
+SECTIONS_FROM = 1500
+"""Plans of so many tasks are merged anew section by section before, as that gains more for its time."""
+
+SECTION = 60
+"""Tasks of half a section, which begins and ends where it can (`section_merging`)."""
+
+SECTION_WIDTHS = Width(40, 6, 4), NARROW
+"""Of the beam searches for them, one after the other."""
+
+WORK_PER_MERGE = 0.000015
+"""What a task of a section counts for, for each partial merge that is kept."""
+
+TURN = 0.15
+"""Work after which the other way has its turn if it gained more for its last one."""
 
 OVERHEAD = 0.002
 """What a window counts for besides."""
@@ -69,25 +87,69 @@ class _Shortening:
         self.solved: dict[bytes, Values | None] = {}
 
     def run(self) -> None:
+        """Solve windows and merge sections in turns, always what has gained more for its work."""
+        ways, rates = [self._windows()], [math.inf]
+        if len(self.graph.tasks) >= SECTIONS_FROM and not self.request_ns:
+            ways, rates = [*ways, self._sections()], [*rates, math.inf]
+        while ways and self.left > 0:
+            best = max(range(len(ways)), key=rates.__getitem__)
+            before_ns, left = self.table.makespan_ns, self.left
+            over = True
+            for _ in ways[best]:
+                if left - self.left >= TURN:
+                    over = False
+                    break
+            if over:
+                del ways[best], rates[best]
+            else:
+                rates[best] = (before_ns - self.table.makespan_ns) / (left - self.left)
+
+    def _windows(self) -> Iterator[None]:
         """Pass over all windows in each way as long as that is of use."""
         for tasks, work in PASSES:
-            shift = 0
-            while self._pass(tasks, work, shift):
+            shift, before_ns = 0, math.inf
+            while self.table.makespan_ns < before_ns:
+                before_ns = self.table.makespan_ns
+                yield from self._pass(tasks, work, shift)
                 shift = tasks // 4 - shift
 
-    def _pass(self, tasks: int, work: float, shift: int) -> bool:
-        """Solve windows of so many tasks, each half over the one before; whether to do so again, shifted."""
-        before = self.table.makespan_ns
+    def _sections(self) -> Iterator[None]:
+        """Pass over all sections in each way as long as that is of use."""
+        merger = SectionMerger(self.problem, self.graph)
+        for width in SECTION_WIDTHS:
+            shift, before_ns = 0, math.inf
+            while self.table.makespan_ns < before_ns:
+                before_ns = self.table.makespan_ns
+                yield from self._merge(merger, width, shift)
+                shift = SECTION // 2 - shift
+
+    def _merge(self, merger: SectionMerger, width: Width, shift: int) -> Iterator[None]:
+        """Merge sections anew, each half over the one before."""
+        places = merger.cuts(self.table)
+        whole = np.arange(shift, len(self.graph.tasks), SECTION)
+        bounds = np.unique([0, *places[np.searchsorted(places, whole, "right") - 1], places[-1]]).tolist()
+        pairs = [*zip(bounds, bounds[2:], strict=False)] or [(bounds[0], bounds[-1])]
+        most = {pair: self._window(pair[0], pair[1] - pair[0]).most_ns for pair in pairs}
+        least_ns = LEAST_GAIN * self.table.makespan_ns
+        for first, end in sorted(pairs, key=lambda pair: -most[pair] / (pair[1] - pair[0])):
+            keep_time()
+            window = self._window(first, end - first)
+            if window.most_ns > least_ns and merger.is_cut(self.table, first, end):
+                self.left -= WORK_PER_MERGE * width.merges * (end - first)
+                self._take(window, merger.merged(self.table, first, end, width))
+                yield
+
+    def _pass(self, tasks: int, work: float, shift: int) -> Iterator[None]:
+        """Solve windows of so many tasks, each half over the one before."""
         firsts = range(shift, max(shift + 1, len(self.graph.tasks) - tasks // 2), tasks // 2)
         most = {first: self._window(first, tasks).most_ns for first in firsts}
+        least_ns = LEAST_GAIN * self.table.makespan_ns
         for first in sorted(firsts, key=lambda first: -most[first]):  # the most idle ones first
             keep_time()
-            if self.left <= 0:
-                return False
             window = self._window(first, tasks)
-            if window.most_ns > LEAST_GAIN * before:
+            if window.most_ns > least_ns:
                 self._solve(window, work)
-        return self.table.makespan_ns < before
+                yield
 
     def _window(self, first: int, tasks: int) -> _Window:
         return _Window(self.graph, self.table, first, tasks)
@@ -100,7 +162,10 @@ class _Shortening:
             self.solved[like] = model.solve(work)
             self.left -= model.work
         self.left -= OVERHEAD
-        found = model.schedule(self.solved[like])
+        self._take(window, model.schedule(self.solved[like]))
+
+    def _take(self, window: _Window, found: Schedule | None) -> None:
+        """Go on with what a window becomes, if it becomes anything shorter."""
         if found is not None:
             table = self._settled(window, found)
             if table.makespan_ns < self.table.makespan_ns:

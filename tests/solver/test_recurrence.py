@@ -32,15 +32,15 @@ def _merged(
 ) -> tuple[Schedule, int]:
     """A merge, and in how many levels the search made it."""
     monkeypatch.setattr(placed_merging, "LEAPS_FROM", 0 if leaps else NEVER)
-    levels, kept = 0, placed_merging._Beam._kept
+    levels, kept = 0, placed_merging.PlacedBeam._kept
 
-    def counted(self: placed_merging._Beam, after: dict) -> dict:  # type: ignore[type-arg]
+    def counted(self: placed_merging.PlacedBeam, after: dict) -> dict:  # type: ignore[type-arg]
         nonlocal levels
         levels += 1
         return kept(self, after)
 
     with monkeypatch.context() as patch:
-        patch.setattr(placed_merging._Beam, "_kept", counted)
+        patch.setattr(placed_merging.PlacedBeam, "_kept", counted)
         schedule = placed_merge(problem, graph, SLIM)
     assert schedule is not None
     return schedule, levels
