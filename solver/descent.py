@@ -294,8 +294,9 @@ class Descent:
             return
         if not self.found and block.low <= self.problem.sram_bytes:
             self._begin(block.low, top)
-        if not self.offered:
-            self._offer(top, self._look(top).bound)
+        if not self.offered:  # what is said of a lower block holds for less than the SRAM asked for
+            here = self._look(top)
+            self._offer(top, least_value(space_of(here.problem)) if self.beyond else here.bound)
         if top > block.low and not self._look(top).allows(self.hoped):
             return  # nor is anything below it
         sizes = [size for size in self._sizes(block) if size <= self.problem.sram_bytes]

@@ -12,8 +12,11 @@ from ooc_solve.models.target import load_target
 from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.allowance import complaints
+from ooc_solve.solver.deadline import within as within_time
+from ooc_solve.solver.descent import Descent
+from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
-from ooc_solve.solver.ladder import at_size, nearby
+from ooc_solve.solver.ladder import at_size, blocks, nearby
 from ooc_solve.solver.plans import checked, settled
 from ooc_solve.solver.quick_plan import can_keep_to_writes, quick_plan, thrifty_plan
 from ooc_solve.solver.search import _step_by_step, drafted
@@ -82,6 +85,20 @@ def test_a_budget_that_is_too_small_is_said_to_be_so() -> None:
     assert result.plan is None
     assert f"the write budget of {least() - 1:,} bytes fails by" in result.reason
     assert f"none needs less than {least():,} bytes" in result.reason
+
+
+def test_the_bound_of_a_lower_block_is_none_for_the_sram_asked_for() -> None:
+    """Where the options for all SRAM write too much, those of the block below are bounded in the arena asked for."""
+    here = within(least())
+    top, lower, *_ = nearby(here)
+    assert not can_keep_to_writes(at_size(here, top))
+    assert can_keep_to_writes(at_size(here, lower))
+    descent = Descent(here, Budget(4.0, 1, 1), None, 0.0, to_prove=False)
+    with within_time(4.0):
+        for block in blocks(here)[:2]:
+            descent._block(block)
+    assert [offered.sram_bytes for offered in descent.offered] == [lower]
+    assert descent.bound == least_value(space_of(at_size(here, lower)))
 
 
 def test_other_budgets_are_kept_as_well() -> None:
