@@ -13,7 +13,7 @@ from ooc_solve.models.vocabulary import Budget, Objective, Status
 from ooc_solve.models.zoo import zoo_network
 from ooc_solve.solver.allowance import complaints
 from ooc_solve.solver.deadline import within as within_time
-from ooc_solve.solver.descent import Descent
+from ooc_solve.solver.descent import Descent, Rung
 from ooc_solve.solver.floor import least_value
 from ooc_solve.solver.heuristics import space_of
 from ooc_solve.solver.ladder import at_size, blocks, nearby
@@ -87,8 +87,9 @@ def test_a_budget_that_is_too_small_is_said_to_be_so() -> None:
     assert f"none needs less than {least():,} bytes" in result.reason
 
 
-def test_the_bound_of_a_lower_block_is_none_for_the_sram_asked_for() -> None:
-    """Where the options for all SRAM write too much, those of the block below are bounded in the arena asked for."""
+def test_the_bound_of_a_lower_block_is_none_for_the_sram_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the options for all SRAM write too much, what is said of a rung below is not taken for a bound."""
+    monkeypatch.setattr(Rung, "bound", 1 << 40)
     here = within(least())
     top, lower, *_ = nearby(here)
     assert not can_keep_to_writes(at_size(here, top))
